@@ -1,0 +1,1 @@
+"""Benchmarks: one interface for every method, ours and the baselines."""

@@ -1,0 +1,139 @@
+"""Typed containers for what a model reads: every field states shape, range and unit, checked on construction.
+
+Shapes: B pictures or clips, F frames, H = W pixels (square), S audio samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+
+class _Batch:
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """The same batch with every tensor moved as ``Tensor.to`` does."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        moved = {k: v.to(*args, **kwargs) if isinstance(v, Tensor) else v for k, v in values.items()}
+        return type(self)(**moved)
+
+    def _check(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        value: Tensor = getattr(self, name)
+        if tuple(value.shape) != shape or value.dtype != dtype:
+            raise ValueError(
+                f"{type(self).__name__}.{name} must be {shape} {dtype}, got {tuple(value.shape)} {value.dtype}"
+            )
+
+    def _check_range(self, name: str, low: float, high: float) -> None:
+        value: Tensor = getattr(self, name)
+        # A NaN fails both comparisons, so it is caught here too.
+        if value.numel() and not (value.amin() >= low and value.amax() <= high):
+            raise ValueError(f"{type(self).__name__}.{name} must lie in [{low}, {high}]")
+
+    def _check_names(self, count: int, *names: str) -> None:
+        for name in names:
+            if len(getattr(self, name)) != count:
+                raise ValueError(f"{type(self).__name__}.{name} must have one entry a sample ({count})")
+
+
+@dataclass(frozen=True)
+class ImageBatch(_Batch):
+    """One reference and one target picture of the same person, per sample.
+
+    * ``reference_rgb`` (B, 3, H, W) float32 in [-1, 1]
+    * ``rgb`` (B, 3, H, W) float32 in [-1, 1]
+    * ``depth_mm`` (B, 1, H, W) float32, z-depth in millimetres, 0 = no value
+    * ``depth`` (B, 1, H, W) float32 in [-1, 1]: ``depth_mm`` normalised by ``range_mm`` (see :mod:`jdap.depth`)
+    * ``skin`` (B, 1, H, W) bool: valid skin, where depth is supervised and measured
+    * ``range_mm`` (B, 2) float32: the skin's (q2, q98); (0, 1) where the picture has no usable depth
+    * ``camera_px`` (B, 3) float32: focal length and principal point (f, cx, cy) in pixels of this picture
+    * ``key``, ``person_id``, ``depth_source``: B strings each; the source is ``studio`` or ``fitted``
+    * ``mean_head_mm`` (B, 1, H, W) float32 or None: z-depth of the posed mean head, 0 = no value, for the baseline
+    """
+
+    reference_rgb: Tensor
+    rgb: Tensor
+    depth_mm: Tensor
+    depth: Tensor
+    skin: Tensor
+    range_mm: Tensor
+    camera_px: Tensor
+    key: tuple[str, ...]
+    person_id: tuple[str, ...]
+    depth_source: tuple[str, ...]
+    mean_head_mm: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        b, _, h, w = self.rgb.shape
+        for name, channels, dtype in (
+            ("reference_rgb", 3, self.rgb.dtype),
+            ("rgb", 3, self.rgb.dtype),
+            ("depth_mm", 1, torch.float32),
+            ("depth", 1, self.rgb.dtype),
+            ("skin", 1, torch.bool),
+        ):
+            self._check(name, (b, channels, h, w), dtype)
+        for name in ("reference_rgb", "rgb", "depth"):
+            self._check_range(name, -1, 1)
+        self._check_range("depth_mm", 0, float("inf"))
+        self._check("range_mm", (b, 2), torch.float32)
+        self._check("camera_px", (b, 3), torch.float32)
+        if self.mean_head_mm is not None:
+            self._check("mean_head_mm", (b, 1, h, w), torch.float32)
+        self._check_names(b, "key", "person_id", "depth_source")
+
+    def __len__(self) -> int:
+        return self.rgb.shape[0]
+
+
+@dataclass(frozen=True)
+class ClipBatch(_Batch):
+    """F consecutive frames of one person, with sound, per sample.
+
+    * ``reference_rgb`` (B, 3, H, W) float32 in [-1, 1]: a frame of the same clip
+    * ``rgb`` (B, F, 3, H, W) float32 in [-1, 1]
+    * ``depth_mm``, ``depth``, ``skin`` (B, F, 1, H, W), as in :class:`ImageBatch`; one range serves a whole clip
+    * ``range_mm`` (B, 2) float32, over the skin of all frames
+    * ``camera_px`` (B, F, 3) float32: (f, cx, cy) in pixels
+    * ``audio`` (B, S) float32 in [-1, 1], mono, 16 kHz, S = F x 16000 / fps; zeros where the clip has no sound
+    * ``has_audio`` (B,) bool
+    * ``fps``: frames per second, the same for the batch
+    """
+
+    reference_rgb: Tensor
+    rgb: Tensor
+    depth_mm: Tensor
+    depth: Tensor
+    skin: Tensor
+    range_mm: Tensor
+    camera_px: Tensor
+    audio: Tensor
+    has_audio: Tensor
+    fps: float
+    key: tuple[str, ...]
+    person_id: tuple[str, ...]
+    depth_source: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        b, f, _, h, w = self.rgb.shape
+        self._check("reference_rgb", (b, 3, h, w), self.rgb.dtype)
+        for name, channels, dtype in (
+            ("rgb", 3, self.rgb.dtype),
+            ("depth_mm", 1, torch.float32),
+            ("depth", 1, self.rgb.dtype),
+            ("skin", 1, torch.bool),
+        ):
+            self._check(name, (b, f, channels, h, w), dtype)
+        for name in ("reference_rgb", "rgb", "depth", "audio"):
+            self._check_range(name, -1, 1)
+        self._check_range("depth_mm", 0, float("inf"))
+        self._check("range_mm", (b, 2), torch.float32)
+        self._check("camera_px", (b, f, 3), torch.float32)
+        self._check("audio", (b, round(f * 16000 / self.fps)), self.rgb.dtype)
+        self._check("has_audio", (b,), torch.bool)
+        self._check_names(b, "key", "person_id", "depth_source")
+
+    def __len__(self) -> int:
+        return self.rgb.shape[0]

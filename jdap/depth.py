@@ -1,0 +1,99 @@
+"""The only place where depth changes frame.
+
+Three frames exist, and every tensor's name says which one it is in:
+
+* ``depth_mm``: z-depth along the camera axis in millimetres, 0 = no value.
+* ``depth``: normalised to [-1, 1], far = +1. With q2 and q98 the 2 % and 98 % quantiles of the skin's depth in one
+  picture, ``depth = 2 (depth_mm - q2) / (q98 - q2) - 1``, clipped; pixels without depth are +1.
+* codec input: ``depth`` repeated to the three channels that an image codec reads.
+
+On disk depth is 16-bit, in tenths of a millimetre (:data:`TENTHS_PER_MM`).
+
+Shapes: B pictures, F frames, C channels, H x W pixels, h x w latent cells.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NEAR_QUANTILE, FAR_QUANTILE = 0.02, 0.98
+#: Depth of a pixel that has none, in the normalised frame: as far as the picture goes.
+NO_DEPTH = 1.0
+TENTHS_PER_MM = 10
+#: The farthest depth a 16-bit file can hold.
+MAX_DEPTH_MM = np.iinfo(np.uint16).max / TENTHS_PER_MM
+#: Below this relief a picture has no usable depth range (a face's relief is about 100 mm).
+MIN_RANGE_MM = 1.0
+
+
+def to_tenths(depth_mm: np.ndarray) -> np.ndarray:
+    """Millimetres (..., float, 0 = no value) to the uint16 tenths that files hold.
+
+    Raises ValueError for negative, non-finite or too far values (over 6553.5 mm): nothing is clipped silently.
+    """
+    if not np.isfinite(depth_mm).all() or depth_mm.min(initial=0) < 0 or depth_mm.max(initial=0) > MAX_DEPTH_MM:
+        raise ValueError(f"depth must be finite and within 0 … {MAX_DEPTH_MM} mm to be stored")
+    return np.rint(depth_mm * TENTHS_PER_MM).astype(np.uint16)
+
+
+def from_tenths(tenths: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`to_tenths`: uint16 tenths to float32 millimetres."""
+    return tenths.astype(np.float32) / TENTHS_PER_MM
+
+
+def skin_range_mm(depth_mm: Tensor, skin: Tensor) -> Tensor:
+    """(q2, q98) of each picture's depth over its valid skin pixels.
+
+    ``depth_mm`` (B, 1, H, W) float, ``skin`` (B, 1, H, W) bool → (B, 2) millimetres, q98 > q2. A skin pixel is valid
+    where it has depth. A picture with no valid pixel, or with relief under 1 mm, gets (0, 1): its skin mask is empty
+    or flat, and nothing is learnt or measured from its depth (see :func:`has_range`).
+    """
+    ranges = depth_mm.new_tensor([0.0, 1.0]).repeat(depth_mm.shape[0], 1)
+    quantiles = depth_mm.new_tensor([NEAR_QUANTILE, FAR_QUANTILE])
+    for i, (z, m) in enumerate(zip(depth_mm, skin & (depth_mm > 0), strict=True)):
+        if m.any():
+            near_far = torch.quantile(z[m], quantiles)
+            if near_far[1] - near_far[0] >= MIN_RANGE_MM:
+                ranges[i] = near_far
+    return ranges
+
+
+def has_range(range_mm: Tensor) -> Tensor:
+    """Which pictures (B, 2) have a measured depth range → (B,) bool."""
+    return range_mm[:, 0] > 0
+
+
+def normalise(depth_mm: Tensor, range_mm: Tensor) -> Tensor:
+    """Millimetres (B, ..., 0 = no value) to [-1, 1] by each picture's ``range_mm`` (B, 2); no value becomes +1."""
+    near, far = _broadcast(range_mm, depth_mm)
+    depth = (2 * (depth_mm - near) / (far - near) - 1).clamp(-1, 1)
+    return torch.where(depth_mm > 0, depth, torch.full_like(depth, NO_DEPTH))
+
+
+def denormalise(depth: Tensor, range_mm: Tensor) -> Tensor:
+    """The inverse of :func:`normalise` inside [q2, q98]: (B, ...) in [-1, 1] to millimetres."""
+    near, far = _broadcast(range_mm, depth)
+    return (depth + 1) / 2 * (far - near) + near
+
+
+def to_codec(depth: Tensor) -> Tensor:
+    """Normalised depth (..., 1, H, W) as the picture (..., 3, H, W) that an image codec reads."""
+    return depth.expand(*depth.shape[:-3], 3, *depth.shape[-2:])
+
+
+def from_codec(picture: Tensor) -> Tensor:
+    """A decoded depth picture (..., 3, H, W) as normalised depth (..., 1, H, W): the mean of the three channels."""
+    return picture.mean(dim=-3, keepdim=True).clamp(-1, 1)
+
+
+def latent_weight(skin: Tensor, factor: int) -> Tensor:
+    """How much of each latent cell is skin: (B, 1, H, W) bool → (B, 1, H / factor, W / factor) in [0, 1]."""
+    return F.avg_pool2d(skin.float(), factor)
+
+
+def _broadcast(range_mm: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    shape = (-1,) + (1,) * (like.ndim - 1)
+    return range_mm[:, 0].reshape(shape), range_mm[:, 1].reshape(shape)

@@ -1,0 +1,1 @@
+"""Pure functions and thin torchmetrics classes."""

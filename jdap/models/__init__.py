@@ -1,0 +1,1 @@
+"""Networks: nn.Modules only; no Lightning, no files, no configs."""

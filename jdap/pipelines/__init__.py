@@ -1,0 +1,1 @@
+"""Inference in the diffusers manner: from_pretrained, call, save_pretrained."""

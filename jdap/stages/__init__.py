@@ -1,0 +1,1 @@
+"""The only LightningModules: one file a training stage."""
