@@ -1,0 +1,154 @@
+"""The sample that is stored: one chunk of a clip, or some stills of one person; encoding, decoding, reading back.
+
+Shapes: F frames, H = W pixels (square), N audio samples at 16 kHz.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jdap import depth, schema
+from jdap.schema import Record, SchemaError, frame_member
+
+FRAME_KINDS: tuple[str, ...] = ("rgb", "depth", "skin")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One chunk of a clip, or some stills of one person, as :mod:`jdap.schema` stores it.
+
+    * ``rgb_FHW3`` uint8
+    * ``depth_mm_FHW`` float32 z-depth in millimetres, 0 = no value
+    * ``skin_FHW`` bool
+    * ``arrays``: float32, named and shaped by :data:`jdap.schema.ARRAYS`
+    * ``audio`` (N,) float32 in [-1, 1], mono 16 kHz, or None
+    * ``mean_head_mm_FHW`` float32 millimetres, 0 = no value, or None
+
+    Raises :class:`SchemaError` where a shape or type differs from the record or the schema.
+    """
+
+    record: Record
+    rgb_FHW3: np.ndarray
+    depth_mm_FHW: np.ndarray
+    skin_FHW: np.ndarray
+    arrays: dict[str, np.ndarray]
+    audio: np.ndarray | None = None
+    mean_head_mm_FHW: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        f, s = self.record.frames, self.record.size_px
+        self._check("rgb_FHW3", (f, s, s, 3), np.uint8)
+        self._check("depth_mm_FHW", (f, s, s), np.float32)
+        self._check("skin_FHW", (f, s, s), np.bool_)
+        if self.mean_head_mm_FHW is not None:
+            self._check("mean_head_mm_FHW", (f, s, s), np.float32)
+        if self.audio is not None:
+            self._check("audio", (self.audio.size,), np.float32)
+        schema.check_arrays(self.arrays, f)
+
+    def _check(self, name: str, shape: tuple[int, ...], dtype: type) -> None:
+        value: np.ndarray = getattr(self, name)
+        if value.shape != shape or value.dtype != dtype:
+            raise SchemaError(
+                f"{self.key}: {name} must be {shape} {dtype.__name__}, got {value.shape} {value.dtype.name}"
+            )
+
+    @property
+    def key(self) -> str:
+        """The WebDataset key: the clip's id and the chunk's first frame."""
+        return f"{self.record.clip_id}-{self.record.first_frame:06d}"
+
+    def members(self) -> dict[str, bytes]:
+        """The encoded members, name → bytes, in the order in which they are stored: the record comes first."""
+        members = {"json": json.dumps(self.record.to_json(), sort_keys=True).encode()}
+        for i in range(self.record.frames):
+            members[frame_member("rgb", i)] = schema.encode_rgb(self.rgb_FHW3[i])
+            members[frame_member("depth", i)] = schema.encode_depth(depth.to_tenths(self.depth_mm_FHW[i]))
+            members[frame_member("skin", i)] = schema.encode_skin(self.skin_FHW[i])
+            if self.mean_head_mm_FHW is not None:
+                tenths = depth.to_tenths(self.mean_head_mm_FHW[i])
+                members[frame_member("meanhead", i)] = schema.encode_depth(tenths)
+        members["arrays.safetensors"] = schema.encode_arrays(self.arrays, self.record.frames)
+        if self.audio is not None:
+            members["audio.wav"] = schema.encode_audio(self.audio)
+        return members
+
+    @classmethod
+    def from_members(cls, members: dict[str, bytes]) -> Sample:
+        """The inverse of :meth:`members`; every member is decoded. Raises :class:`SchemaError`."""
+        if "json" not in members:
+            raise SchemaError("member json is missing")
+        try:
+            record = Record.from_json(json.loads(members["json"]))
+        except (TypeError, ValueError) as error:
+            raise SchemaError(f"json: {error}") from error
+        kinds = (*FRAME_KINDS, *(["meanhead"] if frame_member("meanhead", 0) in members else []))
+        expected = {"json", "arrays.safetensors"}
+        expected |= {frame_member(kind, i) for kind in kinds for i in range(record.frames)}
+        missing, unknown = sorted(expected - set(members)), sorted(set(members) - expected - {"audio.wav"})
+        if missing or unknown:
+            raise SchemaError(f"members missing: {missing or 'none'}, unknown: {unknown or 'none'}")
+        stacks = {kind: _decode_frames(kind, members, record) for kind in kinds}
+        return cls(
+            record=record,
+            rgb_FHW3=stacks["rgb"],
+            depth_mm_FHW=depth.from_tenths(stacks["depth"]),
+            skin_FHW=stacks["skin"],
+            arrays=schema.decode_arrays(members["arrays.safetensors"], record.frames),
+            audio=schema.decode_audio(members["audio.wav"]) if "audio.wav" in members else None,
+            mean_head_mm_FHW=depth.from_tenths(stacks["meanhead"]) if "meanhead" in stacks else None,
+        )
+
+
+def _decode_frames(kind: str, members: dict[str, bytes], record: Record) -> np.ndarray:
+    decode = {"rgb": schema.decode_rgb, "skin": schema.decode_skin}.get(kind, schema.decode_depth)
+    frames = []
+    for i in range(record.frames):
+        name = frame_member(kind, i)
+        try:
+            frame = decode(members[name])
+        except SchemaError as error:
+            raise SchemaError(f"{name}: {error}") from error
+        if frame.shape[:2] != (record.size_px, record.size_px):
+            raise SchemaError(f"{name}: {frame.shape[1]}x{frame.shape[0]} pixels, the record says {record.size_px}")
+        frames.append(frame)
+    return np.stack(frames)
+
+
+def read_members(shard: str | Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """(key, members) of each sample of a shard, undecoded. Raises :class:`SchemaError` for a damaged tar."""
+    key, members = "", dict[str, bytes]()
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            for info in tar:
+                owner, _, name = info.name.partition(".")
+                if owner != key and members:
+                    yield key, members
+                    members = {}
+                key = owner
+                file = tar.extractfile(info)
+                if file is None or name in members:
+                    raise SchemaError(f"{info.name} is no plain file, or occurs twice")
+                members[name] = file.read()
+    except (tarfile.TarError, EOFError) as error:
+        raise SchemaError(f"not a whole tar ({error})") from error
+    if members:
+        yield key, members
+
+
+def read_samples(shard: str | Path) -> Iterator[Sample]:
+    """Every sample of a shard, fully decoded. Raises :class:`SchemaError` that names the shard."""
+    try:
+        for key, members in read_members(shard):
+            try:
+                yield Sample.from_members(members)
+            except SchemaError as error:
+                raise SchemaError(f"sample {key}: {error}") from error
+    except SchemaError as error:
+        raise SchemaError(f"{shard}: {error}") from error
