@@ -1,0 +1,195 @@
+"""The codec's contract, for our autoencoder and for those of diffusers, and strict loading."""
+
+import json
+
+import pytest
+import safetensors.torch
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DModel
+
+from jdap.models.codec import DiffusersCodec, ImageCodec, load_codec
+
+
+def own(**changes):
+    return ImageCodec(**{"width": 16, "encoder_blocks": (1, 1), "decoder_blocks": (1, 2)} | changes)
+
+
+def kl(**changes):
+    parameters = {
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "block_out_channels": (8, 8, 16),
+        "norm_num_groups": 4,
+        "latent_channels": 4,
+    }
+    return DiffusersCodec(AutoencoderKL(**parameters | changes))
+
+
+def tiny(**changes):
+    parameters = {
+        "encoder_block_out_channels": (8, 8, 8, 8),
+        "decoder_block_out_channels": (8, 8, 8, 8),
+        "num_encoder_blocks": (1, 1, 1, 1),
+        "num_decoder_blocks": (1, 1, 1, 1),
+        "latent_channels": 5,
+    }
+    return DiffusersCodec(AutoencoderTiny(**parameters | changes))
+
+
+KINDS = {"own": (own, 3, 8), "kl": (kl, 4, 4), "tiny": (tiny, 5, 8)}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    torch.manual_seed(0)
+    make, channels, factor = KINDS[request.param]
+    return make().eval(), channels, factor
+
+
+@pytest.fixture
+def picture():
+    return torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@torch.no_grad()
+def test_shapes_determinism_and_batch_independence(kind, picture):
+    codec, channels, factor = kind
+    assert (codec.latent_channels, codec.factor) == (channels, factor)
+    latents = codec.encode(picture)
+    assert latents.shape == (2, channels, 32 // factor, 48 // factor)
+    assert codec.decode(latents).shape == picture.shape
+    assert torch.equal(latents, codec.encode(picture))
+    # What else is in the batch must not change a picture's latents, in training mode either.
+    assert torch.allclose(codec.train().encode(picture[:1]), latents[:1], atol=1e-5)
+
+
+@torch.no_grad()
+def test_round_trip_of_a_folder(kind, picture, tmp_path):
+    codec, channels, factor = kind
+    codec.save_pretrained(tmp_path)
+    assert list(tmp_path.glob("*.bin")) == []
+    loaded = load_codec(tmp_path)
+    assert type(loaded) is type(codec)
+    assert (loaded.latent_channels, loaded.factor) == (channels, factor)
+    assert not loaded.training
+    latents = codec.encode(picture)
+    assert torch.equal(loaded.encode(picture), latents)
+    assert torch.equal(loaded.decode(latents), codec.decode(latents))
+
+
+def test_gradients_reach_every_parameter():
+    torch.manual_seed(0)
+    codec = own(encoder_blocks=(2, 2), decoder_blocks=(2, 2))
+    for parameter in codec.parameters():  # the zero-initialised ends of the residual branches would stop gradients
+        torch.nn.init.normal_(parameter, std=0.1)
+    codec(torch.rand(1, 3, 16, 16) * 2 - 1).square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in codec.parameters())
+
+
+@pytest.mark.parametrize(("factor", "channels"), [(4, 3), (8, 4), (16, 2)])
+@torch.no_grad()
+def test_other_factors_and_channels(factor, channels):
+    codec = own(factor=factor, latent_channels=channels)
+    latents = codec.encode(torch.zeros(1, 3, 64, 64))
+    assert latents.shape == (1, channels, 64 // factor, 64 // factor)
+    assert codec.decode(latents).shape == (1, 3, 64, 64)
+
+
+@torch.no_grad()
+def test_statistics_are_those_of_the_raw_latents_and_leave_the_reconstruction_alone(picture):
+    torch.manual_seed(0)
+    codec = own()
+    before = codec(picture)
+    raw = codec.encode_raw(picture)
+    codec.latent_mean.copy_(raw.mean((0, 2, 3)))
+    codec.latent_std.copy_(raw.std((0, 2, 3), unbiased=False))
+    latents = codec.encode(picture)
+    torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(latents.var((0, 2, 3), unbiased=False), torch.ones(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(codec(picture), before, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_diffusers_scaling_is_the_pipelines(picture):
+    """StableDiffusion3Pipeline: (mode - shift) * scale; with statistics: (mode - mean) * scale / std."""
+    torch.manual_seed(0)
+    codec = kl(scaling_factor=0.5, shift_factor=0.25).eval()
+    mode = codec.autoencoder.encode(picture).latent_dist.mode()
+    torch.testing.assert_close(codec.encode(picture), (mode - 0.25) * 0.5)
+    torch.testing.assert_close(codec.decode(codec.encode(picture)), codec.autoencoder.decode(mode).sample)
+    codec = kl(scaling_factor=0.5, latents_mean=[1.0, 2, 3, 4], latents_std=[1.0, 2, 4, 8]).eval()
+    mode = codec.autoencoder.encode(picture).latent_dist.mode()
+    expected = torch.stack([(mode[:, i] - (i + 1)) * 0.5 / 2**i for i in range(4)], 1)
+    torch.testing.assert_close(codec.encode(picture), expected)
+    torch.testing.assert_close(codec.decode(expected), codec.autoencoder.decode(mode).sample, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("make", [kl, tiny])
+@torch.no_grad()
+def test_measured_statistics_are_saved(make, picture, tmp_path):
+    torch.manual_seed(0)
+    codec = make().eval()
+    before = codec.decode(codec.encode(picture))
+    codec.measure(picture)
+    codec.save_pretrained(tmp_path)
+    loaded = load_codec(tmp_path)
+    latents = loaded.encode(picture)
+    assert abs(latents.mean().item()) < 1e-3
+    assert abs(latents.std().item() - 1) < 1e-3
+    torch.testing.assert_close(loaded.decode(latents), before, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 1, 32, 32), (1, 3, 32, 36)])
+def test_wrong_pictures_are_refused(kind, shape):
+    codec, _, factor = kind
+    if shape[-1] % factor == 0 and len(shape) == 4 and shape[1] == 3:
+        pytest.skip("this size suits the factor")
+    with pytest.raises(ValueError, match="multiples of"):
+        codec.encode(torch.zeros(shape))
+
+
+def weights_of(folder):
+    return folder / "diffusion_pytorch_model.safetensors"
+
+
+@pytest.mark.parametrize("make", [own, kl, tiny])
+@pytest.mark.parametrize("damage", ["missing", "unexpected", "shape", "truncated", "absent"])
+def test_weights_that_do_not_fit_are_refused(make, damage, tmp_path):
+    make().save_pretrained(tmp_path)
+    weights = safetensors.torch.load_file(weights_of(tmp_path))
+    key = next(k for k in weights if k.endswith("weight") and "decoder" in k)
+    error, named = ValueError, key
+    if damage == "missing":
+        del weights[key]
+    elif damage == "unexpected":
+        weights["decoder.surplus"] = torch.zeros(1)
+        named = "decoder.surplus"
+    elif damage == "shape":
+        weights[key] = torch.zeros(1)
+    safetensors.torch.save_file(weights, weights_of(tmp_path))
+    if damage == "truncated":
+        weights_of(tmp_path).write_bytes(weights_of(tmp_path).read_bytes()[:1000])
+        named = ""
+    elif damage == "absent":
+        weights_of(tmp_path).unlink()
+        error, named = FileNotFoundError, "safetensors"
+    with pytest.raises(error, match=str(tmp_path)) as raised:
+        load_codec(tmp_path)
+    assert named in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_folders_that_are_no_codec_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no config\.json"):
+        load_codec(tmp_path / "nowhere")
+    UNet2DModel(
+        block_out_channels=(8,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), norm_num_groups=4
+    ).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="UNet2DModel"):
+        load_codec(tmp_path)
+    (tmp_path / "config.json").write_text("[1]")
+    with pytest.raises(ValueError, match="JSON object"):
+        load_codec(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "ImageCodec", "width": 17}))
+    with pytest.raises(ValueError, match="multiple of 16"):
+        load_codec(tmp_path)
