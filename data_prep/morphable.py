@@ -1,8 +1,8 @@
 """The morphable head model, as plain tensors in head space, and its pose.
 
-Head space: millimetres, right-handed, x to the subject's left, y up, z out of the face, origin as ICT-FaceKit's (inside the
-head, between the eyes and the neck). A head is ``mean + identity @ modes + expression @ offsets``; identity coefficients are
-in standard deviations, expression coefficients 0 … 1 by ARKit's names.
+Head space: millimetres, right-handed, x to the subject's left, y up, z out of the face, origin as ICT-FaceKit's (inside
+the head, behind the bridge of the nose). A head is ``mean + identity @ modes + expression @ offsets``; identity
+coefficients are in standard deviations, expression coefficients 0 … 1 by ARKit's names.
 
 Shapes: B heads, V vertices, K identity modes, E expressions, T triangles, U texture coordinates.
 """
@@ -11,39 +11,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from data_prep import assets
-from data_prep.morphable_ict import PART_LAST_VERTEX, VERTICES, ModelFileError, read_model
+from data_prep import morphable_ict as ict
 from jdap.geometry import axis_angle_to_matrix
 
 MM_PER_CM = 10.0
-PART_NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for name, _ in PART_LAST_VERTEX))
-#: Films and cards that a renderer with transparency lays over the eyes: opaque, they would hide them.
+PART_NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for name, _ in ict.PART_LAST_VERTEX))
+#: Films and cards for renderers with transparency. Drawn opaque, they would hide the eyes.
 NOT_DRAWN = ("lacrimal_fluid", "eye_blend", "eye_occlusion", "eyelashes")
-#: Where depth is supervised and measured: face with forehead and ears, and the front of the neck.
-SKIN = ("face",)
 #: Head axes (x left, y up, z out of the face) to camera axes (x right, y down, z forward) of a viewer in front.
 HEAD_TO_VIEWER = (1.0, -1.0, -1.0)
 
 
 @dataclass(frozen=True, eq=False)
 class MorphableModel:
-    """A linear head model whose vertices all have one topology.
+    """A linear head model whose heads all have one topology.
 
-    * ``mean_V3`` float32, millimetres; ``identity_KV3`` float32, millimetres per standard deviation, independent modes of unit
-      variance, largest first; ``expression_EV3`` float32, millimetres at full strength
+    * ``mean_V3`` float32, millimetres
+    * ``identity_KV3`` float32, millimetres per standard deviation: independent modes of unit variance, the widest first
+    * ``expression_EV3`` float32, millimetres at full strength
     * ``expression_names``: E names of ARKit with ``_L`` and ``_R`` (``jawOpen``, ``eyeBlink_L``)
     * ``faces_T3`` int64, counter-clockwise seen from outside in head space
     * ``face_part_T`` int64: index into :data:`PART_NAMES`
-    * ``drawn_T`` bool: triangles that an opaque renderer draws (not tear films, blends and lashes)
-    * ``skin_T`` bool: triangles where depth is supervised
-    * ``uv_U2`` float32 and ``uv_faces_T3`` int64: texture coordinates with their own indexing, row by row with
-      ``faces_T3``; v grows upwards
+    * ``drawn_T`` bool: what an opaque renderer draws (all but tear films, blends and lashes)
+    * ``skin_T`` bool: where depth is supervised and measured: the face to the hairline and under the chin, and the
+      ears. Not the scalp, which is hair on most people, nor the neck, which does not turn with the head
+    * ``uv_U2`` float32, v upwards, and ``uv_faces_T3`` int64: texture coordinates with their own indexing, row by row
+      with ``faces_T3``; the face is in the unit square, other materials in tiles beside it
     """
 
     mean_V3: Tensor
@@ -82,27 +81,29 @@ class MorphableModel:
     def to(self, device: torch.device | str) -> Self:
         """The same model on another device."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)})
+        moved: dict[str, Any] = {k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
 
     def vertices(self, identity_BK: Tensor, expression_BE: Tensor) -> Tensor:
-        """Head-space vertices (B, V, 3) in millimetres, differentiable in both.
+        """Head-space vertices (B, V, 3) in millimetres, differentiable in both arguments.
 
-        ``identity_BK`` (B, K' <= K) in standard deviations, where missing modes count as 0; ``expression_BE`` (B, E), 0 … 1.
-        Either may have B = 1. Raises ValueError for other sizes.
+        ``identity_BK`` (B, K' <= K) in standard deviations, the modes from K' on counting as 0; ``expression_BE``
+        (B, E), 0 … 1. Either may have B = 1. Raises ValueError for other sizes.
         """
         modes = identity_BK.shape[1]
         if modes > len(self.identity_KV3) or expression_BE.shape[1] != len(self.expression_EV3):
             raise ValueError(
-                f"the model has {len(self.identity_KV3)} identity modes and {len(self.expression_EV3)} expressions, got "
-                f"coefficients {tuple(identity_BK.shape)} and {tuple(expression_BE.shape)}"
+                f"the model has {len(self.identity_KV3)} identity modes and {len(self.expression_EV3)} expressions, "
+                f"got coefficients {tuple(identity_BK.shape)} and {tuple(expression_BE.shape)}"
             )
-        shape = identity_BK @ self.identity_KV3[:modes].flatten(1) + expression_BE @ self.expression_EV3.flatten(1)
-        return self.mean_V3 + shape.unflatten(1, self.mean_V3.shape)
+        offset = identity_BK @ self.identity_KV3[:modes].flatten(1) + expression_BE @ self.expression_EV3.flatten(1)
+        return self.mean_V3 + offset.unflatten(1, self.mean_V3.shape)
 
     def subset(self, keep_T: Tensor) -> Self:
         """The model with only the triangles of the mask ``keep_T`` (T,) bool; vertices keep their numbers."""
         names = ("faces_T3", "face_part_T", "drawn_T", "skin_T", "uv_faces_T3")
-        return replace(self, **{name: getattr(self, name)[keep_T] for name in names})
+        kept: dict[str, Any] = {name: getattr(self, name)[keep_T] for name in names}
+        return replace(self, **kept)
 
     def drawn(self) -> Self:
         """The model with only the triangles that an opaque renderer draws."""
@@ -110,8 +111,7 @@ class MorphableModel:
 
     def part(self, *names: str) -> Tensor:
         """Mask (T,) bool of the triangles of these parts (:data:`PART_NAMES`); ValueError for an unknown name."""
-        index = torch.tensor([PART_NAMES.index(name) for name in names], device=self.device)
-        return torch.isin(self.face_part_T, index)
+        return _is_part(self.face_part_T, names)
 
     def skin_faces(self) -> Tensor:
         """(S, 3) int64: the triangles of the skin."""
@@ -121,44 +121,55 @@ class MorphableModel:
 def head_to_camera(vertices_BV3: Tensor, rotation_B3: Tensor, translation_mm_B3: Tensor) -> Tensor:
     """Head-space to camera-space vertices (B, V, 3) in millimetres, differentiable.
 
-    ``x_cam = R(rotation) @ diag(1, -1, -1) @ x_head + translation_mm``, so that rotation 0 is an upright face that looks
-    into the camera. ``rotation_B3`` is axis-angle in radians, in camera axes; ``translation_mm_B3`` is where the head's origin
-    lands. Any of the three may have B = 1.
+    ``x_cam = R(rotation) @ diag(1, -1, -1) @ x_head + translation_mm``, so that rotation 0 is an upright face that
+    looks into the camera. ``rotation_B3`` is axis-angle in radians about the camera's axes; ``translation_mm_B3`` is
+    where the head's origin lands. Any of the three may have B = 1.
     """
-    flip = vertices_BV3.new_tensor(HEAD_TO_VIEWER)
-    rotation = axis_angle_to_matrix(rotation_B3) * flip
+    rotation = axis_angle_to_matrix(rotation_B3) * vertices_BV3.new_tensor(HEAD_TO_VIEWER)
     return vertices_BV3 @ rotation.transpose(1, 2) + translation_mm_B3[:, None]
 
 
 def load_ict(path: Path | str | None = None, device: torch.device | str = "cpu") -> MorphableModel:
     """ICT-FaceKit: 26,719 vertices, 100 identity modes, 53 expressions, 52,220 triangles.
 
-    ``path`` is the packed ``.npz``, the original ``FaceXModel`` folder of OBJ files, or a folder that holds either; without
-    it the model comes from :func:`data_prep.assets.fetch`. Raises :class:`data_prep.morphable_ict.ModelFileError` for files
-    that are missing or of another kind.
+    ``path`` is the packed ``.npz``, the original ``FaceXModel`` folder of OBJ files, or a folder that holds either;
+    without it the model comes from :func:`data_prep.assets.fetch`. Raises
+    :class:`data_prep.morphable_ict.ModelFileError` for files that are missing or of another kind.
     """
     source = assets.fetch("ict_facekit") if path is None else Path(path)
-    packed = read_model(source)
-    if len(packed["neutral"]) != VERTICES:
-        raise ModelFileError(f"{source} has {len(packed['neutral'])} vertices, the ICT-FaceKit head has {VERTICES}")
-    faces = torch.from_numpy(packed["faces"].astype(np.int64))
-    last = torch.tensor([vertex for _, vertex in PART_LAST_VERTEX])
-    names = torch.tensor([PART_NAMES.index(name) for name, _ in PART_LAST_VERTEX])
-    # Where a triangle joins two parts it belongs to the later one: the face's own triangles have only face vertices.
+    packed = ict.read_model(source)
+    if len(packed["neutral"]) != ict.VERTICES:
+        raise ict.ModelFileError(
+            f"{source} has {len(packed['neutral'])} vertices, the ICT-FaceKit head has {ict.VERTICES}"
+        )
+    arrays = {name: torch.from_numpy(array) for name, array in packed.items() if array.dtype.kind != "U"}
+    faces = arrays["faces"].long()
+    last = torch.tensor([vertex for _, vertex in ict.PART_LAST_VERTEX])
+    names = torch.tensor([PART_NAMES.index(name) for name, _ in ict.PART_LAST_VERTEX])
+    # Where a triangle joins two parts it belongs to the later one, and to the head where only its material says so.
     part = names[torch.searchsorted(last, faces.amax(1))]
+    back = arrays["face_material"] == packed["material_names"].tolist().index(ict.BACK_HEAD)
+    part[back & _is_part(part, ("face",))] = PART_NAMES.index("head_neck")
 
-    def mask(chosen: tuple[str, ...]) -> Tensor:
-        return torch.isin(part, torch.tensor([PART_NAMES.index(name) for name in chosen]))
-
+    height_cm = arrays["neutral"][faces].mean(1)[:, 1]
+    ears = (height_cm > ict.EARS_CM[0]) & (height_cm < ict.EARS_CM[1])
+    narrow = faces.amax(1) <= ict.NARROW_FACE_LAST_VERTEX
     return MorphableModel(
-        mean_V3=torch.from_numpy(packed["neutral"]) * MM_PER_CM,
-        identity_KV3=torch.from_numpy(packed["identity"]).float() * MM_PER_CM,
-        expression_EV3=torch.from_numpy(packed["expression"]).float() * MM_PER_CM,
+        mean_V3=arrays["neutral"] * MM_PER_CM,
+        identity_KV3=arrays["identity"].float() * MM_PER_CM,
+        expression_EV3=arrays["expression"].float() * MM_PER_CM,
         expression_names=tuple(packed["expression_names"].tolist()),
         faces_T3=faces,
         face_part_T=part,
-        drawn_T=~mask(NOT_DRAWN),
-        skin_T=mask(SKIN),
-        uv_U2=torch.from_numpy(packed["uv"]),
-        uv_faces_T3=torch.from_numpy(packed["faces_uv"].astype(np.int64)),
+        drawn_T=~_is_part(part, NOT_DRAWN),
+        skin_T=_is_part(part, ("face",)) & (narrow | ears),
+        uv_U2=arrays["uv"],
+        uv_faces_T3=arrays["faces_uv"].long(),
     ).to(device)
+
+
+def _is_part(part_T: Tensor, names: tuple[str, ...]) -> Tensor:
+    unknown = sorted(set(names) - set(PART_NAMES))
+    if unknown:
+        raise ValueError(f"no such part of the head: {', '.join(unknown)}; there are {', '.join(PART_NAMES)}")
+    return torch.isin(part_T, torch.tensor([PART_NAMES.index(name) for name in names], device=part_T.device))
