@@ -1,0 +1,98 @@
+"""Noising, target, weighting and loss of the joint diffusion, in one object that knows no network.
+
+Shapes: B pictures, C latent channels, h x w latent cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from jdap.diffusion.schedule import NoiseSchedule, min_snr_weight
+
+
+class Pair(NamedTuple):
+    """The two halves of a joint latent, or anything that comes once for each."""
+
+    rgb: Tensor
+    depth: Tensor
+
+
+#: A network as the mathematics sees it: (z_rgb, z_depth, t_rgb, t_depth) → (v_rgb, v_depth).
+Network = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class JointLoss:
+    """The loss of a batch: ``rgb`` and ``depth`` scalars that are added, and per-sample parts (B,) for logs."""
+
+    rgb: Tensor
+    depth: Tensor
+    rgb_B: Tensor
+    depth_B: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """The sum of both."""
+        return self.rgb + self.depth
+
+
+@dataclass(frozen=True)
+class JointDenoiser:
+    """v-prediction of both halves with independent noise and a Min-SNR weight per modality."""
+
+    schedule: NoiseSchedule
+    gamma: float = 5.0
+
+    def add_noise(self, clean: Pair, noise: Pair, t: Pair) -> Pair:
+        """z = a_t x + s_t eps, each half at its own timestep."""
+        return Pair(*(self._mix(x, e, tt) for x, e, tt in zip(clean, noise, t, strict=True)))
+
+    def velocity(self, clean: Pair, noise: Pair, t: Pair) -> Pair:
+        """The target v = a_t eps − s_t x."""
+        return Pair(*(self._mix(e, -x, tt) for x, e, tt in zip(clean, noise, t, strict=True)))
+
+    def clean(self, noisy: Pair, v: Pair, t: Pair) -> Pair:
+        """x = a_t z − s_t v."""
+        return Pair(*(self._mix(z, -vv, tt) for z, vv, tt in zip(noisy, v, t, strict=True)))
+
+    def noise(self, noisy: Pair, v: Pair, t: Pair) -> Pair:
+        """eps = a_t v + s_t z."""
+        return Pair(*(self._mix(vv, z, tt) for z, vv, tt in zip(noisy, v, t, strict=True)))
+
+    def loss(self, network: Network, clean: Pair, t: Pair, noise: Pair, depth_weight: Tensor) -> JointLoss:
+        """Mean weighted squared error of v: RGB over every latent cell, depth by ``depth_weight`` (B, 1, h, w) ≥ 0.
+
+        A sample's depth error is divided by the sum of its own weights, so a small face counts as much as a large
+        one; a sample without any weight (no depth) adds nothing and does not dilute the others.
+        """
+        noisy, target = self.add_noise(clean, noise, t), self.velocity(clean, noise, t)
+        v = Pair(*network(*noisy, *t))
+        error = Pair(*((a.float() - b.float()).square().mean(dim=1) for a, b in zip(v, target, strict=True)))
+        snr_weight = Pair(*(min_snr_weight(self.schedule.snr(tt), self.gamma) for tt in t))
+
+        rgb_B = error.rgb.mean(dim=(1, 2))
+        cells = depth_weight[:, 0]
+        mass = cells.sum(dim=(1, 2))
+        depth_B = (error.depth * cells).sum(dim=(1, 2)) / mass.clamp_min(1e-6)
+        has_depth = mass > 0
+        return JointLoss(
+            rgb=(rgb_B * snr_weight.rgb).mean(),
+            depth=(depth_B * snr_weight.depth * has_depth).sum() / has_depth.sum().clamp_min(1),
+            rgb_B=rgb_B.detach(),
+            depth_B=depth_B.detach(),
+        )
+
+    def _mix(self, first: Tensor, second: Tensor, t_B: Tensor) -> Tensor:
+        signal, noise = self.schedule.signal_noise(t_B, first)
+        return signal * first + noise * second
+
+
+def randn_pair(like: Pair, generator: torch.Generator | None = None) -> Pair:
+    """Independent standard normal noise for each half, drawn on the generator's device."""
+    device = generator.device if generator is not None else like.rgb.device
+    return Pair(*(torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x.device) for x in like))

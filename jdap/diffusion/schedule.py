@@ -1,0 +1,88 @@
+"""One noise schedule, stored with the weights, shared by training and sampling.
+
+With signal a_t = sqrt(alpha_bar_t) and noise s_t = sqrt(1 − alpha_bar_t), a noisy latent is z_t = a_t x + s_t eps, and
+the network predicts v_t = a_t eps − s_t x (Salimans & Ho, arXiv 2202.00512), from which x = a_t z_t − s_t v_t and
+eps = s_t z_t + a_t v_t. Betas are rescaled to zero terminal signal (Lin et al., arXiv 2305.08891): at the last timestep
+a latent is noise and nothing else, so sampling starts where training ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """A ``scaled_linear`` schedule of ``timesteps`` steps with zero terminal signal, v-prediction, trailing spacing."""
+
+    timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+
+    def scheduler(self) -> DDIMScheduler:
+        """The same schedule as diffusers' scheduler: the form in which a weights folder stores it."""
+        return DDIMScheduler(
+            num_train_timesteps=self.timesteps,
+            beta_start=self.beta_start,
+            beta_end=self.beta_end,
+            beta_schedule="scaled_linear",
+            rescale_betas_zero_snr=True,
+            prediction_type="v_prediction",
+            timestep_spacing="trailing",
+            clip_sample=False,
+            set_alpha_to_one=True,
+        )
+
+    @classmethod
+    def from_scheduler(cls, scheduler: DDIMScheduler) -> NoiseSchedule:
+        """The schedule of a stored scheduler. Raises ValueError where it is not one of ours."""
+        config = scheduler.config
+        schedule = cls(config["num_train_timesteps"], config["beta_start"], config["beta_end"])
+        ours = schedule.scheduler().config
+        wrong = [k for k in _FIXED if config.get(k) != ours[k]]
+        if wrong:
+            raise ValueError(f"not JDAP's noise schedule: {', '.join(f'{k}={config.get(k)!r}' for k in wrong)}")
+        return schedule
+
+    @cached_property
+    def alpha_bar(self) -> Tensor:
+        """(T,) float32 on the CPU: the share of signal power at each timestep; exactly 0 at the last."""
+        return self.scheduler().alphas_cumprod
+
+    def signal_noise(self, t_B: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """(a_t, s_t) for timesteps (B,), shaped to multiply ``like`` (B, ...)."""
+        alpha_bar = self.alpha_bar.to(t_B.device)[t_B].reshape(-1, *[1] * (like.ndim - 1))
+        return alpha_bar.sqrt().to(like.dtype), (1 - alpha_bar).sqrt().to(like.dtype)
+
+    def snr(self, t_B: Tensor) -> Tensor:
+        """Signal-to-noise ratio alpha_bar / (1 − alpha_bar) of timesteps (B,)."""
+        alpha_bar = self.alpha_bar.to(t_B.device)[t_B]
+        return alpha_bar / (1 - alpha_bar)
+
+    def spaced(self, steps: int) -> list[int]:
+        """``steps`` timesteps from the last down, trailing: one step is [T − 1]. Raises ValueError outside 1 … T."""
+        if not 1 <= steps <= self.timesteps:
+            raise ValueError(f"steps must be within 1 … {self.timesteps}, got {steps}")
+        return [round(self.timesteps * (1 - i / steps)) - 1 for i in range(steps)]
+
+
+_FIXED = (
+    "beta_schedule",
+    "rescale_betas_zero_snr",
+    "prediction_type",
+    "timestep_spacing",
+)
+
+
+def min_snr_weight(snr_B: Tensor, gamma: float) -> Tensor:
+    """Weight min(SNR + 1, gamma) / (SNR + 1) of a v-prediction loss.
+
+    The form of Min-SNR (arXiv 2303.09556) that stays 1 at zero SNR, where the usual min(SNR, gamma) / (SNR + 1) would
+    switch the last timestep off: the one that one-step prediction stands on.
+    """
+    return torch.clamp(snr_B + 1, max=gamma) / (snr_B + 1)

@@ -1,0 +1,83 @@
+"""The joint RGB-depth UNet: a diffusers UNet of 2·C channels with a timestep for each half.
+
+Shapes: B pictures, C latent channels of the codec, h x w latent cells.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
+
+from jdap.models.attention import PlainAttention, ReferenceReader
+
+
+class JointUNet(nn.Module):
+    """Denoises the latents of a portrait and of its depth map at once.
+
+    It owns a plain ``UNet2DConditionModel`` of 2·C channels in and out, so weights stay loadable by diffusers. The
+    UNet's own timestep is that of the RGB half; the depth half's enters as ``timestep_cond``, its sinusoidal
+    embedding through a linear layer which starts at zero, so that a fresh network ignores it.
+
+    Args:
+        unet: built with an even ``in_channels == out_channels`` and ``time_cond_proj_dim == block_out_channels[0]``.
+
+    Raises:
+        ValueError: where the UNet is not of that form.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        super().__init__()
+        config = unet.config
+        channels_in, channels_out = config["in_channels"], config["out_channels"]
+        if channels_in != channels_out or channels_in % 2:
+            raise ValueError(f"a joint UNet has 2·C channels in and out, got {channels_in} and {channels_out}")
+        if config["time_cond_proj_dim"] != config["block_out_channels"][0]:
+            raise ValueError("a joint UNet needs time_cond_proj_dim == block_out_channels[0] for the depth timestep")
+        self.unet = unet
+        processors: dict[str, Any] = {
+            name: ReferenceReader(name) if ".attn1." in name else PlainAttention() for name in unet.attn_processors
+        }
+        unet.set_attn_processor(processors)
+
+    @property
+    def latent_channels(self) -> int:
+        """C: channels of one half."""
+        return self.unet.config["in_channels"] // 2
+
+    def forward(
+        self,
+        rgb_BChw: Tensor,
+        depth_BChw: Tensor,
+        t_rgb_B: Tensor,
+        t_depth_B: Tensor,
+        reference: dict[str, Tensor] | None = None,
+        keep_reference_B: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Noisy halves and their timesteps (int64, 0 … T−1) → the v-prediction of each half, (B, C, h, w) twice.
+
+        ``reference`` comes from :class:`jdap.models.reference.ReferenceNet`; ``keep_reference_B`` bool says which
+        samples may see it (None: all).
+        """
+        unet = self.unet
+        out = unet(
+            torch.cat([rgb_BChw, depth_BChw], dim=1),
+            t_rgb_B,
+            encoder_hidden_states=no_tokens(unet, rgb_BChw),
+            timestep_cond=unet.time_proj(t_depth_B).to(rgb_BChw.dtype),
+            cross_attention_kwargs={"reference": reference, "keep_reference": keep_reference_B},
+        ).sample
+        rgb, depth = out.chunk(2, dim=1)
+        return rgb, depth
+
+
+def zero_depth_timestep(unet: UNet2DConditionModel) -> None:
+    """Start the second timestep at zero, in place: a fresh joint UNet then answers as one with a single timestep."""
+    nn.init.zeros_(unet.time_embedding.cond_proj.weight)
+
+
+def no_tokens(unet: UNet2DConditionModel, like: Tensor) -> Tensor:
+    """One zero token for the cross-attention of a network without text: what is left of that layer is its bias."""
+    return like.new_zeros(like.shape[0], 1, unet.config["cross_attention_dim"])
