@@ -46,7 +46,7 @@ def tiny(latent_channels: int) -> tuple[JointUNet, ReferenceNet]:
     )
 
 
-TINY_WIDTHS = (128, 192, 256)
+TINY_WIDTHS = (64, 128, 256)
 
 BUILDERS: dict[str, Callable[[int], tuple[JointUNet, ReferenceNet]]] = {"tiny": tiny}
 

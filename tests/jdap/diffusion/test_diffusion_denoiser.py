@@ -1,0 +1,121 @@
+import pytest
+import torch
+
+from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
+from jdap.diffusion.samplers import ddim, guided
+from jdap.diffusion.schedule import NoiseSchedule
+from jdap.diffusion.timesteps import KNOWN
+
+DENOISER = JointDenoiser(NoiseSchedule())
+
+
+def pair(seed: int, batch: int = 4) -> Pair:
+    return randn_pair(Pair(*(torch.zeros(batch, 3, 4, 4),) * 2), torch.Generator().manual_seed(seed))
+
+
+def times(*t: int) -> torch.Tensor:
+    return torch.tensor(t)
+
+
+def test_noising_and_the_target_invert():
+    clean, noise = pair(0), pair(1)
+    t = Pair(times(0, 10, 500, 998), times(999, 3, 500, 0))
+    noisy, v = DENOISER.add_noise(clean, noise, t), DENOISER.velocity(clean, noise, t)
+    for half in range(2):
+        assert torch.allclose(DENOISER.clean(noisy, v, t)[half], clean[half], atol=1e-5)
+        assert torch.allclose(DENOISER.noise(noisy, v, t)[half], noise[half], atol=1e-5)
+    # pure noise at the last timestep
+    assert torch.equal(noisy.depth[0], noise.depth[0])
+
+
+def test_agrees_with_diffusers_scheduler():
+    clean, noise = pair(0), pair(1)
+    t = times(0, 10, 500, 999)
+    scheduler = DENOISER.schedule.scheduler()
+    noisy = DENOISER.add_noise(clean, noise, Pair(t, t))
+    assert torch.allclose(noisy.rgb, scheduler.add_noise(clean.rgb, noise.rgb, t), atol=1e-6)
+    v = DENOISER.velocity(clean, noise, Pair(t, t))
+    assert torch.allclose(v.rgb, scheduler.get_velocity(clean.rgb, noise.rgb, t), atol=1e-6)
+
+
+def test_a_perfect_network_has_no_loss_and_the_halves_are_weighted_as_said():
+    clean, noise = pair(0), pair(1)
+    t = Pair(times(10, 10, 999, 999), times(999, 999, 999, 999))
+    target = DENOISER.velocity(clean, noise, t)
+    weight = torch.rand(4, 1, 4, 4)
+    assert DENOISER.loss(lambda *_: target, clean, t, noise, weight).total == 0
+
+    off = Pair(target.rgb + 1, target.depth + 2)
+    loss = DENOISER.loss(lambda *_: off, clean, t, noise, weight)
+    snr = DENOISER.schedule.snr(times(10))
+    expected = (2 * (5 / (snr + 1)) + 2) / 4
+    assert torch.allclose(loss.rgb, expected.float(), rtol=1e-4)
+    assert loss.depth == pytest.approx(4, rel=1e-4)
+
+
+def test_depth_counts_only_where_it_has_weight():
+    clean, noise = pair(0), pair(1)
+    t = Pair(times(*[999] * 4), times(*[999] * 4))
+    target = DENOISER.velocity(clean, noise, t)
+    wrong = target.depth.clone()
+    wrong[:, :, :, 2:] += 100
+    weight = torch.zeros(4, 1, 4, 4)
+    weight[:2, :, :, :2] = 1
+    assert DENOISER.loss(lambda *_: (target.rgb, wrong), clean, t, noise, weight).depth == 0
+    # two samples have no depth at all: they do not dilute the two that have
+    wrong = target.depth + 1
+    assert DENOISER.loss(lambda *_: (target.rgb, wrong), clean, t, noise, weight).depth == pytest.approx(1, rel=1e-4)
+    none = DENOISER.loss(lambda *_: (target.rgb, wrong), clean, t, noise, torch.zeros_like(weight))
+    assert none.depth == 0
+
+
+class Oracle:
+    """The exact v-prediction for Gaussian data of mean ``mu`` and deviation ``sigma`` in every channel."""
+
+    def __init__(self, mu: float, sigma: float) -> None:
+        self.mu, self.sigma, self.seen = mu, sigma, []
+
+    def __call__(self, z_rgb, z_depth, t_rgb, t_depth):
+        self.seen.append((int(t_rgb[0]), int(t_depth[0])))
+        return self._half(z_rgb, t_rgb), self._half(z_depth, t_depth)
+
+    def _half(self, z, t):
+        a, s = DENOISER.schedule.signal_noise(t, z)
+        power = a**2 * self.sigma**2 + s**2
+        clean = self.mu + a * self.sigma**2 / power * (z - a * self.mu)
+        noise = s / power * (z - a * self.mu)
+        return a * noise - s * clean
+
+
+def test_ddim_draws_the_data_distribution():
+    noise = randn_pair(Pair(*(torch.zeros(2000, 1, 2, 2),) * 2), torch.Generator().manual_seed(0))
+    drawn = ddim(DENOISER, Oracle(0.7, 0.5), noise, steps=100)
+    for half in drawn:
+        assert half.mean() == pytest.approx(0.7, abs=0.02)
+        assert half.std() == pytest.approx(0.5, abs=0.03)
+
+
+def test_one_step_gives_the_mean():
+    noise = pair(0)
+    drawn = ddim(DENOISER, Oracle(0.7, 0.5), noise, steps=1)
+    assert torch.allclose(drawn.depth, torch.full_like(drawn.depth, 0.7), atol=1e-5)
+
+
+def test_a_known_half_stays_and_is_told_to_be_clean():
+    noise, rgb = pair(0), pair(5).rgb
+    oracle = Oracle(0.7, 0.5)
+    steps = []
+    drawn = ddim(DENOISER, oracle, noise, known_rgb=rgb, steps=4, on_step=lambda i, n: steps.append((i, n)))
+    assert torch.equal(drawn.rgb, rgb)
+    assert oracle.seen == [(KNOWN, 999), (KNOWN, 749), (KNOWN, 499), (KNOWN, 249)]
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    drawn = ddim(DENOISER, oracle, noise, known_depth=rgb, steps=2)
+    assert torch.equal(drawn.depth, rgb)
+    assert not torch.equal(drawn.rgb, noise.rgb)
+
+
+def test_guidance_extrapolates_from_without_to_with():
+    one, two = (lambda *_: (torch.ones(1), torch.ones(1))), (lambda *_: (torch.zeros(1), torch.full((1,), 3.0)))
+    rgb, depth = guided(one, two, 2.0)(None, None, None, None)
+    assert (rgb, depth) == (2.0, -1.0)
+    assert guided(one, two, 1.0) is one

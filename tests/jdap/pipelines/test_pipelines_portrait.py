@@ -1,0 +1,158 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from jdap.diffusion.schedule import NoiseSchedule
+from jdap.models.build import unet
+from jdap.models.codec import ImageCodec
+from jdap.models.joint_unet import JointUNet
+from jdap.models.loading import WeightsError
+from jdap.models.reference import ReferenceNet
+from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
+from jdap.pipelines.portrait import PortraitPipeline
+
+SHAPE = {"widths": (32, 64), "layers": 1, "head_dim": 16}
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def pipeline() -> PortraitPipeline:
+    torch.manual_seed(0)
+    return PortraitPipeline(
+        ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).eval(),
+        JointUNet(unet(6, depth_timestep=True, **SHAPE)).eval(),
+        ReferenceNet(unet(3, depth_timestep=False, **SHAPE)).eval(),
+        NoiseSchedule(),
+        preset="tiny",
+        size_px=32,
+    )
+
+
+@pytest.fixture
+def folder(pipeline, tmp_path):
+    pipeline.save_pretrained(tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+def pictures(batch: int = 2) -> torch.Tensor:
+    return torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
+
+
+def seed() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
+
+
+def test_a_saved_pipeline_answers_the_same(pipeline, folder):
+    loaded = PortraitPipeline.from_pretrained(folder)
+    assert (loaded.preset, loaded.size_px, loaded.schedule) == ("tiny", 32, pipeline.schedule)
+    a, b = (p.generate(pictures(), steps=2, guidance=1.5, generator=seed()) for p in (pipeline, loaded))
+    assert torch.equal(a.rgb, b.rgb)
+    assert torch.equal(a.depth, b.depth)
+
+
+def test_shapes_and_ranges(pipeline):
+    depth = pipeline.image_to_depth(pictures(3), steps=2, generator=seed())
+    assert depth.shape == (3, 1, 32, 32)
+    made = pipeline.generate(pictures(3), steps=2, generator=seed())
+    assert made.rgb.shape == (3, 3, 32, 32)
+    assert made.depth.shape == (3, 1, 32, 32)
+    for x in (depth, *made):
+        assert x.amin() >= -1
+        assert x.amax() <= 1
+
+
+def test_an_ensemble_is_the_mean_of_its_draws(pipeline):
+    generator = seed()
+    one = [pipeline.image_to_depth(pictures(), steps=2, generator=generator) for _ in range(3)]
+    assert not torch.allclose(one[0], one[1], atol=1e-4)
+    together = pipeline.image_to_depth(pictures(), steps=2, ensemble=3, generator=seed())
+    assert torch.allclose(together, sum(one) / 3, atol=1e-5)
+    with pytest.raises(ValueError, match="at least 1"):
+        pipeline.image_to_depth(pictures(), ensemble=0)
+
+
+def test_the_picture_is_its_own_reference_unless_another_is_given(pipeline):
+    x = pictures()
+    alone = pipeline.image_to_depth(x, generator=seed())
+    assert torch.equal(alone, pipeline.image_to_depth(x, reference_B3HW=x, generator=seed()))
+    assert not torch.allclose(alone, pipeline.image_to_depth(x, reference_B3HW=x.flip(3), generator=seed()), atol=1e-5)
+
+
+def test_pictures_out_of_range_are_refused(pipeline):
+    with pytest.raises(ValueError, match=r"in \[-1, 1\]"):
+        pipeline.image_to_depth(pictures() * 100)
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\)"):
+        pipeline.generate(pictures()[0])
+
+
+def test_saving_replaces_a_folder_whole(pipeline, folder):
+    (folder / "stale.txt").write_text("old")
+    pipeline.save_pretrained(folder, extras=lambda f: (f / "extra.json").write_text("{}"))
+    assert (folder / "extra.json").is_file()
+    assert not (folder / "stale.txt").exists()
+    assert [p.name for p in folder.parent.iterdir()] == ["weights"]
+
+
+@pytest.mark.parametrize("part", ["unet", "reference", "codec"])
+def test_a_missing_tensor_is_named(folder, part, capfd):
+    file = folder / part / WEIGHTS
+    tensors = load_file(file)
+    gone = sorted(tensors)[0]
+    del tensors[gone]
+    save_file(tensors, file)
+    with pytest.raises(ValueError, match=f"{part}.*{gone}"):
+        PortraitPipeline.from_pretrained(folder)
+
+
+def test_an_unexpected_tensor_is_named(folder):
+    file = folder / "unet" / WEIGHTS
+    save_file({**load_file(file), "stranger": torch.zeros(1)}, file)
+    with pytest.raises(WeightsError, match="stranger"):
+        PortraitPipeline.from_pretrained(folder)
+
+
+def test_a_truncated_file_is_named(folder):
+    file = folder / "reference" / WEIGHTS
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match="reference"):
+        PortraitPipeline.from_pretrained(folder)
+
+
+def test_a_pickle_is_not_read(folder):
+    file = folder / "unet" / WEIGHTS
+    torch.save(load_file(file), folder / "unet" / "diffusion_pytorch_model.bin")
+    file.unlink()
+    with pytest.raises(WeightsError, match="only safetensors"):
+        PortraitPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("key", ["_class_name", "depth_convention", "preset"])
+def test_an_index_that_says_something_else_is_refused(folder, key):
+    file = folder / "model_index.json"
+    index = json.loads(file.read_text())
+    del index[key]
+    file.write_text(json.dumps(index))
+    with pytest.raises(WeightsError, match=key):
+        PortraitPipeline.from_pretrained(folder)
+
+
+def test_no_folder_is_told_with_the_remedy(tmp_path):
+    with pytest.raises(WeightsError, match="make train-image"):
+        PortraitPipeline.from_pretrained(tmp_path / "nothing")
+
+
+def test_grids_show_what_they_say():
+    depth = torch.tensor([-1.0, 0.0, 1.0]).reshape(1, 1, 1, 3)
+    near, middle, far = depth_picture(depth)[0, :, 0].unbind(-1)
+    assert near.sum() > middle.sum() > far.sum()
+    error = error_picture(depth, torch.zeros_like(depth), depth > 0)[0, :, 0]
+    assert error[:, 0].tolist() == [-1, -1, -1]  # outside of the mask
+    assert error[:, 2].tolist() == [1, 1, 1]
+    image = labelled_grid([torch.ones(2, 3, 16, 16), -torch.ones(2, 3, 16, 16)], ["one", "two"])
+    assert image.size == (32, 32 + 14)
+    assert image.getpixel((8, 40)) == (255, 255, 255)
+    assert image.getpixel((24, 40)) == (0, 0, 0)
+    with pytest.raises(ValueError, match="labels"):
+        labelled_grid([torch.ones(2, 3, 16, 16)], [])
