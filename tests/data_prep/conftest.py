@@ -1,0 +1,32 @@
+"""A face model of five vertices in the layout of ICT-FaceKit's OBJ folder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+NEUTRAL = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0.5, 0.5, 1.25]])
+TINY_MODES = {
+    "identity000": NEUTRAL * 1.125,
+    "identity001": NEUTRAL + np.array([0.1, 0, 0]),
+    "jawOpen": NEUTRAL - np.array([0, 0.2, 0]),
+}
+
+
+def write_obj(path: Path, vertices: np.ndarray) -> None:
+    lines = ["# a head", "mtllib x.mtl", *(f"v {x:.6g} {y:.6g} {z:.6g}" for x, y, z in vertices)]
+    lines += [f"vt {u} {v}" for u, v in [(0, 0), (1, 0), (1, 1), (0, 1), (1.5, 0.5), (0.25, 0.25)]]
+    # A quad of one material and a triangle of another, with texture corners of their own.
+    lines += ["usemtl M_Face", "f 1/1 2/2 3/3 4/4", "usemtl M_Teeth", "f 5/6 1/5 3/2", ""]
+    path.write_text("\n".join(lines))
+
+
+@pytest.fixture
+def obj_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "FaceXModel"
+    folder.mkdir()
+    for name, vertices in {"generic_neutral_mesh": NEUTRAL, **TINY_MODES}.items():
+        write_obj(folder / f"{name}.obj", vertices)
+    (folder / "vertex_indices.json").write_text(json.dumps({"expressions": ["jawOpen"]}))
+    return folder
