@@ -1,0 +1,177 @@
+"""What a depth method is to a benchmark, and the methods there are: ours and the baselines.
+
+A method reads an :class:`jdap.batch.ImageBatch` and returns a depth map a picture, in any affine frame, larger =
+farther. It must be a pure function of the batch: the same batch gives the same maps, so that a benchmark can ask again
+for the pictures that it draws. To add one, write a class with ``name`` and ``predict`` and put it in :data:`METHODS`.
+
+Shapes: B pictures, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from benchmarks import BenchmarkError
+from jdap.batch import ImageBatch
+
+MEAN_DEPTH_FILE, MEAN_DEPTH_KEY = "mean_depth.safetensors", "mean_depth"
+
+
+class Unavailable(Exception):
+    """The data do not hold what a method needs; the message says what is missing."""
+
+
+class Method(Protocol):
+    """A way to get depth from pictures."""
+
+    name: str
+
+    def predict(self, batch: ImageBatch) -> Tensor:
+        """Depth (B, 1, H, W) float on the batch's device, in any affine frame, larger = farther, finite on skin.
+
+        Raises :class:`Unavailable` when the batch does not hold what the method needs.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What methods are built from: the weights folder, sampling steps and ensemble size, the seed and the device."""
+
+    weights: Path | None
+    steps: int = 1
+    ensemble: int = 1
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def weights_for(self, name: str) -> Path:
+        """The weights folder; raises :class:`BenchmarkError` when there is none."""
+        if self.weights is None:
+            raise BenchmarkError(f"method {name} needs --weights, the weights folder that training wrote")
+        if not self.weights.is_dir():
+            raise BenchmarkError(f"{self.weights}: no such weights folder; train one with `make train-image`")
+        return self.weights
+
+
+class Jdap:
+    """Ours: image-to-depth by the portrait pipeline of a weights folder."""
+
+    name = "jdap"
+
+    def __init__(self, settings: Settings) -> None:
+        # Imported here, because the baselines need none of the networks.
+        from jdap.pipelines.portrait import PortraitPipeline
+
+        self.pipeline = PortraitPipeline.from_pretrained(settings.weights_for(self.name)).to(settings.device)
+        try:
+            self.pipeline.schedule.spaced(settings.steps)
+        except ValueError as error:
+            raise BenchmarkError(f"--steps: {error}") from error
+        self.settings = settings
+
+    @property
+    def size_px(self) -> int:
+        """The side of the square pictures that the pipeline reads."""
+        return self.pipeline.size_px
+
+    def predict(self, batch: ImageBatch) -> Tensor:
+        """Normalised depth (B, 1, H, W) in [-1, 1]; the noise is seeded by the seed and the keys of the batch."""
+        # One 32-bit hash of both: of a larger seed the CPU's generator takes the lower 32 bits only. The noise is drawn
+        # there whatever the device, so that a GPU gets the same.
+        seed = zlib.crc32("\n".join([str(self.settings.seed), *batch.key]).encode())
+        generator = torch.Generator().manual_seed(seed)
+        return self.pipeline.image_to_depth(
+            batch.rgb, steps=self.settings.steps, ensemble=self.settings.ensemble, generator=generator
+        )
+
+
+class FlatPlane:
+    """The same depth everywhere: what alignment alone achieves."""
+
+    name = "flat"
+
+    def predict(self, batch: ImageBatch) -> Tensor:
+        """Zeros (B, 1, H, W)."""
+        return torch.zeros_like(batch.depth_mm)
+
+
+class TrainingMean:
+    """The pixel-wise mean depth of the training set: what a model knows that has not looked at the picture.
+
+    Reads ``mean_depth.safetensors`` of the weights folder: ``mean_depth`` (1, H, W) float in the normalised frame.
+    """
+
+    name = "mean"
+
+    def __init__(self, settings: Settings) -> None:
+        path = settings.weights_for(self.name) / MEAN_DEPTH_FILE
+        if not path.is_file():
+            raise BenchmarkError(
+                f"{path}: missing, and method {self.name} is made of it; `make train-image` writes it, "
+                "or leave the method out with --methods"
+            )
+        try:
+            mean = load_file(path)[MEAN_DEPTH_KEY].float()
+        except (SafetensorError, KeyError, OSError) as error:
+            raise BenchmarkError(f"{path}: holds no readable tensor {MEAN_DEPTH_KEY}: {error}") from error
+        if mean.ndim != 3 or mean.shape[0] != 1 or not mean.isfinite().all():
+            raise BenchmarkError(
+                f"{path}: {MEAN_DEPTH_KEY} must be finite with shape (1, H, W), got {tuple(mean.shape)}"
+            )
+        self.mean_1HW = mean
+
+    def predict(self, batch: ImageBatch) -> Tensor:
+        """The mean (B, 1, H, W), resized to the pictures bilinearly."""
+        mean = self.mean_1HW[None].to(batch.depth_mm)
+        if mean.shape[-2:] != batch.depth_mm.shape[-2:]:
+            mean = F.interpolate(mean, batch.depth_mm.shape[-2:], mode="bilinear", antialias=True)
+        return mean.expand_as(batch.depth_mm)
+
+
+class PosedMeanHead:
+    """The mean head of the morphable model in the picture's own pose: what pose alone says of depth.
+
+    The shards carry it (``meanhead.*.png``), posed by the true parameters in the studio and by the fitted ones
+    elsewhere. It is a mean in identity and expression, not in pose, so it knows more than a method that sees a picture.
+    """
+
+    name = "posed_mean_head"
+
+    def predict(self, batch: ImageBatch) -> Tensor:
+        """z-depth (B, 1, H, W) in millimetres; skin that the mean head does not cover takes its nearest value."""
+        if batch.mean_head_mm is None:
+            raise Unavailable("the shards carry no depth of the posed mean head (meanhead members)")
+        depth_mm = batch.mean_head_mm.clone()
+        bare = batch.skin & (depth_mm <= 0)
+        for index in bare.flatten(1).any(1).nonzero().flatten().tolist():
+            depth_mm[index] = self._filled(depth_mm[index], batch.key[index])
+        return depth_mm
+
+    @staticmethod
+    def _filled(depth_mm_1HW: Tensor, key: str) -> Tensor:
+        empty = (depth_mm_1HW[0] <= 0).cpu().numpy()
+        if empty.all():
+            raise Unavailable(f"picture {key} carries no depth of the posed mean head")
+        v, u = distance_transform_edt(empty, return_distances=False, return_indices=True)
+        v_HW, u_HW = (torch.as_tensor(index, dtype=torch.long, device=depth_mm_1HW.device) for index in (v, u))
+        return depth_mm_1HW[:, v_HW, u_HW]
+
+
+#: name -> how it is built. The order is that of the table.
+METHODS: dict[str, Callable[[Settings], Method]] = {
+    Jdap.name: Jdap,
+    TrainingMean.name: TrainingMean,
+    PosedMeanHead.name: lambda settings: PosedMeanHead(),
+    FlatPlane.name: lambda settings: FlatPlane(),
+}

@@ -1,0 +1,141 @@
+"""How results leave a benchmark: a table for people, CSV and JSON for programs, and a stamp that says what was run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+import jdap
+from data_prep.shards import write_whole
+from jdap.metrics.depth import METRIC, NORMALISED
+
+#: arXiv 2501.08649, image-to-depth. Measured on its authors' studio captures, which nobody else has.
+PAPER = "paper (its own studio test set, not comparable): AbsRel 0.162, δ1 0.765, RMSE 0.047"
+FRAME_TITLES = {
+    NORMALISED: "normalised frame (the face's depth is 0.1 near … 1 far)",
+    METRIC: "metric frame (RMSE in mm; δ1 says nothing here)",
+}
+
+
+def software_stamp() -> dict[str, Any]:
+    """Versions that made a result: ``jdap``, ``torch``, ``git_commit`` (``-dirty`` if edited, None without one)."""
+    return {"jdap": jdap.__version__, "git_commit": _git_commit(), "torch": torch.__version__}
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON, whole or not at all. NaN and infinity, which JSON does not have, become null."""
+    write_whole(path, (json.dumps(_finite(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows with equal keys as CSV, whole or not at all; a pair ``x_ci`` becomes columns ``x_lo``, ``x_hi``."""
+    buffer = io.StringIO()
+    flat = [_flat(row) for row in rows]
+    writer = csv.DictWriter(buffer, list(flat[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    write_whole(path, buffer.getvalue().encode())
+
+
+def print_table(rows: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:
+    """Print the depth table, one block a frame, and under it what a reader must know to read it."""
+    for frame in dict.fromkeys(row["frame"] for row in rows):
+        # 80 columns are what a log has.
+        console.print(f"Image-to-depth, {FRAME_TITLES[frame]}", style="bold")
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        table.add_column("method", no_wrap=True)
+        for header in ("n", "AbsRel ↓", "δ1 ↑", "RMSE ↓", "95 % interval", "of range", "vs mean"):
+            table.add_column(header, justify="right", no_wrap=True)
+        for row in rows:
+            if row["frame"] == frame:
+                table.add_row(*_cells(row))
+        console.print(table)
+    console.print(
+        f"{stamp['pictures']} pictures of {stamp['people']} people; scale and shift aligned per picture on skin; "
+        "interval: RMSE, bootstrap over people; vs mean: RMSE against that of the training mean",
+        style="dim",
+    )
+    for line in _notes(rows, stamp):
+        console.print(line, style="yellow")
+    console.print(PAPER, style="dim")
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    digits = 2 if row["unit"] == "mm" else 4
+    below = row["rmse_below_mean"]
+    return [
+        row["method"],
+        str(row["n"]),
+        _number(row["absrel"], 4),
+        _number(row["delta1"], 3),
+        _number(row["rmse"], digits),
+        "–".join(_number(bound, digits) for bound in row["rmse_ci"]),
+        f"{_number(100 * row['rmse_share'], 1)} %",
+        "" if below is None else f"{-100 * below:+.0f} %",
+    ]
+
+
+def _notes(rows: Sequence[dict[str, Any]], stamp: dict[str, Any]) -> list[str]:
+    notes = [f"left out: {name} ({reason})" for name, reason in stamp["left_out"].items()]
+    if stamp["pictures_without_skin_depth"]:
+        notes.append(f"{stamp['pictures_without_skin_depth']} pictures have no skin depth and are not counted")
+    if fitted := stamp["depth_source"].get("fitted"):
+        notes.append(f"the depth of {fitted} pictures is a fitted face model, not ground truth")
+    if stamp["people"] < 2:
+        notes.append("one person only: no interval can be given")
+    notes += [
+        f"{row['method']}: relief inside out (negative scale) in {100 * row['negative_scale']:.0f} % of pictures"
+        for row in rows
+        if row["negative_scale"] > 0 and row["frame"] == rows[0]["frame"]
+    ]
+    return notes
+
+
+def _number(value: float, digits: int) -> str:
+    return "?" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if key.endswith("_ci"):
+            flat[f"{key.removesuffix('_ci')}_lo"], flat[f"{key.removesuffix('_ci')}_hi"] = value or (None, None)
+        else:
+            flat[key] = value
+    return flat
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def _git_commit() -> str | None:
+    root = Path(jdap.__file__).resolve().parents[1]
+
+    def git(*args: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *args], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        # An installed package may lie inside of somebody else's checkout (a virtual environment does).
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return None
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.CalledProcessError):
+        return None
