@@ -1,0 +1,239 @@
+"""From the undecoded members of one sample to examples: which frames are drawn, and only those are decoded.
+
+A sample is a dict of member name → bytes as :mod:`jdap.schema` names them.
+
+Shapes: F frames, H = W pixels (square), N audio samples; T frames of the whole sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from jdap import depth, schema
+from jdap.batch import ClipBatch, ImageBatch
+from jdap.data.transforms import Example
+from jdap.schema import SAMPLE_RATE, Record, SchemaError, frame_member
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A choice of frames of one sample, still encoded.
+
+    ``members`` holds the frames ``reference`` and ``first`` … ``first + frames − 1`` and nothing else; ``url`` is the
+    shard's; ``chance`` seeds what is drawn later for this choice (:func:`seeded`).
+    """
+
+    key: str
+    url: str
+    record: Record
+    reference: int
+    first: int
+    frames: int
+    members: dict[str, bytes]
+    chance: tuple[object, ...] = ()
+
+
+def read_record(sample: dict[str, Any]) -> Record:
+    """The record of a sample, after a check that every member it promises is there (none is decoded).
+
+    Raises :class:`SchemaError`, for another schema version too.
+    """
+    if "json" not in sample:
+        raise SchemaError("member json is missing")
+    try:
+        record = Record.from_json(json.loads(sample["json"]))
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"json: {error}") from error
+    kinds = ["rgb", "depth", "skin"] + ["meanhead"] * (frame_member("meanhead", 0) in sample)
+    names = [frame_member(kind, i) for kind in kinds for i in range(record.frames)]
+    missing = [name for name in [*names, "arrays.safetensors"] if name not in sample]
+    if missing:
+        raise SchemaError(f"{len(missing)} members are missing, {missing[0]} first")
+    return record
+
+
+def seeded(*parts: object) -> Generator:
+    """A generator whose seed is a hash of ``parts``: the same in every process and on every machine."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def _choose(options: Sequence[int], generator: Generator) -> int:
+    return options[int(torch.randint(len(options), (), generator=generator))]
+
+
+def random_pair(record: Record, generator: Generator) -> tuple[int, int]:
+    """Frames (reference, target) for training: the target is uniformly random.
+
+    The reference of a clip is at least half the chunk away, or as far as there is; of stills it is any other frame.
+    The only frame of a sample is both.
+    """
+    frames = range(record.frames)
+    target = _choose(frames, generator)
+    if record.frames == 1:
+        return target, target
+    least = 1.0 if record.fps == 0 else min(record.frames / 2, max(target, record.frames - 1 - target))
+    return _choose([i for i in frames if abs(i - target) >= least], generator), target
+
+
+def fixed_pairs(record: Record, limit: int | None = None) -> list[tuple[int, int]]:
+    """Frames (reference, target) for evaluation, the same every time.
+
+    Targets are ``limit`` frames evenly spread; by default every frame of stills, and first, middle and last of a clip.
+    The reference is a clip's first or last frame, whichever is farther, and the next one of stills.
+    """
+    last = record.frames - 1
+    count = min(limit or (record.frames if record.fps == 0 else 3), record.frames)
+    targets = sorted({round(i) for i in np.linspace(0, last, count)}) if count > 1 else [last // 2]
+    if record.fps == 0:
+        return [((target + 1) % record.frames, target) for target in targets]
+    return [(0 if target > last / 2 else last, target) for target in targets]
+
+
+def random_window(record: Record, frames: int, generator: Generator) -> tuple[int, int]:
+    """(reference, first frame) of a window of ``frames`` for training; the reference is outside of it if it can be."""
+    first = _choose(range(record.frames - frames + 1), generator)
+    outside = [i for i in range(record.frames) if not first <= i < first + frames]
+    return _choose(outside or range(record.frames), generator), first
+
+
+def fixed_window(record: Record, frames: int) -> tuple[int, int]:
+    """(reference, first frame) for evaluation: the sample's last and first frame."""
+    return record.frames - 1, 0
+
+
+def pick(
+    sample: dict[str, Any], record: Record, reference: int, first: int, frames: int = 1, chance: tuple[object, ...] = ()
+) -> Drawn:
+    """Keep the members of the reference and of ``frames`` frames from ``first``, and let go of the rest."""
+    kinds = ["rgb", "depth", "skin"] + ["meanhead"] * (frame_member("meanhead", 0) in sample)
+    names = {frame_member(kind, i) for kind in kinds for i in range(first, first + frames)}
+    names |= {frame_member("rgb", reference), "arrays.safetensors"}
+    if record.fps > 0 and "audio.wav" in sample:
+        names.add("audio.wav")
+    members = {name: sample[name] for name in names}
+    return Drawn(
+        f"{sample['__key__']}/{first:04d}", sample["__url__"], record, reference, first, frames, members, chance
+    )
+
+
+def decode(drawn: Drawn, with_audio: bool = False) -> Example:
+    """Decode what was drawn. Raises :class:`SchemaError` that names the member."""
+    record, members = drawn.record, drawn.members
+    targets = range(drawn.first, drawn.first + drawn.frames)
+
+    def stack(kind: str, read: Callable[[bytes], np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.stack([_read(members, kind, i, read, record) for i in targets])).unsqueeze(1)
+
+    rgb = [_read(members, "rgb", i, schema.decode_rgb, record) for i in (drawn.reference, *targets)]
+    rgb_F3HW = torch.from_numpy(np.stack(rgb)).permute(0, 3, 1, 2).contiguous().float().div_(255)
+    arrays = schema.decode_arrays(members["arrays.safetensors"], record.frames)
+    has_mean_head = frame_member("meanhead", drawn.first) in members
+    return Example(
+        key=drawn.key,
+        person_id=record.person_id,
+        depth_source=record.depth_source,
+        reference_3HW=rgb_F3HW[0],
+        rgb_F3HW=rgb_F3HW[1:],
+        depth_mm_F1HW=stack("depth", _decode_mm),
+        skin_F1HW=stack("skin", schema.decode_skin),
+        camera_px_F3=torch.from_numpy(arrays["camera_px"])[drawn.first : drawn.first + drawn.frames],
+        mean_head_mm_F1HW=stack("meanhead", _decode_mm) if has_mean_head else None,
+        audio=_decode_audio(drawn) if with_audio else None,
+        fps=record.fps,
+    )
+
+
+def image_batch(examples: list[Example]) -> ImageBatch:
+    """Examples of one frame each as a batch; depth is normalised here, after every resize and crop."""
+    _check_sizes(examples)
+    depth_mm = torch.cat([e.depth_mm_F1HW for e in examples])
+    skin = torch.cat([e.skin_F1HW for e in examples])
+    range_mm = depth.skin_range_mm(depth_mm, skin)
+    mean_heads = [e.mean_head_mm_F1HW for e in examples if e.mean_head_mm_F1HW is not None]
+    return ImageBatch(
+        reference_rgb=_signed(torch.stack([e.reference_3HW for e in examples])),
+        rgb=_signed(torch.cat([e.rgb_F3HW for e in examples])),
+        depth_mm=depth_mm,
+        depth=depth.normalise(depth_mm, range_mm),
+        skin=skin,
+        range_mm=range_mm,
+        camera_px=torch.cat([e.camera_px_F3 for e in examples]),
+        # All or none: a baseline on a part of the pictures would be compared with a score over all of them.
+        mean_head_mm=torch.cat(mean_heads) if len(mean_heads) == len(examples) else None,
+        **_names(examples),
+    )
+
+
+def clip_batch(examples: list[Example]) -> ClipBatch:
+    """Examples of equally many frames as a batch; one depth range serves a clip. Silence where there is no sound."""
+    _check_sizes(examples)
+    depth_mm = torch.stack([e.depth_mm_F1HW for e in examples])
+    skin = torch.stack([e.skin_F1HW for e in examples])
+    # The frames of a clip side by side are one tall picture: its quantiles are the clip's.
+    range_mm = depth.skin_range_mm(depth_mm.flatten(1, 3)[:, None], skin.flatten(1, 3)[:, None])
+    fps = examples[0].fps
+    silence = torch.zeros(round(depth_mm.shape[1] * SAMPLE_RATE / fps))
+    return ClipBatch(
+        reference_rgb=_signed(torch.stack([e.reference_3HW for e in examples])),
+        rgb=_signed(torch.stack([e.rgb_F3HW for e in examples])),
+        depth_mm=depth_mm,
+        depth=depth.normalise(depth_mm, range_mm),
+        skin=skin,
+        range_mm=range_mm,
+        camera_px=torch.stack([e.camera_px_F3 for e in examples]),
+        audio=torch.stack([silence if e.audio is None else e.audio for e in examples]),
+        has_audio=torch.tensor([e.audio is not None for e in examples]),
+        fps=fps,
+        **_names(examples),
+    )
+
+
+def _signed(rgb: Tensor) -> Tensor:
+    """[0, 1] to [-1, 1], in place: fresh memory for a batch costs twenty times the arithmetic."""
+    return rgb.mul_(2).sub_(1)
+
+
+def _check_sizes(examples: list[Example]) -> None:
+    sizes = sorted({e.size_px for e in examples})
+    if len(sizes) > 1:
+        raise SchemaError(f"shards hold pictures of {sizes} pixels: give size_px, to which all are resized")
+
+
+def _names(examples: list[Example]) -> dict[str, Any]:
+    return {name: tuple(getattr(e, name) for e in examples) for name in ("key", "person_id", "depth_source")}
+
+
+def _decode_mm(data: bytes) -> np.ndarray:
+    return depth.from_tenths(schema.decode_depth(data))
+
+
+def _read(
+    members: dict[str, bytes], kind: str, index: int, read: Callable[[bytes], np.ndarray], record: Record
+) -> np.ndarray:
+    name = frame_member(kind, index)
+    try:
+        picture = read(members[name])
+    except SchemaError as error:
+        raise SchemaError(f"{name}: {error}") from error
+    if picture.shape[:2] != (record.size_px, record.size_px):
+        raise SchemaError(f"{name}: {picture.shape[1]}x{picture.shape[0]} pixels, the record says {record.size_px}")
+    return picture
+
+
+def _decode_audio(drawn: Drawn) -> Tensor | None:
+    """The window's part of the sound, padded with silence to its length; None where the sample has none."""
+    if "audio.wav" not in drawn.members:
+        return None
+    audio = schema.decode_audio(drawn.members["audio.wav"])
+    start, count = (round(n * SAMPLE_RATE / drawn.record.fps) for n in (drawn.first, drawn.frames))
+    part = torch.from_numpy(audio[start : start + count])
+    return torch.nn.functional.pad(part, (0, count - len(part)))

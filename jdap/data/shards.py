@@ -1,0 +1,307 @@
+"""Shards to batches: where shards are found, and the visible list of stages that turns them into batches.
+
+:func:`image_stages` and :func:`clip_stages` list the stages of a WebDataset ``DataPipeline`` in order::
+
+    shards of each turn → split by shard → tar to samples → usable ones → split by sample → draw frames
+    → shuffle → decode → resize, augment → batch
+
+Splitting: a :class:`Share` is one DataLoader worker of one rank. With at least as many shards as sharers each reads
+shards of its own; with fewer, everyone walks through all shards and keeps every count-th sample. So no worker of a
+training is ever idle, and in evaluation every sample is seen exactly once, though not by ranks equally often.
+
+Order: training goes on for ever, in an order and with draws that follow from the seed alone; evaluation is one turn.
+
+Bad shards and samples: evaluation stops at the first with an error that names it; training logs one warning a shard and
+goes on, until :data:`GIVE_UP_AFTER` in a row are bad.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, BinaryIO
+
+import fsspec
+import webdataset as wds
+from torch import Generator
+from webdataset.tariterators import group_by_keys, tar_file_iterator
+
+from jdap.data import draw
+from jdap.data.draw import Drawn
+from jdap.data.sources import REMEDY, ShardError, resolve_shards
+from jdap.data.transforms import Example, resize
+from jdap.schema import Record, SchemaError
+
+__all__ = ["ALONE", "ShardError", "Share", "clip_stages", "image_stages", "resolve_shards"]
+
+Sample = dict[str, Any]
+Stage = Callable[..., Iterator[Any]]
+Augmentation = Callable[[Example, Generator], Example]
+GIVE_UP_AFTER = 100
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of ``count`` readers: every DataLoader worker of every rank is one."""
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"a share's index must be within 0 … count − 1, got {self}")
+
+
+ALONE = Share()
+
+
+@dataclass
+class Faults:
+    """What happens to a bad shard or sample: an error when ``strict``, else one warning a shard, and counting."""
+
+    strict: bool
+    told: set[str] = field(default_factory=set)
+    in_a_row: int = 0
+    good: int = 0
+
+    def pass_good(self) -> None:
+        """Count something usable."""
+        self.good += 1
+        self.in_a_row = 0
+
+    def bad(self, url: str, error: Exception, key: str = "") -> None:
+        """Raise or log ``error``, met in the shard ``url`` and its sample ``key``."""
+        # webdataset appends what it knows to an exception's args; the message is the first.
+        what = str(error) if isinstance(error, OSError) or not error.args else str(error.args[0])
+        reason = f"{url}: {f'sample {key}: ' if key else ''}{' '.join(what.split()) or type(error).__name__}"
+        if self.strict:
+            raise ShardError(f"{reason}; `python -m data_prep verify` tells what else is wrong") from error
+        if url not in self.told:
+            self.told.add(url)
+            _log.warning("skipped in training: %s", reason)
+        self.in_a_row += 1
+        if self.in_a_row >= GIVE_UP_AFTER:
+            raise ShardError(f"{self.in_a_row} shards or samples in a row could not be read, the last: {reason}")
+
+
+class Turns:
+    """The first stage: ``{url, turn, of}`` for each shard of a share, once in order or, ``endless``, shuffled by turn.
+
+    ``faults.good`` tells it whether a turn had anything usable. In training a share that had nothing (its shards were
+    bad) reads all shards in the next turn; when that finds nothing either, :class:`ShardError` is raised.
+    """
+
+    def __init__(self, urls: list[str], share: Share, faults: Faults, seed: int, endless: bool) -> None:
+        self.urls, self.share, self.faults, self.seed, self.endless = urls, share, faults, seed, endless
+
+    def __call__(self) -> Iterator[Sample]:
+        """Shards, turn by turn."""
+        share, of = self.share, len(self.urls)
+        everything = of < share.count or share.count == 1
+        for turn in itertools.count():
+            before, order = self.faults.good, list(self.urls)
+            if self.endless:
+                random.Random(f"{self.seed} {turn}").shuffle(order)
+            for url in order if everything else order[share.index :: share.count]:
+                yield {"url": url, "turn": turn, "of": of}
+            if self.faults.good == before:
+                if everything:
+                    raise ShardError(f"none of {of} shards holds a usable sample, {self.urls[0]} first; {REMEDY}")
+                everything = True
+            if not self.endless:
+                return
+
+
+def read_tars(shards: Iterable[Sample], faults: Faults, keep_bytes: int = 0) -> Iterator[Sample]:
+    """Samples of each shard: members' bytes by name, ``__key__``, ``__url__``, and the shard's ``turn`` and ``of``.
+
+    Whole shards stay in memory up to ``keep_bytes`` and are not read again in later turns: to walk through a tar of
+    small members costs more than to decode the few that are drawn.
+    """
+    kept: dict[str, list[Sample]] = {}
+    for shard in shards:
+        url, count, size, here = shard["url"], 0, 0, list[Sample]()
+        try:
+            for sample in kept.get(url) or read_tar(url):
+                count += 1
+                size += sum(map(len, sample.values()))
+                if url not in kept and size <= keep_bytes:
+                    here.append(sample)
+                yield sample | {"turn": shard["turn"], "of": shard["of"]}
+            if not count:
+                raise SchemaError("holds no sample")
+            if url not in kept and size <= keep_bytes:
+                kept[url] = here
+                keep_bytes -= size
+        except (OSError, EOFError, ImportError, ValueError, tarfile.TarError) as error:
+            faults.bad(url, error)
+
+
+def read_tar(url: str) -> Iterator[Sample]:
+    """Samples of one tar, streamed. Raises what fsspec and tarfile raise, and SchemaError for a tar without an end."""
+    with fsspec.open(url, "rb") as file:
+        tail = _Tail(file)
+        members = ({**member, "__url__": url} for member in tar_file_iterator(tail))
+        yield from group_by_keys(members)
+        # tarfile takes a tar that was cut between two members for a whole one; a whole one ends in blocks of zeros.
+        if any(tail.last[-tarfile.BLOCKSIZE :]):
+            raise SchemaError("cut short: the tar has no end")
+
+
+class _Tail:
+    """A stream that remembers the last bytes that were read from it, and how many there were."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.last, self.count = file, b"\1", 0
+
+    def __repr__(self) -> str:  # webdataset puts it into its messages
+        return f"byte {self.count}"
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.file.read(size)
+        self.last, self.count = data or self.last, self.count + len(data)
+        return data
+
+
+def usable(
+    samples: Iterable[Sample], faults: Faults, clip_frames: int | None = None, fps: float | None = None
+) -> Iterator[tuple[Sample, Record]]:
+    """Samples with their records, all members there.
+
+    With ``clip_frames`` clips alone: stills are left out, and a clip that is shorter or not at ``fps`` is bad.
+    """
+    for sample in samples:
+        try:
+            record = draw.read_record(sample)
+            if clip_frames is not None:
+                if record.fps == 0:
+                    continue
+                if record.fps != fps or record.frames < clip_frames:
+                    raise SchemaError(f"{record.frames} frames at {record.fps} fps, asked for {clip_frames} at {fps}")
+        except SchemaError as error:
+            faults.bad(sample["__url__"], error, sample["__key__"])
+            continue
+        faults.pass_good()
+        yield sample, record
+
+
+def split_by_sample(samples: Iterable[tuple[Sample, Record]], share: Share) -> Iterator[tuple[Sample, Record]]:
+    """Every count-th sample, where the shards were too few for :class:`Turns` to split."""
+    for index, (sample, record) in enumerate(samples):
+        if sample["of"] >= share.count or index % share.count == share.index:
+            yield sample, record
+
+
+def draw_pairs(
+    samples: Iterable[tuple[Sample, Record]], seed: int | None, pairs: int, eval_frames: int | None
+) -> Iterator[Drawn]:
+    """``pairs`` random pairs of frames of each sample, by (seed, turn, key); with ``seed`` None the fixed ones."""
+    for sample, record in samples:
+        chance = (seed, sample["turn"], sample["__key__"])
+        if seed is None:
+            chosen = draw.fixed_pairs(record, eval_frames)
+        else:
+            generator = draw.seeded(*chance)
+            chosen = [draw.random_pair(record, generator) for _ in range(pairs)]
+        for n, (reference, target) in enumerate(chosen):
+            yield draw.pick(sample, record, reference, target, chance=(*chance, n))
+
+
+def draw_windows(samples: Iterable[tuple[Sample, Record]], seed: int | None, frames: int) -> Iterator[Drawn]:
+    """One window of each clip and a reference, random by (seed, turn, key); with ``seed`` None the fixed ones."""
+    for sample, record in samples:
+        chance = (seed, sample["turn"], sample["__key__"])
+        if seed is None:
+            reference, first = draw.fixed_window(record, frames)
+        else:
+            reference, first = draw.random_window(record, frames, draw.seeded(*chance))
+        yield draw.pick(sample, record, reference, first, frames, chance)
+
+
+def decode(
+    drawn: Iterable[Drawn], faults: Faults, size_px: int | None, augmentation: Augmentation | None, audio: bool = False
+) -> Iterator[Example]:
+    """What was drawn: decoded, resized to ``size_px`` (None: as stored) and augmented by its own chance."""
+    for one in drawn:
+        try:
+            example = draw.decode(one, audio)
+        except SchemaError as error:
+            faults.bad(one.url, error, one.key)
+            continue
+        faults.pass_good()
+        if size_px is not None:
+            example = resize(example, size_px)
+        if augmentation is not None:
+            example = augmentation(example, draw.seeded("augment", *one.chance))
+        yield example
+
+
+def image_stages(
+    urls: list[str],
+    batch_size: int,
+    size_px: int | None = None,
+    share: Share = ALONE,
+    seed: int | None = None,
+    shuffle: int = 0,
+    pairs: int = 1,
+    eval_frames: int | None = None,
+    augmentation: Augmentation | None = None,
+    keep_bytes: int = 0,
+) -> list[Stage]:
+    """The stages from shards to :class:`jdap.batch.ImageBatch`.
+
+    With a ``seed`` for training: endless, bad shards skipped, ``pairs`` random pairs of frames of each sample and turn,
+    mixed in a buffer of ``shuffle`` encoded pairs, only whole batches, up to ``keep_bytes`` of shards kept in memory.
+    Without one for evaluation: one turn, strict, ``eval_frames`` targets of each sample as
+    :func:`jdap.data.draw.fixed_pairs` gives them, a last batch that may be smaller.
+    """
+    reading, decoding = Faults(strict=seed is None), Faults(strict=seed is None)
+    return [
+        Turns(urls, share, reading, seed or 0, endless=seed is not None),
+        partial(read_tars, faults=reading, keep_bytes=keep_bytes),
+        partial(usable, faults=reading),
+        partial(split_by_sample, share=share),
+        partial(draw_pairs, seed=seed, pairs=pairs, eval_frames=eval_frames),
+        *_mix(shuffle, seed, share),
+        partial(decode, faults=decoding, size_px=size_px, augmentation=augmentation),
+        wds.batched(batch_size, collation_fn=draw.image_batch, partial=seed is None),
+    ]
+
+
+def clip_stages(
+    urls: list[str],
+    batch_size: int,
+    frames: int,
+    fps: float = 25.0,
+    size_px: int | None = None,
+    share: Share = ALONE,
+    seed: int | None = None,
+    shuffle: int = 0,
+    augmentation: Augmentation | None = None,
+    keep_bytes: int = 0,
+) -> list[Stage]:
+    """The stages from shards to :class:`jdap.batch.ClipBatch`: windows of ``frames`` frames; else as image_stages."""
+    reading, decoding = Faults(strict=seed is None), Faults(strict=seed is None)
+    return [
+        Turns(urls, share, reading, seed or 0, endless=seed is not None),
+        partial(read_tars, faults=reading, keep_bytes=keep_bytes),
+        partial(usable, faults=reading, clip_frames=frames, fps=fps),
+        partial(split_by_sample, share=share),
+        partial(draw_windows, seed=seed, frames=frames),
+        *_mix(shuffle, seed, share),
+        partial(decode, faults=decoding, size_px=size_px, augmentation=augmentation, audio=True),
+        wds.batched(batch_size, collation_fn=draw.clip_batch, partial=seed is None),
+    ]
+
+
+def _mix(size: int, seed: int | None, share: Share) -> list[Stage]:
+    """A shuffle buffer, seeded for each reader apart."""
+    if size < 2 or seed is None:
+        return []
+    return [wds.shuffle(size, initial=size // 4, rng=random.Random(f"{seed} {share.index} of {share.count}"))]

@@ -1,0 +1,180 @@
+"""What is done to a decoded example before it is batched: resize, crop, flip, colour. Pure functions.
+
+Every function takes an :class:`Example` and returns a new one, whose pictures, depth, skin and camera agree again.
+Chance enters by a ``torch.Generator`` that is passed in, never by a global seed.
+
+Shapes: F frames (1 for the image stage), H = W pixels (square), N audio samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+#: RGB → YIQ (NTSC 1953): hue is an angle and saturation a length in the IQ plane, so both are linear maps of RGB.
+_RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
+_YIQ_TO_RGB = torch.linalg.inv(_RGB_TO_YIQ)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A reference picture and F target frames of one person, decoded.
+
+    * ``reference_3HW`` float32 in [0, 1]
+    * ``rgb_F3HW`` float32 in [0, 1]
+    * ``depth_mm_F1HW`` float32 z-depth in millimetres, 0 = no value
+    * ``skin_F1HW`` bool
+    * ``camera_px_F3`` float32 (f, cx, cy) in pixels of these frames
+    * ``mean_head_mm_F1HW`` float32 millimetres, 0 = no value, or None
+    * ``audio`` (N,) float32 in [-1, 1], mono 16 kHz, in time with the first frame, or None; ``fps`` 0 for stills
+    """
+
+    key: str
+    person_id: str
+    depth_source: str
+    reference_3HW: Tensor
+    rgb_F3HW: Tensor
+    depth_mm_F1HW: Tensor
+    skin_F1HW: Tensor
+    camera_px_F3: Tensor
+    mean_head_mm_F1HW: Tensor | None = None
+    audio: Tensor | None = None
+    fps: float = 0.0
+
+    @property
+    def size_px(self) -> int:
+        """Side of the target frames in pixels."""
+        return self.rgb_F3HW.shape[-1]
+
+
+def resize(example: Example, size_px: int) -> Example:
+    """The example at ``size_px`` pixels: reference and target, with the camera scaled exactly.
+
+    RGB is filtered (bilinear with antialiasing); depth and skin take the nearest pixel, for an average of a depth and
+    a neighbour's "no value" would be a depth that nothing has.
+    """
+    reference = _resize_rgb(example.reference_3HW[None], size_px)[0]
+    if example.size_px == size_px:
+        return replace(example, reference_3HW=reference)
+    return replace(
+        example,
+        reference_3HW=reference,
+        rgb_F3HW=_resize_rgb(example.rgb_F3HW, size_px),
+        camera_px_F3=example.camera_px_F3 * (size_px / example.size_px),
+        **_each_map(example, lambda m: F.interpolate(m.float(), size=size_px, mode="nearest-exact").to(m.dtype)),
+    )
+
+
+def crop(example: Example, left: int, top: int, side: int) -> Example:
+    """The target frames' square [left, left + side) x [top, top + side) pixels, which must lie inside of them.
+
+    The reference stays as it is. The camera's principal point moves with the square, its focal length stays:
+    :func:`resize` afterwards scales both.
+    """
+    if not (0 <= left <= left + side <= example.size_px and 0 <= top <= top + side <= example.size_px and side > 0):
+        raise ValueError(f"crop {left, top, side} is not inside of {example.size_px} pixels")
+    rows, columns = slice(top, top + side), slice(left, left + side)
+    return replace(
+        example,
+        rgb_F3HW=example.rgb_F3HW[..., rows, columns],
+        camera_px_F3=example.camera_px_F3 - torch.tensor([0.0, left, top]),
+        **_each_map(example, lambda m: m[..., rows, columns]),
+    )
+
+
+def flip(example: Example) -> Example:
+    """Left and right exchanged in reference and target, and the camera with them: cx' = W − cx."""
+    f_px, cx, cy = example.camera_px_F3.unbind(-1)
+    return replace(
+        example,
+        reference_3HW=example.reference_3HW.flip(-1),
+        rgb_F3HW=example.rgb_F3HW.flip(-1),
+        camera_px_F3=torch.stack([f_px, example.size_px - cx, cy], -1),
+        **_each_map(example, lambda m: m.flip(-1)),
+    )
+
+
+@dataclass(frozen=True)
+class Colour:
+    """One change of colour; the defaults change nothing.
+
+    In this order: hue turned by ``hue`` radians and saturation multiplied in YIQ, contrast multiplied about mid-grey,
+    brightness multiplied, clipped to [0, 1], raised to ``gamma``. No step depends on the picture, so the same change
+    of two pictures keeps a person's colours the same in both.
+    """
+
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+    hue: float = 0.0
+    gamma: float = 1.0
+
+
+def draw_colour(strength: float, generator: Generator) -> Colour:
+    """Factors uniform in 1 ± strength, hue in ± strength / 2 radians, gamma in exp(± strength)."""
+    brightness, contrast, saturation, hue, gamma = (2 * torch.rand(5, generator=generator) - 1).mul(strength).tolist()
+    return Colour(1 + brightness, 1 + contrast, 1 + saturation, hue / 2, math.exp(gamma))
+
+
+def recolour(example: Example, colour: Colour) -> Example:
+    """The same :class:`Colour` on the reference and every target frame; depth is untouched."""
+    return replace(
+        example,
+        reference_3HW=_recolour(example.reference_3HW, colour),
+        rgb_F3HW=_recolour(example.rgb_F3HW, colour),
+    )
+
+
+def augment(
+    example: Example, generator: Generator, flip_: bool = True, jitter: float = 0.0, zoom: float = 0.0
+) -> Example:
+    """Training's augmentation, drawn from ``generator``.
+
+    A flip with probability ½ if ``flip_``; colour of strength ``jitter`` in [0, 1), see :func:`draw_colour`; a random
+    square of the target with a side of at least 1 − ``zoom`` of the picture's, scaled back to its size.
+    """
+    size_px = example.size_px
+    # All chances are drawn whatever is switched on, so that one switch does not change another's draws.
+    heads, share, across, down = torch.rand(4, generator=generator).tolist()
+    colour = draw_colour(jitter, generator)
+    if zoom > 0:
+        side = max(1, round(size_px * (1 - zoom * share)))
+        rest = size_px - side + 1
+        example = resize(crop(example, int(across * rest), int(down * rest), side), size_px)
+    if flip_ and heads < 0.5:
+        example = flip(example)
+    return recolour(example, colour) if jitter > 0 else example
+
+
+def _resize_rgb(rgb: Tensor, size_px: int) -> Tensor:
+    if rgb.shape[-1] == size_px:
+        return rgb
+    return F.interpolate(rgb, size=(size_px, size_px), mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def _each_map(example: Example, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """The same change of every map that is not a colour."""
+    mean_head = example.mean_head_mm_F1HW
+    return {
+        "depth_mm_F1HW": change(example.depth_mm_F1HW),
+        "skin_F1HW": change(example.skin_F1HW),
+        "mean_head_mm_F1HW": None if mean_head is None else change(mean_head),
+    }
+
+
+def _recolour(rgb: Tensor, colour: Colour) -> Tensor:
+    """(..., 3, H, W) in [0, 1] → the same."""
+    c, s = math.cos(colour.hue) * colour.saturation, math.sin(colour.hue) * colour.saturation
+    turn = torch.tensor([[1.0, 0, 0], [0, c, -s], [0, s, c]])
+    # Everything up to the clipping is one affine map of RGB: contrast (x − ½) + ½, times brightness.
+    matrix = colour.brightness * colour.contrast * (_YIQ_TO_RGB @ turn @ _RGB_TO_YIQ)
+    offset = colour.brightness * (1 - colour.contrast) / 2
+    mixed = (matrix @ rgb.flatten(-2)).add_(offset).clamp_(0, 1)
+    # x^gamma as exp(gamma log x), which takes half the time; log 0 = −inf comes back as 0.
+    return mixed.log_().mul_(colour.gamma).exp_().clamp_(0, 1).reshape(rgb.shape)
