@@ -105,7 +105,7 @@ def pack_obj_folder(folder: Path) -> dict[str, np.ndarray]:
     """The packed arrays from an original ``FaceXModel`` folder, with the same bits as the packed file.
 
     ``vertex_indices.json`` names the expressions; identities are ``identity000.obj`` and on, without a gap. Raises
-    :class:`ModelFileError` naming the file that is missing or does not fit. The full set takes about 15 s.
+    :class:`ModelFileError` naming the file that is missing or does not fit. The full set takes about 10 s.
     """
     try:
         names = json.loads((folder / INDEX_JSON).read_text(encoding="utf-8"))["expressions"]

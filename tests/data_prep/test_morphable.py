@@ -121,8 +121,10 @@ def test_skin_is_the_face(model, assets):
     assert 0.2 < skin.float().mean() / fragments.mask.float().mean() < 0.7
     # Left and right alike, but for a pixel here and there.
     assert (skin != skin.flip(1)).float().mean() < 0.01
-    # Neither scalp nor neck: skin ends 30 mm over the brows' hairline and under the chin.
-    height = drawn.mean_V3[drawn.skin_faces()][..., 1]
+    # Neither scalp nor neck: skin ends at the hairline and under the chin. But the ears, the widest of the face.
+    place = drawn.mean_V3[drawn.skin_faces()]
+    assert (place[..., 0].abs().amax((0, 1)) - drawn.mean_V3[:9409, 0].abs().max()).abs() < 1e-3
+    height = place[..., 1]
     assert height.max() < 100
     assert height.min() > -110
     assert torch.equal(drawn.skin_faces(), model.faces_T3[model.skin_T])

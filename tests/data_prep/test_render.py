@@ -188,6 +188,20 @@ def test_seams_have_no_holes_and_ties_go_to_the_lower_triangle():
     assert fragments.mask[:, 3:-3, 3:-3].all()
 
 
+def test_a_shared_edge_through_a_pixel_centre_leaves_no_hole():
+    # The centre is on the edge but for rounding, which must not put it outside of both triangles.
+    torch.manual_seed(0)
+    many = 2000
+    angle, (ahead, behind) = torch.rand(many).double() * 6.3, torch.rand(2, many, 1).double() * 3 + 1
+    along = torch.stack([angle.cos(), angle.sin()], -1)
+    across = torch.stack([-angle.sin(), angle.cos()], -1)
+    corners = torch.stack([along * ahead, along * -behind, across * 3, across * -3], 1) + 4.5
+    vertices = torch.cat([corners, torch.ones_like(corners[..., :1])], -1)
+    camera = torch.tensor([[1.0, 0.0, 0.0]]).expand(many, 3)
+    fragments = rasterise(vertices, torch.tensor([[0, 1, 2], [1, 0, 3]]), camera, 9, 9)
+    assert fragments.mask[:, 4, 4].all()
+
+
 def test_nearer_wins_in_any_order():
     near, faces = quad(lambda x, y: 400 + 0 * x, reach=60.0)
     far, _ = quad(lambda x, y: 500 + 0 * x)
