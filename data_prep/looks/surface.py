@@ -1,0 +1,138 @@
+"""What a point of the head looks like: from painted vertices to albedo, sheen and openness at every sample of a
+picture.
+
+Shapes: N samples, V vertices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data_prep.looks.noise import smoothstep, value_noise
+from data_prep.looks.person import Paint, PersonLook
+
+SCLERA_RGB = (0.50, 0.44, 0.40)
+GUMS_RGB = (0.32, 0.09, 0.08)
+TEETH_RGB = (0.60, 0.53, 0.42)
+#: How far behind the lips (z of the mean head) the mouth begins, and how fast it gets dark, mm.
+MOUTH_FRONT_MM, MOUTH_FALLOFF_MM = 109.0, 13.0
+#: Lips this far apart let all the light in.
+OPEN_MOUTH_MM = 14.0
+#: Middle of the scalp's whorl, mm in head space: hair runs away from it.
+CROWN_MM = (0.0, 40.0, -15.0)
+EYE_RADIUS_MM = 15.0
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """Material at N samples: ``albedo_N3`` linear RGB; ``gloss_N``, ``sharpness_N``, ``wrap_N``, ``open_N`` as
+    :func:`data_prep.looks.light.shade` takes them; ``hair_N``, ``clothes_N`` 0 … 1, for masks."""
+
+    albedo_N3: Tensor
+    gloss_N: Tensor
+    sharpness_N: Tensor
+    wrap_N: Tensor
+    open_N: Tensor
+    hair_N: Tensor
+    clothes_N: Tensor
+
+
+def vertex_channels(painted: Paint) -> Tensor:
+    """(V, 7): what :func:`skin_surface` reads of the paint, for interpolation."""
+    masks = torch.stack([painted.hair_V, painted.brow_V, painted.stubble_V, painted.collar_mm_V], 1)
+    return torch.cat([painted.albedo_V3, masks], 1)
+
+
+def skin_surface(look: PersonLook, rest_N3: Tensor, channels_N7: Tensor) -> Surface:
+    """Skin with pores and freckles, and what grows or lies on it: brows, beard, hair, clothes."""
+    lattice = look.lattice_LLL.to(rest_N3)
+    albedo, (hair, brow, stubble, collar) = channels_N7[:, :3], channels_N7[:, 3:].unbind(1)
+    clothes = smoothstep(-collar, -0.4, 0.4)
+    pores = value_noise(rest_N3 / 1.6, lattice)
+    albedo = albedo * (1 + 0.05 * look.unevenness * pores)[:, None]
+    if look.freckles:
+        spots = smoothstep(value_noise(rest_N3 / 1.8 + 1.7, lattice), 1.2, 2.0)
+        where = smoothstep(rest_N3[:, 2], 60, 105) * (rest_N3[:, 1] > -30)
+        albedo = albedo * torch.exp(-(spots * where * look.freckles)[:, None] * albedo.new_tensor([0.25, 0.42, 0.55]))
+    hair_rgb = albedo.new_tensor(look.hair_rgb)
+
+    def cover(amount: Tensor, rgb: Tensor) -> None:
+        nonlocal albedo
+        albedo = albedo + amount.clamp(0, 1)[:, None] * (rgb - albedo)
+
+    cover(stubble * (0.75 + 0.3 * value_noise(rest_N3 / 1.2 + 2.2, lattice)), 0.8 * hair_rgb)
+    cover(brow * (0.85 + 0.3 * value_noise(rest_N3 / rest_N3.new_tensor([1.0, 2.5, 2.0]), lattice)), 0.6 * hair_rgb)
+    strands = _strands(rest_N3, lattice)
+    cover(hair, hair_rgb * torch.exp(0.3 * strands)[:, None])
+    weave = value_noise(rest_N3 / 14 + 6.6, lattice, octaves=2)
+    cover(clothes, albedo.new_tensor(look.clothes_rgb) * torch.exp(0.08 * weave)[:, None])
+    bare = (1 - hair) * (1 - clothes)
+    return Surface(
+        albedo_N3=albedo.clamp(0, 1),
+        gloss_N=look.gloss * (0.8 * bare + 0.5 * hair),
+        sharpness_N=14 + 10 * hair,
+        wrap_N=bare * (1 - stubble),
+        open_N=torch.ones_like(hair),
+        hair_N=hair,
+        clothes_N=clothes,
+    )
+
+
+def _strands(rest_N3: Tensor, lattice_LLL: Tensor) -> Tensor:
+    """Noise (N,) that varies quickly across the hair's direction and slowly along it."""
+    away = F.normalize(rest_N3 - rest_N3.new_tensor(CROWN_MM), dim=1)
+    across = F.normalize(away[:, [0, 2]], dim=1) * 22
+    return value_noise(torch.cat([across, 2.5 * away[:, 1:2]], 1), lattice_LLL, octaves=2)
+
+
+def eye_surface(look: PersonLook, rest_N3: Tensor, eyeballs_23: Tensor, gaze_23: Tensor) -> Surface:
+    """Eyeballs: iris and pupil around the direction of gaze. The ball itself does not turn; its paint does."""
+    side = (rest_N3[:, 0] > 0).long()
+    direction = F.normalize(rest_N3 - eyeballs_23[side], dim=1)
+    gaze = gaze_23[side]
+    cosine = (direction * gaze).sum(1)
+    radius = EYE_RADIUS_MM * torch.where(cosine > 0, (1 - cosine.square()).clamp_min(0).sqrt(), torch.ones_like(cosine))
+    tangent = direction - cosine[:, None] * gaze
+    lattice = look.lattice_LLL.to(rest_N3)
+    fibres = value_noise(torch.cat([7 * F.normalize(tangent, dim=1)[:, :2], radius[:, None] / 3], 1), lattice)
+    iris = rest_N3.new_tensor(look.iris_rgb) * torch.exp(0.3 * fibres)[:, None]
+    limbus = smoothstep(radius / look.iris_radius_mm, 0.78, 1.0)
+    iris = iris * (1 - 0.75 * limbus)[:, None]
+    in_pupil = 1 - smoothstep(radius, look.pupil_radius_mm - 0.3, look.pupil_radius_mm + 0.3)
+    iris = iris + in_pupil[:, None] * (0.004 - iris)
+    in_iris = 1 - smoothstep(radius, look.iris_radius_mm - 0.35, look.iris_radius_mm + 0.35)
+    # Blood vessels and the fold: redder towards the corners.
+    corner = smoothstep(radius, 8, 14)[:, None]
+    sclera = rest_N3.new_tensor(SCLERA_RGB) * torch.exp(-corner * rest_N3.new_tensor([0.25, 0.55, 0.55]))
+    albedo = sclera + in_iris[:, None] * (iris - sclera)
+    one = torch.ones_like(radius)
+    # The lids shade the ball, most of all from above.
+    height = rest_N3[:, 1] - eyeballs_23[side, 1]
+    shade = 0.85 - 0.45 * smoothstep(height, -1, 5)
+    return Surface(albedo, 1.2 * one, 220 * one, 0 * one, shade, 0 * one, 0 * one)
+
+
+def mouth_surface(rest_N3: Tensor, teeth_N: Tensor, lips_apart_mm: Tensor) -> Surface:
+    """Teeth (``teeth_N`` bool), gums, tongue and throat: darker as the mouth closes and farther behind the lips."""
+    albedo = torch.where(teeth_N[:, None], rest_N3.new_tensor(TEETH_RGB), rest_N3.new_tensor(GUMS_RGB))
+    behind = (MOUTH_FRONT_MM - rest_N3[:, 2]).clamp_min(0)
+    light = torch.exp(-behind / MOUTH_FALLOFF_MM) * (0.12 + 0.88 * (lips_apart_mm / OPEN_MOUTH_MM).clamp(0, 1))
+    one = torch.ones_like(behind)
+    return Surface(albedo, 0.5 * one, 40 * one, 0 * one, light, 0 * one, 0 * one)
+
+
+def join(parts: list[tuple[Tensor, Surface]], count: int) -> Surface:
+    """One surface of ``count`` samples from surfaces of disjoint masks (count,) that cover it."""
+
+    def collect(name: str) -> Tensor:
+        first = getattr(parts[0][1], name)
+        out = first.new_zeros(count, *first.shape[1:])
+        for mask, surface in parts:
+            out[mask] = getattr(surface, name)
+        return out
+
+    return Surface(*(collect(name) for name in Surface.__dataclass_fields__))
