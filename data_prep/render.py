@@ -23,8 +23,8 @@ from torch import Tensor
 from jdap.geometry import project
 
 Z_NEAR_MM = 1.0
-#: (triangle, pixel) pairs tested at a time, about 300 bytes each at the peak.
-MAX_PAIRS = 1 << 20
+#: (triangle, pixel) pairs tested at a time, about 300 bytes each at the peak; what stays in a cache runs fastest.
+MAX_PAIRS = 1 << 18
 EMPTY = torch.iinfo(torch.int64).max
 
 
