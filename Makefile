@@ -1,0 +1,63 @@
+# JDAP: `make` lists what there is. Everything installs into .venv by itself.
+PYTHON ?= python3
+# The torch that is installed: a version, or "system" to keep the one that $(PYTHON) already has.
+TORCH  ?= 2.13.0
+DEVICE ?= cpu
+ARGS   ?=
+
+# A folder of shards, or one with train/, val/ and test/ inside.
+SHARDS ?= jdap/assets/shards
+TRAIN   = $(if $(wildcard $(SHARDS)/train),$(SHARDS)/train,$(SHARDS))
+# Held-out people with true depth: of the folder if it has them, else the sample shards that ship.
+VAL    ?= $(if $(wildcard $(SHARDS)/val),$(SHARDS)/val,jdap/assets/shards/val)
+TEST   ?= $(if $(wildcard $(SHARDS)/test),$(SHARDS)/test,jdap/assets/shards/test)
+
+RUN = .venv/bin/python -m
+
+.DEFAULT_GOAL := help
+.PHONY: help install lint test train-image train-codec bench shards studio sample-shards clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+install: .venv/installed  ## make .venv and install into it (TORCH=2.13.0, or TORCH=system)
+
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(if $(filter system,$(TORCH)),--system-site-packages) .venv
+	$(if $(filter system,$(TORCH)),,.venv/bin/pip install --disable-pip-version-check -q torch==$(TORCH))
+	.venv/bin/pip install --disable-pip-version-check -q -e ".[dev]"
+	@touch $@
+
+lint: install  ## ruff and mypy
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+test: install  ## the test suite
+	$(RUN) pytest $(ARGS)
+
+train-image: OUT ?= out/image
+train-image: install  ## train the joint RGB-depth model, then print its depth table (SHARDS= OUT= ARGS=)
+	$(RUN) jdap train-image --out $(OUT) --data.train $(TRAIN) --data.val $(VAL) $(ARGS)
+	$(RUN) benchmarks depth --weights $(OUT)/weights --shards $(TEST) --out $(OUT) --device $(DEVICE)
+
+train-codec: OUT ?= out/codec
+train-codec: install  ## train the image codec of preset tiny (SHARDS= OUT= ARGS=)
+	$(RUN) jdap train-codec --out $(OUT) --data.train $(TRAIN) --data.val $(VAL) $(ARGS)
+
+bench: OUT ?= out/bench
+bench: WEIGHTS ?= out/image/weights
+bench: install  ## the depth table of a weights folder (WEIGHTS= TEST= OUT= ARGS=)
+	$(RUN) benchmarks depth --weights $(WEIGHTS) --shards $(TEST) --out $(OUT) --device $(DEVICE) $(ARGS)
+
+shards: OUT ?= out/shards
+shards: install  ## videos of faces to shards with fitted depth (VIDEOS= OUT= DEVICE= ARGS=)
+	@test -n "$(VIDEOS)" || { echo 'error: name the videos or their folder: make shards VIDEOS=…'; exit 2; }
+	$(RUN) data_prep prepare $(VIDEOS) --out $(OUT) --device $(DEVICE) $(ARGS)
+
+studio: OUT ?= out/studio
+studio: install  ## drawn people with exact depth to shards (OUT= ARGS="--people 100 --frames 2 --size 128 --seed 0")
+	$(RUN) data_prep studio --out $(OUT) --device $(DEVICE) $(ARGS)
+
+clean:  ## remove what runs have written
+	rm -rf out

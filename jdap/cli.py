@@ -1,0 +1,104 @@
+"""The command line: ``jdap train-image | train-codec``; ``jdap COMMAND --help`` lists every setting.
+
+Settings come from a YAML file (``--config``) and from the command line, which wins. Every parameter of the stage, of
+the data module and of Lightning's Trainer can be set; a misspelt one is an error.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError, Namespace
+from lightning import LightningDataModule, LightningModule
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from jdap.data.modules import ImageDataModule
+from jdap.stages.codec import CodecStage
+from jdap.stages.image import ImageStage
+
+#: command -> (stage, data module, default config, what it does)
+TRAINING: dict[str, tuple[type[LightningModule], type[LightningDataModule], str, str]] = {
+    "train-image": (ImageStage, ImageDataModule, "image-tiny.yaml", "train the joint RGB-depth model"),
+    "train-codec": (CodecStage, ImageDataModule, "codec-tiny.yaml", "train the image codec of preset tiny"),
+}
+CONFIGS = Path(__file__).parent / "configs"
+
+
+class StageCLI(LightningCLI):
+    """LightningCLI plus the run's folder and a checkpoint to resume from."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add ``--out`` and ``--resume``."""
+        parser.add_argument("--out", type=str, required=True, help="folder of the run: logs, checkpoints, weights")
+        parser.add_argument("--resume", type=str | None, default=None, help="checkpoint to go on from")
+
+    def before_instantiate_classes(self) -> None:
+        """Everything that a run writes goes under ``--out``."""
+        out = str(Path(self.config.out))
+        trainer: Namespace = self.config.trainer
+        trainer.default_root_dir = out
+        for logger in _listed(trainer.logger):
+            logger.init_args.save_dir = out
+        for callback in _listed(trainer.callbacks):
+            if callback.class_path.endswith("ModelCheckpoint"):
+                callback.init_args.dirpath = str(Path(out) / "checkpoints")
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None or isinstance(value, bool):
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
+def train(command: str, argv: Sequence[str]) -> None:
+    """Run a training command to its end."""
+    stage, data, config, _ = TRAINING[command]
+    argv = list(argv)
+    if not any(word == "--config" or word.startswith("--config=") for word in argv):
+        argv = ["--config", str(CONFIGS / config), *argv]
+    cli = StageCLI(
+        stage,
+        data,
+        args=argv,
+        run=False,
+        parser_kwargs={"prog": f"jdap {command}", "exit_on_error": False},
+        save_config_kwargs={"overwrite": True},
+        seed_everything_default=0,
+    )
+    resume = cli.config.resume
+    if resume is not None and not Path(resume).is_file():
+        raise FileNotFoundError(f"{resume}: no such checkpoint to resume from")
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status. Mistakes of the user's are told in one line."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: jdap COMMAND [--help] …\n")
+        for name, (*_, does) in TRAINING.items():
+            print(f"  {name:<12} {does}")
+        return 0 if argv else 2
+    command, *rest = argv
+    if command not in TRAINING:
+        return _fail(f"unknown command {command!r}; there are: {', '.join(TRAINING)}")
+    try:
+        train(command, rest)
+    except (ArgumentError, OSError, ValueError) as error:
+        if _is_users(error):
+            return _fail(str(error))
+        raise
+    return 0
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether the error speaks to the user: the parser's, the file system's, or a class of this project's."""
+    return isinstance(error, ArgumentError | OSError) or type(error).__module__.split(".")[0] == "jdap"
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,165 @@
+"""Callbacks of the stages: the training set's mean depth, sample grids, and the weights folder at the end.
+
+Order matters beside Lightning's ``EMAWeightAveraging``, which swaps the averaged weights in before validation and out
+after it: ``SampleGrid`` stands before it in the list, so that it draws with the averaged weights. What happens at the
+end of training is done in ``on_fit_end``, when every callback has finished ``on_train_end`` and the averaged weights
+are in place for good.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from safetensors.torch import save_file
+from torch import Tensor
+
+from jdap import __version__
+from jdap.batch import ImageBatch
+from jdap.depth import NO_DEPTH
+from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
+from jdap.stages.image import ImageStage
+
+MEAN_DEPTH_FILE = "mean_depth.safetensors"
+
+
+class MeanDepth(L.Callback):
+    """The pixel-wise mean of the normalised depth over the training pictures' skin: the benchmark's ``mean`` row.
+
+    It costs one addition a step, and needs no second pass over a data set that may be terabytes.
+    """
+
+    def __init__(self) -> None:
+        self.total: Tensor | None = None
+        self.count: Tensor | None = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: ImageBatch, batch_idx: int
+    ) -> None:
+        """Add a batch."""
+        seen = batch.skin & (batch.depth_mm > 0)
+        total, count = (batch.depth * seen).sum(0).double().cpu(), seen.sum(0).cpu()
+        self.total = total if self.total is None else self.total + total
+        self.count = count if self.count is None else self.count + count
+
+    def mean(self) -> Tensor:
+        """(1, H, W) float32 in the normalised frame; +1 where no training picture had skin."""
+        if self.total is None or self.count is None:
+            raise RuntimeError("no training batch has been seen")
+        mean = (self.total / self.count.clamp_min(1)).float()
+        return torch.where(self.count > 0, mean, torch.full_like(mean, NO_DEPTH))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums, so that a resumed run goes on with them."""
+        return {"total": self.total, "count": self.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        self.total, self.count = state_dict["total"], state_dict["count"]
+
+
+class SampleGrid(L.Callback):
+    """Draws held-out people: what the model generates from a reference, and the depth it sees in a picture.
+
+    A row a person: reference; generated RGB and depth (joint generation); target picture, its depth from the picture,
+    the true depth, the error on the skin. TensorBoard gets a grid at every validation, ``samples.png`` in the run's
+    folder holds the last.
+
+    Args:
+        pictures: rows.
+        steps: sampling steps of the joint generation.
+    """
+
+    COLUMNS = ("reference", "generated", "its depth", "picture", "depth from it", "true depth", "error")
+
+    def __init__(self, pictures: int = 6, steps: int = 20) -> None:
+        self.pictures, self.steps = pictures, steps
+        self.batch: ImageBatch | None = None
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: ImageBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the first batch of held-out pictures to draw."""
+        if batch_idx == 0:
+            self.batch = batch
+
+    @rank_zero_only
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log a grid, drawn with the averaged weights."""
+        if not trainer.sanity_checking and isinstance(pl_module, ImageStage):
+            self._log(trainer, pl_module)
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write ``samples.png`` with the final weights."""
+        if isinstance(pl_module, ImageStage) and self.batch is not None:
+            pl_module.eval()
+            self._log(trainer, pl_module).save(Path(trainer.default_root_dir) / "samples.png")
+
+    def _log(self, trainer: L.Trainer, stage: ImageStage) -> Any:
+        assert self.batch is not None
+        pipeline, batch, n = stage.pipeline(), self.batch, self.pictures
+        generator = torch.Generator().manual_seed(0)
+        made = pipeline.generate(batch.reference_rgb[:n], steps=self.steps, generator=generator)
+        depth = pipeline.image_to_depth(batch.rgb[:n], steps=stage.hparams["validation_steps"], generator=generator)
+        columns = [
+            batch.reference_rgb[:n],
+            made.rgb,
+            depth_picture(made.depth),
+            batch.rgb[:n],
+            depth_picture(depth),
+            depth_picture(batch.depth[:n]),
+            error_picture(depth, batch.depth[:n], batch.skin[:n]),
+        ]
+        image = labelled_grid(columns, self.COLUMNS)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+                pixels = pixels.reshape(image.height, image.width, 3)
+                logger.experiment.add_image("samples", pixels, trainer.global_step, dataformats="HWC")
+        return image
+
+
+class ExportWeights(L.Callback):
+    """Writes the run's weights folder at the end of training: what ``from_pretrained`` and the benchmarks read.
+
+    Beside the pipeline it holds ``mean_depth.safetensors`` (if :class:`MeanDepth` ran) and ``training.json``: the
+    stage's hyper-parameters and the number of steps.
+
+    Args:
+        folder: name of the folder inside the run's folder.
+    """
+
+    def __init__(self, folder: str = "weights") -> None:
+        self.folder = folder
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Export."""
+        if not isinstance(pl_module, ImageStage):
+            return
+        means = [c for c in trainer.callbacks if isinstance(c, MeanDepth) and c.total is not None]  # type: ignore[attr-defined]
+        training = {
+            "jdap_version": __version__,
+            "torch_version": torch.__version__,
+            "steps": trainer.global_step,
+            "hyper_parameters": dict(pl_module.hparams),
+        }
+
+        def extras(folder: Path) -> None:
+            for callback in means:
+                save_file({"mean_depth": callback.mean()}, folder / MEAN_DEPTH_FILE)
+            (folder / "training.json").write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
+
+        pl_module.pipeline().save_pretrained(Path(trainer.default_root_dir) / self.folder, extras=extras)

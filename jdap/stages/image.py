@@ -1,0 +1,149 @@
+"""The image stage: trains the joint UNet and its ReferenceNet on pairs of pictures of one person.
+
+Shapes: B pictures, C latent channels, h x w latent cells.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from jdap import depth as depth_frames
+from jdap.batch import ImageBatch
+from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
+from jdap.diffusion.schedule import NoiseSchedule
+from jdap.diffusion.timesteps import TimestepLaw
+from jdap.metrics import DepthMetrics
+from jdap.models.build import build
+from jdap.models.codec import load_codec
+from jdap.pipelines.portrait import PortraitPipeline
+from jdap.shipped import resolve
+
+
+class ImageStage(L.LightningModule):
+    """Joint RGB-depth diffusion with a ReferenceNet.
+
+    Args:
+        preset: name of the builder of the networks (:data:`jdap.models.build.BUILDERS`).
+        codec: folder of the image codec, ``shipped:codec-tiny`` for the one that ships. It stays frozen.
+        size_px: side of the training pictures; stored with the weights.
+        learning_rate: AdamW's peak rate.
+        warmup_steps: steps over which the rate rises from 0.
+        cosine: let the rate fall to 0 along a cosine until the trainer's last step; otherwise it stays.
+        weight_decay: AdamW's.
+        gamma: cap of the Min-SNR weight.
+        reference_drop: share of samples that train without their reference.
+        self_reference: share of image-to-depth samples whose reference is the picture itself, as it is when only one
+            photo is at hand.
+        outside_skin: weight of the depth loss off the skin, on studio samples only: there the depth of the whole head
+            is true, while fitted depth is only trusted on skin.
+        image_to_depth: share of samples with RGB given.
+        depth_to_image: share of samples with depth given.
+        nearly: how noisy a given half may be, as a share of the timesteps.
+        terminal: extra share of drawn halves at the last timestep, where one-step prediction happens.
+        validation_steps: sampling steps of the validation depth.
+    """
+
+    def __init__(
+        self,
+        preset: str = "tiny",
+        codec: str = "shipped:codec-tiny",
+        size_px: int = 128,
+        learning_rate: float = 1e-5,
+        warmup_steps: int = 500,
+        cosine: bool = False,
+        weight_decay: float = 1e-2,
+        gamma: float = 5.0,
+        reference_drop: float = 0.05,
+        self_reference: float = 0.5,
+        outside_skin: float = 0.1,
+        image_to_depth: float = 0.25,
+        depth_to_image: float = 0.25,
+        nearly: float = 0.05,
+        terminal: float = 0.0,
+        validation_steps: int = 1,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.codec = load_codec(resolve(codec)).requires_grad_(False)
+        self.unet, self.reference = build(preset, self.codec.latent_channels)
+        self.schedule = NoiseSchedule()
+        self.denoiser = JointDenoiser(self.schedule, gamma)
+        self.law = TimestepLaw(image_to_depth, depth_to_image, nearly, terminal)
+        self.validation_depth = DepthMetrics("normalised")
+
+    def pipeline(self) -> PortraitPipeline:
+        """The networks as they are now, as a pipeline that shares them."""
+        return PortraitPipeline(
+            self.codec,
+            self.unet,
+            self.reference,
+            self.schedule,
+            preset=self.hparams["preset"],
+            size_px=self.hparams["size_px"],
+        )
+
+    @torch.no_grad()
+    def encode(self, batch: ImageBatch) -> tuple[Pair, Tensor, Tensor]:
+        """Latents of (RGB, depth) and of the reference, and the depth loss's weight (B, 1, h, w) per latent cell."""
+        pictures = torch.cat([batch.rgb, depth_frames.to_codec(batch.depth), batch.reference_rgb])
+        rgb, depth, reference = self.codec.encode(pictures).chunk(3)
+        skin = depth_frames.latent_weight(batch.skin, self.codec.factor)
+        studio = torch.tensor([s == "studio" for s in batch.depth_source], device=skin.device)[:, None, None, None]
+        weight = torch.where(studio, skin + self.hparams["outside_skin"] * (1 - skin), skin)
+        return Pair(rgb, depth), reference, weight * depth_frames.has_range(batch.range_mm)[:, None, None, None]
+
+    def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
+        """One step on an :class:`ImageBatch`."""
+        clean, reference, weight = self.encode(batch)
+        t = Pair(*(x.to(self.device) for x in self.law.draw(len(batch), self.schedule.timesteps)))
+        chance = torch.rand(2, len(batch), device=self.device)
+        itself = (t.rgb < t.depth) & (t.rgb <= self.law.nearly * self.schedule.timesteps)
+        itself &= chance[0] < self.hparams["self_reference"]
+        reference = torch.where(itself[:, None, None, None], clean.rgb, reference)
+        network = partial(
+            self.unet,
+            reference=self.reference(reference),
+            keep_reference_B=chance[1] >= self.hparams["reference_drop"],
+        )
+        loss = self.denoiser.loss(network, clean, t, randn_pair(clean), weight)
+        scalars = {"train/loss": loss.total, "train/loss_rgb": loss.rgb, "train/loss_depth": loss.depth}
+        self.log_dict(scalars, batch_size=len(batch))
+        self.log("loss", loss.total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
+        return loss.total
+
+    def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
+        """Image-to-depth on held-out pictures, scored in the normalised frame after scale and shift."""
+        generator = torch.Generator().manual_seed(batch_idx)
+        steps = self.hparams["validation_steps"]
+        depth = self.pipeline().image_to_depth(batch.rgb, steps=steps, generator=generator)
+        self.validation_depth.update(depth, batch.depth_mm, batch.skin, batch.range_mm)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log AbsRel, δ1 and RMSE."""
+        scores = self.validation_depth.compute()
+        self.log_dict({f"val/{name}": value for name, value in scores.items()}, prog_bar=True)
+        self.validation_depth.reset()
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over what trains, with warm-up and, if asked for, a cosine to the trainer's last step."""
+        trained = [p for p in (*self.unet.parameters(), *self.reference.parameters()) if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            trained, lr=self.hparams["learning_rate"], weight_decay=self.hparams["weight_decay"]
+        )
+        warmup, last = self.hparams["warmup_steps"], self.trainer.estimated_stepping_batches
+        if self.hparams["cosine"] and not math.isfinite(last):
+            raise ValueError("model.cosine needs trainer.max_steps, the step at which the rate reaches 0")
+
+        def rate(step: int) -> float:
+            rise = min(1.0, (step + 1) / max(1, warmup))
+            fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / last))) if self.hparams["cosine"] else 1.0
+            return rise * fall
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,110 @@
+"""The shipped YAMLs, end to end on drawn people, as a user runs them."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from fakes import write_fakes
+
+from jdap.cli import CONFIGS, TRAINING, main
+from jdap.models.codec import ImageCodec, load_codec
+from jdap.pipelines.portrait import PortraitPipeline
+
+
+@pytest.fixture(scope="module")
+def fakes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fakes")
+    write_fakes(folder / "train", people=4, frames=2, size_px=64, seed=0)
+    write_fakes(folder / "val", people=2, frames=2, size_px=64, seed=1)
+    torch.manual_seed(0)
+    ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).save_pretrained(folder / "codec")
+    return folder
+
+
+def arguments(fakes, out) -> list[str]:
+    return [
+        *("--out", str(out), "--data.train", str(fakes / "train"), "--data.val", str(fakes / "val")),
+        *("--data.size_px", "64", "--data.batch_size", "2", "--trainer.accelerator", "cpu"),
+    ]
+
+
+def image_arguments(fakes, out) -> list[str]:
+    codec = ("--model.codec", str(fakes / "codec"), "--model.size_px", "64")
+    return ["train-image", *arguments(fakes, out), *codec]
+
+
+def test_train_image_runs_resumes_and_leaves_weights(fakes, tmp_path):
+    out = tmp_path / "run"
+    run = [*image_arguments(fakes, out), "--trainer.val_check_interval", "2"]
+    assert main([*run, "--trainer.max_steps", "2"]) == 0
+    assert {p.name for p in out.iterdir()} >= {"weights", "checkpoints", "logs", "samples.png"}
+    assert list(out.glob("logs/**/events.out.tfevents.*"))
+    assert PortraitPipeline.from_pretrained(out / "weights").size_px == 64
+    assert json.loads((out / "weights" / "training.json").read_text())["steps"] == 2
+    checkpoint = out / "checkpoints" / "last.ckpt"
+    assert main([*run, "--trainer.max_steps", "4", "--resume", str(checkpoint)]) == 0
+    assert json.loads((out / "weights" / "training.json").read_text())["steps"] == 4
+
+
+def test_train_codec_runs_and_leaves_a_codec(fakes, tmp_path):
+    steps = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
+    assert main(["train-codec", *arguments(fakes, tmp_path), *steps]) == 0
+    codec = load_codec(tmp_path / "weights")
+    assert codec.latent_channels == 3
+
+
+@pytest.mark.parametrize("command", TRAINING)
+def test_every_command_has_its_yaml(command):
+    assert yaml.safe_load((CONFIGS / TRAINING[command][2]).read_text())["model"]
+
+
+def failure(argv, capsys) -> str:
+    assert main(argv) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("error: ")
+    return lines[-1]
+
+
+def test_a_misspelt_key_in_a_yaml_is_named(fakes, tmp_path, capsys):
+    config = tmp_path / "mine.yaml"
+    config.write_text((CONFIGS / "image-tiny.yaml").read_text().replace("learning_rate", "learning_rat"))
+    message = failure([*image_arguments(fakes, tmp_path / "run"), "--config", str(config)], capsys)
+    assert "learning_rat" in message
+    assert "mine.yaml" in message
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("extra", "named"),
+    [
+        (["--model.learnin_rate", "1"], "learnin_rate"),
+        (["--data.batch_size", "many"], "batch_size"),
+        (["--data.train", "nowhere"], "nowhere"),
+        (["--model.codec", "nowhere"], "nowhere"),
+        (["--model.preset", "huge"], "huge"),
+        (["--resume", "nowhere.ckpt"], "nowhere.ckpt"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(fakes, tmp_path, capsys, extra, named):
+    assert named in failure([*image_arguments(fakes, tmp_path), *extra], capsys)
+
+
+def test_an_unknown_command_names_those_there_are(capsys):
+    assert "train-image" in failure(["trainimage"], capsys)
+    assert main(["--help"]) == 0
+
+
+def test_a_checkpoint_that_is_a_pickle_of_code_is_refused(fakes, tmp_path, capsys):
+    class Evil:
+        def __reduce__(self):
+            return (Path(tmp_path / "hacked").touch, ())
+
+    torch.save({"state_dict": Evil()}, tmp_path / "evil.ckpt")
+    assert "evil.ckpt" in failure(
+        [*image_arguments(fakes, tmp_path), "--resume", str(tmp_path / "evil.ckpt"), "--trainer.max_steps", "2"],
+        capsys,
+    )
+    assert not (tmp_path / "hacked").exists()
