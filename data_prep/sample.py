@@ -6,6 +6,7 @@ Shapes: F frames, H = W pixels (square), N audio samples at 16 kHz.
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -136,6 +137,11 @@ def read_members(shard: str | Path) -> Iterator[tuple[str, dict[str, bytes]]]:
                 if file is None or name in members:
                     raise SchemaError(f"{info.name} is no plain file, or occurs twice")
                 members[name] = file.read()
+        # tarfile takes a tar that was cut in or after a header for a whole one; a whole one ends in blocks of zeros.
+        with open(shard, "rb") as raw:
+            raw.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
+            if any(raw.read()):
+                raise SchemaError("not a whole tar (it has no end)")
     except (tarfile.TarError, EOFError) as error:
         raise SchemaError(f"not a whole tar ({error})") from error
     if members:

@@ -306,7 +306,8 @@ def run(args: argparse.Namespace) -> int:
     """Print every problem, one a line; 0 where there is none, else 1."""
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    bar = Console(stderr=True)
+    with Progress(*columns, console=bar, disable=not bar.is_terminal) as progress:
         problems = verify(args.folder, progress)
     for problem in problems:
         console.print(str(problem), style="red", markup=False, highlight=False, soft_wrap=True)

@@ -87,13 +87,18 @@ class Record:
     @classmethod
     def from_json(cls, data: dict) -> Record:
         """The inverse of :meth:`to_json`; raises :class:`SchemaError` for another version or missing fields."""
+        if not isinstance(data, dict):
+            raise SchemaError(f"a record must be a JSON object, got {type(data).__name__}")
         version = data.get("schema_version")
         if version != VERSION:
             raise SchemaError(f"shard schema version {version!r} is not {VERSION}, the one this jdap reads")
         names = {f.name for f in fields(cls)}
         if set(data) != names:
             raise SchemaError(f"record fields differ from the schema: {sorted(set(data) ^ names)}")
-        return cls(**data)
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise SchemaError(f"a record's field has the wrong type: {error}") from error
 
 
 def frame_member(kind: str, index: int) -> str:

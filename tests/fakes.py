@@ -139,10 +139,10 @@ def sample(
     stills = fps == 0
     rng = np.random.default_rng([seed, index, chunk if stills else 0, 1])
     count = frames if stills else 1
-    phase, sway = rng.uniform(0, 2 * np.pi, 4), rng.uniform(-1, 1, (frames, 3))
+    phase = rng.uniform(0, 2 * np.pi, 4)
     light, background = rng.uniform([-1, -0.5, 0.6], [1, 1, 1.2], (count, 3)), rng.uniform(0.1, 0.9, (count, 3))
     zoom, shift = rng.uniform(0.95, 1.1, count), rng.uniform(-0.03, 0.03, (count, 2))
-    mouth = rng.uniform(0, 1, frames)
+    sway, mouth = rng.uniform(-1, 1, (frames, 3)), rng.uniform(0, 1, frames)
     first = chunk * frames
     if not stills:
         seconds = (first + np.arange(frames)) / fps
