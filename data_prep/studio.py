@@ -28,12 +28,12 @@ from torch import Tensor
 
 from data_prep import takes
 from data_prep.bust import Bust, make_bust
-from data_prep.looks import light, picture, surface
+from data_prep.looks import light, picture, shadow, surface
 from data_prep.looks.person import Paint, PersonLook, draw_look, paint
-from data_prep.morphable import head_to_camera, load_ict
+from data_prep.morphable import HEAD_TO_VIEWER, head_to_camera, load_ict
 from data_prep.render import Fragments, interpolate, rasterise
 from data_prep.shards import Sample, ShardWriter
-from jdap.geometry import project, vertex_normals
+from jdap.geometry import axis_angle_to_matrix, project, vertex_normals
 from jdap.schema import STUDIO, Record
 
 #: Where each split's people begin. person_id names the index, so no id is in two splits.
@@ -44,7 +44,7 @@ MAX_IDENTITY_SD = 2.0
 #: A pixel counts as skin where hair and clothes cover less than this.
 MAX_COVER = 0.5
 #: Automatic exposure brings a head of this mean luminance there, and others part of the way.
-TARGET_LUMINANCE, ADAPTATION = 0.24, 0.75
+TARGET_LUMINANCE, ADAPTATION = 0.24, 0.65
 _LOOK, _IDENTITY, _TAKE = range(3)
 
 
@@ -97,6 +97,8 @@ class Studio:
         self._eyes = self.bust.part("sclera")
         self._teeth = self.bust.part("teeth")
         self._mouth = self.bust.part("teeth", "gums_tongue", "mouth_socket")
+        opaque = self.bust.part("face", "head_neck")
+        self._transfer = shadow.measure_transfer(self.bust.rest_V3, self.bust.faces_T3, opaque)
 
     def sample(self, seed: int, index: int, frames: int, size: int, clip: bool, mean_head: bool) -> Sample:
         """One sample of the person (seed, index): ``frames`` stills, or a silent clip of as many frames at 25 fps.
@@ -152,7 +154,7 @@ class Studio:
             grid = picture.grid_size(size)
             visible = facing(vertices, bust.faces_T3, picture.grid_camera(camera), grid)
             fragments = rasterise(vertices, bust.faces_T3[visible], picture.grid_camera(camera), grid, grid)
-            shot = self._shade(person, painted, head, vertices, visible, fragments, scene, gaze[i])
+            shot = self._shade(person, painted, head, vertices, visible, fragments, scene, gaze[i], take.rotation_F3[i])
             if i == 0 or scene is not scenes[i - 1]:
                 gain = shot.gain
             linear = picture.downsample(shot.rgb_GG3[None])[0]
@@ -178,15 +180,17 @@ class Studio:
         fragments: Fragments,
         scene: Scene,
         gaze_23: np.ndarray,
+        rotation_3: np.ndarray,
     ) -> _Shot:
         bust, look = self.bust, person.look
         faces = bust.faces_T3[visible_T]
-        # Every triangle counts for the normals of the vertices on the silhouette, so they come from the whole mesh.
-        normals = vertex_normals(vertices_1V3, bust.faces_T3)[0]
-        attributes = torch.cat([vertices_1V3[0], normals, bust.rest_V3, surface.vertex_channels(painted)], 1)
+        normals = vertex_normals(vertices_1V3, _around(faces, bust.faces_T3, len(bust.rest_V3)))[0]
+        lighting = scene.lighting.to(self.device)
+        opened = self._shadows(lighting, torch.from_numpy(rotation_3))
+        attributes = [vertices_1V3[0], normals, bust.rest_V3, surface.vertex_channels(painted), opened]
         seen = fragments.mask[0]
-        values = interpolate(fragments, faces, attributes[None])[0][seen]
-        position, normal, rest, channels = values.split([3, 3, 3, 7], 1)
+        values = interpolate(fragments, faces, torch.cat(attributes, 1)[None])[0][seen]
+        position, normal, rest, channels, opened = values.split([a.shape[1] for a in attributes], 1)
         normal, to_eye = F.normalize(normal, dim=1), F.normalize(-position, dim=1)
         face = visible_T[fragments.face[0][seen]]
         eyes, mouth, teeth = self._eyes[face], self._mouth[face], self._teeth[face]
@@ -201,9 +205,18 @@ class Studio:
             ],
             len(rest),
         )
-        lighting = scene.lighting.to(self.device)
+        # Inside of the mouth it is dark for its own reasons, and the mean head's is shut.
+        opened = torch.where(mouth[:, None], torch.ones_like(opened), opened) * looks.open_N[:, None]
         colour = light.shade(
-            lighting, looks.albedo_N3, normal, to_eye, looks.gloss_N, looks.sharpness_N, looks.wrap_N, looks.open_N
+            lighting,
+            looks.albedo_N3,
+            normal,
+            to_eye,
+            looks.gloss_N,
+            looks.sharpness_N,
+            looks.wrap_N,
+            opened[:, 0],
+            opened[:, 1:],
         )
         luminance = float((colour @ colour.new_tensor([0.2126, 0.7152, 0.0722])).mean())
         gain = (TARGET_LUMINANCE / luminance) ** ADAPTATION
@@ -213,6 +226,14 @@ class Studio:
         skin_seen = torch.zeros_like(seen)
         skin_seen[seen] = bust.skin_T[face] & (looks.hair_N < MAX_COVER) & (looks.clothes_N < MAX_COVER)
         return _Shot(rgb, skin_seen, gain)
+
+    def _shadows(self, lighting: light.Lighting, rotation_3: Tensor) -> Tensor:
+        """(V, 1 + D): the share that arrives of the ambient light and of each lamp."""
+        turn = axis_angle_to_matrix(rotation_3).to(self.device) * torch.tensor(HEAD_TO_VIEWER, device=self.device)
+        transfer = self._transfer
+        # Radiance is taken to vary over directions as irradiance does, only less smooth: both are of low order.
+        ambient = light.ambient_irradiance(lighting, transfer.directions_D3 @ turn.T).mean(1, keepdim=True)
+        return transfer.shadow(torch.cat([ambient, transfer.lobes(lighting.lamps_D3 @ turn)], 1))
 
     def _mean_head(self, take: takes.Take, size: int) -> np.ndarray:
         """(F, S, S) float32 mm: the depth of the mean head with each frame's pose and camera."""
@@ -245,6 +266,13 @@ def facing(vertices_1V3: Tensor, faces_T3: Tensor, camera_13: Tensor, grid: int)
     # A hair wider than the rasteriser's own test, which is in double precision.
     low, high = (corners.amin(1) - 0.501).ceil().clamp_min(0), (corners.amax(1) - 0.499).floor().clamp_max(grid - 1)
     return (front & (low <= high).all(1)).nonzero()[:, 0]
+
+
+def _around(seen_S3: Tensor, faces_T3: Tensor, vertices: int) -> Tensor:
+    """All triangles that touch a vertex of those seen: hidden ones count for the normals along the silhouette."""
+    touched = torch.zeros(vertices, dtype=torch.bool, device=faces_T3.device)
+    touched[seen_S3.flatten()] = True
+    return faces_T3[touched[faces_T3].any(1)]
 
 
 def _version() -> str:

@@ -2,7 +2,8 @@
 
 Ambient light is a second-order spherical-harmonic irradiance (Ramamoorthi and Hanrahan 2001, "An efficient
 representation for irradiance environment maps"); one or two lamps, far away, add Lambert's cosine with a soft,
-reddish terminator for skin (wrapped diffuse) and a Blinn–Phong sheen with Schlick's Fresnel term. No shadows are cast.
+reddish terminator for skin (wrapped diffuse) and a Blinn–Phong sheen with Schlick's Fresnel term. Shadows come from
+:mod:`data_prep.looks.shadow`.
 
 Directions are in camera space (x right, y down, z forward) and point away from the surface.
 
@@ -80,22 +81,23 @@ def shade(
     gloss_N: Tensor,
     sharpness_N: Tensor,
     wrap_N: Tensor,
-    open_N: Tensor,
+    ambient_open_N: Tensor,
+    lamps_open_ND: Tensor,
 ) -> Tensor:
     """Light (N, 3) that points send to the eye, linear RGB.
 
     ``normals_N3`` and ``to_eye_N3`` are unit vectors; ``gloss_N`` scales the sheen, ``sharpness_N`` is its Blinn–Phong
-    exponent, ``wrap_N`` is 1 on skin and 0 on what is opaque, ``open_N`` how much of the surroundings a point sees,
-    0 … 1.
+    exponent, ``wrap_N`` is 1 on skin and 0 on what is opaque; ``ambient_open_N`` and ``lamps_open_ND`` are how much of
+    each light is not shadowed, 0 … 1.
     """
-    diffuse = ambient_irradiance(light, normals_N3) * open_N[:, None]
+    diffuse = ambient_irradiance(light, normals_N3) * ambient_open_N[:, None]
     wrap = wrap_N[:, None] * normals_N3.new_tensor(SKIN_WRAP)
     sheen = torch.zeros_like(diffuse)
-    for direction, power in zip(light.lamps_D3, light.power_D3, strict=True):
+    for direction, power, opened in zip(light.lamps_D3, light.power_D3, lamps_open_ND.T, strict=True):
         cosine = (normals_N3 @ direction)[:, None]
-        diffuse = diffuse + power * ((cosine + wrap) / (1 + wrap)).clamp_min(0) * open_N[:, None]
+        diffuse = diffuse + power * ((cosine + wrap) / (1 + wrap)).clamp_min(0) * opened[:, None]
         half = F.normalize(to_eye_N3 + direction, dim=-1)
         lobe = (normals_N3 * half).sum(-1).clamp_min(0) ** sharpness_N * (sharpness_N + 8) / 8
         fresnel = FRESNEL_AT_NORMAL + (1 - FRESNEL_AT_NORMAL) * (1 - (to_eye_N3 * half).sum(-1).clamp(0, 1)) ** 5
-        sheen = sheen + power * (lobe * fresnel * gloss_N * open_N)[:, None] * cosine.clamp_min(0)
+        sheen = sheen + power * (lobe * fresnel * gloss_N * opened)[:, None] * cosine.clamp_min(0)
     return albedo_N3 * diffuse + sheen

@@ -26,6 +26,8 @@ HAEMOGLOBIN = (0.06, 0.32, 0.26)
 HAIR_BASE = (0.50, 0.42, 0.30)
 EUMELANIN = (3.6, 4.2, 4.8)
 PHEOMELANIN = (0.2, 0.8, 1.5)
+#: How far below the origin of head space short hair ends at the back.
+NAPE_MM = 62.0
 #: Linear RGB of irises: dark brown, brown, hazel, green, blue, grey.
 IRISES = (
     (0.02, 0.01, 0.006),
@@ -51,6 +53,7 @@ class PersonLook:
     hair_rgb: tuple[float, float, float]
     hair_thickness_mm: float
     hair_cover: float
+    hair_length_mm: float
     hairline_mm: float
     temples_mm: float
     brow_cover: float
@@ -84,10 +87,11 @@ def draw_look(rng: np.random.Generator) -> PersonLook:
         hair_rgb=hair_rgb,
         hair_thickness_mm=0.3 if bald else float(rng.choice([rng.uniform(1, 5), rng.uniform(5, 24)])),
         hair_cover=rng.uniform(0, 0.35) if bald else rng.uniform(0.85, 1),
+        hair_length_mm=0.0 if bald or bearded or rng.uniform() < 0.5 else rng.uniform(20, 110),
         hairline_mm=float(np.clip(rng.normal(0, 6), -12, 14)),
         temples_mm=max(0.0, rng.normal(2, 8)),
-        brow_cover=rng.uniform(0.35, 0.9),
-        brow_width_mm=rng.uniform(2.4, 5.0),
+        brow_cover=rng.uniform(0.5, 1),
+        brow_width_mm=rng.uniform(3.2, 6.5),
         iris_rgb=_triple(iris),
         iris_radius_mm=rng.uniform(6.2, 6.9),
         pupil_radius_mm=rng.uniform(1.7, 3.2),
@@ -101,7 +105,7 @@ def draw_look(rng: np.random.Generator) -> PersonLook:
 def _draw_hair(rng: np.random.Generator, melanin: float) -> tuple[float, float, float]:
     """Dark hair for everyone, fair and red hair for some fair-skinned people, grey for some of all."""
     fair = rng.uniform() < 0.7 * max(0.0, 1 - 2.0 * melanin)
-    eumelanin = rng.uniform(0.1, 0.8) if fair else rng.uniform(0.65, 1.0)
+    eumelanin = rng.uniform(0.1, 0.75) if fair else rng.uniform(0.55 + 0.35 * min(1.0, 2 * melanin), 1.1)
     pheomelanin = rng.uniform() ** 2 if fair else rng.uniform(0, 0.3)
     rgb = np.array(HAIR_BASE) * np.exp(-eumelanin * np.array(EUMELANIN) - 0.7 * pheomelanin * np.array(PHEOMELANIN))
     grey = rng.uniform(0.2, 1) if rng.uniform() < 0.12 else 0.0
@@ -125,7 +129,7 @@ class Paint:
 
     * ``albedo_V3``: linear RGB of skin and lips, 0 … 1
     * ``hair_V``: how much of the scalp's hair covers the vertex, 0 … 1
-    * ``brow_V``, ``stubble_V``: the same for brows with lashes, and for the beard
+    * ``brow_V``, ``lashes_V``, ``stubble_V``: the same for brows, lashes and beard
     * ``collar_mm_V``: height over the edge of the clothes, negative on them
     * ``lift_mm_V``: how far hair and cloth stand off the head's surface
     """
@@ -133,6 +137,7 @@ class Paint:
     albedo_V3: Tensor
     hair_V: Tensor
     brow_V: Tensor
+    lashes_V: Tensor
     stubble_V: Tensor
     collar_mm_V: Tensor
     lift_mm_V: Tensor
@@ -153,15 +158,21 @@ def paint(look: PersonLook, regions: HeadRegions, rest_V3: Tensor) -> Paint:
     wobble = 2.0 * value_noise(rest_V3 / 14 + 3.3, lattice, octaves=2)
     height = regions.above_hairline_mm - look.hairline_mm + wobble
     height = height - look.temples_mm * torch.exp(-((rest_V3[:, 0].abs() - 50) / 20).square()) * (rest_V3[:, 2] > 30)
+    # Long hair hangs behind the ears, over the nape and the sides of the neck.
+    if look.hair_length_mm:
+        hanging = rest_V3[:, 1] + NAPE_MM + look.hair_length_mm
+        height = torch.maximum(height, torch.minimum(hanging, 1.2 * (2 - rest_V3[:, 2])) + wobble)
+    height = height - 60 * regions.ears
     collar = regions.collar_mm - look.collar_mm
     clothes = smoothstep(-collar, -1, 1)
-    brow_half_mm = look.brow_width_mm * (1.15 - 0.75 * regions.brow_along)
-    brow = (1 - smoothstep(regions.brow_mm / brow_half_mm, 0.45, 1.25)) * look.brow_cover
+    brow_half_mm = look.brow_width_mm * (1.1 - 0.65 * regions.brow_along)
+    brow = (1 - smoothstep(regions.brow_mm / brow_half_mm, 0.4, 1.2)) * look.brow_cover
     lift = look.hair_thickness_mm * smoothstep(height, 0, 30) + 2.5 * smoothstep(-collar, -2, 4)
     return Paint(
         albedo_V3=albedo.clamp(0, 1),
         hair_V=smoothstep(height, -3, 5) * look.hair_cover * (1 - clothes),
-        brow_V=torch.maximum(brow, 0.85 * regions.lash_line),
+        brow_V=brow,
+        lashes_V=0.9 * regions.lash_line,
         stubble_V=torch.maximum(regions.beard * look.stubble, regions.moustache * look.moustache * look.stubble),
         collar_mm_V=collar,
         lift_mm_V=lift,

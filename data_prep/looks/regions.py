@@ -93,7 +93,7 @@ def find_regions(model: MorphableModel) -> HeadRegions:
     # The beard grows below a line from the ear to the corner of the mouth, on the jaw and under the chin.
     beard = smoothstep(line(CHEEK_MM) - y, -2, 12) * smoothstep(y - line(THROAT_MM), 0, 14) * smoothstep(z, 6, 16)
     moustache = blob((12, -17, 112), (16, 6.5, 20))
-    ears = in_face * smoothstep(x.abs(), 73, 80) * smoothstep(-(z - 20), -2, 3) * smoothstep(y, -30, -20) * (y < 45)
+    ears = in_face * smoothstep(x.abs(), 70, 76) * smoothstep(20 - z, -2, 3) * smoothstep(y, -30, -20) * (y < 42)
 
     return HeadRegions(
         lips=lips,

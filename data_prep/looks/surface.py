@@ -6,6 +6,7 @@ Shapes: N samples, V vertices.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data_prep.looks.noise import smoothstep, value_noise
-from data_prep.looks.person import Paint, PersonLook
+from data_prep.looks.person import Paint, PersonLook, skin_reflectance
 
-SCLERA_RGB = (0.50, 0.44, 0.40)
+SCLERA_RGB = (0.40, 0.36, 0.33)
 GUMS_RGB = (0.32, 0.09, 0.08)
-TEETH_RGB = (0.60, 0.53, 0.42)
+TEETH_RGB = (0.55, 0.48, 0.38)
 #: How far behind the lips (z of the mean head) the mouth begins, and how fast it gets dark, mm.
 MOUTH_FRONT_MM, MOUTH_FALLOFF_MM = 109.0, 13.0
 #: Lips this far apart let all the light in.
@@ -42,38 +43,61 @@ class Surface:
 
 
 def vertex_channels(painted: Paint) -> Tensor:
-    """(V, 7): what :func:`skin_surface` reads of the paint, for interpolation."""
-    masks = torch.stack([painted.hair_V, painted.brow_V, painted.stubble_V, painted.collar_mm_V], 1)
+    """(V, 8): what :func:`skin_surface` reads of the paint, for interpolation."""
+    masks = torch.stack([painted.hair_V, painted.brow_V, painted.lashes_V, painted.stubble_V, painted.collar_mm_V], 1)
     return torch.cat([painted.albedo_V3, masks], 1)
 
 
-def skin_surface(look: PersonLook, rest_N3: Tensor, channels_N7: Tensor) -> Surface:
+def skin_surface(look: PersonLook, rest_N3: Tensor, channels_N8: Tensor) -> Surface:
     """Skin with pores and freckles, and what grows or lies on it: brows, beard, hair, clothes."""
     lattice = look.lattice_LLL.to(rest_N3)
-    albedo, (hair, brow, stubble, collar) = channels_N7[:, :3], channels_N7[:, 3:].unbind(1)
+    albedo, (hair, brow, lashes, stubble, collar) = channels_N8[:, :3], channels_N8[:, 3:].unbind(1)
     clothes = smoothstep(-collar, -0.4, 0.4)
     pores = value_noise(rest_N3 / 1.6, lattice)
     albedo = albedo * (1 + 0.05 * look.unevenness * pores)[:, None]
-    if look.freckles:
-        spots = smoothstep(value_noise(rest_N3 / 1.8 + 1.7, lattice), 1.2, 2.0)
-        where = smoothstep(rest_N3[:, 2], 60, 105) * (rest_N3[:, 1] > -30)
-        albedo = albedo * torch.exp(-(spots * where * look.freckles)[:, None] * albedo.new_tensor([0.25, 0.42, 0.55]))
     hair_rgb = albedo.new_tensor(look.hair_rgb)
 
-    def cover(amount: Tensor, rgb: Tensor) -> None:
-        nonlocal albedo
-        albedo = albedo + amount.clamp(0, 1)[:, None] * (rgb - albedo)
+    def cover(amount_N: Tensor, rgb: Tensor, grain: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
+        """Lay a colour over the skin where there is any of it; ``grain`` varies amount and colour by two factors."""
+        there = (amount_N > 0).nonzero()[:, 0]
+        if len(there):
+            more, tone = grain(rest_N3[there])
+            alpha = (amount_N[there] * more).clamp(0, 1)[:, None]
+            albedo[there] += alpha * (rgb * tone[:, None] - albedo[there])
 
-    cover(stubble * (0.75 + 0.3 * value_noise(rest_N3 / 1.2 + 2.2, lattice)), 0.8 * hair_rgb)
-    cover(brow * (0.85 + 0.3 * value_noise(rest_N3 / rest_N3.new_tensor([1.0, 2.5, 2.0]), lattice)), 0.6 * hair_rgb)
-    strands = _strands(rest_N3, lattice)
-    cover(hair, hair_rgb * torch.exp(0.3 * strands)[:, None])
-    weave = value_noise(rest_N3 / 14 + 6.6, lattice, octaves=2)
-    cover(clothes, albedo.new_tensor(look.clothes_rgb) * torch.exp(0.08 * weave)[:, None])
+    def freckles(at: Tensor) -> tuple[Tensor, Tensor]:
+        spots = smoothstep(value_noise(at / 1.8 + 1.7, lattice), 1.2, 2.0)
+        return spots, torch.ones_like(spots)
+
+    def bristles(at: Tensor) -> tuple[Tensor, Tensor]:
+        noise = value_noise(at / 1.2 + 2.2, lattice)
+        return 0.75 + 0.3 * noise, 0.8 * torch.ones_like(noise)
+
+    def brow_hairs(at: Tensor) -> tuple[Tensor, Tensor]:
+        noise = value_noise(at / at.new_tensor([1.2, 2.5, 2.0]), lattice)
+        return 0.9 + 0.15 * noise, 0.5 * torch.ones_like(noise)
+
+    def strands(at: Tensor) -> tuple[Tensor, Tensor]:
+        noise = _strands(at, lattice)
+        return torch.ones_like(noise), torch.exp(0.3 * noise)
+
+    def weave(at: Tensor) -> tuple[Tensor, Tensor]:
+        noise = value_noise(at / 14 + 6.6, lattice, octaves=2)
+        return torch.ones_like(noise), torch.exp(0.08 * noise)
+
+    if look.freckles:
+        where = smoothstep(rest_N3[:, 2], 60, 105) * (rest_N3[:, 1] > -30)
+        tan = skin_reflectance(*albedo.new_tensor([min(look.melanin + 0.25, 1), look.haemoglobin + 0.3]))
+        cover(0.8 * look.freckles * where, tan, freckles)
+    cover(stubble, hair_rgb, bristles)
+    cover(brow, hair_rgb, brow_hairs)
+    cover(lashes, 0.3 * hair_rgb, brow_hairs)
+    cover(hair, hair_rgb, strands)
+    cover(clothes, albedo.new_tensor(look.clothes_rgb), weave)
     bare = (1 - hair) * (1 - clothes)
     return Surface(
         albedo_N3=albedo.clamp(0, 1),
-        gloss_N=look.gloss * (0.8 * bare + 0.5 * hair),
+        gloss_N=look.gloss * (0.8 * bare + 0.35 * hair),
         sharpness_N=14 + 10 * hair,
         wrap_N=bare * (1 - stubble),
         open_N=torch.ones_like(hair),
