@@ -1,0 +1,84 @@
+"""A stable square crop of the head, and the cameras that belong to it.
+
+The size of the window is fixed for a clip. It stands still where the head does; where the head moves farther it follows
+slowly (a Gaussian over time). Near the edge of the picture it is pushed inside, and made smaller where the picture is
+no larger than a head; what is still missing then is padded by repeating the picture's edge, and counted in the score
+``padded``.
+
+Shapes: F frames, N landmarks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter1d
+
+from jdap.geometry import PinholeCamera
+
+#: Window size over the longer side of the landmarks' box: hair, chin and some neck.
+HEAD_OVER_FACE = 1.9
+#: A picture that is tighter than that may cut the window down to this; beyond it the picture is padded.
+LEAST_OVER_FACE = 1.35
+#: The landmarks end on the forehead: the head's middle lies higher by this share of the box.
+RISE = 0.1
+#: The window stands still while the face's centre stays within this share of the window around its middle …
+STILL = 0.08
+#: … and otherwise follows a Gaussian mean over this many seconds (standard deviation).
+SMOOTH_S = 0.6
+
+
+def head_windows(landmarks_px_FN: np.ndarray, width: int, height: int, fps: float) -> np.ndarray:
+    """(F, 3) float64 left, top, size of the crop in pixels of the picture, from landmarks (F, N, 2 or 3)."""
+    points = landmarks_px_FN[..., :2].astype(np.float64)
+    low, high = points.min(1), points.max(1)
+    face = float(np.quantile((high - low).max(1), 0.95))
+    size = face * HEAD_OVER_FACE
+    size = min(size, max(min(width, height), face * LEAST_OVER_FACE))
+    centre = (low + high) / 2 - [0, RISE * face]
+    middle = (centre.min(0) + centre.max(0)) / 2
+    if np.abs(centre - middle).max() <= STILL * size:
+        centre = np.broadcast_to(middle, centre.shape)
+    else:
+        centre = gaussian_filter1d(centre, SMOOTH_S * fps, axis=0, mode="nearest")
+    corner = centre - size / 2
+    # Inside the picture where it is large enough; centred over it where it is not.
+    room = np.array([width, height]) - size
+    corner = np.where(room >= 0, corner.clip(0, np.maximum(room, 0)), corner)
+    return np.column_stack([corner, np.full(len(corner), size)])
+
+
+def crop_frame(frame: np.ndarray, window_px: np.ndarray, size: int) -> np.ndarray:
+    """The window (left, top, size in pixels) of a frame (H, W, 3) uint8, resampled to (size, size, 3).
+
+    Bicubic with antialiasing, exact for fractional windows: the square [left, left + size) fills the output, as in
+    :meth:`jdap.geometry.PinholeCamera.crop`.
+    """
+    left, top, side = (float(x) for x in window_px)
+    height, width = frame.shape[:2]
+    pad = int(np.ceil(max(0.0, -left, -top, left + side - width, top + side - height)))
+    if pad:
+        frame = np.pad(frame, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+    box = (left + pad, top + pad, left + side + pad, top + side + pad)
+    return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def window_cameras(camera: PinholeCamera, windows_px_F3: np.ndarray, size: int) -> np.ndarray:
+    """(F, 3) float32: focal length and principal point of each window, in pixels of the stored frame."""
+    crops = [camera.crop(left, top, side, size) for left, top, side in windows_px_F3.tolist()]
+    return np.stack([crop.as_tensor().numpy() for crop in crops])
+
+
+def to_window(points_px: np.ndarray, windows_px_F3: np.ndarray, size: int) -> np.ndarray:
+    """Points (F, N, 2) in pixels of the picture → pixels of the stored frames."""
+    return (points_px - windows_px_F3[:, None, :2]) * (size / windows_px_F3[:, None, 2:])
+
+
+def padded_share(windows_px_F3: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(F,) in [0, 1]: how much of each window lies outside of the picture."""
+    left, top, side = windows_px_F3.T
+    inside = [
+        (np.minimum(start + side, end) - np.maximum(start, 0)).clip(0) / side
+        for start, end in ((left, width), (top, height))
+    ]
+    return 1 - inside[0] * inside[1]
