@@ -55,7 +55,7 @@ def print_table(rows: Sequence[dict[str, Any]], stamp: dict[str, Any], console: 
         console.print(f"Image-to-depth, {FRAME_TITLES[frame]}", style="bold")
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         table.add_column("method", no_wrap=True)
-        for header in ("n", "AbsRel ↓", "δ1 ↑", "RMSE ↓", "95 % interval", "of range", "vs mean"):
+        for header in ("n", "AbsRel↓", "δ1↑", "RMSE↓", "95 % interval", "of range", "vs mean"):
             table.add_column(header, justify="right", no_wrap=True)
         for row in rows:
             if row["frame"] == frame:
@@ -94,11 +94,10 @@ def _notes(rows: Sequence[dict[str, Any]], stamp: dict[str, Any]) -> list[str]:
         notes.append(f"the depth of {fitted} pictures is a fitted face model, not ground truth")
     if stamp["people"] < 2:
         notes.append("one person only: no interval can be given")
-    notes += [
-        f"{row['method']}: relief inside out (negative scale) in {100 * row['negative_scale']:.0f} % of pictures"
-        for row in rows
-        if row["negative_scale"] > 0 and row["frame"] == rows[0]["frame"]
-    ]
+    for row in rows:
+        if row["negative_scale"] > 0 and row["frame"] == rows[0]["frame"]:
+            count = round(row["negative_scale"] * row["n"])
+            notes.append(f"{row['method']}: relief inside out (negative scale) in {count} of {row['n']} pictures")
     return notes
 
 

@@ -1,9 +1,12 @@
+import io
 import json
 from pathlib import Path
 
 import pytest
 
-from benchmarks.report import software_stamp, write_csv, write_json
+from rich.console import Console
+
+from benchmarks.report import print_table, software_stamp, write_csv, write_json
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:
@@ -34,3 +37,41 @@ def test_stamp_knows_the_versions() -> None:
     stamp = software_stamp()
     assert (stamp["jdap"], stamp["torch"]) == (jdap.__version__, torch.__version__)
     assert stamp["git_commit"] is None or len(stamp["git_commit"].removesuffix("-dirty")) == 40
+
+
+def test_the_table_fits_a_log_of_80_columns_and_warns() -> None:
+    row = {
+        "method": "posed_mean_head",
+        "n": 1234,
+        "absrel": 0.5401,
+        "delta1": 0.34,
+        "rmse_share": 0.223,
+        "negative_scale": 0.5,
+        "rmse_below_mean": -1.02,
+    }
+    rows = [
+        row | {"frame": "normalised", "unit": "0.1-1", "rmse": 0.2004, "rmse_ci": [0.1971, 0.2037]},
+        row | {"frame": "metric", "unit": "mm", "rmse": 121.84, "rmse_ci": [float("nan")] * 2},
+    ]
+    stamp = {
+        "pictures": 1234,
+        "people": 1,
+        "pictures_without_skin_depth": 3,
+        "depth_source": {"fitted": 7},
+        "left_out": {"mean": "gone"},
+    }
+    out = io.StringIO()
+    print_table(rows, stamp, Console(file=out, width=80))
+    text = out.getvalue()
+    for shown in ("posed_mean_head", "1234", "0.2004", "0.1971–0.2037", "121.84", "?–?", "22.3 %", "+102 %"):
+        assert shown in text
+    joined = " ".join(text.split())
+    for warning in (
+        "left out: mean (gone)",
+        "3 pictures have no skin depth",
+        "depth of 7 pictures is a fitted face model",
+        "one person only",
+        "relief inside out (negative scale) in 617 of 1234 pictures",
+        "not comparable",
+    ):
+        assert joined.count(warning) == 1, warning
