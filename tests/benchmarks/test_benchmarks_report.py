@@ -3,7 +3,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from rich.console import Console
 
 from benchmarks.report import print_table, software_stamp, write_csv, write_json
