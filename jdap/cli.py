@@ -7,8 +7,12 @@ the data module and of Lightning's Trainer can be set; a misspelt one is an erro
 from __future__ import annotations
 
 import sys
+import traceback
+import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from jsonargparse import ArgumentError, Namespace
@@ -55,23 +59,41 @@ def _listed(value: Any) -> list[Any]:
 
 def train(command: str, argv: Sequence[str]) -> None:
     """Run a training command to its end."""
-    stage, data, config, _ = TRAINING[command]
+    config = TRAINING[command][2]
     argv = list(argv)
-    if not any(word == "--config" or word.startswith("--config=") for word in argv):
-        argv = ["--config", str(CONFIGS / config), *argv]
-    cli = StageCLI(
-        stage,
-        data,
-        args=argv,
-        run=False,
-        parser_kwargs={"prog": f"jdap {command}", "exit_on_error": False},
-        save_config_kwargs={"overwrite": True},
-        seed_everything_default=0,
-    )
+    configs = [b for a, b in pairwise(argv) if a == "--config"]
+    configs += [word.removeprefix("--config=") for word in argv if word.startswith("--config=")]
+    if not configs:
+        configs = [str(CONFIGS / config)]
+        argv = ["--config", *configs, *argv]
+    try:
+        cli = _build(command, argv)
+    except ArgumentError as error:
+        raise ValueError(f"{error}; settings come from {', '.join(configs)} and the command line") from error
     resume = cli.config.resume
     if resume is not None and not Path(resume).is_file():
         raise FileNotFoundError(f"{resume}: no such checkpoint to resume from")
-    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
+    try:
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
+    except UnpicklingError as error:
+        raise ValueError(f"{resume}: no checkpoint of ours, it holds more than tensors and numbers") from error
+
+
+def _build(command: str, argv: list[str]) -> StageCLI:
+    """Stage, data and trainer from the settings. Raises ArgumentError for settings that there are not."""
+    stage, data, *_ = TRAINING[command]
+    with warnings.catch_warnings():
+        # Lightning suspects a script that forgot its command line, and calls names that jsonargparse 5 will drop.
+        warnings.filterwarnings("ignore", module="lightning.pytorch.cli")
+        return StageCLI(
+            stage,
+            data,
+            args=argv,
+            run=False,
+            parser_kwargs={"prog": f"jdap {command}", "exit_on_error": False},
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,8 +117,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_users(error: Exception) -> bool:
-    """Whether the error speaks to the user: the parser's, the file system's, or a class of this project's."""
-    return isinstance(error, ArgumentError | OSError) or type(error).__module__.split(".")[0] == "jdap"
+    """Whether the error speaks to the user: the parser's, the file system's, or one that this project raises."""
+    if isinstance(error, ArgumentError | OSError):
+        return True
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals["__name__"].split(".")[0] == "jdap"
 
 
 def _fail(message: str) -> int:
