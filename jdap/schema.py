@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 import safetensors.numpy
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 VERSION = 1
 STUDIO, FITTED = "studio", "fitted"
@@ -203,6 +203,8 @@ def _decode(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
+    except UnidentifiedImageError as error:  # its message is the address of the buffer
+        raise SchemaError("a picture cannot be decoded: it is of no known format") from error
     except (OSError, SyntaxError) as error:
         raise SchemaError(f"a picture cannot be decoded: {error}") from error
     return image
