@@ -21,7 +21,7 @@ from data_prep.looks.noise import draw_lattice, smoothstep, value_noise
 from data_prep.looks.regions import HeadRegions
 
 SKIN_BASE = (0.70, 0.52, 0.42)
-MELANIN = (2.17, 2.55, 2.80)
+MELANIN = (2.17, 2.6, 3.1)
 HAEMOGLOBIN = (0.06, 0.32, 0.26)
 HAIR_BASE = (0.50, 0.42, 0.30)
 EUMELANIN = (3.6, 4.2, 4.8)

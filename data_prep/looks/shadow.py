@@ -24,7 +24,7 @@ DIRECTIONS = 96
 #: A lamp's lobe is exp(LOBE (cos − 1)): about 24 degrees wide, a little more than the directions are apart.
 LOBE = 12.0
 #: Shadow maps: side in pixels, span in mm, distance of the camera, and how far behind the map still counts as seen.
-_SIDE, _SPAN_MM, _DISTANCE_MM, _BIAS_MM = 160, 480.0, 30_000.0, 4.0
+_SIDE, _SPAN_MM, _DISTANCE_MM, _BIAS_MM = 112, 480.0, 30_000.0, 4.0
 _BATCH = 8
 #: Light that reaches a point in shadow after all, scattered by the skin around it.
 BOUNCE = 0.22
@@ -60,7 +60,8 @@ def measure_transfer(rest_V3: Tensor, faces_T3: Tensor, occluders_T: Tensor, dir
     for some in towards.split(_BATCH):
         vertices = _seen_from(rest_V3 - middle, some)
         cameras = camera.expand(len(some), 3)
-        depth = rasterise(vertices, faces_T3[occluders_T], cameras, _SIDE, _SIDE).depth_mm
+        fragments = rasterise(vertices, faces_T3[occluders_T], cameras, _SIDE, _SIDE, cull_back_faces=True)
+        depth = fragments.depth_mm
         # The farthest of the neighbouring pixels: at the map's resolution a slope must not shadow itself.
         depth = F.max_pool2d(torch.where(depth > 0, depth, depth.new_tensor(2 * _DISTANCE_MM))[:, None], 3, 1, 1)
         at = project(vertices, cameras) / _SIDE * 2 - 1
