@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DModel
 
 from jdap.models.codec import DiffusersCodec, ImageCodec, load_codec
+from jdap.models.loading import WeightsError
 
 
 def own(**changes):
@@ -96,17 +97,15 @@ def test_other_factors_and_channels(factor, channels):
 
 
 @torch.no_grad()
-def test_statistics_are_those_of_the_raw_latents_and_leave_the_reconstruction_alone(picture):
+def test_statistics_normalise_the_raw_latents(picture):
     torch.manual_seed(0)
     codec = own()
-    before = codec(picture)
     raw = codec.encode_raw(picture)
     codec.latent_mean.copy_(raw.mean((0, 2, 3)))
     codec.latent_std.copy_(raw.std((0, 2, 3), unbiased=False))
     latents = codec.encode(picture)
     torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(latents.var((0, 2, 3), unbiased=False), torch.ones(3), atol=1e-4, rtol=0)
-    torch.testing.assert_close(codec(picture), before, atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
@@ -158,7 +157,7 @@ def test_weights_that_do_not_fit_are_refused(make, damage, tmp_path):
     make().save_pretrained(tmp_path)
     weights = safetensors.torch.load_file(weights_of(tmp_path))
     key = next(k for k in weights if k.endswith("weight") and "decoder" in k)
-    error, named = ValueError, key
+    named = key
     if damage == "missing":
         del weights[key]
     elif damage == "unexpected":
@@ -172,24 +171,25 @@ def test_weights_that_do_not_fit_are_refused(make, damage, tmp_path):
         named = ""
     elif damage == "absent":
         weights_of(tmp_path).unlink()
-        error, named = FileNotFoundError, "safetensors"
-    with pytest.raises(error, match=str(tmp_path)) as raised:
+        named = "safetensors"
+    with pytest.raises(WeightsError, match=str(tmp_path)) as raised:
         load_codec(tmp_path)
     assert named in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 def test_folders_that_are_no_codec_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no config\.json"):
+    with pytest.raises(WeightsError, match=r"nowhere.*missing"):
         load_codec(tmp_path / "nowhere")
     UNet2DModel(
         block_out_channels=(8,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), norm_num_groups=4
     ).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="UNet2DModel"):
+    with pytest.raises(WeightsError, match="UNet2DModel"):
         load_codec(tmp_path)
     (tmp_path / "config.json").write_text("[1]")
-    with pytest.raises(ValueError, match="JSON object"):
+    with pytest.raises(WeightsError, match="JSON object"):
         load_codec(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"_class_name": "ImageCodec", "width": 17}))
-    with pytest.raises(ValueError, match="multiple of 16"):
+    (tmp_path / "diffusion_pytorch_model.safetensors").touch()
+    with pytest.raises(WeightsError, match="multiple of 16"):
         load_codec(tmp_path)

@@ -1,0 +1,152 @@
+"""The codec stage: trains the image codec on pictures and depth maps alike, with the same weights.
+
+Shapes: B pictures, C latent channels, H x W pixels, h x w latent cells.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from jdap import depth as depth_frames
+from jdap.batch import ImageBatch
+from jdap.models.codec import ImageCodec
+from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
+from jdap.pipelines.weights import replace_folder
+
+#: Depth errors are told in the benchmark's frame, where q2 … q98 of the skin is 0.1 … 1 rather than -1 … 1.
+BENCHMARK_FRAME = 0.45
+COLUMNS = ("picture", "through codec", "depth", "through codec", "error")
+
+
+class CodecStage(L.LightningModule):
+    """A deterministic autoencoder of RGB and depth. At the end ``weights`` in the run's folder is the codec's folder.
+
+    In training the latents are normalised by their batch (RGB and depth together), whose statistics the codec keeps as
+    a running mean. The learning rate falls to 0, so what it ends with are the statistics of the finished encoder.
+
+    Args:
+        latent_channels, factor, width, encoder_blocks, decoder_blocks: of :class:`jdap.models.codec.ImageCodec`.
+        learning_rate: AdamW's peak rate; after the warm-up it falls in a line to 0 at the trainer's last step.
+        warmup_steps: steps over which the rate rises from 0.
+        weight_decay: AdamW's.
+        noise: standard deviation of the noise on the (unit variance) latents in training. It makes the decoder smooth,
+            so that a diffusion model's small errors stay small.
+        depth_weight: weight of the depth loss against that of RGB.
+        skin_weight: how much more a skin pixel weighs in the depth loss than one off the skin.
+        momentum: share of the newest batch in the running statistics.
+    """
+
+    def __init__(
+        self,
+        latent_channels: int = 3,
+        factor: int = 8,
+        width: int = 64,
+        encoder_blocks: tuple[int, int] = (1, 1),
+        decoder_blocks: tuple[int, int] = (3, 3),
+        learning_rate: float = 3e-3,
+        warmup_steps: int = 100,
+        weight_decay: float = 1e-3,
+        noise: float = 0.05,
+        depth_weight: float = 1.0,
+        skin_weight: float = 8.0,
+        momentum: float = 0.02,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        codec = ImageCodec(latent_channels, factor, width, encoder_blocks, decoder_blocks)
+        # A third faster on a CPU, and on CUDA with half precision.
+        self.codec = codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
+        """One step on the target pictures of a batch and their depth maps."""
+        pictures = torch.cat([batch.rgb, depth_frames.to_codec(batch.depth)])
+        raw = self.codec.encode_raw(pictures.contiguous(memory_format=torch.channels_last))
+        std_C, mean_C = torch.std_mean(raw, (0, 2, 3))
+        self.codec.latent_mean.lerp_(mean_C.detach(), self.hparams["momentum"])
+        self.codec.latent_std.lerp_(std_C.detach(), self.hparams["momentum"])
+        latents = (raw - mean_C[:, None, None]) / std_C[:, None, None]
+        rgb, depth = self.codec.decode(latents + self.hparams["noise"] * torch.randn_like(latents)).chunk(2)
+        loss_rgb = rgb_loss(rgb, batch.rgb)
+        loss_depth = depth_loss(depth, batch.depth, batch.skin, self.hparams["skin_weight"])
+        loss = loss_rgb + self.hparams["depth_weight"] * loss_depth
+        scalars = {"train/loss": loss, "train/loss_rgb": loss_rgb, "train/loss_depth": loss_depth}
+        self.log_dict(scalars, batch_size=len(batch))
+        self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch))
+        return loss
+
+    def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
+        """PSNR of RGB, and depth RMSE on skin in the frame of the benchmarks, both per picture."""
+        rgb = self.codec(batch.rgb).clamp(-1, 1)
+        depth = depth_frames.from_codec(self.codec(depth_frames.to_codec(batch.depth)))
+        psnr = -10 * ((rgb - batch.rgb) / 2).square().mean((1, 2, 3)).log10()
+        self.log("val/psnr_rgb", psnr.mean(), prog_bar=True, batch_size=len(batch))
+        measured = batch.skin & depth_frames.has_range(batch.range_mm)[:, None, None, None]
+        pixels = measured.sum((1, 2, 3))
+        if (pixels > 0).any():
+            squares = ((depth - batch.depth).square() * measured).sum((1, 2, 3))
+            rmse = BENCHMARK_FRAME * (squares / pixels)[pixels > 0].sqrt()
+            self.log("val/rmse_depth", rmse.mean(), prog_bar=True, batch_size=len(rmse))
+        if batch_idx == 0:
+            self._draw([batch.rgb, rgb, depth_picture(batch.depth), depth_picture(depth)], depth, batch)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with warm-up and a straight fall to 0 at the trainer's last step."""
+        rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
+        optimizer = torch.optim.AdamW(self.codec.parameters(), betas=(0.9, 0.98), **rates)
+        warmup, last = max(1, self.hparams["warmup_steps"]), self.trainer.estimated_stepping_batches
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1.0, (step + 1) / warmup) * max(0.0, 1 - step / last)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_fit_end(self) -> None:
+        """Write the codec's folder."""
+        if self.trainer.is_global_zero:
+            export(self.codec, Path(self.trainer.default_root_dir) / "weights")
+
+    def _draw(self, columns: list[Tensor], depth: Tensor, batch: ImageBatch, rows: int = 8) -> None:
+        columns = [c[:rows] for c in (*columns, error_picture(depth, batch.depth, batch.skin))]
+        for logger in self.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                image = np.asarray(labelled_grid(columns, COLUMNS))
+                logger.experiment.add_image("reconstructions", image, self.global_step, dataformats="HWC")
+
+
+def rgb_loss(rgb_B3HW: Tensor, target_B3HW: Tensor) -> Tensor:
+    """L1 of the pixels plus half the L1 of their differences between neighbours, at full and half resolution."""
+    halves = F.avg_pool2d(rgb_B3HW, 2), F.avg_pool2d(target_B3HW, 2)
+    edges = _difference_l1(rgb_B3HW, target_B3HW) + _difference_l1(*halves)
+    return F.l1_loss(rgb_B3HW, target_B3HW) + 0.5 * edges
+
+
+def depth_loss(picture_B3HW: Tensor, depth_B1HW: Tensor, skin_B1HW: Tensor, skin_weight: float) -> Tensor:
+    """L1 + 2 L2 of the pixels, weighted 1 off the skin and 1 + ``skin_weight`` on it, plus half the L1 of differences.
+
+    L2 because errors sit at the few pixels of occluding contours, and RMSE is what is measured.
+    """
+    target = depth_frames.to_codec(depth_B1HW)
+    weight = 1 + skin_weight * skin_B1HW.float()
+    error = picture_B3HW - target
+    pixels = ((error.abs() + 2 * error.square()) * weight).mean() / weight.mean()
+    return pixels + 0.5 * _difference_l1(picture_B3HW, target)
+
+
+def export(codec: ImageCodec, folder: Path) -> None:
+    """Write the codec's folder beside, then put it in place."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    codec.to(memory_format=torch.contiguous_format).save_pretrained(part)  # type: ignore[call-arg]
+    replace_folder(part, folder)
+
+
+def _difference_l1(picture: Tensor, target: Tensor) -> Tensor:
+    return sum(F.l1_loss(picture.diff(dim=d), target.diff(dim=d)) for d in (-2, -1))  # type: ignore[return-value]

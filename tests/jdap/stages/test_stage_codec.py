@@ -1,0 +1,126 @@
+"""The codec stage: its losses against numbers worked out by hand, and a short run that learns and exports."""
+
+import lightning as L
+import pytest
+import torch
+from fakes import write_fakes
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from jdap import depth as depth_frames
+from jdap.data.modules import ImageDataModule
+from jdap.models.codec import load_codec
+from jdap.stages.codec import CodecStage, depth_loss, export, rgb_loss
+
+SMALL = {"width": 16, "encoder_blocks": (1, 1), "decoder_blocks": (1, 1), "warmup_steps": 5, "learning_rate": 5e-3}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fakes")
+    write_fakes(folder / "train", people=4, frames=2, size_px=32, seed=0)
+    write_fakes(folder / "val", people=2, frames=2, size_px=32, seed=1)
+    return ImageDataModule(str(folder / "train"), str(folder / "val"), batch_size=4, size_px=32, epoch_steps=10)
+
+
+def trainer(folder, steps, **settings) -> L.Trainer:
+    return L.Trainer(
+        default_root_dir=folder,
+        max_steps=steps,
+        max_epochs=-1,
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **{"logger": False, "enable_checkpointing": False} | settings,
+    )
+
+
+def score(stage: CodecStage, data: ImageDataModule, folder) -> dict[str, float]:
+    (scores,) = trainer(folder, 1).validate(stage, data, verbose=False)
+    return scores
+
+
+def test_a_run_learns_and_leaves_its_codec(data, tmp_path):
+    torch.manual_seed(0)
+    stage = CodecStage(**SMALL)
+    before = score(stage, data, tmp_path)
+    trainer(tmp_path, 60).fit(stage, data)
+    after = score(stage, data, tmp_path)
+    assert after["val/psnr_rgb"] > before["val/psnr_rgb"] + 3
+    assert after["val/rmse_depth"] < 0.6 * before["val/rmse_depth"]
+    codec = load_codec(tmp_path / "weights")
+    assert [p.name for p in tmp_path.glob("weights*")] == ["weights"]
+    batch = next(iter(data.val_dataloader()))
+    assert torch.allclose(codec(batch.rgb), stage.codec(batch.rgb), atol=1e-5)
+
+
+def test_latents_end_with_zero_mean_and_unit_variance(data, tmp_path):
+    torch.manual_seed(0)
+    stage = CodecStage(**SMALL, momentum=0.1)
+    trainer(tmp_path, 60).fit(stage, data)
+    batches = [next(iter(data.train_dataloader())) for _ in range(8)]
+    pictures = torch.cat([torch.cat([b.rgb, depth_frames.to_codec(b.depth)]) for b in batches])
+    with torch.no_grad():
+        std, mean = torch.std_mean(stage.codec.encode(pictures), (0, 2, 3))
+    torch.testing.assert_close(mean, torch.zeros(3), atol=0.15, rtol=0)
+    torch.testing.assert_close(std, torch.ones(3), atol=0.15, rtol=0)
+
+
+def test_validation_numbers_are_those_of_the_pictures(data, tmp_path):
+    """Against plain loops over pictures and pixels."""
+    torch.manual_seed(0)
+    stage = CodecStage(**SMALL).eval()
+    scores = score(stage, data, tmp_path)
+    psnr, rmse = [], []
+    for batch in data.val_dataloader():
+        for i in range(len(batch)):
+            with torch.no_grad():
+                rgb = stage.codec(batch.rgb[i : i + 1])[0].clamp(-1, 1)
+                depth = stage.codec(batch.depth[i : i + 1].repeat(1, 3, 1, 1))[0].mean(0).clamp(-1, 1)
+            error = ((rgb - batch.rgb[i]) / 2).double().pow(2).mean()
+            psnr.append(10 * torch.log10(1 / error))
+            # The skin's q2 … q98 is -1 … 1 in the batch and 0.1 … 1 in the benchmark.
+            to_benchmark = lambda d: 0.1 + 0.9 * (d + 1) / 2  # noqa: E731
+            squares = (to_benchmark(depth) - to_benchmark(batch.depth[i, 0]))[batch.skin[i, 0]].pow(2)
+            rmse.append(squares.mean().sqrt())
+    assert scores["val/psnr_rgb"] == pytest.approx(torch.stack(psnr).mean().item(), rel=1e-4)
+    assert scores["val/rmse_depth"] == pytest.approx(torch.stack(rmse).mean().item(), rel=1e-4)
+
+
+def test_tensorboard_gets_scalars_and_reconstructions(data, tmp_path):
+    logger = TensorBoardLogger(str(tmp_path), name="logs")
+    trainer(tmp_path, 2, logger=logger, val_check_interval=2, log_every_n_steps=1).fit(CodecStage(**SMALL), data)
+    events = EventAccumulator(logger.log_dir)
+    events.Reload()
+    assert {"train/loss", "train/loss_rgb", "train/loss_depth", "val/psnr_rgb", "val/rmse_depth"} <= set(
+        events.Tags()["scalars"]
+    )
+    (image,) = events.Images("reconstructions")
+    assert image.width == 5 * 32
+
+
+def test_losses_by_hand():
+    target = torch.zeros(1, 3, 4, 4)
+    picture = target.clone()
+    picture[..., 2:] = 1  # a step of 1 between columns 1 and 2: half of the pixels are off by 1
+    # neighbours along a row: 1 of 3 differences at full resolution, 1 of 1 at half
+    assert rgb_loss(picture, target).item() == pytest.approx(0.5 + 0.5 * (1 / 3 + 1))
+    depth, skin = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    skin[..., 2:] = True
+    # on skin each pixel costs 1 + 2 with weight 4 of (4 + 1) / 2 in the mean
+    assert depth_loss(picture, depth, skin, 3.0).item() == pytest.approx(3 * 4 / 5 + 0.5 / 3)
+    off_skin = depth_loss(1 - picture, depth, skin, 3.0)
+    assert off_skin.item() == pytest.approx(3 * 1 / 5 + 0.5 / 3)
+
+
+def test_export_replaces_an_older_folder(tmp_path):
+    torch.manual_seed(0)
+    folder = tmp_path / "weights"
+    first, second = CodecStage(**SMALL), CodecStage(**SMALL)
+    export(first.codec, folder)
+    export(second.codec, folder)
+    x = torch.zeros(1, 3, 16, 16)
+    assert torch.equal(load_codec(folder)(x), second.codec(x))
+    assert not torch.equal(load_codec(folder)(x), first.codec(x))
+    assert [p.name for p in tmp_path.iterdir()] == ["weights"]
