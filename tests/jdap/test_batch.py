@@ -1,0 +1,125 @@
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+import torch
+
+from jdap.batch import ClipBatch, ImageBatch
+
+B, F, S = 2, 5, 8
+
+
+def image_batch(**changes) -> ImageBatch:
+    values = {
+        "reference_rgb": torch.rand(B, 3, S, S) * 2 - 1,
+        "rgb": torch.rand(B, 3, S, S) * 2 - 1,
+        "depth_mm": torch.rand(B, 1, S, S) * 600,
+        "depth": torch.rand(B, 1, S, S) * 2 - 1,
+        "skin": torch.rand(B, 1, S, S) < 0.5,
+        "range_mm": torch.tensor([[500.0, 600.0]] * B),
+        "camera_px": torch.tensor([[20.0, 4.0, 4.0]] * B),
+        "key": ("a", "b"),
+        "person_id": ("p", "q"),
+        "depth_source": ("studio", "fitted"),
+    }
+    return ImageBatch(**values | changes)
+
+
+def clip_batch(**changes) -> ClipBatch:
+    values = {
+        "reference_rgb": torch.rand(B, 3, S, S) * 2 - 1,
+        "rgb": torch.rand(B, F, 3, S, S) * 2 - 1,
+        "depth_mm": torch.rand(B, F, 1, S, S) * 600,
+        "depth": torch.rand(B, F, 1, S, S) * 2 - 1,
+        "skin": torch.rand(B, F, 1, S, S) < 0.5,
+        "range_mm": torch.tensor([[500.0, 600.0]] * B),
+        "camera_px": torch.tensor([20.0, 4.0, 4.0]).expand(B, F, 3),
+        "audio": torch.rand(B, F * 640) * 2 - 1,
+        "has_audio": torch.tensor([True, False]),
+        "fps": 25.0,
+        "key": ("a", "b"),
+        "person_id": ("p", "q"),
+        "depth_source": ("studio", "fitted"),
+    }
+    return ClipBatch(**values | changes)
+
+
+def test_good_batches_are_taken():
+    assert len(image_batch()) == len(clip_batch()) == B
+    assert image_batch().mean_head_mm is None
+    assert image_batch(mean_head_mm=torch.zeros(B, 1, S, S)).mean_head_mm is not None
+
+
+WRONG = [
+    ("reference_rgb", torch.zeros(B, 3, S, S + 1), r"reference_rgb must be \(2, 3, 8, 8\)"),
+    ("reference_rgb", torch.full((B, 3, S, S), 1.01), r"reference_rgb must lie in \[-1, 1\]"),
+    ("depth", torch.full((B, 1, S, S), torch.nan), r"depth must lie in \[-1, 1\]"),
+    ("range_mm", torch.zeros(B, 3), "range_mm must be"),
+    ("range_mm", torch.zeros(B, 2, dtype=torch.float64), r"range_mm must be .* torch.float32, got .* torch.float64"),
+    ("key", ("a",), "key must have one entry a sample"),
+    ("person_id", (), "person_id must have one entry"),
+    ("depth_source", ("studio",) * 3, "depth_source must have one entry"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        *WRONG,
+        ("rgb", torch.full((B, 3, S, S), -1.5), r"rgb must lie in \[-1, 1\]"),
+        ("depth_mm", torch.full((B, 1, S, S), -1.0), "depth_mm must lie in"),
+        ("depth_mm", torch.zeros(B, S, S), "depth_mm must be"),
+        ("skin", torch.zeros(B, 1, S, S), "skin must be .* torch.bool"),
+        ("camera_px", torch.zeros(3), "camera_px must be"),
+        ("mean_head_mm", torch.zeros(B, S, S), "mean_head_mm must be"),
+    ],
+)
+def test_wrong_image_batches_are_refused(name, value, says):
+    with pytest.raises(ValueError, match=f"ImageBatch.{says}"):
+        image_batch(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        *(case for case in WRONG if case[0] not in ("depth",)),
+        ("depth", torch.full((B, F, 1, S, S), torch.nan), r"depth must lie in \[-1, 1\]"),
+        ("depth_mm", torch.zeros(B, F, S, S), "depth_mm must be"),
+        ("skin", torch.zeros(B, F, 1, S, S), "skin must be"),
+        ("camera_px", torch.zeros(B, 3), "camera_px must be"),
+        ("audio", torch.zeros(B, F * 640 - 1), r"audio must be \(2, 3200\)"),
+        ("audio", torch.full((B, F * 640), 2.0), "audio must lie in"),
+        ("has_audio", torch.ones(B), "has_audio must be"),
+    ],
+)
+def test_wrong_clip_batches_are_refused(name, value, says):
+    with pytest.raises(ValueError, match=f"ClipBatch.{says}"):
+        clip_batch(**{name: value})
+
+
+def test_the_length_of_sound_follows_the_frame_rate():
+    assert clip_batch(fps=20.0, audio=torch.zeros(B, F * 800)).audio.shape == (B, 4000)
+    with pytest.raises(ValueError, match=r"audio must be \(2, 4000\)"):
+        clip_batch(fps=20.0)
+
+
+@pytest.mark.parametrize("make", [image_batch, clip_batch])
+def test_to_moves_every_tensor_and_nothing_else(make):
+    batch = make()
+    moved = batch.to("cpu", copy=True)
+    assert type(moved) is type(batch)
+    for name, value in vars(batch).items():
+        other = getattr(moved, name)
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(other, value)
+            assert other.data_ptr() != value.data_ptr()
+        else:
+            assert other is value
+
+
+@pytest.mark.parametrize("make", [image_batch, clip_batch])
+def test_batches_are_frozen_and_replaced_with_the_same_checks(make):
+    batch = make()
+    with pytest.raises(FrozenInstanceError):
+        batch.rgb = batch.rgb
+    with pytest.raises(ValueError, match="rgb must lie in"):
+        replace(batch, rgb=batch.rgb * 3)
