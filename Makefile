@@ -2,7 +2,8 @@
 PYTHON ?= python3
 # The torch that is installed: a version, or "system" to keep the one that $(PYTHON) already has.
 TORCH  ?= 2.13.0
-DEVICE ?= cpu
+# cpu, cuda …; empty: what the machine has, for benchmarks, and the CPU for preparation.
+DEVICE ?=
 ARGS   ?=
 
 # A folder of shards, or one with train/, val/ and test/ inside.
@@ -39,7 +40,7 @@ test: install  ## the test suite
 train-image: OUT ?= out/image
 train-image: install  ## train the joint RGB-depth model, then print its depth table (SHARDS= OUT= ARGS=)
 	$(RUN) jdap train-image --out $(OUT) --data.train $(TRAIN) --data.val $(VAL) $(ARGS)
-	$(RUN) benchmarks depth --weights $(OUT)/weights --shards $(TEST) --out $(OUT) --device $(DEVICE)
+	$(RUN) benchmarks depth --weights $(OUT)/weights --shards $(TEST) --out $(OUT) $(if $(DEVICE),--device $(DEVICE))
 
 train-codec: OUT ?= out/codec
 train-codec: install  ## train the image codec of preset tiny (SHARDS= OUT= ARGS=)
@@ -48,16 +49,16 @@ train-codec: install  ## train the image codec of preset tiny (SHARDS= OUT= ARGS
 bench: OUT ?= out/bench
 bench: WEIGHTS ?= out/image/weights
 bench: install  ## the depth table of a weights folder (WEIGHTS= TEST= OUT= ARGS=)
-	$(RUN) benchmarks depth --weights $(WEIGHTS) --shards $(TEST) --out $(OUT) --device $(DEVICE) $(ARGS)
+	$(RUN) benchmarks depth --weights $(WEIGHTS) --shards $(TEST) --out $(OUT) $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
 
 shards: OUT ?= out/shards
 shards: install  ## videos of faces to shards with fitted depth (VIDEOS= OUT= DEVICE= ARGS=)
 	@test -n "$(VIDEOS)" || { echo 'error: name the videos or their folder: make shards VIDEOS=…'; exit 2; }
-	$(RUN) data_prep prepare $(VIDEOS) --out $(OUT) --device $(DEVICE) $(ARGS)
+	$(RUN) data_prep prepare $(VIDEOS) --out $(OUT) $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
 
 studio: OUT ?= out/studio
 studio: install  ## drawn people with exact depth to shards (OUT= ARGS="--people 100 --frames 2 --size 128 --seed 0")
-	$(RUN) data_prep studio --out $(OUT) --device $(DEVICE) $(ARGS)
+	$(RUN) data_prep studio --out $(OUT) $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
 
 clean:  ## remove what runs have written
 	rm -rf out

@@ -17,6 +17,7 @@ from data_prep.__main__ import is_users
 #: name -> what it measures. ``benchmarks.NAME`` has ``add_arguments(parser)`` and ``run(args) -> exit status``.
 COMMANDS = {
     "depth": "AbsRel, delta1 and RMSE of image-to-depth, ours beside baselines",
+    "overfit": "samples of an overfitted model beside the codec's own reconstruction",
     "coding": "size and decode time of the ways to code frames and depth in shards",
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME, logging
 from safetensors import SafetensorError
 
 
@@ -40,6 +40,8 @@ def load_strict(kind: Any, folder: str | Path) -> Any:
         raise WeightsError(f"{folder}/config.json: _class_name is {name!r}, expected {kind.__name__!r}")
     if not (folder / SAFETENSORS_WEIGHTS_NAME).is_file():
         raise WeightsError(f"{folder}: {SAFETENSORS_WEIGHTS_NAME} is missing; only safetensors weights are read")
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # what it would warn of is the error below
     try:
         model, info = kind.from_pretrained(
             str(folder),
@@ -51,7 +53,18 @@ def load_strict(kind: Any, folder: str | Path) -> Any:
         )
     except (OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
         raise WeightsError(f"{folder}: the weights cannot be read: {' '.join(str(error).split())}") from error
-    wrong = {k: sorted(map(str, info[k])) for k in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[k]}
+    finally:
+        logging.set_verbosity(level)
+    wrong = [
+        f"{len(info[kind])} {kind} ({_few(info[kind])})"
+        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
+        if info[kind]
+    ]
     if wrong:
-        raise WeightsError(f"{folder}: weights and config.json do not fit: {wrong}; export the folder again")
+        raise WeightsError(f"{folder}: weights and config.json do not fit: {', '.join(wrong)}; export the folder again")
     return model.eval()
+
+
+def _few(keys: Any, count: int = 3) -> str:
+    names = sorted(map(str, keys))
+    return ", ".join(names[:count]) + (", …" if len(names) > count else "")
