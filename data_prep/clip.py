@@ -9,6 +9,7 @@ Shapes: F frames at 25 fps, N landmarks, B blendshapes, S audio samples.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from data_prep.fit import Fit
 
 KEPT, REJECTED, FAILED = "kept", "rejected", "failed"
+
+
+def reason_kind(reason: str) -> str:
+    """A reason without its numbers, to count by: "several faces in 40% of the frames" is "several faces in"."""
+    return re.split(r"[\d(]", reason, maxsplit=1)[0].rstrip(" :,") or reason
 
 
 @dataclass(eq=False)

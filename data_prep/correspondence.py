@@ -1,7 +1,10 @@
 """Where mediapipe's landmarks lie on the ICT head: a triangle and barycentric weights for each of 468 landmarks.
 
-The result ships as ``assets/mediapipe_to_ict.safetensors``; ``python -m data_prep correspond`` derives it again (see
-:mod:`data_prep.correspondence_derive`). Irises (landmarks 468 … 477) have no place on the skin and are left out.
+The result ships as ``assets/mediapipe_to_ict.safetensors``; ``python -m data_prep correspond --people VIDEOS``
+derives it again: the canonical face is registered to the head (:mod:`data_prep.correspondence_derive`) and the result
+refined on videos of several people (:mod:`data_prep.correspondence_refine`). The shipped one was refined on 14
+people: the folders ``grid``, ``motion`` and ``talking`` of the development videos. Irises (landmarks 468 … 477) have
+no place on the skin and are left out.
 
 Shapes: N landmarks, K identity modes, E expressions, V vertices, T triangles.
 """
@@ -109,12 +112,16 @@ def _inside(points_N2: Tensor, polygon_P2: Tensor) -> Tensor:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``python -m data_prep correspond``."""
     parser.description = "Derive where mediapipe's landmarks lie on the ICT head, and draw it."
+    where = "videos of one person each to refine it on"
+    parser.add_argument("--people", type=Path, nargs="+", default=[], metavar="VIDEO_OR_FOLDER", help=where)
     parser.add_argument("--out", type=Path, default=SHIPPED, help="file to write (default: the shipped one)")
     parser.add_argument("--picture", type=Path, help="PNG of the result on the mean head")
 
 
 def run(args: argparse.Namespace) -> int:
     """Derive, write, and print how far the registered canonical face lies off the skin."""
-    from data_prep import correspondence_derive  # needs scipy, which nothing else here does
+    from data_prep import correspondence_derive  # it needs this module
+    from data_prep.video import find_videos
 
-    return correspondence_derive.main(args.out, args.picture)
+    people = [path for path, _ in find_videos(args.people)]
+    return correspondence_derive.main(args.out, args.picture, people)

@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from rich.console import Console
+from rich.progress import track
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import cKDTree
 
@@ -48,19 +49,28 @@ LANDMARK_WEIGHT = 1.0
 NORMAL_COSINE = 0.5
 
 
-def main(out: Path, picture: Path | None) -> int:
-    """Derive the correspondence, write it to ``out`` and draw it; prints the distances."""
+def main(out: Path, picture: Path | None, people: list[Path]) -> int:
+    """Derive the correspondence, refine it on videos of people, write it to ``out``, draw it; prints what changed."""
     console = Console()
     model = load_ict()
     vertices_mm, faces = read_obj(assets.fetch("canonical_face"))
     registered_mm = register(vertices_mm, faces, model)
     correspondence, distance_mm = attach(registered_mm, vertices_mm, model)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, encode_correspondence(correspondence))
     console.print(
-        f"{out}: {len(distance_mm)} landmarks, off the skin by {np.median(distance_mm):.2f} mm (median), "
+        f"registered: {len(distance_mm)} landmarks, off the skin by {np.median(distance_mm):.2f} mm (median), "
         f"{np.quantile(distance_mm, 0.95):.2f} mm (95 %)"
     )
+    if people:
+        from data_prep.correspondence_refine import person_of, refine  # it needs this module
+
+        found = [person_of(path, model) for path in track(people, "finding faces", console=Console(stderr=True))]
+        refined = refine(correspondence, found, model, mirror_pairs(vertices_mm))
+        moved = (refined.points(model.mean_V3[None]) - correspondence.points(model.mean_V3[None]))[0].norm(dim=-1)
+        console.print(f"refined on {len(found)} people: moved by {float(moved.median()):.2f} mm (median)")
+        correspondence = refined
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, encode_correspondence(correspondence))
+    console.print(f"written: {out}", soft_wrap=True)
     if picture is not None:
         draw(correspondence, model, picture)
         console.print(f"picture: {picture}")

@@ -55,9 +55,9 @@ class FitSettings:
     """
 
     identity_modes: int = 80
-    identity_sd: float = 0.4
-    expression_sd: float = 0.15
-    landmark_sd: float = 0.01
+    identity_sd: float = 0.5
+    expression_sd: float = 0.1
+    landmark_sd: float = 0.0075
     huber: float = 1.5
     views: float = 4.0
     iterations: int = 8

@@ -29,9 +29,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from data_prep import contact_sheet, stages
-from data_prep.clip import FAILED, KEPT, Clip
+from data_prep.clip import FAILED, KEPT, Clip, reason_kind
 from data_prep.faces import FaceTracker
 from data_prep.pool import Died, run_tasks
+from data_prep.report import MANIFEST
 from data_prep.sample import read_members
 from data_prep.shards import Sample, ShardWriter, write_whole
 from data_prep.stages import Job, Settings, Tools
@@ -50,7 +51,6 @@ STAGES: tuple[tuple[str, Callable[[Clip, Job], Iterator[Clip]]], ...] = (
 )
 #: Longer videos are worked through in segments of this length, each a clip of its own: memory stays bounded.
 SEGMENT_S = 60.0
-MANIFEST = "manifest.jsonl"
 
 
 class PrepareError(ValueError):
@@ -96,7 +96,7 @@ def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
                 for clip in run_stages(segment, job):
                     rows.append(clip.row())  # one by one: clips before a failure stay
     except VideoError as error:
-        rows.append(_failed(task, str(error)))
+        rows.append(_failed(task, str(error).removeprefix(f"{task.path}: ")))
     except Exception as error:  # a bug or a full disk must not cost the other videos their rows
         rows.append(_failed(task, f"{type(error).__name__}: {error}", traceback.format_exc()))
     return rows
@@ -170,17 +170,12 @@ def _store(row: dict[str, Any], task: Task, writer: ShardWriter) -> None:
     for stage, seconds in row["seconds"].items():
         writer.add_seconds(stage, seconds)
     if row["status"] != KEPT:
-        writer.reject(_kind(row["reason"]))
+        writer.reject(reason_kind(row["reason"]))
         return
     for shard in sorted((task.scratch / row["clip_id"]).glob("*.tar")):
         for key, members in read_members(shard):
             record = Record.from_json(json.loads(members["json"]))
             writer.write(cast(Sample, StoredSample(key, record, members)))
-
-
-def _kind(reason: str) -> str:
-    """A reason without its numbers, to count by."""
-    return re.split(r"[\d:(]", reason, maxsplit=1)[0].strip() or reason
 
 
 def _make_worker(settings: Settings, threads: int) -> Callable[[Task], list[dict[str, Any]]]:
