@@ -23,8 +23,8 @@ from data_prep.looks.regions import HeadRegions
 SKIN_BASE = (0.70, 0.52, 0.42)
 MELANIN = (2.17, 2.6, 3.1)
 HAEMOGLOBIN = (0.06, 0.32, 0.26)
-HAIR_BASE = (0.50, 0.42, 0.30)
-EUMELANIN = (3.6, 4.2, 4.8)
+HAIR_BASE = (0.50, 0.40, 0.26)
+EUMELANIN = (3.5, 3.6, 3.65)
 PHEOMELANIN = (0.2, 0.8, 1.5)
 #: How far below the origin of head space short hair ends at the back.
 NAPE_MM = 62.0
@@ -108,8 +108,8 @@ def _draw_hair(rng: np.random.Generator, melanin: float) -> tuple[float, float, 
     eumelanin = rng.uniform(0.1, 0.75) if fair else rng.uniform(0.55 + 0.35 * min(1.0, 2 * melanin), 1.1)
     pheomelanin = rng.uniform() ** 2 if fair else rng.uniform(0, 0.3)
     rgb = np.array(HAIR_BASE) * np.exp(-eumelanin * np.array(EUMELANIN) - 0.7 * pheomelanin * np.array(PHEOMELANIN))
-    grey = rng.uniform(0.2, 1) if rng.uniform() < 0.12 else 0.0
-    return _triple(rgb * (1 - grey) + grey * np.array([0.42, 0.42, 0.42]))
+    grey = rng.uniform(0.2, 0.9) if rng.uniform() < 0.1 else 0.0
+    return _triple(rgb * (1 - grey) + grey * np.array([0.36, 0.36, 0.36]))
 
 
 def _triple(rgb: np.ndarray) -> tuple[float, float, float]:

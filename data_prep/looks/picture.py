@@ -108,7 +108,7 @@ def draw_sensor(rng: np.random.Generator) -> Sensor:
     """Random exposure, a slight blur for one picture in three, slight noise."""
     return Sensor(
         stops=float(np.clip(rng.normal(0, 0.4), -1.0, 0.9)),
-        blur=rng.uniform(0.002, 0.006) if rng.uniform() < 0.3 else 0.0,
+        blur=rng.uniform(0.001, 0.004) if rng.uniform() < 0.3 else 0.0,
         noise=rng.uniform(0.0, 0.003),
         seed=int(rng.integers(2**63)),
     )

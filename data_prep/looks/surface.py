@@ -18,7 +18,7 @@ from data_prep.looks.person import Paint, PersonLook, skin_reflectance
 
 SCLERA_RGB = (0.40, 0.36, 0.33)
 GUMS_RGB = (0.32, 0.09, 0.08)
-TEETH_RGB = (0.55, 0.48, 0.38)
+TEETH_RGB = (0.58, 0.49, 0.37)
 #: How far behind the lips (z of the mean head) the mouth begins, and how fast it gets dark, mm.
 MOUTH_FRONT_MM, MOUTH_FALLOFF_MM = 109.0, 13.0
 #: Lips this far apart let all the light in.
