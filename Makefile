@@ -60,5 +60,12 @@ studio: OUT ?= out/studio
 studio: install  ## drawn people with exact depth to shards (OUT= ARGS="--people 100 --frames 2 --size 128 --seed 0")
 	$(RUN) data_prep studio --out $(OUT) $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
 
+sample-shards: OUT ?= jdap/assets/shards
+sample-shards: install  ## draw the shards that ship anew (to OUT=, which must not hold them already)
+	$(RUN) data_prep studio --out $(OUT)/train --split train --people 500 --frames 2
+	$(RUN) data_prep studio --out $(OUT)/train --split train --people 4 --first 500 --frames 16 --clips
+	$(RUN) data_prep studio --out $(OUT)/val --split val --people 24 --frames 2
+	$(RUN) data_prep studio --out $(OUT)/test --split test --people 100 --frames 2 --mean-head
+
 clean:  ## remove what runs have written
 	rm -rf out
