@@ -26,14 +26,14 @@ from jdap.models.loading import WeightsError, load_strict, read_json
 
 
 class ResidualBlock(nn.Module):
-    """A bottleneck: ``x + conv1(silu(conv3(silu(conv1(silu(norm(x)))))))``, inside with half of the channels.
+    """A bottleneck: ``x + conv1(silu(conv3(silu(conv1(silu(x))))))``, inside with half of the channels.
 
-    At equal time on a CPU it learnt more than two full 3 x 3 convolutions. The last convolution is zero at the start.
+    At equal time on a CPU it learnt more than two full 3 x 3 convolutions. Without a norm it is faster, and what a
+    cell means does not depend on the rest of the picture; the last convolution, zero at the start, keeps it stable.
     """
 
     def __init__(self, width: int):
         super().__init__()
-        self.norm = nn.GroupNorm(8, width)
         self.reduce = nn.Conv2d(width, width // 2, 1)
         self.conv = nn.Conv2d(width // 2, width // 2, 3, padding=1)
         self.expand = nn.Conv2d(width // 2, width, 1)
@@ -42,7 +42,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, h, w) → the same shape."""
-        y = F.silu(self.reduce(F.silu(self.norm(x))))
+        y = F.silu(self.reduce(F.silu(x)))
         return x + self.expand(F.silu(self.conv(y)))
 
 
@@ -55,7 +55,7 @@ class ImageCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
     Args:
         latent_channels: C.
         factor: pixels per latent cell along each side; even.
-        width: channels at the finer of the two inner resolutions, a multiple of 16; twice as many at the latents' own.
+        width: channels at the finer of the two inner resolutions; even. At the latents' own, twice as many.
         encoder_blocks: residual blocks of the encoder at (finer, latents') resolution.
         decoder_blocks: the same for the decoder.
 
@@ -73,8 +73,8 @@ class ImageCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         decoder_blocks: tuple[int, int] = (3, 3),
     ):
         super().__init__()
-        if factor < 2 or factor % 2 or width % 16:
-            raise ValueError(f"factor must be even and width a multiple of 16, got factor {factor}, width {width}")
+        if factor < 2 or factor % 2 or width < 2 or width % 2:
+            raise ValueError(f"factor and width must be even, got {factor} and {width}")
         self.latent_channels, self.factor = latent_channels, factor
         stem, deep = factor // 2, 2 * width
         self.encoder = nn.Sequential(
@@ -84,7 +84,6 @@ class ImageCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
             nn.PixelUnshuffle(2),
             nn.Conv2d(4 * width, deep, 1),
             *(ResidualBlock(deep) for _ in range(encoder_blocks[1])),
-            nn.GroupNorm(8, deep),
             nn.SiLU(),
             nn.Conv2d(deep, latent_channels, 1),
         )
@@ -94,7 +93,6 @@ class ImageCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
             nn.Conv2d(deep, 4 * width, 1),
             nn.PixelShuffle(2),
             *(ResidualBlock(width) for _ in range(decoder_blocks[0])),
-            nn.GroupNorm(8, width),
             nn.SiLU(),
             nn.Conv2d(width, 3 * stem**2, 3, padding=1),
             nn.PixelShuffle(stem),

@@ -191,5 +191,5 @@ def test_folders_that_are_no_codec_are_refused(tmp_path):
         load_codec(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"_class_name": "ImageCodec", "width": 17}))
     (tmp_path / "diffusion_pytorch_model.safetensors").touch()
-    with pytest.raises(WeightsError, match="multiple of 16"):
+    with pytest.raises(WeightsError, match="must be even"):
         load_codec(tmp_path)

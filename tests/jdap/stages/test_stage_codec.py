@@ -43,26 +43,20 @@ def score(stage: CodecStage, data: ImageDataModule, folder) -> dict[str, float]:
 
 def test_a_run_learns_and_leaves_its_codec(data, tmp_path):
     torch.manual_seed(0)
-    stage = CodecStage(**SMALL)
+    stage = CodecStage(**SMALL, momentum=0.1)
     before = score(stage, data, tmp_path)
-    trainer(tmp_path, 60).fit(stage, data)
+    trainer(tmp_path, 40).fit(stage, data)
     after = score(stage, data, tmp_path)
     assert after["val/psnr_rgb"] > before["val/psnr_rgb"] + 3
     assert after["val/rmse_depth"] < 0.6 * before["val/rmse_depth"]
     codec = load_codec(tmp_path / "weights")
     assert [p.name for p in tmp_path.glob("weights*")] == ["weights"]
-    batch = next(iter(data.val_dataloader()))
-    assert torch.allclose(codec(batch.rgb), stage.codec(batch.rgb), atol=1e-5)
-
-
-def test_latents_end_with_zero_mean_and_unit_variance(data, tmp_path):
-    torch.manual_seed(0)
-    stage = CodecStage(**SMALL, momentum=0.1)
-    trainer(tmp_path, 60).fit(stage, data)
     batches = [next(iter(data.train_dataloader())) for _ in range(8)]
     pictures = torch.cat([torch.cat([b.rgb, depth_frames.to_codec(b.depth)]) for b in batches])
     with torch.no_grad():
-        std, mean = torch.std_mean(stage.codec.encode(pictures), (0, 2, 3))
+        assert torch.allclose(codec(pictures), stage.codec(pictures), atol=1e-4)
+        std, mean = torch.std_mean(codec.encode(pictures), (0, 2, 3))
+    # the statistics that were kept are those of the finished encoder
     torch.testing.assert_close(mean, torch.zeros(3), atol=0.15, rtol=0)
     torch.testing.assert_close(std, torch.ones(3), atol=0.15, rtol=0)
 
