@@ -40,12 +40,19 @@ def head_windows(landmarks_px_FN: np.ndarray, width: int, height: int, fps: floa
     if np.abs(centre - middle).max() <= STILL * size:
         centre = np.broadcast_to(middle, centre.shape)
     else:
-        centre = gaussian_filter1d(centre, SMOOTH_S * fps, axis=0, mode="nearest")
+        centre = _smooth(centre, SMOOTH_S * fps)
     corner = centre - size / 2
     # Inside the picture where it is large enough; centred over it where it is not.
     room = np.array([width, height]) - size
     corner = np.where(room >= 0, corner.clip(0, np.maximum(room, 0)), corner)
     return np.column_stack([corner, np.full(len(corner), size)])
+
+
+def _smooth(path_F2: np.ndarray, frames: float) -> np.ndarray:
+    """A Gaussian mean over time; beyond its ends the path goes on as its point reflection, which holds nothing back."""
+    reach = min(len(path_F2) - 1, round(3 * frames))
+    longer = np.pad(path_F2, ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")
+    return gaussian_filter1d(longer, frames, axis=0, mode="nearest")[reach : reach + len(path_F2)]
 
 
 def crop_frame(frame: np.ndarray, window_px: np.ndarray, size: int) -> np.ndarray:
@@ -81,4 +88,4 @@ def padded_share(windows_px_F3: np.ndarray, width: int, height: int) -> np.ndarr
         (np.minimum(start + side, end) - np.maximum(start, 0)).clip(0) / side
         for start, end in ((left, width), (top, height))
     ]
-    return 1 - inside[0] * inside[1]
+    return (1 - inside[0] * inside[1]).clip(0)

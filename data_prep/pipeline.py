@@ -49,7 +49,7 @@ STAGES: tuple[tuple[str, Callable[[Clip, Job], Iterator[Clip]]], ...] = (
     ("quality", stages.judge),
     ("depth", stages.draw_depth),
 )
-#: Longer videos are worked through in segments of this length, each a clip of its own: memory stays bounded.
+#: Longer videos are worked through in even segments of at most this, each a clip of its own: memory stays bounded.
 SEGMENT_S = 60.0
 
 
@@ -90,9 +90,8 @@ def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
         with FaceTracker() as tracker:
             readers = FrameReader(video), FrameReader(video)
             job = Job(tools, task.name, video, tracker, *readers, task.scratch, task.sheets)
-            length = round(SEGMENT_S * FPS)
-            for start in range(0, video.frames, length):
-                segment = Clip(str(task.path), task.base_id, video, start, min(length, video.frames - start))
+            for start, stop in stages.cut_evenly(video.frames, round(SEGMENT_S * FPS)):
+                segment = Clip(str(task.path), task.base_id, video, start, stop - start)
                 for clip in run_stages(segment, job):
                     rows.append(clip.row())  # one by one: clips before a failure stay
     except VideoError as error:
@@ -136,6 +135,7 @@ def prepare(
     part = out.with_name(f".{out.name}.part")
     _remove(part)
     part.mkdir(parents=True)
+    threads = torch.get_num_threads()
     try:
         rows = _prepare(tasks, part, settings, workers)
         _remove(part / "scratch")
@@ -143,6 +143,7 @@ def prepare(
         write_whole(part / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
         _replace(part, out)
     finally:
+        torch.set_num_threads(threads)
         _remove(part)
     return rows
 
@@ -150,11 +151,13 @@ def prepare(
 def _prepare(tasks: list[Task], part: Path, settings: Settings, workers: int) -> list[dict[str, Any]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     rows: list[dict[str, Any]] = []
-    make = functools.partial(_make_worker, settings, max(1, (os.cpu_count() or 1) // max(1, workers)))
+    make = functools.partial(_make_worker, settings)
     (part / "contact").mkdir()
     with ShardWriter(part, "clips") as writer, Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("preparing", total=len(tasks))
-        for index, result in run_tasks(tasks, make, min(workers, len(tasks))):
+        log = part / "scratch" / "workers.log"
+        log.parent.mkdir(exist_ok=True)
+        for index, result in run_tasks(tasks, make, min(workers, len(tasks)), log):
             task = tasks[index]
             found = [_failed(task, result.reason)] if isinstance(result, Died) else result
             for row in found:
@@ -178,8 +181,8 @@ def _store(row: dict[str, Any], task: Task, writer: ShardWriter) -> None:
             writer.write(cast(Sample, StoredSample(key, record, members)))
 
 
-def _make_worker(settings: Settings, threads: int) -> Callable[[Task], list[dict[str, Any]]]:
-    torch.set_num_threads(threads)
+def _make_worker(settings: Settings) -> Callable[[Task], list[dict[str, Any]]]:
+    torch.set_num_threads(1)  # sums depend on the number of threads, and shards must not
     return functools.partial(prepare_video, tools=Tools(settings))
 
 

@@ -7,10 +7,12 @@ worker costs its own task only: another takes its place.
 from __future__ import annotations
 
 import multiprocessing as mp
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, cast
 
 
@@ -29,13 +31,14 @@ class _Worker:
 
 
 def run_tasks(
-    tasks: Sequence[Any], make: Callable[[], Callable[[Any], Any]], workers: int
+    tasks: Sequence[Any], make: Callable[[], Callable[[Any], Any]], workers: int, log: Path | None = None
 ) -> Iterator[tuple[int, Any]]:
     """Yield (index, result) of every task, in order.
 
     ``make`` builds the function that does a task, once in each worker (both must be picklable, by name); the function
-    must not raise: an exception kills its worker. ``workers`` = 0 works in this process, without protection. When the
-    caller stops early or an exception passes, the workers are ended.
+    must not raise: an exception kills its worker. What workers write to stderr goes to the file ``log``, if one is
+    named: native libraries are chatty. ``workers`` = 0 works in this process, without protection. When the caller
+    stops early or an exception passes, the workers are ended.
     """
     if workers == 0:
         work = make()
@@ -46,7 +49,7 @@ def run_tasks(
         for index in range(len(tasks)):
             while index not in done:
                 while waiting and len(pool) < workers:
-                    pool.append(_start(make))
+                    pool.append(_start(make, log))
                 for worker in pool:
                     if worker.task is None and waiting:
                         worker.task = waiting.pop()
@@ -59,10 +62,10 @@ def run_tasks(
             worker.process.join()
 
 
-def _start(make: Callable[[], Callable[[Any], Any]]) -> _Worker:
+def _start(make: Callable[[], Callable[[Any], Any]], log: Path | None) -> _Worker:
     context = mp.get_context("spawn")  # a fork would copy torch's and mediapipe's threads in an unknown state
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(make, theirs), daemon=True)
+    process = context.Process(target=_serve, args=(make, theirs, log), daemon=True)
     process.start()
     theirs.close()
     return _Worker(process, ours)
@@ -89,8 +92,11 @@ def _how(code: int) -> str:
     return f"the worker ended with exit status {code}"
 
 
-def _serve(make: Callable[[], Callable[[Any], Any]], pipe: Connection) -> None:
+def _serve(make: Callable[[], Callable[[Any], Any]], pipe: Connection, log: Path | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
+    if log is not None:
+        with log.open("ab") as file:
+            os.dup2(file.fileno(), 2)
     work = make()
     while True:
         try:

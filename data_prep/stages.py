@@ -163,7 +163,7 @@ def draw_depth(clip: Clip, job: Job) -> Iterator[Clip]:
     sheet = contact_sheet.Sheet(title)
     shown = set(np.linspace(0, clip.frames - 1, SHEET_ROWS).round().astype(int).tolist())
     with ShardWriter(job.samples / clip.clip_id, "clip") as writer:
-        for low, high in chunks(clip.frames):
+        for low, high in cut_evenly(clip.frames, MAX_CHUNK):
             sample = _sample(clip, job, slice(low, high))
             writer.write(sample)
             sheet.rows += [_row(clip, sample, k, k - low) for k in range(low, high) if k in shown]
@@ -195,9 +195,9 @@ def fill_gaps(values_F: np.ndarray) -> np.ndarray:
     return out
 
 
-def chunks(frames: int) -> list[tuple[int, int]]:
-    """Cut a clip into the fewest samples of at most :data:`MAX_CHUNK` frames, as even as can be: none is left over."""
-    count = -(-frames // MAX_CHUNK)
+def cut_evenly(frames: int, most: int) -> list[tuple[int, int]]:
+    """[low, high) of the fewest pieces of at most ``most`` frames, as even as can be: no short one is left over."""
+    count = -(-frames // most)
     edges = [frames * i // count for i in range(count + 1)]
     return list(pairwise(edges))
 
