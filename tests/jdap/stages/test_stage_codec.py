@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from jdap import depth as depth_frames
 from jdap.data.modules import ImageDataModule
 from jdap.models.codec import load_codec
+from jdap.shipped import resolve
 from jdap.stages.codec import CodecStage, depth_loss, export, rgb_loss
 
 SMALL = {"width": 16, "encoder_blocks": (1, 1), "decoder_blocks": (1, 1), "warmup_steps": 5, "learning_rate": 5e-3}
@@ -45,10 +46,10 @@ def test_a_run_learns_and_leaves_its_codec(data, tmp_path):
     torch.manual_seed(0)
     stage = CodecStage(**SMALL, momentum=0.1)
     before = score(stage, data, tmp_path)
-    trainer(tmp_path, 40).fit(stage, data)
+    trainer(tmp_path, 60).fit(stage, data)
     after = score(stage, data, tmp_path)
-    assert after["val/psnr_rgb"] > before["val/psnr_rgb"] + 3
-    assert after["val/rmse_depth"] < 0.6 * before["val/rmse_depth"]
+    assert after["val/psnr_rgb"] > before["val/psnr_rgb"] + 2
+    assert after["val/rmse_depth"] < 0.5 * before["val/rmse_depth"]
     codec = load_codec(tmp_path / "weights")
     assert [p.name for p in tmp_path.glob("weights*")] == ["weights"]
     batches = [next(iter(data.train_dataloader())) for _ in range(8)]
@@ -57,8 +58,8 @@ def test_a_run_learns_and_leaves_its_codec(data, tmp_path):
         assert torch.allclose(codec(pictures), stage.codec(pictures), atol=1e-4)
         std, mean = torch.std_mean(codec.encode(pictures), (0, 2, 3))
     # the statistics that were kept are those of the finished encoder
-    torch.testing.assert_close(mean, torch.zeros(3), atol=0.15, rtol=0)
-    torch.testing.assert_close(std, torch.ones(3), atol=0.15, rtol=0)
+    torch.testing.assert_close(mean, torch.zeros(3), atol=0.2, rtol=0)
+    torch.testing.assert_close(std, torch.ones(3), atol=0.2, rtol=0)
 
 
 def test_validation_numbers_are_those_of_the_pictures(data, tmp_path):
@@ -106,6 +107,23 @@ def test_losses_by_hand():
     assert depth_loss(picture, depth, skin, 3.0).item() == pytest.approx(3 * 4 / 5 + 0.5 / 3)
     off_skin = depth_loss(1 - picture, depth, skin, 3.0)
     assert off_skin.item() == pytest.approx(3 * 1 / 5 + 0.5 / 3)
+
+
+def test_the_shipped_codec_keeps_its_promise(tmp_path):
+    """Its figures in docs/codec.md, on the first held-out people."""
+    stage = CodecStage()
+    stage.codec = load_codec(resolve("shipped:codec-tiny"))
+    shipped = ImageDataModule(val="shipped:shards/test", batch_size=16)
+    (scores,) = trainer(tmp_path, 1, limit_val_batches=2).validate(stage, shipped, verbose=False)
+    assert scores["val/psnr_rgb"] > 27.5
+    assert scores["val/rmse_depth"] < 0.026
+    # one set of statistics for both modalities keeps the latents near unit variance
+    batch = next(iter(shipped.val_dataloader()))
+    with torch.no_grad():
+        latents = stage.codec.encode(torch.cat([batch.rgb, depth_frames.to_codec(batch.depth)]))
+    std, mean = torch.std_mean(latents, (0, 2, 3))
+    torch.testing.assert_close(mean, torch.zeros(3), atol=0.25, rtol=0)
+    torch.testing.assert_close(std, torch.ones(3), atol=0.25, rtol=0)
 
 
 def test_export_replaces_an_older_folder(tmp_path):
