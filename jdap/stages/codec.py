@@ -62,9 +62,8 @@ class CodecStage(L.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        codec = ImageCodec(
-            latent_channels, factor, width, encoder_blocks, decoder_blocks
-        )  # on a CPU a fifth faster so:
+        codec = ImageCodec(latent_channels, factor, width, encoder_blocks, decoder_blocks)
+        # a fifth faster on a CPU
         self.codec = codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
