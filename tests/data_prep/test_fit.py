@@ -122,7 +122,8 @@ def test_blendshape_names_find_their_expressions(ict: MorphableModel) -> None:
     scores = torch.arange(len(names))[None] / 100
     prior = expression_prior(scores, names, ict)[0]
     place = dict(zip(ict.expression_names, prior.tolist(), strict=True))
-    assert place["eyeBlink_L"] == pytest.approx(names.index("eyeBlinkLeft") / 100)
+    assert place["eyeLookUp_L"] == pytest.approx(names.index("eyeLookUpLeft") / 100)
+    assert place["eyeSquint_L"] == pytest.approx(max(0, names.index("eyeSquintLeft") / 100 - 0.3) / 0.7, abs=1e-6)
     assert place["jawOpen"] == pytest.approx(names.index("jawOpen") / 100)
     assert place["browInnerUp_L"] == place["browInnerUp_R"] == pytest.approx(names.index("browInnerUp") / 100)
     with pytest.raises(ValueError, match="no blendshape score"):
