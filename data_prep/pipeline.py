@@ -16,6 +16,8 @@ import json
 import os
 import re
 import shutil
+import signal
+import sys
 import time
 import traceback
 from collections import Counter
@@ -246,8 +248,13 @@ def run(args: argparse.Namespace) -> int:
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise PrepareError("--device cuda: this torch sees no CUDA device; use --device cpu")
     settings = Settings(args.size, args.device, args.mean_head)
+    # A scheduler's SIGTERM ends the run as Ctrl-C does: workers are ended and nothing half written stays.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     started = time.perf_counter()
-    rows = prepare(args.inputs, args.out, settings, args.workers, args.overwrite)
+    try:
+        rows = prepare(args.inputs, args.out, settings, args.workers, args.overwrite)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     console = Console()
     for row in rows:
         if row["status"] != KEPT:

@@ -25,6 +25,8 @@ FPS = 25.0
 #: Mean absolute difference (of 255) above which decord's first frame is another frame than PyAV's. Equal frames differ
 #: by rounding in colour conversion only (measured 0.0), neighbouring frames of a talking head by 1 and more.
 SAME_FRAME = 0.5
+#: At its end a damaged file may lack this many seconds of pictures; more is an error.
+LOST_S = 0.2
 #: What a folder is searched for.
 SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
@@ -106,34 +108,37 @@ def resample(times_s: np.ndarray, fps: float) -> np.ndarray:
 
 
 class FrameReader:
-    """Reads the 25 fps frames of a video in order, each coded frame decoded once; memory holds one frame.
+    """Reads the 25 fps frames of a video in order, each coded frame decoded once; memory holds two frames.
 
     ``read(start, stop)`` yields frames ``start`` … ``stop - 1`` as (H, W, 3) uint8 RGB. Later calls may skip frames but
-    not go back. Frames that 25 fps repeats are the same array: do not write into it. Raises :class:`VideoError` when
-    the file ends or breaks before its time stamps do.
+    not go back. Frames that 25 fps repeats are the same array: do not write into it. A frame that cannot be decoded is
+    stood for by the one before it. Raises :class:`VideoError` when the file ends or breaks more than :data:`LOST_S`
+    before its time stamps do.
     """
 
     def __init__(self, video: Video):
         self.video = video
         self._decoded = (_read_decord if video.decoder == "decord" else _read_pyav)(video)
-        self._index, self._frame = -1, np.zeros((0, 0, 3), np.uint8)
+        self._ahead = next(self._decoded, None)
+        self._index, self._frame, self._given = -1, np.zeros((0, 0, 3), np.uint8), -1
 
     def read(self, start: int, stop: int) -> Iterator[np.ndarray]:
         """Frames ``start`` … ``stop - 1`` of the 25 fps clock, (H, W, 3) uint8."""
+        video = self.video
         for k in range(start, stop):
-            wanted = int(self.video.source_K[k])
-            if wanted < self._index:
+            wanted = int(video.source_K[k])
+            if k < self._given:
                 raise ValueError(f"frame {k} has been passed already: a FrameReader only goes forward")
-            while self._index < wanted:
-                try:
-                    self._frame = next(self._decoded)
-                except StopIteration:
-                    raise VideoError(
-                        f"{self.video.path}: decoding ends at frame {self._index + 1} of {len(self.video.times_s)}; "
-                        "the file is damaged, copy or encode it again"
-                    ) from None
-                self._frame = _square_pixels(self._frame, self.video.width, self.video.height)
-                self._index += 1
+            while self._ahead is not None and (self._ahead[0] <= wanted or self._index < 0):
+                self._index = self._ahead[0]
+                self._frame = _square_pixels(self._ahead[1], video.width, video.height)
+                self._ahead = next(self._decoded, None)
+            if self._index < 0 or (self._ahead is None and video.times_s[wanted] - video.times_s[self._index] > LOST_S):
+                raise VideoError(
+                    f"{video.path}: decoding ends at frame {self._index + 1} of {len(video.times_s)}; the file is "
+                    "damaged, copy or encode it again"
+                )
+            self._given = k
             yield self._frame
 
 
@@ -196,22 +201,29 @@ def _square_pixels(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _read_pyav(video: Video) -> Iterator[np.ndarray]:
+def _read_pyav(video: Video) -> Iterator[tuple[int, np.ndarray]]:
+    """(index among the file's time stamps, frame); frames that cannot be decoded are left out."""
+    index = -1
     try:
         with av.open(str(video.path)) as container:
             container.streams.video[0].thread_type = "AUTO"
             for frame in container.decode(video=0):
-                yield _upright(frame, video.quarter_turns)
+                # By its own time where it has one: decoders drop frames that refer to what was cut off.
+                near = index + 1 if frame.time is None else int(np.abs(video.times_s - frame.time).argmin())
+                index = max(near, index + 1)
+                if index < len(video.times_s):
+                    yield index, _upright(frame, video.quarter_turns)
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"{video.path}: decoding breaks off ({error.strerror}); the file is damaged") from error
 
 
-def _read_decord(video: Video) -> Iterator[np.ndarray]:
+def _read_decord(video: Video) -> Iterator[tuple[int, np.ndarray]]:
+    """(index among the file's time stamps, frame)."""
     decord = _decord()
     reader = decord.VideoReader(str(video.path))
-    for _ in range(len(video.times_s)):
+    for index in range(len(video.times_s)):
         try:
-            yield reader.next().asnumpy()
+            yield index, reader.next().asnumpy()
         except StopIteration:
             return
         except (decord.DECORDError, RuntimeError) as error:

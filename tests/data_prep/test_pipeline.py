@@ -1,6 +1,9 @@
 """``prepare`` end to end, on trimmed real clips and on every kind of bad input."""
 
 import json
+import subprocess
+import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -213,3 +216,17 @@ def test_ids_are_safe_and_tell_folders_apart(inputs: Path, tmp_path: Path) -> No
 def test_wrong_arguments_are_told_in_one_line(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["prepare", "x.mp4", "--out", str(tmp_path / "out"), *words]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_terminated_run_leaves_nothing(inputs: Path, tmp_path: Path) -> None:
+    """SIGTERM while a worker is busy: no folder, no half-written folder, no worker left."""
+    words = ["-m", "data_prep", "prepare", str(inputs / "moves.mp4"), "--out", str(tmp_path / "out"), "--size", "64"]
+    run = subprocess.Popen([sys.executable, *words], stderr=subprocess.DEVNULL, cwd=Path(pipeline.__file__).parents[1])
+    log = tmp_path / ".out.part" / "scratch" / "workers.log"
+    deadline = time.monotonic() + 60
+    while not log.exists() and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert log.exists()
+    run.terminate()
+    assert run.wait(30) == 143
+    assert list(tmp_path.iterdir()) == []

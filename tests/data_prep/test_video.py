@@ -155,13 +155,55 @@ def test_missing_path_sound_only_and_empty_folder(tmp_path: Path) -> None:
         open_video(tmp_path / "sound.mp4")
 
 
-def test_a_video_that_is_cut_short_breaks_with_a_clear_error(tmp_path: Path) -> None:
+def test_a_video_that_is_cut_short_gives_what_there_is(tmp_path: Path) -> None:
     write(tmp_path / "a.mkv", numbered(40, 128, 128), steady(40, 25))
     whole = (tmp_path / "a.mkv").read_bytes()
     (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
     video = open_video(tmp_path / "cut.mkv")
     assert 0 < video.frames < 40
     assert len(list(FrameReader(video).read(0, video.frames))) == video.frames
+
+
+def test_undecodable_frames_are_stood_for_and_a_broken_end_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a.mp4", numbered(20), steady(20, 25))
+    video = open_video(tmp_path / "a.mp4")
+    video = type(video)(**{**vars(video), "decoder": "pyav"})
+
+    opened = av.open
+
+    class Container:
+        """PyAV's container with some frames missing."""
+
+        def __init__(self, missing: set[int]):
+            self._inner, self._missing = opened(str(video.path)), missing
+            self.streams = self._inner.streams
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._inner.close()
+
+        def decode(self, **named: int):
+            return (frame for k, frame in enumerate(self._inner.decode(**named)) if k not in self._missing)
+
+    def numbers(missing: set[int]) -> list[int]:
+        monkeypatch.setattr("data_prep.video.av.open", lambda _: Container(missing))
+        try:
+            frames = list(FrameReader(video).read(0, 20))
+        finally:
+            monkeypatch.undo()
+        return [round((float(frame[24:, 24:].mean()) - 20) / STEP) for frame in frames]
+
+    whole = list(range(20))
+    assert numbers(set()) == whole
+    assert numbers({7, 8}) == [*range(7), 6, 6, *range(9, 20)]
+    assert numbers({0, 1}) == [2, 2, *range(2, 20)]
+    assert numbers({18, 19}) == [*range(18), 17, 17]
+    with pytest.raises(VideoError, match="decoding ends at frame 12 of 20"):
+        numbers(set(range(12, 20)))
 
 
 def test_folders_are_searched_and_everything_else_stands_for_itself(tmp_path: Path) -> None:
