@@ -240,11 +240,14 @@ def _sample(clip: Clip, job: Job, part: slice) -> Sample:
     if clip.audio is not None:
         rate = SAMPLE_RATE / FPS
         audio = clip.audio[round(part.start * rate) : round(part.stop * rate)]
+    # All of the model's modes, as the studio stores them; those that were not fitted are 0.
+    modes = len(job.tools.model.identity_KV3)
+    identity = np.pad(fitted.identity_K.cpu().numpy(), (0, modes - len(fitted.identity_K)))
     arrays = {
         "camera_px": clip.camera_px_F3[part],
         "rotation": rotation.cpu().numpy(),
         "translation_mm": translation.cpu().numpy(),
-        "identity": fitted.identity_K.cpu().numpy()[None].repeat(frames, 0),
+        "identity": identity[None].repeat(frames, 0),
         "expression": expression.cpu().numpy(),
         "landmarks_px": crop.to_window(
             clip.landmarks_px_FN3[part, :, :2], clip.window_px_F3[part], settings.size

@@ -128,6 +128,7 @@ def test_shards_are_whole_and_keep_the_schema(prepared: Path, rows: list[dict], 
         record = sample.record
         assert (record.fps, record.size_px, record.depth_source) == (25.0, SIZE, FITTED)
         assert sample.arrays["landmarks_px"].shape == (record.frames, 478, 2)
+        assert sample.arrays["identity"].shape == (record.frames, 100)
         assert all(len(values) == record.frames for values in record.scores.values())
         assert record.scores["fit_error"][0] < 0.01
         assert sample.mean_head_mm_FHW is not None
