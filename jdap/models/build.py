@@ -46,7 +46,7 @@ def tiny(latent_channels: int) -> tuple[JointUNet, ReferenceNet]:
     )
 
 
-#: 0.3 GFLOP a pass and picture, so that two CPU cores can train two thousand steps of 8 in a quarter of an hour.
+#: 0.3 GFLOP a pass and picture, so that two CPU cores can train a thousand steps of 8 in a quarter of an hour.
 TINY_WIDTHS = (32, 64, 128)
 
 BUILDERS: dict[str, Callable[[int], tuple[JointUNet, ReferenceNet]]] = {"tiny": tiny}
