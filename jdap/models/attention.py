@@ -43,11 +43,21 @@ class PlainAttention:
         reference: dict[str, Tensor] | None = None,
         keep_reference: Tensor | None = None,
     ) -> Tensor:
-        """(B, N, D) → (B, N, D)."""
+        """(B, N, D) → (B, N, D). diffusers passes on only what this signature names."""
         if attention_mask is not None:
             raise ValueError("these attention layers take no attention_mask")
-        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        return attend(attn, hidden_states, context)
+        own = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        return attend(attn, hidden_states, *self.context(own, written, reference, keep_reference))
+
+    def context(
+        self,
+        own_BMD: Tensor,
+        written: dict[str, Tensor] | None,
+        reference: dict[str, Tensor] | None,
+        keep_reference_B: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The tokens that are looked up (B, M, D), and which of them may be seen (B, M) bool (None: all)."""
+        return own_BMD, None
 
 
 class ReferenceWriter(PlainAttention):
@@ -56,21 +66,17 @@ class ReferenceWriter(PlainAttention):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __call__(
+    def context(
         self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-        written: dict[str, Tensor] | None = None,
-        reference: dict[str, Tensor] | None = None,
-        keep_reference: Tensor | None = None,
-    ) -> Tensor:
-        """(B, M, D) → (B, M, D), and ``written[name]`` = the input."""
+        own_BMD: Tensor,
+        written: dict[str, Tensor] | None,
+        reference: dict[str, Tensor] | None,
+        keep_reference_B: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Its own tokens, which it writes down."""
         if written is not None:
-            written[self.name] = hidden_states
-        return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask)
+            written[self.name] = own_BMD
+        return own_BMD, None
 
 
 class ReferenceReader(PlainAttention):
@@ -83,24 +89,19 @@ class ReferenceReader(PlainAttention):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __call__(
+    def context(
         self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-        written: dict[str, Tensor] | None = None,
-        reference: dict[str, Tensor] | None = None,
-        keep_reference: Tensor | None = None,
-    ) -> Tensor:
-        """(B, N, D) → (B, N, D)."""
+        own_BMD: Tensor,
+        written: dict[str, Tensor] | None,
+        reference: dict[str, Tensor] | None,
+        keep_reference_B: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Its own tokens and the reference's; the latter only where they are kept."""
         if reference is None:
-            return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask)
+            return own_BMD, None
         tokens = reference[self.name]
-        context = torch.cat([hidden_states, tokens], dim=1)
-        mask = None
-        if keep_reference is not None:
-            own = keep_reference.new_ones(len(hidden_states), hidden_states.shape[1])
-            mask = torch.cat([own, keep_reference[:, None].expand(-1, tokens.shape[1])], dim=1)
-        return attend(attn, hidden_states, context, mask)
+        both = torch.cat([own_BMD, tokens], dim=1)
+        if keep_reference_B is None:
+            return both, None
+        own = keep_reference_B.new_ones(own_BMD.shape[:2])
+        return both, torch.cat([own, keep_reference_B[:, None].expand(-1, tokens.shape[1])], dim=1)
