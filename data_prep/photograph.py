@@ -19,7 +19,7 @@ from torch import Tensor
 from data_prep import takes
 from data_prep.bust import Bust, make_bust
 from data_prep.looks import light, picture, shadow, surface
-from data_prep.looks.person import Paint, PersonLook, paint
+from data_prep.looks.person import PersonLook
 from data_prep.morphable import HEAD_TO_VIEWER, head_to_camera, load_ict
 from data_prep.render import Fragments, interpolate, rasterise
 from jdap.geometry import axis_angle_to_matrix, project, vertex_normals
@@ -59,11 +59,10 @@ class Studio:
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self.bust: Bust = make_bust(load_ict(device=self.device))
-        self._eyes = self.bust.part("sclera")
-        self._teeth = self.bust.part("teeth")
+        head = self.bust.head_T
         self._mouth = self.bust.part("teeth", "gums_tongue", "mouth_socket")
-        opaque = self.bust.part("face", "head_neck")
-        self._transfer = shadow.measure_transfer(self.bust.rest_V3, self.bust.faces_T3, opaque)
+        rest, faces = self.bust.rest_V3[: len(self.bust.source_H)], self.bust.faces_T3[head]
+        self._transfer = shadow.measure_transfer(rest, faces, self.bust.part("face", "head_neck")[head])
 
     def photograph(
         self, person: Person, take: takes.Take, scenes: list[Scene], size: int
@@ -73,20 +72,20 @@ class Studio:
         ``take`` has F frames and ``scenes`` F entries; frames that share one scene object share its exposure.
         """
         bust = self.bust
-        neutral = bust.neutral(torch.from_numpy(person.identity_K).to(self.device))
-        painted = paint(person.look, bust.regions, bust.rest_V3)
-        outward = vertex_normals(neutral[None], bust.faces_T3)[0]
-        neutral = neutral + painted.lift_mm_V[:, None] * outward
-        gaze = takes.gaze_direction(bust.model.expression_names, take.expression_FE)
+        neutral = bust.neutral(torch.from_numpy(person.identity_K).to(self.device), person.look)
+        worn = bust.dress(person.look).nonzero()[:, 0]
+        channels = surface.vertex_channels(bust, person.look)
+        gaze = torch.from_numpy(takes.gaze_direction(bust.model.expression_names, take.expression_FE)).to(neutral)
+        expression = torch.from_numpy(take.expression_FE).to(self.device)
         rgb, depth_mm, skin = [], [], []
         gain = 0.0
         for i, scene in enumerate(scenes):
-            head = bust.pose(neutral, torch.from_numpy(take.expression_FE[i]).to(self.device))
-            vertices, camera = self._to_camera(head, take, i)
+            head = bust.pose(neutral, expression[i : i + 1], gaze[i : i + 1])
+            vertices, camera = self._to_camera(head[0], take, i)
             grid = picture.grid_size(size)
-            visible = facing(vertices, bust.faces_T3, picture.grid_camera(camera), grid)
+            visible = worn[facing(vertices, bust.faces_T3[worn], picture.grid_camera(camera), grid)]
             fragments = rasterise(vertices, bust.faces_T3[visible], picture.grid_camera(camera), grid, grid)
-            shot = self._shade(person, painted, head, vertices, visible, fragments, scene, gaze[i], take.rotation_F3[i])
+            shot = self._shade(person, channels, head, vertices, visible, fragments, scene, take.rotation_F3[i])
             if i == 0 or scene is not scenes[i - 1]:
                 gain = shot.gain
             linear = picture.downsample(shot.rgb_GG3[None])[0]
@@ -105,13 +104,12 @@ class Studio:
     def _shade(
         self,
         person: Person,
-        painted: Paint,
-        head_V3: Tensor,
+        channels_VC: Tensor,
+        head_1V3: Tensor,
         vertices_1V3: Tensor,
         visible_T: Tensor,
         fragments: Fragments,
         scene: Scene,
-        gaze_23: np.ndarray,
         rotation_3: np.ndarray,
     ) -> _Shot:
         bust, look = self.bust, person.look
@@ -119,24 +117,17 @@ class Studio:
         normals = vertex_normals(vertices_1V3, _around(faces, bust.faces_T3, len(bust.rest_V3)))[0]
         lighting = scene.lighting.to(self.device)
         opened = self._shadows(lighting, torch.from_numpy(rotation_3))
-        attributes = [vertices_1V3[0], normals, bust.rest_V3, surface.vertex_channels(painted), opened]
+        attributes = [vertices_1V3[0], normals, bust.rest_V3, channels_VC, opened]
         seen = fragments.mask[0]
         values = interpolate(fragments, faces, torch.cat(attributes, 1)[None])[0][seen]
         position, normal, rest, channels, opened = values.split([a.shape[1] for a in attributes], 1)
-        normal, to_eye = F.normalize(normal, dim=1), F.normalize(-position, dim=1)
         face = visible_T[fragments.face[0][seen]]
-        eyes, mouth, teeth = self._eyes[face], self._mouth[face], self._teeth[face]
-        skin = ~(eyes | mouth)
-        apart = (head_V3[bust.lips[0]] - head_V3[bust.lips[1]]).norm()
-        gaze = torch.from_numpy(gaze_23).to(rest)
-        looks = surface.join(
-            [
-                (skin, surface.skin_surface(look, rest[skin], channels[skin])),
-                (eyes, surface.eye_surface(look, rest[eyes], bust.regions.eyeball_mm, gaze)),
-                (mouth, surface.mouth_surface(rest[mouth], teeth[mouth], apart)),
-            ],
-            len(rest),
-        )
+        mouth = self._mouth[face]
+        frame = surface.frame_values(bust, head_1V3).expand(len(rest), -1)
+        looks = surface.material(bust, look, rest, channels, bust.part_T[face], frame)
+        tilt = head_to_camera(looks.tilt_N3[None], torch.from_numpy(rotation_3)[None].to(rest), rest.new_zeros(1, 3))[0]
+        normal = F.normalize(F.normalize(normal, dim=1) + tilt, dim=1)
+        to_eye = F.normalize(-position, dim=1)
         # Inside of the mouth it is dark for its own reasons, and the mean head's is shut.
         opened = torch.where(mouth[:, None], torch.ones_like(opened), opened) * looks.open_N[:, None]
         colour = light.shade(
@@ -156,7 +147,7 @@ class Studio:
         rgb = scene.background.draw(seen.shape[0], self.device) / gain
         rgb[seen] = colour
         skin_seen = torch.zeros_like(seen)
-        skin_seen[seen] = bust.skin_T[face] & (looks.hair_N < MAX_COVER) & (looks.clothes_N < MAX_COVER)
+        skin_seen[seen] = bust.skin_T[face] & (looks.cover_N < MAX_COVER)
         return _Shot(rgb, skin_seen, gain)
 
     def _shadows(self, lighting: light.Lighting, rotation_3: Tensor) -> Tensor:
@@ -165,15 +156,16 @@ class Studio:
         transfer = self._transfer
         # Radiance is taken to vary over directions as irradiance does, only less smooth: both are of low order.
         ambient = light.ambient_irradiance(lighting, transfer.directions_D3 @ turn.T).mean(1, keepdim=True)
-        return transfer.shadow(torch.cat([ambient, transfer.lobes(lighting.lamps_D3 @ turn)], 1))
+        opened = transfer.shadow(torch.cat([ambient, transfer.lobes(lighting.lamps_D3 @ turn)], 1))
+        return opened[self.bust.anchor_V]
 
     def mean_head(self, take: takes.Take, size: int) -> np.ndarray:
         """(F, S, S) float32 mm: the depth of the mean head with each frame's pose and camera."""
         out = []
         for i in range(len(take.rotation_F3)):
             vertices, camera = self._to_camera(self.bust.rest_V3, take, i)
-            visible = facing(vertices, self.bust.faces_T3, camera, size)
-            fragments = rasterise(vertices, self.bust.faces_T3[visible], camera, size, size)
+            faces = self.bust.faces_T3[self.bust.head_T]
+            fragments = rasterise(vertices, faces[facing(vertices, faces, camera, size)], camera, size, size)
             out.append(fragments.depth_mm[0].cpu().numpy())
         return np.stack(out)
 

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from data_prep.bust import PARTS, Bust
 from data_prep.looks.noise import smoothstep, value_noise
-from data_prep.looks.person import Paint, PersonLook, skin_reflectance
+from data_prep.looks.person import PersonLook, paint, skin_reflectance
 
 SCLERA_RGB = (0.40, 0.36, 0.33)
 GUMS_RGB = (0.32, 0.09, 0.08)
@@ -30,22 +31,53 @@ EYE_RADIUS_MM = 15.0
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """Material at N samples: ``albedo_N3`` linear RGB; ``gloss_N``, ``sharpness_N``, ``wrap_N``, ``open_N`` as
-    :func:`data_prep.looks.light.shade` takes them; ``hair_N``, ``clothes_N`` 0 … 1, for masks."""
+    """Material at N samples: ``albedo_N3`` linear RGB; ``gloss_N``, ``sharpness_N``, ``wrap_N``, ``open_N`` (of every
+    light) as :func:`data_prep.looks.light.shade` takes them; ``cover_N`` 0 … 1: how much lies over the skin;
+    ``tilt_N3``: head space, what is added to the unit normal before it is normalised again."""
 
     albedo_N3: Tensor
     gloss_N: Tensor
     sharpness_N: Tensor
     wrap_N: Tensor
     open_N: Tensor
-    hair_N: Tensor
-    clothes_N: Tensor
+    cover_N: Tensor
+    tilt_N3: Tensor
 
 
-def vertex_channels(painted: Paint) -> Tensor:
-    """(V, 8): what :func:`skin_surface` reads of the paint, for interpolation."""
+def vertex_channels(bust: Bust, look: PersonLook) -> Tensor:
+    """(V, C): what :func:`material` reads of a person, for interpolation over triangles."""
+    painted = paint(look, bust.regions, bust.rest_V3[: len(bust.source_H)])
     masks = torch.stack([painted.hair_V, painted.brow_V, painted.lashes_V, painted.stubble_V, painted.collar_mm_V], 1)
-    return torch.cat([painted.albedo_V3, masks], 1)
+    head = torch.cat([painted.albedo_V3, masks], 1)
+    return torch.cat([head, F.pad(bust.wardrobe.strands(look), (0, head.shape[1] - 4))])
+
+
+def frame_values(bust: Bust, head_FV3: Tensor) -> Tensor:
+    """(F, Q): what :func:`material` reads of each frame: how far the lips are apart, mm."""
+    return (head_FV3[:, bust.lips[0]] - head_FV3[:, bust.lips[1]]).norm(dim=1, keepdim=True)
+
+
+def material(
+    bust: Bust, look: PersonLook, rest_N3: Tensor, channels_NC: Tensor, part_N: Tensor, frame_NQ: Tensor
+) -> Surface:
+    """The surface at N samples of one person.
+
+    ``rest_N3`` (of ``bust.rest_V3``) and ``channels_NC`` (of :func:`vertex_channels`) interpolated to the samples;
+    ``part_N`` int64 the samples' parts (``bust.part_T`` of their triangles); ``frame_NQ`` the row of
+    :func:`frame_values` of each sample's frame.
+    """
+
+    def is_part(*names: str) -> Tensor:
+        return torch.isin(part_N, torch.tensor([PARTS.index(n) for n in names], device=part_N.device))
+
+    eyes, mouth, teeth = is_part("sclera"), is_part("teeth", "gums_tongue", "mouth_socket"), is_part("teeth")
+    skin = ~(eyes | mouth)
+    parts = [
+        (skin, skin_surface(look, rest_N3[skin], channels_NC[skin])),
+        (eyes, eye_surface(look, rest_N3[eyes], bust.regions.eyeball_mm)),
+        (mouth, mouth_surface(rest_N3[mouth], teeth[mouth], frame_NQ[mouth, 0])),
+    ]
+    return join(parts, len(rest_N3))
 
 
 def skin_surface(look: PersonLook, rest_N3: Tensor, channels_N8: Tensor) -> Surface:
@@ -101,8 +133,8 @@ def skin_surface(look: PersonLook, rest_N3: Tensor, channels_N8: Tensor) -> Surf
         sharpness_N=14 + 10 * hair,
         wrap_N=bare * (1 - stubble),
         open_N=torch.ones_like(hair),
-        hair_N=hair,
-        clothes_N=clothes,
+        cover_N=torch.maximum(hair, clothes),
+        tilt_N3=torch.zeros_like(albedo),
     )
 
 
@@ -113,14 +145,14 @@ def _strands(rest_N3: Tensor, lattice_LLL: Tensor) -> Tensor:
     return value_noise(torch.cat([across, 2.5 * away[:, 1:2]], 1), lattice_LLL, octaves=2)
 
 
-def eye_surface(look: PersonLook, rest_N3: Tensor, eyeballs_23: Tensor, gaze_23: Tensor) -> Surface:
-    """Eyeballs: iris and pupil around the direction of gaze. The ball itself does not turn; its paint does."""
+def eye_surface(look: PersonLook, rest_N3: Tensor, eyeballs_23: Tensor) -> Surface:
+    """Eyeballs: iris and pupil around the axis of balls that look ahead at rest; :meth:`Bust.pose` turns them."""
     side = (rest_N3[:, 0] > 0).long()
     direction = F.normalize(rest_N3 - eyeballs_23[side], dim=1)
-    gaze = gaze_23[side]
-    cosine = (direction * gaze).sum(1)
+    ahead = rest_N3.new_tensor([0.0, 0.0, 1.0])
+    cosine = direction[:, 2]
     radius = EYE_RADIUS_MM * torch.where(cosine > 0, (1 - cosine.square()).clamp_min(0).sqrt(), torch.ones_like(cosine))
-    tangent = direction - cosine[:, None] * gaze
+    tangent = direction - cosine[:, None] * ahead
     lattice = look.lattice_LLL.to(rest_N3)
     fibres = value_noise(torch.cat([7 * F.normalize(tangent, dim=1)[:, :2], radius[:, None] / 3], 1), lattice)
     iris = rest_N3.new_tensor(look.iris_rgb) * torch.exp(0.3 * fibres)[:, None]
@@ -137,16 +169,16 @@ def eye_surface(look: PersonLook, rest_N3: Tensor, eyeballs_23: Tensor, gaze_23:
     # The lids shade the ball, most of all from above.
     height = rest_N3[:, 1] - eyeballs_23[side, 1]
     shade = 0.85 - 0.45 * smoothstep(height, -1, 5)
-    return Surface(albedo, 1.2 * one, 220 * one, 0 * one, shade, 0 * one, 0 * one)
+    return Surface(albedo, 1.2 * one, 220 * one, 0 * one, shade, 0 * one, torch.zeros_like(albedo))
 
 
-def mouth_surface(rest_N3: Tensor, teeth_N: Tensor, lips_apart_mm: Tensor) -> Surface:
+def mouth_surface(rest_N3: Tensor, teeth_N: Tensor, lips_apart_mm_N: Tensor) -> Surface:
     """Teeth (``teeth_N`` bool), gums, tongue and throat: darker as the mouth closes and farther behind the lips."""
     albedo = torch.where(teeth_N[:, None], rest_N3.new_tensor(TEETH_RGB), rest_N3.new_tensor(GUMS_RGB))
     behind = (MOUTH_FRONT_MM - rest_N3[:, 2]).clamp_min(0)
-    light = torch.exp(-behind / MOUTH_FALLOFF_MM) * (0.12 + 0.88 * (lips_apart_mm / OPEN_MOUTH_MM).clamp(0, 1))
+    light = torch.exp(-behind / MOUTH_FALLOFF_MM) * (0.12 + 0.88 * (lips_apart_mm_N / OPEN_MOUTH_MM).clamp(0, 1))
     one = torch.ones_like(behind)
-    return Surface(albedo, 0.5 * one, 40 * one, 0 * one, light, 0 * one, 0 * one)
+    return Surface(albedo, 0.5 * one, 40 * one, 0 * one, light, 0 * one, torch.zeros_like(albedo))
 
 
 def join(parts: list[tuple[Tensor, Surface]], count: int) -> Surface:
