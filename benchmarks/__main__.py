@@ -17,7 +17,9 @@ from data_prep.__main__ import is_users
 #: name -> what it measures. ``benchmarks.NAME`` has ``add_arguments(parser)`` and ``run(args) -> exit status``.
 COMMANDS = {
     "depth": "AbsRel, delta1 and RMSE of image-to-depth, ours beside baselines",
+    "scan": "the same on renders of a real, scanned head",
     "overfit": "samples of an overfitted model beside the codec's own reconstruction",
+    "codec": "error of image codecs by factor and channels against seconds of training and sampling",
     "coding": "size and decode time of the ways to code frames and depth in shards",
 }
 

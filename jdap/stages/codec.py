@@ -5,9 +5,10 @@ Shapes: B pictures, C latent channels, H x W pixels, h x w latent cells.
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
@@ -18,13 +19,23 @@ from torch import Tensor
 
 from jdap import depth as depth_frames
 from jdap.batch import ImageBatch
-from jdap.models.codec import ImageCodec
+from jdap.models.codec import ImageCodec, load_codec
+from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.pipelines.weights import replace_folder
+from jdap.shipped import resolve
 
 #: Depth errors are told in the benchmark's frame, where q2 … q98 of the skin is 0.1 … 1 rather than -1 … 1.
 BENCHMARK_FRAME = 0.45
 COLUMNS = ("picture", "through codec", "depth", "through codec", "error")
+
+
+class CodecLoss(NamedTuple):
+    """The loss of a batch and its parts, scalars."""
+
+    total: Tensor
+    rgb: Tensor
+    depth: Tensor
 
 
 class CodecStage(L.LightningModule):
@@ -32,6 +43,9 @@ class CodecStage(L.LightningModule):
 
     In training the latents are normalised by their batch (RGB and depth together), whose statistics the codec keeps as
     a running mean. The learning rate falls to 0, so what it ends with are the statistics of the finished encoder.
+
+    With ``freeze_encoder`` only the decoder trains, on the latents as they are. A diffusion model that learnt from
+    them goes on fitting while its pictures become sharper.
 
     Args:
         latent_channels, factor, width, encoder_blocks, decoder_blocks: of :class:`jdap.models.codec.ImageCodec`.
@@ -43,6 +57,11 @@ class CodecStage(L.LightningModule):
         depth_weight: weight of the depth loss against that of RGB.
         skin_weight: how much more a skin pixel weighs in the depth loss than one off the skin.
         momentum: share of the newest batch in the running statistics.
+        init: folder of the codec to start from, ``shipped:codec-tiny`` for the one that ships, or null: from scratch.
+            Its shape must be that of the settings above.
+        freeze_encoder: train the decoder alone; needs ``init``.
+
+    Raises :class:`jdap.models.loading.WeightsError` for a folder that cannot be started from.
     """
 
     def __init__(
@@ -59,40 +78,42 @@ class CodecStage(L.LightningModule):
         depth_weight: float = 1.0,
         skin_weight: float = 8.0,
         momentum: float = 0.02,
+        init: str | None = None,
+        freeze_encoder: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         codec = ImageCodec(latent_channels, factor, width, encoder_blocks, decoder_blocks)
+        if init is not None:
+            codec = _started(init, codec)
+        elif freeze_encoder:
+            raise ValueError("freeze_encoder needs init, the folder of a codec whose encoder is trained")
+        codec.encoder.requires_grad_(not freeze_encoder)
         # a fifth faster on a CPU
-        self.codec = codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.codec = codec.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
-        """One step on the target pictures of a batch and their depth maps."""
+    def losses(self, batch: ImageBatch) -> CodecLoss:
+        """The loss on the target pictures of a batch and their depth maps; the running statistics take a step."""
         pictures = torch.cat([batch.rgb, depth_frames.to_codec(batch.depth)])
-        raw = self.codec.encode_raw(pictures.contiguous(memory_format=torch.channels_last))
-        std_C, mean_C = torch.std_mean(raw, (0, 2, 3))
-        self.codec.latent_mean.lerp_(mean_C.detach(), self.hparams["momentum"])
-        self.codec.latent_std.lerp_(std_C.detach(), self.hparams["momentum"])
-        latents = (raw - mean_C[:, None, None]) / std_C[:, None, None]
+        latents = self._latents(pictures.contiguous(memory_format=torch.channels_last))
         rgb, depth = self.codec.decode(latents + self.hparams["noise"] * torch.randn_like(latents)).chunk(2)
         parts = rgb_loss(rgb, batch.rgb), depth_loss(depth, batch.depth, batch.skin, self.hparams["skin_weight"])
-        loss = parts[0] + self.hparams["depth_weight"] * parts[1]
-        scalars = {"train/loss": loss, "train/loss_rgb": parts[0], "train/loss_depth": parts[1]}
+        return CodecLoss(parts[0] + self.hparams["depth_weight"] * parts[1], *parts)
+
+    def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
+        """One step on an :class:`ImageBatch`."""
+        loss = self.losses(batch)
+        scalars = {"train/loss": loss.total, "train/loss_rgb": loss.rgb, "train/loss_depth": loss.depth}
         self.log_dict(scalars, batch_size=len(batch))
-        self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch))
-        return loss
+        self.log("loss", loss.total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
+        return loss.total
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """PSNR of RGB, and depth RMSE on skin in the frame of the benchmarks, both per picture."""
-        rgb = self.codec(batch.rgb).clamp(-1, 1)
-        depth = depth_frames.from_codec(self.codec(depth_frames.to_codec(batch.depth)))
-        psnr = -10 * ((rgb - batch.rgb) / 2).square().mean((1, 2, 3)).log10()
+        rgb, depth = reconstruct(self.codec, batch)
+        psnr, rmse = psnr_rgb(rgb, batch.rgb), rmse_depth(depth, batch)
         self.log("val/psnr_rgb", psnr.mean(), prog_bar=True, batch_size=len(batch))
-        measured = batch.skin & depth_frames.has_range(batch.range_mm)[:, None, None, None]
-        pixels = measured.sum((1, 2, 3))
-        if (pixels > 0).any():
-            squares = ((depth - batch.depth).square() * measured).sum((1, 2, 3))
-            rmse = BENCHMARK_FRAME * (squares / pixels)[pixels > 0].sqrt()
+        if len(rmse):
             self.log("val/rmse_depth", rmse.mean(), prog_bar=True, batch_size=len(rmse))
         if batch_idx == 0:
             self._draw([batch.rgb, rgb, depth_picture(batch.depth), depth_picture(depth)], depth, batch)
@@ -100,7 +121,8 @@ class CodecStage(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with warm-up and a straight fall to 0 at the trainer's last step."""
         rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
-        optimizer = torch.optim.AdamW(self.codec.parameters(), betas=(0.9, 0.98), **rates)
+        trained = [p for p in self.codec.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.98), **rates)
         warmup, last = max(1, self.hparams["warmup_steps"]), self.trainer.estimated_stepping_batches
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: min(1.0, (step + 1) / warmup) * max(0.0, 1 - step / last)
@@ -112,11 +134,41 @@ class CodecStage(L.LightningModule):
         if self.trainer.is_global_zero:
             export(self.codec, Path(self.trainer.default_root_dir) / "weights")
 
+    def _latents(self, pictures: Tensor) -> Tensor:
+        """Normalised by this batch, so that gradients see the statistics; by the codec's own where it is frozen."""
+        if self.hparams["freeze_encoder"]:
+            with torch.no_grad():
+                return self.codec.encode(pictures)
+        raw = self.codec.encode_raw(pictures)
+        std_C, mean_C = torch.std_mean(raw, (0, 2, 3))
+        self.codec.latent_mean.lerp_(mean_C.detach(), self.hparams["momentum"])
+        self.codec.latent_std.lerp_(std_C.detach(), self.hparams["momentum"])
+        return (raw - mean_C[:, None, None]) / std_C[:, None, None]
+
     def _draw(self, columns: list[Tensor], depth: Tensor, batch: ImageBatch, rows: int = 8) -> None:
         columns = [c[:rows] for c in (*columns, error_picture(depth, batch.depth, batch.skin))]
         for logger in (x for x in self.loggers if isinstance(x, TensorBoardLogger)):
             image = np.asarray(labelled_grid(columns, COLUMNS))
             logger.experiment.add_image("reconstructions", image, self.global_step, dataformats="HWC")
+
+
+def reconstruct(codec: ImageCodec, batch: ImageBatch) -> tuple[Tensor, Tensor]:
+    """What comes back of a batch: ``rgb_B3HW`` and ``depth_B1HW``, both in [-1, 1]."""
+    rgb = codec(batch.rgb).clamp(-1, 1)
+    return rgb, depth_frames.from_codec(codec(depth_frames.to_codec(batch.depth)))
+
+
+def psnr_rgb(rgb_B3HW: Tensor, target_B3HW: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each picture in [-1, 1] → (B,) dB."""
+    return -10 * ((rgb_B3HW - target_B3HW) / 2).square().mean((1, 2, 3)).log10()
+
+
+def rmse_depth(depth_B1HW: Tensor, batch: ImageBatch) -> Tensor:
+    """RMSE on skin of each picture that has skin depth → (at most B,), in the benchmarks' frame (0.1 … 1)."""
+    measured = batch.skin & depth_frames.has_range(batch.range_mm)[:, None, None, None]
+    pixels = measured.sum((1, 2, 3))
+    squares = ((depth_B1HW - batch.depth).square() * measured).sum((1, 2, 3))
+    return BENCHMARK_FRAME * (squares / pixels)[pixels > 0].sqrt()
 
 
 def rgb_loss(rgb_B3HW: Tensor, target_B3HW: Tensor) -> Tensor:
@@ -144,6 +196,27 @@ def export(codec: ImageCodec, folder: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     codec.to(memory_format=torch.contiguous_format).save_pretrained(part)  # type: ignore[call-arg]
     replace_folder(part, folder)
+
+
+def _started(folder: str, wanted: ImageCodec) -> ImageCodec:
+    """The codec of ``folder``, if it is one of ours and shaped as ``wanted``."""
+    codec = load_codec(resolve(folder))
+    if not isinstance(codec, ImageCodec):
+        raise WeightsError(f"{folder}: only an ImageCodec can be trained on, and this is a codec of diffusers")
+    shape = tuple(inspect.signature(ImageCodec).parameters)
+    differ = [
+        f"{name} {codec.config[name]} (settings: {wanted.config[name]})"
+        for name in shape
+        if _plain(codec.config[name]) != _plain(wanted.config[name])
+    ]
+    if differ:
+        raise WeightsError(f"{folder}: has {', '.join(differ)}; give the settings of that codec, or no init")
+    return codec
+
+
+def _plain(value: Any) -> Any:
+    """JSON gives lists where Python has tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _difference_l1(picture: Tensor, target: Tensor) -> Tensor:

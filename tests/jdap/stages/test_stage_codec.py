@@ -3,6 +3,7 @@
 import lightning as L
 import pytest
 import torch
+from diffusers import AutoencoderTiny
 from fakes import write_fakes
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -10,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from jdap import depth as depth_frames
 from jdap.data.modules import ImageDataModule
 from jdap.models.codec import load_codec
+from jdap.models.loading import WeightsError
 from jdap.shipped import resolve
 from jdap.stages.codec import CodecStage, depth_loss, export, rgb_loss
 
@@ -60,6 +62,55 @@ def test_a_run_learns_and_leaves_its_codec(data, tmp_path):
     # the statistics that were kept are those of the finished encoder
     torch.testing.assert_close(mean, torch.zeros(3), atol=0.2, rtol=0)
     torch.testing.assert_close(std, torch.ones(3), atol=0.2, rtol=0)
+
+
+def test_the_decoder_goes_on_and_the_latents_stay(data, tmp_path):
+    torch.manual_seed(0)
+    first = CodecStage(**SMALL, momentum=0.1)
+    trainer(tmp_path, 20).fit(first, data)
+    begun = load_codec(tmp_path / "weights")
+    second = CodecStage(**SMALL, init=str(tmp_path / "weights"), freeze_encoder=True)
+    before = score(second, data, tmp_path)
+    trainer(tmp_path / "second", 40).fit(second, data)
+    after = score(second, data, tmp_path)
+    assert after["val/psnr_rgb"] > before["val/psnr_rgb"]
+    ended = load_codec(tmp_path / "second/weights")
+    pictures = next(iter(data.val_dataloader())).rgb
+    with torch.no_grad():
+        assert torch.equal(ended.encode(pictures), begun.encode(pictures))
+        assert not torch.equal(ended.decode(begun.encode(pictures)), begun(pictures))
+
+
+def test_a_run_starts_from_a_folder(data, tmp_path):
+    torch.manual_seed(0)
+    first = CodecStage(**SMALL)
+    with torch.no_grad():
+        first.codec.latent_mean.fill_(0.5)
+    export(first.codec, tmp_path / "weights")
+    second = CodecStage(**SMALL, init=str(tmp_path / "weights"))
+    for name, value in first.codec.state_dict().items():
+        assert torch.equal(second.codec.state_dict()[name], value), name
+    assert second.codec.training
+    trainer(tmp_path / "second", 3).fit(second, data)
+    ended = load_codec(tmp_path / "second/weights")
+    assert not torch.equal(ended.encoder[1].weight, first.codec.encoder[1].weight)
+    assert not torch.equal(ended.latent_mean, first.codec.latent_mean)
+
+
+def test_what_cannot_be_started_from(tmp_path):
+    export(CodecStage(**SMALL).codec, tmp_path / "weights")
+    with pytest.raises(
+        WeightsError, match=r"weights: has latent_channels 3 \(settings: 4\), factor 8 \(settings: 4\);"
+    ):
+        CodecStage(**SMALL, latent_channels=4, factor=4, init=str(tmp_path / "weights"))
+    with pytest.raises(WeightsError, match="missing"):
+        CodecStage(**SMALL, init=str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match="freeze_encoder needs init"):
+        CodecStage(**SMALL, freeze_encoder=True)
+    widths = {"encoder_block_out_channels": (8, 8), "decoder_block_out_channels": (8, 8)}
+    AutoencoderTiny(**widths, num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1)).save_pretrained(tmp_path / "taesd")
+    with pytest.raises(WeightsError, match="codec of diffusers"):
+        CodecStage(**SMALL, init=str(tmp_path / "taesd"))
 
 
 def test_validation_numbers_are_those_of_the_pictures(data, tmp_path):
