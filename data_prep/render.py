@@ -1,15 +1,18 @@
 """Exact z-buffer rasteriser in plain torch: batched, on CPU and CUDA by one path.
 
-Every pixel centre inside a triangle's bounding box is tested against the triangle (edge functions in float64), and the
-nearest triangle of each pixel is kept by one ``scatter_reduce(amin)`` over (depth bits << 32 | triangle): positive
-floats sort as their bits do, so the smallest key is the nearest triangle, and equal depths go to the lowest triangle
-number. The result does not depend on the order of the work, the batch or the chunks.
+Triangles are sorted by the size of their bounding boxes: every pixel centre of a box is tested
+against the triangle (edge functions in float64), and the nearest triangle of each pixel is kept by one
+``scatter_reduce(amin)`` over (depth bits << 32 | row of the triangle): positive floats sort as their bits do, so the
+smallest key is the nearest triangle, and equal depths go to the lowest triangle number. The result does not depend on
+the order of the work, the batch or the chunks.
 
 Pixel (u, v) has its centre at (u + 0.5, v + 0.5), as in :mod:`jdap.geometry`. It belongs to a triangle when its centre
-is inside or on an edge. The edge function of an edge starts at its lexicographically smaller end, so that two triangles
-that share an edge get exactly opposite values and no pixel falls through the seam.
+is inside or on an edge. The edge function of the edge from a to b is
+``(b_x - a_x) v - (b_y - a_y) u + a_x b_y - b_x a_y``: with the ends swapped every term changes its sign and nothing
+else, so two triangles that share an edge get exactly opposite values and no pixel falls through the seam.
 
-Shapes: B pictures, V vertices, T triangles, H x W pixels, C channels, N (triangle, pixel) pairs.
+Shapes: B pictures, V vertices, T triangles, H x W pixels, C channels, R triangles that may be seen (rows), N samples:
+pixels that see something.
 """
 
 from __future__ import annotations
@@ -18,13 +21,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from jdap.geometry import project
 
 Z_NEAR_MM = 1.0
-#: (triangle, pixel) pairs tested at a time, about 300 bytes each at the peak; what stays in a cache runs fastest.
-MAX_PAIRS = 1 << 18
+#: (triangle, pixel) pairs tested at a time, about 100 bytes each at the peak; what stays in a cache runs fastest.
+MAX_PAIRS = 1 << 16
+#: Sides of the boxes that triangles are sorted into; a larger triangle is cut into tiles of the last size.
+BOXES = (1, 2, 3, 4, 6, 8, 12, 16)
 EMPTY = torch.iinfo(torch.int64).max
 
 
@@ -47,6 +53,35 @@ class Fragments:
         """(B, H, W) bool: where something is seen."""
         return self.face >= 0
 
+    def samples(self) -> Samples:
+        """The pixels that see something, picture by picture in reading order."""
+        pixel = (self.face.flatten() >= 0).nonzero()[:, 0]
+        picture, _ = _divide(pixel, self.face[0].numel())
+        return Samples(pixel, picture, self.face.flatten()[pixel], self.barycentric.view(-1, 3)[pixel])
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """N pixels that see something: ``pixel_N`` their places in the flattened (B, H, W), ``picture_N``, ``face_N``
+    int64, and ``barycentric_N3``."""
+
+    pixel_N: Tensor
+    picture_N: Tensor
+    face_N: Tensor
+    barycentric_N3: Tensor
+
+    def select(self, which: Tensor) -> Samples:
+        """Some of the samples, by indices or a mask."""
+        return Samples(self.pixel_N[which], self.picture_N[which], self.face_N[which], self.barycentric_N3[which])
+
+    def interpolate(self, faces_T3: Tensor, attributes_BVC: Tensor) -> Tensor:
+        """Perspective-correct vertex attributes (B or 1, V, C) at the samples → (N, C); differentiable in them."""
+        corner = faces_T3[self.face_N]
+        if attributes_BVC.shape[0] > 1:
+            corner = corner + self.picture_N[:, None] * attributes_BVC.shape[1]
+        rows, weights = attributes_BVC.flatten(0, 1), self.barycentric_N3.to(attributes_BVC.dtype)
+        return F.embedding_bag(corner, rows, mode="sum", per_sample_weights=weights)
+
 
 @torch.no_grad()
 def rasterise(
@@ -56,6 +91,7 @@ def rasterise(
     height: int,
     width: int,
     *,
+    drawn_BT: Tensor | None = None,
     z_near_mm: float = Z_NEAR_MM,
     cull_back_faces: bool = False,
     max_pairs: int = MAX_PAIRS,
@@ -63,58 +99,39 @@ def rasterise(
     """Draw B meshes of shared triangles with a z-buffer. Not differentiable.
 
     * ``vertices_cam_BV3`` (B, V, 3) float, camera space (x right, y down, z forward), millimetres
-    * ``faces_T3`` (T, 3) int64, T < 2^31
+    * ``faces_T3`` (T, 3) int64
     * ``camera_px_B3`` (B, 3) float: focal length and principal point (f, cx, cy) in pixels
     * ``height``, ``width`` of the pictures in pixels
+    * ``drawn_BT`` (B or 1, T) bool: which triangles each picture has; without it all
     * ``z_near_mm``: a triangle with any corner nearer than this is dropped whole, not clipped; heads are in front of
       the camera, and a clipper would be code that nothing exercises
     * ``cull_back_faces``: leave out triangles that are clockwise seen from the camera
     * ``max_pairs`` bounds memory: work is cut into pieces of at most this many (triangle, pixel) pairs, or of one
-      triangle's box where that alone is larger
+      box where that alone is larger
 
     Raises ValueError for shapes that do not fit, faces that name no vertex, and non-finite numbers.
     """
     b = _check(vertices_cam_BV3, faces_T3, camera_px_B3, height, width, z_near_mm)
-    device = vertices_cam_BV3.device
-    vertices = vertices_cam_BV3.double()
-    corner_z_BT3 = vertices[..., 2][:, faces_T3]
-    # A vertex behind the camera projects to nonsense or infinity; its triangles are dropped before that is used.
-    corner_px_BT32 = project(vertices, camera_px_B3.double())[:, faces_T3]
-
-    # Pixel centres u + 0.5 within [low, high] have ceil(low - 0.5) <= u <= floor(high - 0.5).
-    size = torch.tensor([width, height], dtype=torch.float64, device=device)
-    first = (corner_px_BT32.amin(2) - 0.5).ceil().clamp_min(0)
-    last = torch.minimum((corner_px_BT32.amax(2) - 0.5).floor(), size - 1)
-    kept = (first <= last).all(-1) & (corner_z_BT3 >= z_near_mm).all(-1)
-    picture, triangle = kept.nonzero(as_tuple=True)
-    first, last, corner_z = first[kept].long(), last[kept].long(), corner_z_BT3[kept]
-    lines = _edge_lines(corner_px_BT32[kept])
-    if cull_back_faces:
-        # y points down, so what is counter-clockwise to the viewer has a negative area in (x, y).
-        front = _edges(lines, corner_px_BT32[kept].mean(1)).sum(-1) < 0
-        picture, triangle, first, last, corner_z, lines = (
-            x[front] for x in (picture, triangle, first, last, corner_z, lines)
-        )
-
-    keys = torch.full((b * height * width,), EMPTY, device=device)
-    span = last - first + 1
-    pairs = span.prod(-1)
-    for part in _chunks(pairs, max_pairs):
-        # One row a pair: its triangle (row of this part) and its pixel, boxes in reading order.
-        count = pairs[part]
-        row = torch.arange(len(count), device=device).repeat_interleave(count)
-        nth = torch.arange(len(row), device=device) - (count.cumsum(0) - count)[row]
-        across = span[part, 0][row]
-        v = torch.div(nth, across, rounding_mode="floor")
-        u = nth - v * across + first[part, 0][row]
-        v = v + first[part, 1][row]
-        edges = _edges(lines[part][row], torch.stack([u, v], -1) + 0.5)
-        inside = ((edges.amin(-1) >= 0) | (edges.amax(-1) <= 0)) & (edges.sum(-1) != 0)
-        row, edges = row[inside], edges[inside]
-        depth_bits = _depth(edges, corner_z[part][row]).float().view(torch.int32).long()
-        pixel = (picture[part][row] * height + v[inside]) * width + u[inside]
-        keys.scatter_reduce_(0, pixel, (depth_bits << 32) | triangle[part][row], "amin")
-    return _resolve(keys.reshape(b, height, width), corner_px_BT32, corner_z_BT3)
+    if drawn_BT is not None and tuple(drawn_BT.shape) not in {(1, len(faces_T3)), (b, len(faces_T3))}:
+        raise ValueError(f"drawn_BT must be ({b} or 1, {len(faces_T3)}), got {tuple(drawn_BT.shape)}")
+    rows = _set_up(vertices_cam_BV3, faces_T3, camera_px_B3, (width, height), drawn_BT, z_near_mm, cull_back_faces)
+    keys = torch.full((b * height * width,), EMPTY, device=vertices_cam_BV3.device)
+    for row_N, u_NX, v_NY in _boxes(rows, max_pairs):
+        e0, e1, e2 = (_edge(rows.edges_33R[i][:, row_N, None, None], u_NX[:, None], v_NY[:, :, None]) for i in range(3))
+        inside = torch.minimum(torch.minimum(e0, e1), e2) >= 0
+        # A box may reach over the picture's edge.
+        inside &= (v_NY < height)[:, :, None] & (u_NX < width)[:, None]
+        hit = inside.flatten().nonzero()[:, 0]
+        nth, at = _divide(hit, u_NX.shape[1] * v_NY.shape[1])
+        down, across = _divide(at, u_NX.shape[1])
+        row, edges = row_N[nth], [e.flatten()[hit] for e in (e0, e1, e2)]
+        area, inverse_z = edges[0] + edges[1] + edges[2], _weigh(edges, rows.inverse_z_3R, row)
+        # 1 / z is linear over the picture: depth is area / inverse_z.
+        key = ((area / sum(inverse_z)).float().view(torch.int32).long() << 32) | row
+        line = rows.picture_R[row] * height + v_NY[nth, down].long()
+        pixel = line * width + u_NX[nth, across].long()
+        keys.scatter_reduce_(0, pixel, torch.where(area > 0, key, EMPTY), "amin")
+    return _resolve(keys.reshape(b, height, width), rows)
 
 
 def interpolate(fragments: Fragments, faces_T3: Tensor, attributes_BVC: Tensor) -> Tensor:
@@ -124,12 +141,10 @@ def interpolate(fragments: Fragments, faces_T3: Tensor, attributes_BVC: Tensor) 
     texture coordinates have; ``attributes_BVC`` (B or 1, V, C) float → (B, H, W, C) of the same type. Differentiable
     in the attributes.
     """
-    seen = fragments.mask
-    attributes = attributes_BVC.expand(seen.shape[0], -1, -1)
-    picture = seen.nonzero(as_tuple=True)[0]
-    corners = attributes[picture[:, None], faces_T3[fragments.face[seen]]]
-    values = (corners * fragments.barycentric[seen][..., None].to(corners.dtype)).sum(1)
-    return values.new_zeros(*seen.shape, values.shape[-1]).index_put(seen.nonzero(as_tuple=True), values)
+    samples = fragments.samples()
+    values = samples.interpolate(faces_T3, attributes_BVC)
+    blank = values.new_zeros(fragments.face.numel(), values.shape[1])
+    return blank.index_put((samples.pixel_N,), values).unflatten(0, fragments.face.shape)
 
 
 def per_face(fragments: Fragments, values_T: Tensor, outside: float = 0) -> Tensor:
@@ -160,53 +175,131 @@ def _check(vertices: Tensor, faces: Tensor, camera: Tensor, height: int, width: 
     return b
 
 
-def _edge_lines(corner_px_N32: Tensor) -> Tensor:
-    """The three edges of each triangle (N, 3, 4): start (x, y) and direction (x, y); edge i is opposite corner i.
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The R triangles that may be seen, by picture and then by number.
 
-    A direction is negated where the start had to be the far end, so that shared edges are bit-equal but for the sign.
+    ``picture_R``, ``triangle_R`` int64; ``first_2R``, ``last_2R`` int64: columns and lines of the first and last pixel
+    centre in the box; ``edges`` (3, 3, R) float64: for the edge opposite each corner what multiplies v and −u, and what
+    is added, positive inside; ``inverse_z_3R`` float64, 1 / mm.
     """
-    a, b = corner_px_N32.roll(-1, 1), corner_px_N32.roll(-2, 1)
-    swap = (a[..., :1] > b[..., :1]) | ((a[..., :1] == b[..., :1]) & (a[..., 1:] > b[..., 1:]))
-    start, end = torch.where(swap, b, a), torch.where(swap, a, b)
-    return torch.cat([start, torch.where(swap, start - end, end - start)], -1)
+
+    picture_R: Tensor
+    triangle_R: Tensor
+    first_2R: Tensor
+    last_2R: Tensor
+    edges_33R: Tensor
+    inverse_z_3R: Tensor
 
 
-def _edges(lines_N34: Tensor, points_N2: Tensor) -> Tensor:
-    """Edge functions (N, 3): twice the signed area of a point and each edge; their sum is the triangle's."""
-    to = points_N2[:, None] - lines_N34[..., :2]
-    return lines_N34[..., 2] * to[..., 1] - lines_N34[..., 3] * to[..., 0]
+def _set_up(
+    vertices_BV3: Tensor,
+    faces_T3: Tensor,
+    camera_B3: Tensor,
+    size: tuple[int, int],
+    drawn_BT: Tensor | None,
+    z_near_mm: float,
+    cull: bool,
+) -> _Rows:
+    vertices = vertices_BV3.double()
+    # A vertex behind the camera projects to nonsense or infinity; its triangles are dropped before that is used.
+    near = vertices[..., 2] >= z_near_mm
+    pixels = project(vertices, camera_B3.double()).unbind(-1)
+    corner = [faces_T3[:, i] for i in range(3)]
+    xs, ys = ([p.index_select(1, c) for c in corner] for p in pixels)
+    kept = near.index_select(1, corner[0]) & near.index_select(1, corner[1]) & near.index_select(1, corner[2])
+    if drawn_BT is not None:
+        kept &= drawn_BT
+    area = (xs[1] - xs[0]) * (ys[2] - ys[0]) - (xs[2] - xs[0]) * (ys[1] - ys[0])
+    # y points down, so what is counter-clockwise to the viewer has a negative area in (x, y).
+    kept &= area < 0 if cull else area != 0
+    box = []
+    for c, most in ((xs, size[0]), (ys, size[1])):
+        # Pixel centres u + 0.5 within [low, high] have ceil(low - 0.5) <= u <= floor(high - 0.5).
+        first = (torch.minimum(torch.minimum(c[0], c[1]), c[2]) - 0.5).ceil_().clamp_min_(0)
+        last = (torch.maximum(torch.maximum(c[0], c[1]), c[2]) - 0.5).floor_().clamp_max_(most - 1)
+        kept &= first <= last
+        box += [first, last]
+    index = kept.flatten().nonzero()[:, 0]
+    picture, triangle = _divide(index, max(len(faces_T3), 1))
+    xs, ys = ([c.flatten()[index] for c in axis] for axis in (xs, ys))
+    edges = []
+    for a, b in ((1, 2), (2, 0), (0, 1)):
+        edges += [xs[b] - xs[a], ys[b] - ys[a], xs[a] * ys[b] - xs[b] * ys[a]]
+    place = faces_T3[triangle] + picture[:, None] * vertices.shape[1]
+    left, right, top, bottom = (side.flatten()[index].long() for side in box)
+    return _Rows(
+        picture_R=picture,
+        triangle_R=triangle,
+        first_2R=torch.stack([left, top]),
+        last_2R=torch.stack([right, bottom]),
+        edges_33R=(torch.stack(edges) * area.flatten()[index].sign()).unflatten(0, (3, 3)),
+        inverse_z_3R=1 / vertices[..., 2].flatten()[place.T],
+    )
 
 
-def _depth(edges_N3: Tensor, corner_z_N3: Tensor) -> Tensor:
-    """Depth (N,) at points with these edge functions: 1 / z is linear over the picture."""
-    return edges_N3.sum(-1) / (edges_N3 / corner_z_N3).sum(-1)
+def _edge(terms_3: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Edge function at the centres of pixels (u, v): twice the signed area of the edge and the point."""
+    dx, dy, constant = terms_3
+    return (dx * (v + 0.5) - dy * (u + 0.5)) + constant
 
 
-def _chunks(counts_N: Tensor, most: int) -> Iterator[slice]:
-    """Cut rows into runs whose counts sum to at most ``most``, or single rows where one alone is larger."""
-    ends = counts_N.cumsum(0).cpu()
-    start, done = 0, 0
-    while start < len(ends):
-        stop = max(int(torch.searchsorted(ends, done + most, right=True)), start + 1)
-        yield slice(start, stop)
-        start, done = stop, int(ends[stop - 1])
+def _weigh(edges: list[Tensor], inverse_z_3R: Tensor, row_N: Tensor) -> list[Tensor]:
+    """Weights that are linear on the screen, divided by z, are linear on the triangle."""
+    return [edge * inverse_z[row_N] for edge, inverse_z in zip(edges, inverse_z_3R, strict=True)]
 
 
-def _resolve(keys_BHW: Tensor, corner_px_BT32: Tensor, corner_z_BT3: Tensor) -> Fragments:
+def _divide(index: Tensor, by: int) -> tuple[Tensor, Tensor]:
+    """Quotient and remainder."""
+    quotient = torch.div(index, by, rounding_mode="floor")
+    return quotient, index - quotient * by
+
+
+def _boxes(rows: _Rows, most: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Every pixel of the triangles' boxes: (rows (N,), columns (N, X), lines (N, Y) float64), all N boxes of X x Y.
+
+    X and Y are of :data:`BOXES`, rounded up; N X Y is at most ``most``, or N is 1.
+    """
+    first, span = rows.first_2R, rows.last_2R - rows.first_2R + 1
+    tile = BOXES[-1]
+    tiles = torch.div(span + (tile - 1), tile, rounding_mode="floor")
+    row = torch.arange(first.shape[1], device=first.device).repeat_interleave(tiles.prod(0))
+    if len(row) > first.shape[1]:
+        count = tiles.prod(0)
+        nth = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
+        down = torch.div(nth, tiles[0, row], rounding_mode="floor")
+        moved = torch.stack([nth - down * tiles[0, row], down]) * tile
+        first, span = first[:, row] + moved, (span[:, row] - moved).clamp_max(tile)
+    sides = torch.tensor(BOXES, device=row.device)
+    across, down = torch.bucketize(span, sides)
+    kind = across * len(BOXES) + down
+    order = kind.argsort(stable=True)
+    row, first = row[order], first[:, order].double()
+    start = 0
+    for k, count in enumerate(kind.bincount(minlength=len(BOXES) ** 2).tolist()):
+        x, y = BOXES[k // len(BOXES)], BOXES[k % len(BOXES)]
+        steps = torch.arange(max(x, y), device=row.device, dtype=torch.float64)
+        for part in torch.arange(start, start + count).split(max(most // (x * y), 1)) if count else ():
+            cut = slice(int(part[0]), int(part[-1]) + 1)
+            yield row[cut], first[0, cut, None] + steps[:x], first[1, cut, None] + steps[:y]
+        start += count
+
+
+def _resolve(keys_BHW: Tensor, rows: _Rows) -> Fragments:
     """Fragments of the triangles that won their pixels."""
-    seen = keys_BHW != EMPTY
-    picture, v, u = seen.nonzero(as_tuple=True)
-    triangle = keys_BHW[seen] & 0xFFFFFFFF
-    edges = _edges(_edge_lines(corner_px_BT32[picture, triangle]), torch.stack([u, v], -1) + 0.5)
-    corner_z = corner_z_BT3[picture, triangle]
-    # Weights that are linear on the screen, divided by z, are linear on the triangle.
-    weights = edges / edges.sum(-1, keepdim=True) / corner_z
-    weights = weights / weights.sum(-1, keepdim=True)
+    _, height, width = keys_BHW.shape
+    keys = keys_BHW.flatten()
+    pixel = (keys != EMPTY).nonzero()[:, 0]
+    row, (line, u) = keys[pixel] & 0xFFFFFFFF, _divide(pixel, width)
+    u, v = u.double(), (line % height).double()
+    edges = [_edge(rows.edges_33R[i][:, row], u, v) for i in range(3)]
+    weights = torch.stack(_weigh(edges, rows.inverse_z_3R, row), 1)
+    weights = weights / (weights[:, 0] + weights[:, 1] + weights[:, 2])[:, None]
 
-    depth_mm = torch.zeros(keys_BHW.shape, device=keys_BHW.device)
-    face = torch.full_like(keys_BHW, -1)
-    barycentric = torch.zeros(*keys_BHW.shape, 3, device=keys_BHW.device)
-    depth_mm[seen] = _depth(edges, corner_z).float()
-    face[seen] = triangle
-    barycentric[seen] = weights.float()
-    return Fragments(depth_mm, face, barycentric)
+    depth_mm = torch.zeros(keys.shape, device=keys.device)
+    face = torch.full_like(keys, -1)
+    barycentric = torch.zeros(*keys.shape, 3, device=keys.device)
+    depth_mm[pixel] = (keys[pixel] >> 32).int().view(torch.float32)
+    face[pixel] = rows.triangle_R[row]
+    barycentric[pixel] = weights.float()
+    return Fragments(depth_mm.view_as(keys_BHW), face.view_as(keys_BHW), barycentric.view(*keys_BHW.shape, 3))
