@@ -116,20 +116,20 @@ def rasterise(
         raise ValueError(f"drawn_BT must be ({b} or 1, {len(faces_T3)}), got {tuple(drawn_BT.shape)}")
     rows = _set_up(vertices_cam_BV3, faces_T3, camera_px_B3, (width, height), drawn_BT, z_near_mm, cull_back_faces)
     keys = torch.full((b * height * width,), EMPTY, device=vertices_cam_BV3.device)
-    for row_N, u_NX, v_NY in _boxes(rows, max_pairs):
-        e0, e1, e2 = (_edge(rows.edges_33R[i][:, row_N, None, None], u_NX[:, None], v_NY[:, :, None]) for i in range(3))
+    for row_N, edges_33N, u_NX, v_NY in _boxes(rows, max_pairs):
+        e0, e1, e2 = (_edge(terms[..., None, None], u_NX[:, None], v_NY[:, :, None]) for terms in edges_33N)
         inside = torch.minimum(torch.minimum(e0, e1), e2) >= 0
         # A box may reach over the picture's edge.
         inside &= (v_NY < height)[:, :, None] & (u_NX < width)[:, None]
         hit = inside.flatten().nonzero()[:, 0]
         nth, at = _divide(hit, u_NX.shape[1] * v_NY.shape[1])
         down, across = _divide(at, u_NX.shape[1])
-        row, edges = row_N[nth], [e.flatten()[hit] for e in (e0, e1, e2)]
+        row, edges = row_N.take(nth), [e.take(hit) for e in (e0, e1, e2)]
         area, inverse_z = edges[0] + edges[1] + edges[2], _weigh(edges, rows.inverse_z_3R, row)
         # 1 / z is linear over the picture: depth is area / inverse_z.
         key = ((area / sum(inverse_z)).float().view(torch.int32).long() << 32) | row
-        line = rows.picture_R[row] * height + v_NY[nth, down].long()
-        pixel = line * width + u_NX[nth, across].long()
+        line = rows.picture_R.take(row) * height + v_NY.take(nth * v_NY.shape[1] + down).long()
+        pixel = line * width + u_NX.take(nth * u_NX.shape[1] + across).long()
         keys.scatter_reduce_(0, pixel, torch.where(area > 0, key, EMPTY), "amin")
     return _resolve(keys.reshape(b, height, width), rows)
 
@@ -222,23 +222,23 @@ def _set_up(
         box += [first, last]
     index = kept.flatten().nonzero()[:, 0]
     picture, triangle = _divide(index, max(len(faces_T3), 1))
-    xs, ys = ([c.flatten()[index] for c in axis] for axis in (xs, ys))
+    xs, ys = ([c.take(index) for c in axis] for axis in (xs, ys))
     edges = []
     for a, b in ((1, 2), (2, 0), (0, 1)):
         edges += [xs[b] - xs[a], ys[b] - ys[a], xs[a] * ys[b] - xs[b] * ys[a]]
-    place = faces_T3[triangle] + picture[:, None] * vertices.shape[1]
-    left, right, top, bottom = (side.flatten()[index].long() for side in box)
+    place = faces_T3.index_select(0, triangle) + picture[:, None] * vertices.shape[1]
+    left, right, top, bottom = (side.take(index).long() for side in box)
     return _Rows(
         picture_R=picture,
         triangle_R=triangle,
         first_2R=torch.stack([left, top]),
         last_2R=torch.stack([right, bottom]),
-        edges_33R=(torch.stack(edges) * area.flatten()[index].sign()).unflatten(0, (3, 3)),
-        inverse_z_3R=1 / vertices[..., 2].flatten()[place.T],
+        edges_33R=(torch.stack(edges) * area.take(index).sign()).unflatten(0, (3, 3)),
+        inverse_z_3R=1 / vertices[..., 2].take(place.T),
     )
 
 
-def _edge(terms_3: Tensor, u: Tensor, v: Tensor) -> Tensor:
+def _edge(terms_3: Tensor | list[Tensor], u: Tensor, v: Tensor) -> Tensor:
     """Edge function at the centres of pixels (u, v): twice the signed area of the edge and the point."""
     dx, dy, constant = terms_3
     return (dx * (v + 0.5) - dy * (u + 0.5)) + constant
@@ -246,7 +246,7 @@ def _edge(terms_3: Tensor, u: Tensor, v: Tensor) -> Tensor:
 
 def _weigh(edges: list[Tensor], inverse_z_3R: Tensor, row_N: Tensor) -> list[Tensor]:
     """Weights that are linear on the screen, divided by z, are linear on the triangle."""
-    return [edge * inverse_z[row_N] for edge, inverse_z in zip(edges, inverse_z_3R, strict=True)]
+    return [edge * inverse_z.take(row_N) for edge, inverse_z in zip(edges, inverse_z_3R, strict=True)]
 
 
 def _divide(index: Tensor, by: int) -> tuple[Tensor, Tensor]:
@@ -255,8 +255,8 @@ def _divide(index: Tensor, by: int) -> tuple[Tensor, Tensor]:
     return quotient, index - quotient * by
 
 
-def _boxes(rows: _Rows, most: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Every pixel of the triangles' boxes: (rows (N,), columns (N, X), lines (N, Y) float64), all N boxes of X x Y.
+def _boxes(rows: _Rows, most: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """The triangles' boxes, all N of equal size at a time: rows (N,), edges (3, 3, N), columns (N, X), lines (N, Y).
 
     X and Y are of :data:`BOXES`, rounded up; N X Y is at most ``most``, or N is 1.
     """
@@ -270,19 +270,19 @@ def _boxes(rows: _Rows, most: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         down = torch.div(nth, tiles[0, row], rounding_mode="floor")
         moved = torch.stack([nth - down * tiles[0, row], down]) * tile
         first, span = first[:, row] + moved, (span[:, row] - moved).clamp_max(tile)
-    sides = torch.tensor(BOXES, device=row.device)
-    across, down = torch.bucketize(span, sides)
+    across, down = torch.bucketize(span, torch.tensor(BOXES, device=row.device))
     kind = across * len(BOXES) + down
-    order = kind.argsort(stable=True)
-    row, first = row[order], first[:, order].double()
-    start = 0
+    order = kind.argsort()  # which of equal boxes comes first does not matter
+    row, first = row.take(order), first.index_select(1, order).double()
+    edges = rows.edges_33R.flatten(0, 1).index_select(1, row).unflatten(0, (3, 3))
+    steps = torch.arange(tile, device=row.device, dtype=torch.float64)
+    end = 0
     for k, count in enumerate(kind.bincount(minlength=len(BOXES) ** 2).tolist()):
         x, y = BOXES[k // len(BOXES)], BOXES[k % len(BOXES)]
-        steps = torch.arange(max(x, y), device=row.device, dtype=torch.float64)
-        for part in torch.arange(start, start + count).split(max(most // (x * y), 1)) if count else ():
-            cut = slice(int(part[0]), int(part[-1]) + 1)
-            yield row[cut], first[0, cut, None] + steps[:x], first[1, cut, None] + steps[:y]
-        start += count
+        start, end = end, end + count
+        for low in range(start, end, max(most // (x * y), 1)):
+            cut = slice(low, min(low + max(most // (x * y), 1), end))
+            yield row[cut], edges[..., cut], first[0, cut, None] + steps[:x], first[1, cut, None] + steps[:y]
 
 
 def _resolve(keys_BHW: Tensor, rows: _Rows) -> Fragments:
@@ -290,16 +290,16 @@ def _resolve(keys_BHW: Tensor, rows: _Rows) -> Fragments:
     _, height, width = keys_BHW.shape
     keys = keys_BHW.flatten()
     pixel = (keys != EMPTY).nonzero()[:, 0]
-    row, (line, u) = keys[pixel] & 0xFFFFFFFF, _divide(pixel, width)
-    u, v = u.double(), (line % height).double()
-    edges = [_edge(rows.edges_33R[i][:, row], u, v) for i in range(3)]
-    weights = torch.stack(_weigh(edges, rows.inverse_z_3R, row), 1)
-    weights = weights / (weights[:, 0] + weights[:, 1] + weights[:, 2])[:, None]
+    key, (line, u) = keys.take(pixel), _divide(pixel, width)
+    row, u, v = key & 0xFFFFFFFF, u.double(), (line % height).double()
+    edges = [_edge([term.take(row) for term in terms], u, v) for terms in rows.edges_33R]
+    weights = _weigh(edges, rows.inverse_z_3R, row)
+    total = weights[0] + weights[1] + weights[2]
 
     depth_mm = torch.zeros(keys.shape, device=keys.device)
     face = torch.full_like(keys, -1)
     barycentric = torch.zeros(*keys.shape, 3, device=keys.device)
-    depth_mm[pixel] = (keys[pixel] >> 32).int().view(torch.float32)
-    face[pixel] = rows.triangle_R[row]
-    barycentric[pixel] = weights.float()
+    depth_mm[pixel] = (key >> 32).int().view(torch.float32)
+    face[pixel] = rows.triangle_R.take(row)
+    barycentric[pixel] = torch.stack([weight / total for weight in weights], 1).float()
     return Fragments(depth_mm.view_as(keys_BHW), face.view_as(keys_BHW), barycentric.view(*keys_BHW.shape, 3))
