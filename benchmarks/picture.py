@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from data_prep.shards import write_whole
 from jdap.metrics.depth import FAR, NEAR
@@ -56,17 +57,49 @@ def draw_cases(cases: Sequence[Case], path: Path) -> None:
         for name, above, below in zip(methods, top[2:], bottom[2:], strict=True):
             _show(above, case.predictions[name], case.mask_HW, "viridis_r", NEAR, FAR)
             above.set_title(name, fontsize=9)
-            wrong = case.predictions[name] - case.target_HW
-            error = _show(below, wrong, case.mask_HW, "RdBu_r", -limit, limit)
-            rmse = float(np.sqrt(np.mean(wrong[case.mask_HW] ** 2)))
-            below.set_title(f"RMSE {rmse:.4f} ≈ {rmse / (FAR - NEAR) * case.range_mm:.1f} mm", fontsize=8)
+            error = _show_error(below, case, name, limit)
         for axis in bottom[:2]:
             axis.set_axis_off()
         figure.colorbar(depth, ax=top[-1], label="depth (0.1 near, 1 far)", fraction=0.06)
         figure.colorbar(error, ax=bottom[-1], label="error (red: too far)", fraction=0.06, extend="both")
-    figure.suptitle(
-        f"Image-to-depth: best, median and worst picture by RMSE of {methods[0]}, normalised frame", fontsize=10
-    )
+    title = f"Image-to-depth: best, median and worst picture by RMSE of {methods[0]}, normalised frame"
+    _save(figure, title, path)
+
+
+def draw_views(cases: Sequence[Case], path: Path) -> None:
+    """Write a PNG of views, two a row: picture, ground truth, what the first method says, and its error."""
+    (method, *_), limit = cases[0].predictions, _error_limit(cases)
+    rows = -(-len(cases) // 2)
+    figure = Figure(figsize=(8 * _CELL_INCHES + 1.2, 1.15 * _CELL_INCHES * rows + 0.4), dpi=110)
+    FigureCanvasAgg(figure)
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(rows, 8, squeeze=False)
+    places = axes.reshape(2 * rows, 4)
+    for case, (picture, truth, made, error) in zip(cases, places, strict=False):
+        picture.imshow(case.rgb_HW3.clip(0, 1))
+        picture.set(xticks=[], yticks=[])
+        picture.set_title(case.title, fontsize=9)
+        depth = _show(truth, case.target_HW, case.mask_HW, "viridis_r", NEAR, FAR)
+        truth.set_title("ground truth", fontsize=9)
+        _show(made, case.predictions[method], case.mask_HW, "viridis_r", NEAR, FAR)
+        made.set_title(method, fontsize=9)
+        wrong = _show_error(error, case, method, limit)
+    for axis in places[len(cases) :].flatten():
+        axis.set_axis_off()
+    figure.colorbar(depth, ax=axes[:, 0], label="depth (0.1 near, 1 far)", location="left", fraction=0.06)
+    figure.colorbar(wrong, ax=axes[:, -1], label="error (red: too far)", fraction=0.06, extend="both")
+    _save(figure, f"Image-to-depth on renders of a scan: {method}, normalised frame", path)
+
+
+def _show_error(axis: Axes, case: Case, method: str, limit: float) -> AxesImage:
+    wrong = case.predictions[method] - case.target_HW
+    rmse = float(np.sqrt(np.mean(wrong[case.mask_HW] ** 2)))
+    axis.set_title(f"RMSE {rmse:.4f} ≈ {rmse / (FAR - NEAR) * case.range_mm:.1f} mm", fontsize=8)
+    return _show(axis, wrong, case.mask_HW, "RdBu_r", -limit, limit)
+
+
+def _save(figure: Figure, title: str, path: Path) -> None:
+    figure.suptitle(title, fontsize=10)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     write_whole(path, buffer.getvalue())
@@ -82,7 +115,7 @@ def _error_limit(cases: Sequence[Case]) -> float:
     return max(float(np.quantile(np.concatenate(errors), 0.99)), 0.05)
 
 
-def _show(axis: Axes, values_HW: np.ndarray, mask_HW: np.ndarray, colours: str, low: float, high: float):
+def _show(axis: Axes, values_HW: np.ndarray, mask_HW: np.ndarray, colours: str, low: float, high: float) -> AxesImage:
     axis.set_facecolor(_BARE)
     axis.set(xticks=[], yticks=[])
     return axis.imshow(

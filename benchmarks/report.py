@@ -63,7 +63,7 @@ def print_table(rows: Sequence[dict[str, Any]], stamp: dict[str, Any], console: 
         console.print(table)
     console.print(
         f"{stamp['pictures']} pictures of {stamp['people']} people; scale and shift aligned per picture on skin; "
-        "interval: RMSE, bootstrap over people; vs mean: RMSE against that of the training mean",
+        f"interval: RMSE, bootstrap over {stamp['interval_over']}; vs mean: RMSE against that of the training mean",
         style="dim",
     )
     for line in _notes(rows, stamp):
@@ -92,7 +92,9 @@ def _notes(rows: Sequence[dict[str, Any]], stamp: dict[str, Any]) -> list[str]:
         notes.append(f"{stamp['pictures_without_skin_depth']} pictures have no skin depth and are not counted")
     if fitted := stamp["depth_source"].get("fitted"):
         notes.append(f"the depth of {fitted} pictures is a fitted face model, not ground truth")
-    if stamp["people"] < 2:
+    if stamp["interval_over"] != "people":
+        notes.append(f"the interval is over {stamp['interval_over']} of one person: it says nothing of other people")
+    elif stamp["people"] < 2:
         notes.append("one person only: no interval can be given")
     for row in rows:
         if row["negative_scale"] > 0 and row["frame"] == rows[0]["frame"]:

@@ -92,7 +92,12 @@ def oval_region(model: MorphableModel, correspondence: Correspondence) -> Tensor
     """
     oval = correspondence.points(model.mean_V3[None])[0, list(FACE_OVAL)]
     centres = model.mean_V3[model.faces_T3].mean(1)
-    return model.skin_T & _inside(_unroll(centres), _unroll(oval))
+    return model.skin_T & encircled(centres, oval)
+
+
+def encircled(points_N3: Tensor, loop_P3: Tensor) -> Tensor:
+    """(N,) bool: points of the front of a head (head axes, mm) that lie within a closed loop of points on it."""
+    return _inside(_unroll(points_N3), _unroll(loop_P3))
 
 
 def _unroll(points_N3: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ def pack_obj_folder(folder: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"{folder / INDEX_JSON} cannot be read: {error!r}") from error
     modes = [f"identity{i:03d}" for i in range(len(list(folder.glob("identity*.obj"))))]
-    packed = _read_mesh(folder / NEUTRAL_OBJ)
+    packed = read_mesh(folder / NEUTRAL_OBJ)
     neutral = packed["neutral"]
     offsets = np.empty((len(modes) + len(names), *neutral.shape), np.float16)
     stems = track(modes + names, "Reading ICT-FaceKit", console=Console(stderr=True), transient=True)
@@ -185,7 +185,10 @@ def _numbers(path: Path, lines: list[bytes], prefix: bytes, columns: int) -> np.
         raise ModelFileError(f"{path} is no OBJ file: {error}") from error
 
 
-def _read_mesh(path: Path) -> dict[str, np.ndarray]:
+def read_mesh(path: Path) -> dict[str, np.ndarray]:
+    """One OBJ file as it is: of :data:`PACKED`, ``neutral`` in the file's unit, ``uv``, the two kinds of faces and the
+    materials. Polygons become fans of triangles. Raises :class:`ModelFileError` naming the file, or its line.
+    """
     lines = _lines(path)
     materials: list[str] = []
     faces: list[list[int]] = []
