@@ -4,30 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from jdap.diffusion.schedule import NoiseSchedule
-from jdap.models.build import unet
-from jdap.models.codec import ImageCodec
-from jdap.models.joint_unet import JointUNet
 from jdap.models.loading import WeightsError
-from jdap.models.reference import ReferenceNet
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
 
-SHAPE = {"widths": (32, 64), "layers": 1, "head_dim": 16}
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture
-def pipeline() -> PortraitPipeline:
-    torch.manual_seed(0)
-    return PortraitPipeline(
-        ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).eval(),
-        JointUNet(unet(6, depth_timestep=True, **SHAPE)).eval(),
-        ReferenceNet(unet(3, depth_timestep=False, **SHAPE)).eval(),
-        NoiseSchedule(),
-        preset="tiny",
-        size_px=32,
-    )
 
 
 @pytest.fixture

@@ -1,0 +1,74 @@
+"""``jdap pack``: a weights folder made ready to be handed on: half as large, and with the codec's latest decoder.
+
+What a diffusion model has learnt are its codec's latents, that is the encoder and its statistics. A decoder that was
+trained on for longer (``jdap train-codec --model.init FOLDER --model.freeze_encoder true``) fits in afterwards; a codec
+with another encoder does not, and is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from jdap.models.codec import Codec, ImageCodec, load_codec
+from jdap.models.loading import WeightsError
+from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pipelines.weights import MEAN_DEPTH_FILE
+
+
+def same_latents(first: Codec, second: Codec) -> bool:
+    """Whether two codecs of this project have the same encoder and statistics, to the bit."""
+    if not (isinstance(first, ImageCodec) and isinstance(second, ImageCodec)):
+        return False
+    mine, other = first.state_dict(), second.state_dict()
+    encoder = {name for name in mine if not name.startswith("decoder.")}
+    return encoder == {name for name in other if not name.startswith("decoder.")} and all(
+        torch.equal(mine[name], other[name]) for name in encoder
+    )
+
+
+def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = False) -> None:
+    """Write the pipeline of ``weights`` to ``out``, whole or not at all.
+
+    ``codec`` is a folder whose decoder replaces the one in ``weights``. ``half`` stores the two UNets in float16, which
+    loading turns into float32 again; the codec stays as it is, so that its encoder goes on being equal to the bit. The
+    benchmark's mean depth goes along where there is one.
+
+    Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be read and codecs of other latents.
+    """
+    pipeline = PortraitPipeline.from_pretrained(weights)
+    if codec is not None:
+        newer = load_codec(codec)
+        if not same_latents(pipeline.codec, newer):
+            raise WeightsError(f"{codec}: its encoder is not that of {weights / 'codec'}; train the decoder alone")
+        pipeline.codec = newer
+    if half:
+        pipeline.unet.half()
+        pipeline.reference.half()
+    mean = weights / MEAN_DEPTH_FILE
+    stored = mean.read_bytes() if mean.is_file() else None
+
+    def extras(folder: Path) -> None:
+        if stored is not None:
+            (folder / MEAN_DEPTH_FILE).write_bytes(stored)
+
+    pipeline.save_pretrained(out, extras)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``jdap pack``."""
+    parser.description = "A weights folder made ready to be handed on."
+    parser.add_argument("weights", type=Path, help="the weights folder of a training run")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write; an existing one is replaced")
+    parser.add_argument("--codec", type=Path, help="take the decoder of this codec; its encoder must be the same")
+    parser.add_argument("--half", action="store_true", help="store the UNets in float16")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pack, and say how large the folder is."""
+    pack(args.weights, args.out, codec=args.codec, half=args.half)
+    size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
+    print(f"{args.out}: {size / 1e6:.1f} MB")
+    return 0

@@ -1,0 +1,69 @@
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from jdap.models.codec import ImageCodec
+from jdap.models.loading import WeightsError
+from jdap.pipelines.pack import pack
+from jdap.pipelines.portrait import PortraitPipeline
+
+
+@pytest.fixture
+def folder(pipeline, tmp_path):
+    def extras(part):
+        save_file({"mean_depth": torch.full((1, 32, 32), 0.25)}, part / "mean_depth.safetensors")
+
+    pipeline.save_pretrained(tmp_path / "weights", extras)
+    return tmp_path / "weights"
+
+
+def depth_of(folder):
+    rgb = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    pipeline = PortraitPipeline.from_pretrained(folder)
+    return pipeline.image_to_depth(rgb, generator=torch.Generator().manual_seed(7))
+
+
+def codec_of(folder, out, part):
+    """The folder's codec with the weights of its encoder or decoder changed."""
+    codec = ImageCodec.from_pretrained(folder / "codec")
+    with torch.no_grad():
+        for name, weights in codec.named_parameters():
+            if name.startswith(part):
+                weights += 0.05
+    codec.save_pretrained(out)
+    return out
+
+
+def test_half_is_half_as_large_and_loads_as_float32(folder, tmp_path):
+    pack(folder, tmp_path / "packed", half=True)
+    file = "unet/diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "packed" / file).stat().st_size < 0.52 * (folder / file).stat().st_size
+    loaded = PortraitPipeline.from_pretrained(tmp_path / "packed")
+    assert {p.dtype for p in loaded.unet.parameters()} == {torch.float32}
+    assert torch.allclose(depth_of(tmp_path / "packed"), depth_of(folder), atol=0.02)
+    mean = load_file(tmp_path / "packed" / "mean_depth.safetensors")["mean_depth"]
+    assert torch.equal(mean, torch.full((1, 32, 32), 0.25))
+
+
+def test_a_newer_decoder_fits_in(folder, tmp_path):
+    newer = codec_of(folder, tmp_path / "codec", "decoder.")
+    pack(folder, tmp_path / "packed", codec=newer)
+    assert (tmp_path / "packed" / "codec" / "config.json").is_file()
+    assert not torch.allclose(depth_of(tmp_path / "packed"), depth_of(folder), atol=1e-3)
+    same = load_file(tmp_path / "packed" / "codec" / "diffusion_pytorch_model.safetensors")
+    asked = load_file(newer / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(same[name], asked[name]) for name in asked)
+
+
+def test_another_encoder_is_refused_and_nothing_is_written(folder, tmp_path):
+    other = codec_of(folder, tmp_path / "codec", "encoder.")
+    with pytest.raises(WeightsError, match="encoder is not that of"):
+        pack(folder, tmp_path / "packed", codec=other)
+    assert not (tmp_path / "packed").exists()
+
+
+def test_a_folder_without_mean_depth_is_packed_too(folder, tmp_path):
+    (folder / "mean_depth.safetensors").unlink()
+    pack(folder, folder)  # in its own place
+    assert not (folder / "mean_depth.safetensors").exists()
+    PortraitPipeline.from_pretrained(folder)
