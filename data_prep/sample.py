@@ -18,6 +18,7 @@ from jdap import depth, schema
 from jdap.schema import Record, SchemaError, frame_member
 
 FRAME_KINDS: tuple[str, ...] = ("rgb", "depth", "skin")
+OPTIONAL_KINDS = ("meanhead", "confidence")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Sample:
     * ``arrays``: float32, named and shaped by :data:`jdap.schema.ARRAYS`
     * ``audio`` (N,) float32 in [-1, 1], mono 16 kHz, or None
     * ``mean_head_mm_FHW`` float32 millimetres, 0 = no value, or None
+    * ``confidence_FHW`` float32 in [0, 1], how far the depth is trusted, or None: the reader's setting
 
     Raises :class:`SchemaError` where a shape or type differs from the record or the schema.
     """
@@ -41,6 +43,7 @@ class Sample:
     arrays: dict[str, np.ndarray]
     audio: np.ndarray | None = None
     mean_head_mm_FHW: np.ndarray | None = None
+    confidence_FHW: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         f, s = self.record.frames, self.record.size_px
@@ -49,6 +52,8 @@ class Sample:
         self._check("skin_FHW", (f, s, s), np.bool_)
         if self.mean_head_mm_FHW is not None:
             self._check("mean_head_mm_FHW", (f, s, s), np.float32)
+        if self.confidence_FHW is not None:
+            self._check("confidence_FHW", (f, s, s), np.float32)
         if self.audio is not None:
             self._check("audio", (self.audio.size,), np.float32)
         schema.check_arrays(self.arrays, f)
@@ -75,6 +80,8 @@ class Sample:
             if self.mean_head_mm_FHW is not None:
                 tenths = depth.to_tenths(self.mean_head_mm_FHW[i])
                 members[frame_member("meanhead", i)] = schema.encode_depth(tenths)
+            if self.confidence_FHW is not None:
+                members[frame_member("confidence", i)] = schema.encode_confidence(self.confidence_FHW[i])
         members["arrays.safetensors"] = schema.encode_arrays(self.arrays, self.record.frames)
         if self.audio is not None:
             members["audio.wav"] = schema.encode_audio(self.audio)
@@ -89,7 +96,7 @@ class Sample:
             record = Record.from_json(json.loads(members["json"]))
         except (TypeError, ValueError) as error:
             raise SchemaError(f"json: {error}") from error
-        kinds = (*FRAME_KINDS, *(["meanhead"] if frame_member("meanhead", 0) in members else []))
+        kinds = (*FRAME_KINDS, *(kind for kind in OPTIONAL_KINDS if frame_member(kind, 0) in members))
         expected = {"json", "arrays.safetensors"}
         expected |= {frame_member(kind, i) for kind in kinds for i in range(record.frames)}
         missing, unknown = sorted(expected - set(members)), sorted(set(members) - expected - {"audio.wav"})
@@ -104,11 +111,13 @@ class Sample:
             arrays=schema.decode_arrays(members["arrays.safetensors"], record.frames),
             audio=schema.decode_audio(members["audio.wav"]) if "audio.wav" in members else None,
             mean_head_mm_FHW=depth.from_tenths(stacks["meanhead"]) if "meanhead" in stacks else None,
+            confidence_FHW=stacks.get("confidence"),
         )
 
 
 def _decode_frames(kind: str, members: dict[str, bytes], record: Record) -> np.ndarray:
-    decode = {"rgb": schema.decode_rgb, "skin": schema.decode_skin}.get(kind, schema.decode_depth)
+    readers = {"rgb": schema.decode_rgb, "skin": schema.decode_skin, "confidence": schema.decode_confidence}
+    decode = readers.get(kind, schema.decode_depth)
     frames = []
     for i in range(record.frames):
         name = frame_member(kind, i)

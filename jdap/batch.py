@@ -5,7 +5,8 @@ Shapes: B pictures or clips, F frames, H = W pixels (square), S audio samples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import copy
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -13,11 +14,16 @@ from torch import Tensor
 
 
 class _Batch:
-    def to(self, *args: Any, **kwargs: Any) -> Self:
-        """The same batch with every tensor moved as ``Tensor.to`` does."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        moved = {k: v.to(*args, **kwargs) if isinstance(v, Tensor) else v for k, v in values.items()}
-        return type(self)(**moved)
+    def to(self, device: torch.device | str, **options: Any) -> Self:
+        """The same batch with every tensor on ``device``; ``options`` are those of ``Tensor.to`` (``non_blocking`` …).
+
+        Types stay, and what was checked once is not checked again: on a GPU each check of a range would wait for it.
+        """
+        moved = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                object.__setattr__(moved, name, value.to(device, **options))  # the batch is frozen
+        return moved
 
     def _check(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         value: Tensor = getattr(self, name)
@@ -48,8 +54,10 @@ class ImageBatch(_Batch):
     * ``depth`` (B, 1, H, W) float32 in [-1, 1]: ``depth_mm`` normalised by ``range_mm`` (see :mod:`jdap.depth`)
     * ``skin`` (B, 1, H, W) bool: valid skin, where depth is supervised and measured
     * ``range_mm`` (B, 2) float32: the skin's (q2, q98); (0, 1) where the picture has no usable depth
+    * ``confidence`` (B, 1, H, W) float32 in [0, 1]: how far ``depth`` is trusted; it multiplies the depth loss
     * ``camera_px`` (B, 3) float32: focal length and principal point (f, cx, cy) in pixels of this picture
-    * ``key``, ``person_id``, ``depth_source``: B strings each; the source is ``studio`` or ``fitted``
+    * ``key``, ``person_id``, ``depth_source``: B strings each; the depth's source is ``studio`` or ``fitted``
+    * ``source``: B strings: the named set that a sample was drawn of; its ``depth_source`` where sets have no names
     * ``mean_head_mm`` (B, 1, H, W) float32 or None: z-depth of the posed mean head, 0 = no value, for the baseline
     """
 
@@ -58,11 +66,13 @@ class ImageBatch(_Batch):
     depth_mm: Tensor
     depth: Tensor
     skin: Tensor
+    confidence: Tensor
     range_mm: Tensor
     camera_px: Tensor
     key: tuple[str, ...]
     person_id: tuple[str, ...]
     depth_source: tuple[str, ...]
+    source: tuple[str, ...]
     mean_head_mm: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -73,16 +83,18 @@ class ImageBatch(_Batch):
             ("depth_mm", 1, torch.float32),
             ("depth", 1, self.rgb.dtype),
             ("skin", 1, torch.bool),
+            ("confidence", 1, torch.float32),
         ):
             self._check(name, (b, channels, h, w), dtype)
         for name in ("reference_rgb", "rgb", "depth"):
             self._check_range(name, -1, 1)
         self._check_range("depth_mm", 0, float("inf"))
+        self._check_range("confidence", 0, 1)
         self._check("range_mm", (b, 2), torch.float32)
         self._check("camera_px", (b, 3), torch.float32)
         if self.mean_head_mm is not None:
             self._check("mean_head_mm", (b, 1, h, w), torch.float32)
-        self._check_names(b, "key", "person_id", "depth_source")
+        self._check_names(b, "key", "person_id", "depth_source", "source")
 
     def __len__(self) -> int:
         return self.rgb.shape[0]
@@ -94,12 +106,14 @@ class ClipBatch(_Batch):
 
     * ``reference_rgb`` (B, 3, H, W) float32 in [-1, 1]: a frame of the same clip
     * ``rgb`` (B, F, 3, H, W) float32 in [-1, 1]
-    * ``depth_mm``, ``depth``, ``skin`` (B, F, 1, H, W), as in :class:`ImageBatch`; one range serves a whole clip
+    * ``depth_mm``, ``depth``, ``skin``, ``confidence`` (B, F, 1, H, W), as in :class:`ImageBatch`; one range serves a
+      whole clip
     * ``range_mm`` (B, 2) float32, over the skin of all frames
     * ``camera_px`` (B, F, 3) float32: (f, cx, cy) in pixels
     * ``audio`` (B, S) float32 in [-1, 1], mono, 16 kHz, S = F x 16000 / fps; zeros where the clip has no sound
     * ``has_audio`` (B,) bool
     * ``fps``: frames per second, the same for the batch
+    * ``key``, ``person_id``, ``depth_source``, ``source``: B strings each, as in :class:`ImageBatch`
     """
 
     reference_rgb: Tensor
@@ -107,6 +121,7 @@ class ClipBatch(_Batch):
     depth_mm: Tensor
     depth: Tensor
     skin: Tensor
+    confidence: Tensor
     range_mm: Tensor
     camera_px: Tensor
     audio: Tensor
@@ -115,6 +130,7 @@ class ClipBatch(_Batch):
     key: tuple[str, ...]
     person_id: tuple[str, ...]
     depth_source: tuple[str, ...]
+    source: tuple[str, ...]
 
     def __post_init__(self) -> None:
         b, f, _, h, w = self.rgb.shape
@@ -124,16 +140,18 @@ class ClipBatch(_Batch):
             ("depth_mm", 1, torch.float32),
             ("depth", 1, self.rgb.dtype),
             ("skin", 1, torch.bool),
+            ("confidence", 1, torch.float32),
         ):
             self._check(name, (b, f, channels, h, w), dtype)
         for name in ("reference_rgb", "rgb", "depth", "audio"):
             self._check_range(name, -1, 1)
         self._check_range("depth_mm", 0, float("inf"))
+        self._check_range("confidence", 0, 1)
         self._check("range_mm", (b, 2), torch.float32)
         self._check("camera_px", (b, f, 3), torch.float32)
         self._check("audio", (b, round(f * 16000 / self.fps)), self.rgb.dtype)
         self._check("has_audio", (b,), torch.bool)
-        self._check_names(b, "key", "person_id", "depth_source")
+        self._check_names(b, "key", "person_id", "depth_source", "source")
 
     def __len__(self) -> int:
         return self.rgb.shape[0]

@@ -52,13 +52,25 @@ def skin_range_mm(depth_mm: Tensor, skin: Tensor) -> Tensor:
     or flat, and nothing is learnt or measured from its depth (see :func:`has_range`).
     """
     ranges = depth_mm.new_tensor([0.0, 1.0]).repeat(depth_mm.shape[0], 1)
-    quantiles = depth_mm.new_tensor([NEAR_QUANTILE, FAR_QUANTILE])
     for i, (z, m) in enumerate(zip(depth_mm, skin & (depth_mm > 0), strict=True)):
-        if m.any():
-            near_far = torch.quantile(z[m], quantiles)
+        valid = z[m]
+        if len(valid):
+            near_far = _near_far(valid)
             if near_far[1] - near_far[0] >= MIN_RANGE_MM:
                 ranges[i] = near_far
     return ranges
+
+
+def _near_far(values_N: Tensor) -> Tensor:
+    """What ``torch.quantile`` gives, to the bit, from the few values at either end: it would sort all of them."""
+    last = len(values_N) - 1
+    ranks = torch.tensor([NEAR_QUANTILE, FAR_QUANTILE], dtype=values_N.dtype) * last
+    below, above = ranks.floor().int().tolist(), ranks.ceil().int().tolist()
+    smallest = values_N.topk(above[0] + 1, largest=False).values
+    largest = values_N.topk(last - below[1] + 1).values
+    share = (ranks - ranks.floor()).tolist()
+    near = torch.lerp(smallest[below[0]], smallest[above[0]], share[0])
+    return torch.stack([near, torch.lerp(largest[last - below[1]], largest[last - above[1]], share[1])])
 
 
 def has_range(range_mm: Tensor) -> Tensor:
@@ -92,6 +104,17 @@ def from_codec(picture: Tensor) -> Tensor:
 def latent_weight(skin: Tensor, factor: int) -> Tensor:
     """How much of each latent cell is skin: (B, 1, H, W) bool → (B, 1, H / factor, W / factor) in [0, 1]."""
     return F.avg_pool2d(skin.float(), factor)
+
+
+def latent_confidence(confidence: Tensor, skin: Tensor, factor: int) -> Tensor:
+    """How far each latent cell's depth is trusted: the mean of ``confidence`` over the cell's skin.
+
+    ``confidence`` (B, 1, H, W) in [0, 1], ``skin`` (B, 1, H, W) bool → (B, 1, H / factor, W / factor) in [0, 1]. A cell
+    without skin takes the mean over all of it.
+    """
+    weight = latent_weight(skin, factor)
+    on_skin = F.avg_pool2d(confidence * skin, factor) / weight
+    return torch.where(weight > 0, on_skin, F.avg_pool2d(confidence, factor))
 
 
 def _broadcast(range_mm: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ A sample is one chunk of a clip: F frames of one person, square, of one size. It
 ``depth.0000.png`` …        z-depth, 16-bit PNG in tenths of a millimetre, 0 = no value
 ``skin.0000.png`` …         valid skin, 1-bit PNG
 ``meanhead.0000.png`` …     optional: z-depth of the posed mean head, for the baseline of the benchmarks
+``confidence.0000.png`` …   optional: how far the depth is trusted, 8-bit PNG, 0 … 255 = 0 … 1
 ``arrays.safetensors``      per-frame arrays, :data:`ARRAYS`
 ``audio.wav``               optional: mono 16 kHz 16-bit PCM, in time with the first frame
 ==========================  =====================================================================================
@@ -102,7 +103,7 @@ class Record:
 
 
 def frame_member(kind: str, index: int) -> str:
-    """The member name of frame ``index``: ``rgb``, ``depth``, ``skin`` or ``meanhead``."""
+    """The member name of frame ``index``: ``rgb``, ``depth``, ``skin``, ``meanhead`` or ``confidence``."""
     return f"{kind}.{index:04d}.{'jpg' if kind == 'rgb' else 'png'}"
 
 
@@ -139,6 +140,21 @@ def encode_skin(skin: np.ndarray) -> bytes:
 def decode_skin(data: bytes) -> np.ndarray:
     """1-bit PNG bytes → (S, S) bool."""
     return np.asarray(_decode(data).convert("1"))
+
+
+def encode_confidence(confidence: np.ndarray) -> bytes:
+    """(S, S) float32 in [0, 1] → 8-bit PNG bytes; rounded to 1/255."""
+    if not (confidence.min(initial=0) >= 0 and confidence.max(initial=0) <= 1):
+        raise SchemaError("confidence must lie in [0, 1]")
+    return _encode(Image.fromarray(np.rint(confidence * 255).astype(np.uint8)), "PNG", optimize=True)
+
+
+def decode_confidence(data: bytes) -> np.ndarray:
+    """8-bit PNG bytes → (S, S) float32 in [0, 1]."""
+    image = _decode(data)
+    if image.mode != "L":
+        raise SchemaError(f"confidence must be an 8-bit grey PNG, got mode {image.mode}")
+    return np.asarray(image, np.float32) / 255
 
 
 def encode_arrays(arrays: dict[str, np.ndarray], frames: int) -> bytes:

@@ -128,12 +128,14 @@ def sample(
     sound: bool = True,
     depth_source: str = schema.STUDIO,
     mean_head: bool = True,
+    confidence: bool = False,
 ) -> Sample:
     """One sample of drawn person ``index``.
 
     Stills (``fps`` 0) have a pose, mouth, lens, light and background of their own in each frame; in a clip the head
     turns and talks smoothly before one camera, and consecutive ``chunk`` numbers go on where the last one ended.
     Clips have sound unless ``sound`` is false; the posed mean head is there unless ``mean_head`` is false.
+    With ``confidence`` there is a map of it, which rises from 0 at the left to 1 at the right.
     """
     who = person(seed, index)
     stills = fps == 0
@@ -188,6 +190,9 @@ def sample(
         arrays={name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()},
         audio=None if stills or not sound else voice(first, frames, fps, float(phase[3])),
         mean_head_mm_FHW=np.stack(mean_mm) if mean_head else None,
+        confidence_FHW=np.tile(np.linspace(0, 1, size_px, dtype=np.float32), (frames, size_px, 1))
+        if confidence
+        else None,
     )
 
 
@@ -211,6 +216,7 @@ def write_fakes(
     sound: bool = True,
     depth_source: str = schema.STUDIO,
     mean_head: bool = True,
+    confidence: bool = False,
 ) -> list[Path]:
     """Shards of ``people`` x ``chunks`` samples, ``per_shard`` each, in ``folder`` → their paths.
 
@@ -219,5 +225,7 @@ def write_fakes(
     with ShardWriter(folder, "fakes", max_samples=per_shard) as writer:
         for index in range(first_person, first_person + people):
             for chunk in range(chunks):
-                writer.write(sample(seed, index, frames, size_px, fps, chunk, sound, depth_source, mean_head))
+                writer.write(
+                    sample(seed, index, frames, size_px, fps, chunk, sound, depth_source, mean_head, confidence)
+                )
     return writer.shards

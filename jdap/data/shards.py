@@ -3,7 +3,9 @@
 :func:`image_stages` and :func:`clip_stages` list the stages of a WebDataset ``DataPipeline`` in order::
 
     shards of each turn → split by shard → tar to samples → usable ones → split by sample → draw frames
-    → shuffle → decode → resize, augment → batch
+    → shuffle → decode → resize, augment → (mix with other sources) → batch
+
+With named sources (:mod:`jdap.data.curriculum`) everything before the batch stands once for each source.
 
 Splitting: a :class:`Share` is one DataLoader worker of one rank. With at least as many shards as sharers each reads
 shards of its own; with fewer, everyone walks through all shards and keeps every count-th sample. So no worker of a
@@ -32,6 +34,7 @@ from torch import Generator
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
 from jdap.data import draw
+from jdap.data.curriculum import Mix, Source
 from jdap.data.draw import Drawn
 from jdap.data.sources import REMEDY, ShardError, resolve_shards
 from jdap.data.transforms import Example, resize
@@ -225,12 +228,18 @@ def draw_windows(samples: Iterable[tuple[Sample, Record]], seed: int | None, fra
 
 
 def decode(
-    drawn: Iterable[Drawn], faults: Faults, size_px: int | None, augmentation: Augmentation | None, audio: bool = False
+    drawn: Iterable[Drawn],
+    faults: Faults,
+    size_px: int | None,
+    augmentation: Augmentation | None,
+    audio: bool = False,
+    source: str | None = None,
+    confidence: float | None = None,
 ) -> Iterator[Example]:
     """What was drawn: decoded, resized to ``size_px`` (None: as stored) and augmented by its own chance."""
     for one in drawn:
         try:
-            example = draw.decode(one, audio)
+            example = draw.decode(one, audio, source, confidence)
         except SchemaError as error:
             faults.bad(one.url, error, one.key)
             continue
@@ -243,7 +252,7 @@ def decode(
 
 
 def image_stages(
-    urls: list[str],
+    shards: list[str] | dict[str, Source],
     batch_size: int,
     size_px: int | None = None,
     share: Share = ALONE,
@@ -253,29 +262,42 @@ def image_stages(
     eval_frames: int | None = None,
     augmentation: Augmentation | None = None,
     keep_bytes: int = 0,
+    step: Callable[[], int] = lambda: 0,
 ) -> list[Stage]:
-    """The stages from shards to :class:`jdap.batch.ImageBatch`.
+    """The stages from shards (URLs, or sources that hold URLs, by name) to :class:`jdap.batch.ImageBatch`.
 
     With a ``seed`` for training: endless, bad shards skipped, ``pairs`` random pairs of frames of each sample and turn,
-    mixed in a buffer of ``shuffle`` encoded pairs, only whole batches, up to ``keep_bytes`` of shards kept in memory.
+    mixed in a buffer of ``shuffle`` encoded pairs, only whole batches, up to ``keep_bytes`` of shards kept in memory
+    (shared out evenly to the sources). ``step`` tells the optimiser step that the next batch is for.
     Without one for evaluation: one turn, strict, ``eval_frames`` targets of each sample as
     :func:`jdap.data.draw.fixed_pairs` gives them, a last batch that may be smaller.
     """
-    reading, decoding = Faults(strict=seed is None), Faults(strict=seed is None)
-    return [
-        Turns(urls, share, reading, seed or 0, endless=seed is not None),
-        partial(read_tars, faults=reading, keep_bytes=keep_bytes),
-        partial(usable, faults=reading),
-        partial(split_by_sample, share=share),
-        partial(draw_pairs, seed=seed, pairs=pairs, eval_frames=eval_frames),
-        *_mix(shuffle, seed, share),
-        partial(decode, faults=decoding, size_px=size_px, augmentation=augmentation),
-        wds.batched(batch_size, collation_fn=draw.image_batch, partial=seed is None),
-    ]
+
+    def examples(urls: list[str], source: str | None, confidence: float | None, keep_bytes: int) -> list[Stage]:
+        reading, decoding = Faults(strict=seed is None), Faults(strict=seed is None)
+        return [
+            Turns(urls, share, reading, seed or 0, endless=seed is not None),
+            partial(read_tars, faults=reading, keep_bytes=keep_bytes),
+            partial(usable, faults=reading),
+            partial(split_by_sample, share=share),
+            partial(draw_pairs, seed=seed, pairs=pairs, eval_frames=eval_frames),
+            *_shuffle(shuffle, seed, share),
+            partial(
+                decode,
+                faults=decoding,
+                size_px=size_px,
+                augmentation=augmentation,
+                source=source,
+                confidence=confidence,
+            ),
+        ]
+
+    batch = wds.batched(batch_size, collation_fn=draw.image_batch, partial=seed is None)
+    return [*_of_all(shards, examples, keep_bytes, seed, share, step), batch]
 
 
 def clip_stages(
-    urls: list[str],
+    shards: list[str] | dict[str, Source],
     batch_size: int,
     frames: int,
     fps: float = 25.0,
@@ -285,22 +307,51 @@ def clip_stages(
     shuffle: int = 0,
     augmentation: Augmentation | None = None,
     keep_bytes: int = 0,
+    step: Callable[[], int] = lambda: 0,
 ) -> list[Stage]:
     """The stages from shards to :class:`jdap.batch.ClipBatch`: windows of ``frames`` frames; else as image_stages."""
-    reading, decoding = Faults(strict=seed is None), Faults(strict=seed is None)
-    return [
-        Turns(urls, share, reading, seed or 0, endless=seed is not None),
-        partial(read_tars, faults=reading, keep_bytes=keep_bytes),
-        partial(usable, faults=reading, clip_frames=frames, fps=fps),
-        partial(split_by_sample, share=share),
-        partial(draw_windows, seed=seed, frames=frames),
-        *_mix(shuffle, seed, share),
-        partial(decode, faults=decoding, size_px=size_px, augmentation=augmentation, audio=True),
-        wds.batched(batch_size, collation_fn=draw.clip_batch, partial=seed is None),
-    ]
+
+    def examples(urls: list[str], source: str | None, confidence: float | None, keep_bytes: int) -> list[Stage]:
+        reading, decoding = Faults(strict=seed is None), Faults(strict=seed is None)
+        return [
+            Turns(urls, share, reading, seed or 0, endless=seed is not None),
+            partial(read_tars, faults=reading, keep_bytes=keep_bytes),
+            partial(usable, faults=reading, clip_frames=frames, fps=fps),
+            partial(split_by_sample, share=share),
+            partial(draw_windows, seed=seed, frames=frames),
+            *_shuffle(shuffle, seed, share),
+            partial(
+                decode,
+                faults=decoding,
+                size_px=size_px,
+                augmentation=augmentation,
+                audio=True,
+                source=source,
+                confidence=confidence,
+            ),
+        ]
+
+    batch = wds.batched(batch_size, collation_fn=draw.clip_batch, partial=seed is None)
+    return [*_of_all(shards, examples, keep_bytes, seed, share, step), batch]
 
 
-def _mix(size: int, seed: int | None, share: Share) -> list[Stage]:
+def _of_all(
+    shards: list[str] | dict[str, Source],
+    examples: Callable[[list[str], str | None, float | None, int], list[Stage]],
+    keep_bytes: int,
+    seed: int | None,
+    share: Share,
+    step: Callable[[], int],
+) -> list[Stage]:
+    """The stages to examples: of one set of shards as they are, of named sources behind the one stage that mixes."""
+    if not isinstance(shards, dict):
+        return examples(shards, None, None, keep_bytes)
+    each = keep_bytes // len(shards)
+    streams = {name: examples(list(s.shards), name, s.confidence, each) for name, s in shards.items()}
+    return [Mix(shards, streams, step, f"mix {seed} {share.index} of {share.count}")]
+
+
+def _shuffle(size: int, seed: int | None, share: Share) -> list[Stage]:
     """A shuffle buffer, seeded for each reader apart."""
     if size < 2 or seed is None:
         return []

@@ -30,18 +30,22 @@ class Example:
     * ``rgb_F3HW`` float32 in [0, 1]
     * ``depth_mm_F1HW`` float32 z-depth in millimetres, 0 = no value
     * ``skin_F1HW`` bool
+    * ``confidence_F1HW`` float32 in [0, 1]: how far the depth is trusted
     * ``camera_px_F3`` float32 (f, cx, cy) in pixels of these frames
     * ``mean_head_mm_F1HW`` float32 millimetres, 0 = no value, or None
+    * ``source``: name of the set that it was drawn of
     * ``audio`` (N,) float32 in [-1, 1], mono 16 kHz, in time with the first frame, or None; ``fps`` 0 for stills
     """
 
     key: str
     person_id: str
     depth_source: str
+    source: str
     reference_3HW: Tensor
     rgb_F3HW: Tensor
     depth_mm_F1HW: Tensor
     skin_F1HW: Tensor
+    confidence_F1HW: Tensor
     camera_px_F3: Tensor
     mean_head_mm_F1HW: Tensor | None = None
     audio: Tensor | None = None
@@ -56,8 +60,8 @@ class Example:
 def resize(example: Example, size_px: int) -> Example:
     """The example at ``size_px`` pixels: reference and target, with the camera scaled exactly.
 
-    RGB is filtered (bilinear with antialiasing); depth and skin take the nearest pixel, for an average of a depth and
-    a neighbour's "no value" would be a depth that nothing has.
+    RGB is filtered (bilinear with antialiasing); depth, its confidence and skin take the nearest pixel, for an average
+    of a depth and a neighbour's "no value" would be a depth that nothing has.
     """
     reference = _resize_rgb(example.reference_3HW[None], size_px)[0]
     if example.size_px == size_px:
@@ -164,6 +168,7 @@ def _each_map(example: Example, change: Callable[[Tensor], Tensor]) -> dict[str,
     return {
         "depth_mm_F1HW": change(example.depth_mm_F1HW),
         "skin_F1HW": change(example.skin_F1HW),
+        "confidence_F1HW": change(example.confidence_F1HW),
         "mean_head_mm_F1HW": None if mean_head is None else change(mean_head),
     }
 

@@ -28,12 +28,17 @@ Network = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class JointLoss:
-    """The loss of a batch: ``rgb`` and ``depth`` scalars that are added, and per-sample parts (B,) for logs."""
+    """The loss of a batch: ``rgb`` and ``depth`` scalars that are added, and for logs what each sample gave to them.
+
+    ``rgb`` is the mean of ``rgb_B`` (B,); ``depth`` that of ``depth_B`` (B,) over the samples of ``has_depth_B`` (B,)
+    bool; it is 0 for the rest.
+    """
 
     rgb: Tensor
     depth: Tensor
     rgb_B: Tensor
     depth_B: Tensor
+    has_depth_B: Tensor
 
     @property
     def total(self) -> Tensor:
@@ -64,11 +69,26 @@ class JointDenoiser:
         """eps = a_t v + s_t z."""
         return Pair(*(self._mix(vv, z, tt) for z, vv, tt in zip(noisy, v, t, strict=True)))
 
-    def loss(self, network: Network, clean: Pair, t: Pair, noise: Pair, depth_weight: Tensor) -> JointLoss:
-        """Mean weighted squared error of v: RGB over every latent cell, depth by ``depth_weight`` (B, 1, h, w) ≥ 0.
+    def loss(
+        self,
+        network: Network,
+        clean: Pair,
+        t: Pair,
+        noise: Pair,
+        depth_weight: Tensor,
+        depth_confidence: Tensor | None = None,
+    ) -> JointLoss:
+        """Mean weighted squared error of v: RGB over every latent cell u, depth where it is there, as far as trusted.
 
-        A sample's depth error is divided by the sum of its own weights, so a small face counts as much as a large
-        one; a sample without any weight (no depth) adds nothing and does not dilute the others.
+        With weights w = ``depth_weight`` (B, 1, h, w) ≥ 0, confidence c = ``depth_confidence`` (B, 1, h, w) in [0, 1]
+        (None: 1), the squared error e of v and the Min-SNR weight g of each sample's timestep, over the N samples i
+        that have any weight::
+
+            L_depth = 1/N Σ_i g_i (Σ_u w_iu c_iu e_iu) / (Σ_u w_iu)
+
+        The weights say where depth is: dividing by their sum makes a small face count as much as a large one, and a
+        sample without any (no depth) adds nothing and does not dilute the others. Confidence is not divided out: a
+        sample that is trusted half pulls half as hard, whatever else is in the batch.
         """
         noisy, target = self.add_noise(clean, noise, t), self.velocity(clean, noise, t)
         v = Pair(*network(*noisy, *t))
@@ -78,13 +98,16 @@ class JointDenoiser:
         rgb_B = error.rgb.mean(dim=(1, 2))
         cells = depth_weight[:, 0]
         mass = cells.sum(dim=(1, 2))
-        depth_B = (error.depth * cells).sum(dim=(1, 2)) / mass.clamp_min(1e-6)
-        has_depth = mass > 0
+        trusted = cells if depth_confidence is None else cells * depth_confidence[:, 0]
+        has_depth_B = mass > 0
+        rgb_B = rgb_B * snr_weight.rgb
+        depth_B = (error.depth * trusted).sum(dim=(1, 2)) / mass.clamp_min(1e-6) * snr_weight.depth * has_depth_B
         return JointLoss(
-            rgb=(rgb_B * snr_weight.rgb).mean(),
-            depth=(depth_B * snr_weight.depth * has_depth).sum() / has_depth.sum().clamp_min(1),
+            rgb=rgb_B.mean(),
+            depth=depth_B.sum() / has_depth_B.sum().clamp_min(1),
             rgb_B=rgb_B.detach(),
             depth_B=depth_B.detach(),
+            has_depth_B=has_depth_B,
         )
 
     def _mix(self, first: Tensor, second: Tensor, t_B: Tensor) -> Tensor:

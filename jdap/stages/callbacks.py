@@ -1,4 +1,4 @@
-"""Callbacks of the stages: the training set's mean depth, sample grids, and the weights folder at the end.
+"""Callbacks of the stages: mean depth, sources and their losses, sample grids, and the weights folder at the end.
 
 Order matters beside Lightning's ``EMAWeightAveraging``, which swaps the averaged weights in before validation and out
 after it: ``SampleGrid`` stands before it in the list, so that it draws with the averaged weights. What happens at the
@@ -43,16 +43,17 @@ class MeanDepth(L.Callback):
     ) -> None:
         """Add a batch."""
         seen = batch.skin & (batch.depth_mm > 0)
-        total, count = (batch.depth * seen).sum(0).double().cpu(), seen.sum(0).cpu()
-        self.total = total if self.total is None else self.total + total
-        self.count = count if self.count is None else self.count + count
+        total, count = (batch.depth * seen).sum(0).double(), seen.sum(0)
+        # The sums stay on the device: to fetch them would make it wait at every step.
+        self.total = total if self.total is None else self.total.to(total.device) + total
+        self.count = count if self.count is None else self.count.to(count.device) + count
 
     def mean(self) -> Tensor:
         """(1, H, W) float32 in the normalised frame; +1 where no training picture had skin."""
         if self.total is None or self.count is None:
             raise RuntimeError("no training batch has been seen")
         mean = (self.total / self.count.clamp_min(1)).float()
-        return torch.where(self.count > 0, mean, torch.full_like(mean, NO_DEPTH))
+        return torch.where(self.count > 0, mean, torch.full_like(mean, NO_DEPTH)).cpu()
 
     def state_dict(self) -> dict[str, Any]:
         """The sums, so that a resumed run goes on with them."""
@@ -61,6 +62,45 @@ class MeanDepth(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
         self.total, self.count = state_dict["total"], state_dict["count"]
+
+
+class SourceLog(L.Callback):
+    """Logs what was drawn of each named source, and what it gave to the depth loss.
+
+    Every ``log_every_n_steps`` steps, over the samples of this rank since the last time: ``data/share_NAME``, the share
+    of samples, and ``train/loss_depth_NAME``, the mean of their terms of the depth loss, Min-SNR weight and confidence
+    included, so that the mean over the sources by samples is ``train/loss_depth``. A source that gave no sample with
+    depth has no point. Between those steps nothing is computed, and nothing is read from the device.
+    """
+
+    def __init__(self) -> None:
+        self.drawn: list[tuple[tuple[str, ...], Tensor, Tensor]] = []
+        self.logged_at = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin where the run does: a resumed one does not log its first step."""
+        self.logged_at = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: ImageBatch, batch_idx: int
+    ) -> None:
+        """Keep the terms of a batch; log those that were kept."""
+        self.drawn.append((batch.source, outputs["depth_B"], outputs["has_depth_B"]))
+        step = trainer.global_step
+        if step == self.logged_at or step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return
+        names = [name for source, *_ in self.drawn for name in source]
+        terms = torch.cat([depth_B for _, depth_B, _ in self.drawn]).tolist()
+        has_depth = torch.cat([has_depth_B for *_, has_depth_B in self.drawn]).tolist()
+        scalars = {}
+        for one in sorted(set(names)):
+            scalars[f"data/share_{one}"] = names.count(one) / len(names)
+            losses = [x for x, name, has in zip(terms, names, has_depth, strict=True) if has and name == one]
+            if losses:
+                scalars[f"train/loss_depth_{one}"] = sum(losses) / len(losses)
+        for logger in trainer.loggers:
+            logger.log_metrics(scalars, step - 1)  # as Lightning counts: a step has the number of those before it
+        self.drawn, self.logged_at = [], step
 
 
 class SampleGrid(L.Callback):

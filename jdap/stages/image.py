@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -23,6 +23,19 @@ from jdap.models.build import build
 from jdap.models.codec import load_codec
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.shipped import resolve
+
+
+class Encoded(NamedTuple):
+    """A batch as the loss reads it.
+
+    ``clean`` latents of RGB and depth, ``reference`` latents; ``weight`` (B, 1, h, w): where depth is learnt, and
+    ``confidence`` (B, 1, h, w) in [0, 1]: how far it is trusted there.
+    """
+
+    clean: Pair
+    reference: Tensor
+    weight: Tensor
+    confidence: Tensor
 
 
 class ImageStage(L.LightningModule):
@@ -89,18 +102,20 @@ class ImageStage(L.LightningModule):
         )
 
     @torch.no_grad()
-    def encode(self, batch: ImageBatch) -> tuple[Pair, Tensor, Tensor]:
-        """Latents of (RGB, depth) and of the reference, and the depth loss's weight (B, 1, h, w) per latent cell."""
+    def encode(self, batch: ImageBatch) -> Encoded:
+        """Latents of a batch, and the depth loss's weight and confidence per latent cell."""
         pictures = torch.cat([batch.rgb, depth_frames.to_codec(batch.depth), batch.reference_rgb])
         rgb, depth, reference = self.codec.encode(pictures).chunk(3)
         skin = depth_frames.latent_weight(batch.skin, self.codec.factor)
         studio = torch.tensor([s == "studio" for s in batch.depth_source], device=skin.device)[:, None, None, None]
         weight = torch.where(studio, skin + self.hparams["outside_skin"] * (1 - skin), skin)
-        return Pair(rgb, depth), reference, weight * depth_frames.has_range(batch.range_mm)[:, None, None, None]
+        weight = weight * depth_frames.has_range(batch.range_mm)[:, None, None, None]
+        confidence = depth_frames.latent_confidence(batch.confidence, batch.skin, self.codec.factor)
+        return Encoded(Pair(rgb, depth), reference, weight, confidence)
 
-    def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
-        """One step on an :class:`ImageBatch`."""
-        clean, reference, weight = self.encode(batch)
+    def training_step(self, batch: ImageBatch, batch_idx: int) -> dict[str, Tensor]:
+        """One step on an :class:`ImageBatch`: its loss, and what each sample gave to the depth loss, for the logs."""
+        clean, reference, weight, confidence = self.encode(batch)
         t = Pair(*(x.to(self.device) for x in self.law.draw(len(batch), self.schedule.timesteps)))
         chance = torch.rand(2, len(batch), device=self.device)
         itself = (t.rgb < t.depth) & (t.rgb <= self.law.nearly * self.schedule.timesteps)
@@ -111,11 +126,11 @@ class ImageStage(L.LightningModule):
             reference=self.reference(reference),
             keep_reference_B=chance[1] >= self.hparams["reference_drop"],
         )
-        loss = self.denoiser.loss(network, clean, t, randn_pair(clean), weight)
+        loss = self.denoiser.loss(network, clean, t, randn_pair(clean), weight, confidence)
         scalars = {"train/loss": loss.total, "train/loss_rgb": loss.rgb, "train/loss_depth": loss.depth}
         self.log_dict(scalars, batch_size=len(batch))
         self.log("loss", loss.total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
-        return loss.total
+        return {"loss": loss.total, "depth_B": loss.depth_B, "has_depth_B": loss.has_depth_B}
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Image-to-depth on held-out pictures, scored in the normalised frame after scale and shift."""

@@ -23,11 +23,13 @@ def _image_batch(mean_head: bool = True, people: int = 3, first: int = 0, size_p
         depth_mm=depth_mm,
         depth=normalise(depth_mm, range_mm),
         skin=skin,
+        confidence=torch.ones_like(depth_mm),
         range_mm=range_mm,
         camera_px=torch.stack([torch.from_numpy(s.arrays["camera_px"][0]) for s in samples]),
         key=tuple(s.key for s in samples),
         person_id=tuple(s.record.person_id for s in samples),
         depth_source=tuple(s.record.depth_source for s in samples),
+        source=tuple(s.record.depth_source for s in samples),
         mean_head_mm=torch.stack([torch.from_numpy(s.mean_head_mm_FHW) for s in samples]) if mean_head else None,
     )
 

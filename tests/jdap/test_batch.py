@@ -15,11 +15,13 @@ def image_batch(**changes) -> ImageBatch:
         "depth_mm": torch.rand(B, 1, S, S) * 600,
         "depth": torch.rand(B, 1, S, S) * 2 - 1,
         "skin": torch.rand(B, 1, S, S) < 0.5,
+        "confidence": torch.rand(B, 1, S, S),
         "range_mm": torch.tensor([[500.0, 600.0]] * B),
         "camera_px": torch.tensor([[20.0, 4.0, 4.0]] * B),
         "key": ("a", "b"),
         "person_id": ("p", "q"),
         "depth_source": ("studio", "fitted"),
+        "source": ("studio", "in_the_wild"),
     }
     return ImageBatch(**values | changes)
 
@@ -31,6 +33,7 @@ def clip_batch(**changes) -> ClipBatch:
         "depth_mm": torch.rand(B, F, 1, S, S) * 600,
         "depth": torch.rand(B, F, 1, S, S) * 2 - 1,
         "skin": torch.rand(B, F, 1, S, S) < 0.5,
+        "confidence": torch.rand(B, F, 1, S, S),
         "range_mm": torch.tensor([[500.0, 600.0]] * B),
         "camera_px": torch.tensor([20.0, 4.0, 4.0]).expand(B, F, 3),
         "audio": torch.rand(B, F * 640) * 2 - 1,
@@ -39,6 +42,7 @@ def clip_batch(**changes) -> ClipBatch:
         "key": ("a", "b"),
         "person_id": ("p", "q"),
         "depth_source": ("studio", "fitted"),
+        "source": ("studio", "in_the_wild"),
     }
     return ClipBatch(**values | changes)
 
@@ -58,6 +62,7 @@ WRONG = [
     ("key", ("a",), "key must have one entry a sample"),
     ("person_id", (), "person_id must have one entry"),
     ("depth_source", ("studio",) * 3, "depth_source must have one entry"),
+    ("source", ("studio",), "source must have one entry"),
 ]
 
 
@@ -70,6 +75,8 @@ WRONG = [
         ("depth_mm", torch.zeros(B, S, S), "depth_mm must be"),
         ("skin", torch.zeros(B, 1, S, S), "skin must be .* torch.bool"),
         ("camera_px", torch.zeros(3), "camera_px must be"),
+        ("confidence", torch.ones(B), "confidence must be"),
+        ("confidence", torch.full((B, 1, S, S), 1.5), r"confidence must lie in \[0, 1\]"),
         ("mean_head_mm", torch.zeros(B, S, S), "mean_head_mm must be"),
     ],
 )
@@ -114,6 +121,17 @@ def test_to_moves_every_tensor_and_nothing_else(make):
             assert other.data_ptr() != value.data_ptr()
         else:
             assert other is value
+
+
+@pytest.mark.parametrize("make", [image_batch, clip_batch])
+def test_to_does_not_look_at_values_again(make, monkeypatch):
+    batch = make()
+    monkeypatch.setattr(type(batch), "__post_init__", lambda self: pytest.fail("checked again"))
+    # A meta tensor has no values: any look at them would raise, as it would make a GPU wait.
+    moved = batch.to("meta")
+    assert moved.rgb.device.type == moved.confidence.device.type == "meta"
+    assert moved.key == batch.key
+    assert batch.rgb.device.type == "cpu"
 
 
 @pytest.mark.parametrize("make", [image_batch, clip_batch])

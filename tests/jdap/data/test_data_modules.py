@@ -137,13 +137,17 @@ def test_a_resumed_run_draws_anew_from_its_step(folder, tmp_path):
 def test_ranks_see_every_picture_once_between_them(folder):
     module, seen = image_module(folder), []
     for rank in range(3):
-        module.trainer = type("Placed", (), {"global_rank": rank, "world_size": 3, "global_step": 0})()
+        module.trainer = type(
+            "Placed", (), {"global_rank": rank, "world_size": 3, "global_step": 0, "accumulate_grad_batches": 1}
+        )()
         seen.append(keys(module.val_dataloader()))
     assert sorted(key for some in seen for key in some) == sorted(keys(image_module(folder).val_dataloader()))
     assert all(seen)
     trained = []
     for rank in range(2):
-        module.trainer = type("Placed", (), {"global_rank": rank, "world_size": 2, "global_step": 0})()
+        module.trainer = type(
+            "Placed", (), {"global_rank": rank, "world_size": 2, "global_step": 0, "accumulate_grad_batches": 1}
+        )()
         trained.append(keys(module.train_dataloader()))
     assert trained[0] != trained[1]
 
@@ -247,7 +251,7 @@ class TestCommandLine:
         args = parser.parse_args([f'--data.train=["{folder}/stills"]', "--data.jitter=0.2", "--data.size_px=null"])
         module = ImageDataModule(**vars(args.data))
         assert module.size_px is None
-        assert module.specs["train"] == [f"{folder}/stills"]
+        assert module.train == [f"{folder}/stills"]
 
     @pytest.mark.parametrize("bad", ["batch_size=0", "jitter=2", "workers=-1", "size_px=1.5", "flip=perhaps"])
     def test_values_out_of_range_are_refused(self, parser, bad):

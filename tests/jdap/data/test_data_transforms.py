@@ -97,7 +97,8 @@ def test_the_default_colour_changes_nothing(example):
 
 def one_colour(rgb, colour: Colour) -> np.ndarray:
     pixel = torch.tensor(rgb, dtype=torch.float32).reshape(1, 3, 1, 1)
-    example = Example("k", "p", "studio", pixel[0], pixel, pixel[:, :1], pixel[:, :1] > 0, torch.zeros(1, 3))
+    depth_mm = pixel[:, :1]
+    example = Example("k", "p", "studio", "s", pixel[0], pixel, depth_mm, depth_mm > 0, depth_mm, torch.zeros(1, 3))
     return recolour(example, colour).rgb_F3HW.flatten().numpy()
 
 

@@ -111,7 +111,7 @@ def test_it_learns(shards, codec, tmp_path):
         torch.manual_seed(5)
         model.log = model.log_dict = lambda *_, **__: None
         with torch.no_grad():
-            return float(sum(model.training_step(batch, 0) for _ in range(5)))
+            return float(sum(model.training_step(batch, 0)["loss"] for _ in range(5)))
 
     before = loss()
     del model.log, model.log_dict
