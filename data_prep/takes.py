@@ -1,5 +1,5 @@
 """What happens in front of the studio's camera: expressions, gaze, head rotation, lens and framing, for stills and
-clips.
+clips. Who talks (:mod:`data_prep.speech.talk`) moves head, eyes and brows by the same functions.
 
 A still is one random draw; in a clip what moves is a smooth function of time, a sum of a few sinusoids with random
 frequencies, so that a longer clip begins like a shorter one.
@@ -39,12 +39,12 @@ class Take:
 
 def draw_still(rng: np.random.Generator, names: tuple[str, ...], size: int) -> Take:
     """One picture of ``size`` pixels a side."""
-    return _draw(_Tracks(rng, 1, moving=False), names, size)
+    return _draw(Tracks(rng, 1, moving=False), names, size)
 
 
 def draw_clip(rng: np.random.Generator, names: tuple[str, ...], frames: int, size: int) -> Take:
     """``frames`` consecutive pictures at 25 fps through one lens."""
-    return _draw(_Tracks(rng, frames, moving=True), names, size)
+    return _draw(Tracks(rng, frames, moving=True), names, size)
 
 
 def join(takes: list[Take]) -> Take:
@@ -52,18 +52,25 @@ def join(takes: list[Take]) -> Take:
     return Take(*(np.concatenate([getattr(take, f.name) for take in takes]) for f in fields(Take)))
 
 
-def _draw(tracks: _Tracks, names: tuple[str, ...], size: int) -> Take:
-    rotation = _rotation(tracks)
-    expression = np.clip(_expression(tracks, names, rotation), 0, 1)
+def _draw(tracks: Tracks, names: tuple[str, ...], size: int) -> Take:
+    rotation = to_axis_angle(head_angles(tracks))
+    return compose(tracks, names, _expression(tracks, rotation), rotation, size)
+
+
+def compose(
+    tracks: Tracks, names: tuple[str, ...], amounts: dict[str, np.ndarray], rotation_F3: np.ndarray, size: int
+) -> Take:
+    """The take of these expressions (F,), by name, and head rotations, through a random lens with a random framing."""
+    expression = np.clip(np.stack([amounts[name] for name in names], -1), 0, 1)
     camera, target, depth = _lens(tracks.rng, size)
     drift = tracks.smooth(0.01, 0.5)[:, None] * np.array([1.0, 0.4]) * size
     across = (target + drift - camera[1:]) / camera[0] * depth
     middle = np.column_stack([across, np.full(tracks.count, depth)])
     # The head's middle goes where the framing wants it; the translation is where its origin then lies.
-    turn = axis_angle_to_matrix(torch.from_numpy(rotation)).numpy() * np.array([1.0, -1.0, -1.0])
+    turn = axis_angle_to_matrix(torch.from_numpy(rotation_F3)).numpy() * np.array([1.0, -1.0, -1.0])
     translation = middle - turn @ np.array(HEAD_MIDDLE_MM)
     cameras = np.repeat(camera[None], tracks.count, 0)
-    return Take(*(a.astype(np.float32) for a in (expression, rotation, translation, cameras)))
+    return Take(*(a.astype(np.float32) for a in (expression, rotation_F3, translation, cameras)))
 
 
 def _lens(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -74,7 +81,7 @@ def _lens(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, 
     return np.array([f, *centre]), target, f * HEAD_HEIGHT_MM / (rng.uniform(*FILL) * size)
 
 
-class _Tracks:
+class Tracks:
     """Random functions of the frame: constants, and with ``moving`` smooth motion on top of them."""
 
     def __init__(self, rng: np.random.Generator, frames: int, moving: bool) -> None:
@@ -104,26 +111,40 @@ class _Tracks:
         return amount * (1 + self.smooth(0.5, 0.7))
 
     def blinks(self) -> np.ndarray:
-        """(F,) 0 … 1: a blink in three seconds of a clip, 0.28 s long; one still in eleven has its eyes (half) shut."""
+        """(F,) 0 … 1: a blink in three seconds of a clip; one still in eleven has its eyes (half) shut."""
         if not self.moving:
             return self.chance(0.09) * self.uniform(0.5, 1)
-        closed, time = np.zeros(self.count), self.rng.uniform(0, 1.5)
         # Times are drawn well beyond the end, so that what follows does not depend on the clip's length.
-        for gap in self.rng.exponential(2.7, 64):
-            closed = np.maximum(closed, np.clip(1.25 - np.abs(self.seconds - time) / 0.115, 0, 1))
-            time += 0.4 + gap
-        return closed
+        first = self.rng.uniform(0, 1.5)
+        return blink(self.seconds, first + np.append(0, np.cumsum(0.4 + self.rng.exponential(2.7, 64))))
+
+    def pair(self, out: dict[str, np.ndarray], name: str, amount: np.ndarray) -> None:
+        """Add an amount to the left and right half of an expression, nearly alike."""
+        for side in ("_L", "_R"):
+            out[name + side] = out.get(name + side, 0.0) + amount * (1 + 0.15 * self.uniform())
 
 
-def _rotation(tracks: _Tracks) -> np.ndarray:
-    """(F, 3) axis-angle. Peaked at frontal: angles are the largest one times |u|^1.5, u uniform."""
+def blink(seconds_F: np.ndarray, times_N: np.ndarray) -> np.ndarray:
+    """(F,) how far lids are shut that blink at these times, 0.28 s each."""
+    return np.clip(1.25 - np.abs(seconds_F[:, None] - times_N) / 0.115, 0, 1).max(1, initial=0)
 
-    def angle(most: float, sway: float, hertz: float) -> np.ndarray:
+
+def head_angles(tracks: Tracks, sway: float = 1.0) -> np.ndarray:
+    """(F, 3) yaw, pitch and roll, degrees. Peaked at frontal: angles are the largest one times |u|^1.5, u uniform.
+
+    ``sway`` scales the motion in a clip.
+    """
+
+    def angle(most: float, motion: float, hertz: float) -> np.ndarray:
         u = tracks.uniform()
-        degrees = most * np.sign(u) * np.abs(u) ** 1.5 + tracks.smooth(sway, hertz)
-        return np.deg2rad(np.clip(degrees, -most, most))
+        return np.clip(most * np.sign(u) * np.abs(u) ** 1.5 + sway * tracks.smooth(motion, hertz), -most, most)
 
-    yaw, pitch, roll = angle(YAW_DEG, 7, 0.35), angle(PITCH_DEG, 4, 0.5), angle(ROLL_DEG, 2.5, 0.3)
+    return np.stack([angle(YAW_DEG, 7, 0.35), angle(PITCH_DEG, 4, 0.5), angle(ROLL_DEG, 2.5, 0.3)], -1)
+
+
+def to_axis_angle(angles_F3: np.ndarray) -> np.ndarray:
+    """(F, 3) axis-angle, radians, of yaw, pitch and roll in degrees: yaw first, roll last."""
+    yaw, pitch, roll = np.deg2rad(angles_F3).T
     zero = np.zeros_like(yaw)
     matrices = [
         axis_angle_to_matrix(torch.from_numpy(np.stack(axes, -1)))
@@ -132,31 +153,20 @@ def _rotation(tracks: _Tracks) -> np.ndarray:
     return matrix_to_axis_angle(matrices[0] @ matrices[1] @ matrices[2]).numpy()
 
 
-def _expression(tracks: _Tracks, names: tuple[str, ...], rotation: np.ndarray) -> np.ndarray:
-    """(F, E) ARKit coefficients: a few muscles at a time, left and right nearly alike."""
-    out = {name: np.zeros(tracks.count) for name in names}
-
-    def pair(name: str, amount: np.ndarray) -> None:
-        for side in ("_L", "_R"):
-            out[name + side] = out[name + side] + amount * (1 + 0.15 * tracks.uniform())
-
+def _expression(tracks: Tracks, rotation: np.ndarray) -> dict[str, np.ndarray]:
+    """(F,) of each of ARKit's expressions: a few muscles at a time. Nobody talks."""
+    out: dict[str, np.ndarray] = {}
     talk = tracks.chance(0.45)
-    jaw = talk * 0.45 * tracks.uniform(0, 1) ** 1.4
-    if tracks.moving:
-        # Syllables: the jaw opens three to five times a second, the lips round and stretch more slowly.
-        jaw = np.clip(0.12 + tracks.smooth(0.16, 4.0) + tracks.smooth(0.06, 1.0), 0, 0.6)
-    out["jawOpen"] = jaw
-    smile = tracks.sometimes(0.4, 0.8)
-    pair("mouthSmile", smile)
-    pair("cheekSquint", 0.5 * smile)
-    pair("eyeSquint", 0.35 * smile + tracks.sometimes(0.15, 0.5))
-    pair("mouthDimple", tracks.sometimes(0.15, 0.5))
+    out["jawOpen"] = talk * 0.45 * tracks.uniform(0, 1) ** 1.4 * (1 + tracks.smooth(0.5, 0.7))
+    smile = smiling(tracks, out, 0.4, 0.8)
+    tracks.pair(out, "eyeSquint", tracks.sometimes(0.15, 0.5))
+    tracks.pair(out, "mouthDimple", tracks.sometimes(0.15, 0.5))
     calm = 1 - smile
-    pair("mouthFrown", calm * tracks.sometimes(0.2, 0.6))
-    pair("mouthStretch", calm * tracks.sometimes(0.15, 0.5))
-    pair("mouthPress", (1 - talk) * tracks.sometimes(0.2, 0.5))
-    pair("mouthLowerDown", tracks.sometimes(0.2, 0.4))
-    pair("mouthUpperUp", tracks.sometimes(0.15, 0.35))
+    tracks.pair(out, "mouthFrown", calm * tracks.sometimes(0.2, 0.6))
+    tracks.pair(out, "mouthStretch", calm * tracks.sometimes(0.15, 0.5))
+    tracks.pair(out, "mouthPress", (1 - talk) * tracks.sometimes(0.2, 0.5))
+    tracks.pair(out, "mouthLowerDown", tracks.sometimes(0.2, 0.4))
+    tracks.pair(out, "mouthUpperUp", tracks.sometimes(0.15, 0.35))
     for name, probability, most in (
         ("mouthPucker", 0.15, 0.8),
         ("mouthFunnel", 0.15, 0.6),
@@ -167,27 +177,43 @@ def _expression(tracks: _Tracks, names: tuple[str, ...], rotation: np.ndarray) -
         ("jawForward", 0.1, 0.4),
     ):
         out[name] = calm * tracks.sometimes(probability, most)
-    if tracks.moving:
-        out["mouthFunnel"] = out["mouthFunnel"] + np.clip(tracks.smooth(0.25, 2.0), 0, 1)
+    out["mouthClose"] = np.zeros(tracks.count)
     for left, right, probability, most in (
         ("jawLeft", "jawRight", 0.15, 0.35),
         ("mouthLeft", "mouthRight", 0.15, 0.45),
     ):
         side, amount = tracks.uniform(), tracks.sometimes(probability, most)
         out[left], out[right] = amount * (side > 0), amount * (side <= 0)
-    pair("browDown", tracks.sometimes(0.25, 0.7))
-    pair("browInnerUp", tracks.sometimes(0.25, 0.7))
-    pair("browOuterUp", tracks.sometimes(0.25, 0.7))
-    pair("noseSneer", tracks.sometimes(0.1, 0.5))
-    pair("cheekPuff", calm * tracks.sometimes(0.05, 0.5))
-    blink = tracks.blinks()
-    pair("eyeBlink", np.maximum(tracks.sometimes(0.4, 0.25), blink))
-    pair("eyeWide", (1 - blink) * tracks.sometimes(0.12, 0.6))
-    _gaze(tracks, out, rotation)
-    return np.stack([out[name] for name in names], -1)
+    tracks.pair(out, "cheekPuff", calm * tracks.sometimes(0.05, 0.5))
+    brows(tracks, out)
+    lids(tracks, out, tracks.blinks())
+    gaze(tracks, out, rotation)
+    return out
 
 
-def _gaze(tracks: _Tracks, out: dict[str, np.ndarray], rotation: np.ndarray) -> None:
+def smiling(tracks: Tracks, out: dict[str, np.ndarray], probability: float, most: float) -> np.ndarray:
+    """(F,) how much somebody smiles who sometimes does, with the cheeks and lids that go with it."""
+    smile = tracks.sometimes(probability, most)
+    tracks.pair(out, "mouthSmile", smile)
+    tracks.pair(out, "cheekSquint", 0.5 * smile)
+    tracks.pair(out, "eyeSquint", 0.35 * smile)
+    return smile
+
+
+def brows(tracks: Tracks, out: dict[str, np.ndarray]) -> None:
+    """Brows and nose."""
+    for name in ("browDown", "browInnerUp", "browOuterUp"):
+        tracks.pair(out, name, tracks.sometimes(0.25, 0.7))
+    tracks.pair(out, "noseSneer", tracks.sometimes(0.1, 0.5))
+
+
+def lids(tracks: Tracks, out: dict[str, np.ndarray], blinking: np.ndarray) -> None:
+    """Lids that blink (F,), hang or are wide open."""
+    tracks.pair(out, "eyeBlink", np.maximum(tracks.sometimes(0.4, 0.25), blinking))
+    tracks.pair(out, "eyeWide", (1 - blinking) * tracks.sometimes(0.12, 0.6))
+
+
+def gaze(tracks: Tracks, out: dict[str, np.ndarray], rotation: np.ndarray) -> None:
     """Eyes that wander, and half of the time turn back towards the camera."""
     contact = tracks.uniform(0, 1) * tracks.chance(0.6)
     # To first order: positive yaw turns the head to its right and positive pitch down, so the eyes go left and up.
