@@ -251,6 +251,19 @@ def decode(
         yield example
 
 
+def batched(
+    examples: Iterable[Example], size: int, collate: Callable[[list[Example]], Any], last: bool
+) -> Iterator[Any]:
+    """Batches of ``size`` examples, and with ``last`` the smaller rest.
+
+    No example is asked for before its batch is (webdataset's stage is one ahead): sources are drawn by a batch's step.
+    """
+    examples = iter(examples)
+    while batch := list(itertools.islice(examples, size)):
+        if len(batch) == size or last:
+            yield collate(batch)
+
+
 def image_stages(
     shards: list[str] | dict[str, Source],
     batch_size: int,
@@ -292,7 +305,7 @@ def image_stages(
             ),
         ]
 
-    batch = wds.batched(batch_size, collation_fn=draw.image_batch, partial=seed is None)
+    batch = partial(batched, size=batch_size, collate=draw.image_batch, last=seed is None)
     return [*_of_all(shards, examples, keep_bytes, seed, share, step), batch]
 
 
@@ -331,7 +344,7 @@ def clip_stages(
             ),
         ]
 
-    batch = wds.batched(batch_size, collation_fn=draw.clip_batch, partial=seed is None)
+    batch = partial(batched, size=batch_size, collate=draw.clip_batch, last=seed is None)
     return [*_of_all(shards, examples, keep_bytes, seed, share, step), batch]
 
 
