@@ -31,6 +31,8 @@ HAIRLINE_MM = (
     *((34.0, 44.0), (48.0, 58.0), (60.0, 72.0), (72.0, 86.0), (90.0, 92.0), (140.0, 92.0)),
 )
 CHEEK_MM = ((0.0, 10.0), (25.0, -5.0), (60.0, -22.0), (95.0, -34.0), (120.0, -40.0))
+#: The fold beside the mouth as points of the mean head's left half.
+FOLD_MM = ((19.0, 1.0, 113.0), (26.0, -8.0, 108.0), (31.0, -20.0, 103.0), (33.0, -32.0, 99.0))
 THROAT_MM = ((0.0, -75.0), (60.0, -100.0), (100.0, -110.0))
 
 
@@ -39,7 +41,10 @@ class HeadRegions:
     """Soft masks (V,) in 0 … 1, distances in mm, and the eyeballs, of the mean head.
 
     * ``lips``, ``cheeks``, ``nose_tip``, ``under_eye``, ``beard``, ``moustache``, ``lash_line``, ``ears``: masks
-    * ``brow_mm`` (V,): distance to the line of the nearer brow; ``brow_along`` (V,) 0 at its inner end, 1 at the outer
+    * ``folds``: from the wings of the nose past the corners of the mouth; ``lid_mm`` (V,): distance to the upper lid,
+      100 below and behind it
+    * ``brow_mm`` (V,): distance to the line of the nearer brow; ``brow_along`` (V,) 0 at its inner end, 1 at the outer;
+      ``brow_up_mm`` (V,) height over that line
     * ``above_hairline_mm`` (V,): height over the hairline, negative on the face and neck
     * ``collar_mm`` (V,): height over a middling collar, negative on the shoulders
     * ``eyeball_mm`` (2, 3): centres of the right and the left eyeball
@@ -53,8 +58,11 @@ class HeadRegions:
     moustache: Tensor
     lash_line: Tensor
     ears: Tensor
+    folds: Tensor
+    lid_mm: Tensor
     brow_mm: Tensor
     brow_along: Tensor
+    brow_up_mm: Tensor
     above_hairline_mm: Tensor
     collar_mm: Tensor
     eyeball_mm: Tensor
@@ -75,14 +83,15 @@ def find_regions(model: MorphableModel) -> HeadRegions:
 
     lips = smoothstep(-_outside_mm(rest, LIPS_OUTER), -1.5, 1.0) * front
     around_mouth_mm = _outside_mm(rest, LIPS_OUTER)
-    brow_mm, brow_along = _brow(rest)
+    brow_mm, brow_along, brow_up = _brow(rest)
     eye_mm = torch.stack([_line_mm(rest, (*eye, eye[0]))[0] for eye in EYES]).amin(0)
     upper_mm = torch.stack([_line_mm(rest, eye[:4])[0] for eye in EYES]).amin(0)
     lash = torch.maximum(1 - smoothstep(upper_mm, 0.4, 2.0), 0.35 * (1 - smoothstep(eye_mm, 0.3, 1.2)))
 
+    mirrored = rest.clone()
+    mirrored[:, 0] = x.abs()
+
     def blob(centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Tensor:
-        mirrored = rest.clone()
-        mirrored[:, 0] = x.abs()
         scaled = (mirrored - rest.new_tensor(centre)) / rest.new_tensor(radii)
         return torch.exp(-scaled.square().sum(1)) * in_face
 
@@ -92,7 +101,7 @@ def find_regions(model: MorphableModel) -> HeadRegions:
 
     # The beard grows below a line from the ear to the corner of the mouth, on the jaw and under the chin.
     beard = smoothstep(line(CHEEK_MM) - y, -2, 12) * smoothstep(y - line(THROAT_MM), 0, 14) * smoothstep(z, 6, 16)
-    moustache = blob((12, -17, 112), (16, 6.5, 20))
+    moustache = torch.maximum(blob((12, -17, 112), (16, 6.5, 20)), blob((0, -16, 116), (9, 6, 20)))
     ears = in_face * smoothstep(x.abs(), 70, 76) * smoothstep(20 - z, -2, 3) * smoothstep(y, -30, -20) * (y < 42)
 
     return HeadRegions(
@@ -104,8 +113,11 @@ def find_regions(model: MorphableModel) -> HeadRegions:
         moustache=moustache * (1 - lips),
         lash_line=lash * front,
         ears=ears,
+        folds=torch.exp(-(_line_mm(mirrored, FOLD_MM)[0] / 2.5).square()) * front,
+        lid_mm=torch.where(front & (eye_mm > 0) & _above_eyes(rest), upper_mm, upper_mm.new_tensor(100.0)),
         brow_mm=torch.where(front, brow_mm, brow_mm.new_tensor(100.0)),
         brow_along=brow_along,
+        brow_up_mm=brow_up,
         above_hairline_mm=y - line(HAIRLINE_MM),
         collar_mm=y - (-148 - 0.3 * z),
         eyeball_mm=_eyeballs(model),
@@ -125,9 +137,14 @@ def _eyeballs(model: MorphableModel) -> Tensor:
     return torch.stack(centres)
 
 
-def _line_mm(points: Tensor, corners: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Distance (V,) to the polyline through vertices ``corners``, and how far along it (V,) that point is, 0 … 1."""
-    line = points[list(corners)]
+def _above_eyes(points: Tensor) -> Tensor:
+    """Mask (V,): at the height of the upper lids or above."""
+    return points[:, 1] > min(float(points[eye[0], 1]) for eye in EYES) - 1
+
+
+def _line_mm(points: Tensor, corners: tuple[int, ...] | tuple[tuple[float, ...], ...]) -> tuple[Tensor, Tensor]:
+    """Distance (V,) to the polyline through vertices or points, and how far along it (V,) that point is, 0 … 1."""
+    line = points[list(corners)] if isinstance(corners[0], int) else points.new_tensor(corners)
     a, b = line[:-1], line[1:]
     lengths = (b - a).norm(dim=1)
     starts = lengths.cumsum(0) - lengths
@@ -151,9 +168,15 @@ def _outside_mm(points: Tensor, corners: tuple[int, ...]) -> Tensor:
     return torch.where(crossings.sum(1) % 2 == 1, -distance, distance)
 
 
-def _brow(points: Tensor) -> tuple[Tensor, Tensor]:
+def _brow(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Distance, share of the way outwards and height over the line (V,) of the nearer brow."""
     lines = [_line_mm(points, brow) for brow in BROWS]
     distance = torch.stack([d for d, _ in lines])
     along = torch.stack([1 - t for _, t in lines])  # both lines start at the outer end
     nearest = distance.argmin(0, keepdim=True)
-    return distance.gather(0, nearest)[0], along.gather(0, nearest)[0]
+    distance, along = distance.gather(0, nearest)[0], along.gather(0, nearest)[0]
+    # Over the mean of both brows at that share of the way: they are mirrored.
+    line = points[list(BROWS[0])].flip(0)
+    steps = torch.cat([line.new_zeros(1), line.diff(dim=0).norm(dim=1).cumsum(0)])
+    heights = np.interp(along.cpu().numpy(), (steps / steps[-1]).cpu().numpy(), line[:, 1].cpu().numpy())
+    return distance, along, points[:, 1] - torch.from_numpy(heights).to(points)

@@ -16,6 +16,8 @@ from torch import Tensor
 from data_prep.bust import PARTS, Bust
 from data_prep.looks.noise import smoothstep, value_noise
 from data_prep.looks.person import PersonLook, paint, skin_reflectance
+from data_prep.looks.wardrobe import WARDROBE_PARTS
+from data_prep.morphable import PART_NAMES
 
 SCLERA_RGB = (0.40, 0.36, 0.33)
 GUMS_RGB = (0.32, 0.09, 0.08)
@@ -24,8 +26,7 @@ TEETH_RGB = (0.58, 0.49, 0.37)
 MOUTH_FRONT_MM, MOUTH_FALLOFF_MM = 109.0, 13.0
 #: Lips this far apart let all the light in.
 OPEN_MOUTH_MM = 14.0
-#: Middle of the scalp's whorl, mm in head space: hair runs away from it.
-CROWN_MM = (0.0, 40.0, -15.0)
+_LENS_RGB = (0.006, 0.006, 0.007)
 EYE_RADIUS_MM = 15.0
 
 
@@ -71,12 +72,15 @@ def material(
         return torch.isin(part_N, torch.tensor([PARTS.index(n) for n in names], device=part_N.device))
 
     eyes, mouth, teeth = is_part("sclera"), is_part("teeth", "gums_tongue", "mouth_socket"), is_part("teeth")
-    skin = ~(eyes | mouth)
+    worn = part_N >= len(PART_NAMES)
+    skin = ~(eyes | mouth | worn)
     parts = [
         (skin, skin_surface(look, rest_N3[skin], channels_NC[skin])),
         (eyes, eye_surface(look, rest_N3[eyes], bust.regions.eyeball_mm)),
-        (mouth, mouth_surface(rest_N3[mouth], teeth[mouth], frame_NQ[mouth, 0])),
+        (mouth, mouth_surface(look, rest_N3[mouth], teeth[mouth], frame_NQ[mouth, 0])),
     ]
+    if bool(worn.any()):
+        parts.append((worn, worn_surface(look, rest_N3[worn], channels_NC[worn], part_N[worn] - len(PART_NAMES))))
     return join(parts, len(rest_N3))
 
 
@@ -110,12 +114,14 @@ def skin_surface(look: PersonLook, rest_N3: Tensor, channels_N8: Tensor) -> Surf
         return 0.9 + 0.15 * noise, 0.5 * torch.ones_like(noise)
 
     def strands(at: Tensor) -> tuple[Tensor, Tensor]:
-        noise = _strands(at, lattice)
-        return torch.ones_like(noise), torch.exp(0.3 * noise)
+        noise = value_noise(at / 2.2 + 4.1, lattice)
+        return 1 + 0.15 * noise, torch.exp(0.25 * noise)
 
     def weave(at: Tensor) -> tuple[Tensor, Tensor]:
         noise = value_noise(at / 14 + 6.6, lattice, octaves=2)
-        return torch.ones_like(noise), torch.exp(0.08 * noise)
+        # Some cloth has stripes.
+        stripes = torch.sign(torch.sin(at[:, 1] / 5)) * (look.pattern > 0.6)
+        return torch.ones_like(noise), torch.exp(0.08 * noise + 0.6 * look.pattern * stripes)
 
     if look.freckles:
         where = smoothstep(rest_N3[:, 2], 60, 105) * (rest_N3[:, 1] > -30)
@@ -123,6 +129,9 @@ def skin_surface(look: PersonLook, rest_N3: Tensor, channels_N8: Tensor) -> Surf
         cover(0.8 * look.freckles * where, tan, freckles)
     cover(stubble, hair_rgb, bristles)
     cover(brow, hair_rgb, brow_hairs)
+    if look.moles:
+        spot = (1 - smoothstep(value_noise(rest_N3 / 3.2 + 8.8, lattice), 2.75 - 0.25 * look.moles, 3.2)) < 0.6
+        albedo[spot] *= 0.5
     cover(lashes, 0.3 * hair_rgb, brow_hairs)
     cover(hair, hair_rgb, strands)
     cover(clothes, albedo.new_tensor(look.clothes_rgb), weave)
@@ -131,18 +140,52 @@ def skin_surface(look: PersonLook, rest_N3: Tensor, channels_N8: Tensor) -> Surf
         albedo_N3=albedo.clamp(0, 1),
         gloss_N=look.gloss * (0.8 * bare + 0.35 * hair),
         sharpness_N=14 + 10 * hair,
-        wrap_N=bare * (1 - stubble),
+        wrap_N=bare * (1 - 0.5 * stubble),
         open_N=torch.ones_like(hair),
         cover_N=torch.maximum(hair, clothes),
-        tilt_N3=torch.zeros_like(albedo),
+        tilt_N3=_wrinkles(look, rest_N3),
     )
 
 
-def _strands(rest_N3: Tensor, lattice_LLL: Tensor) -> Tensor:
-    """Noise (N,) that varies quickly across the hair's direction and slowly along it."""
-    away = F.normalize(rest_N3 - rest_N3.new_tensor(CROWN_MM), dim=1)
-    across = F.normalize(away[:, [0, 2]], dim=1) * 22
-    return value_noise(torch.cat([across, 2.5 * away[:, 1:2]], 1), lattice_LLL, octaves=2)
+def _wrinkles(look: PersonLook, rest_N3: Tensor) -> Tensor:
+    """(N, 3) tilt of the skin's normal: lines across the forehead and beside the eyes of older people."""
+    tilt = torch.zeros_like(rest_N3)
+    depth = 0.35 * max(0.0, look.age - 0.35) / 0.65
+    if depth:
+        x, y, z = rest_N3.unbind(1)
+        wave = y + 0.02 * x.square() / 10 + 0.8 * torch.sin(x / 9 + 5 * look.unevenness)
+        brow = smoothstep(y, 60, 68) * (1 - smoothstep(y, 88, 98)) * (1 - smoothstep(x.abs(), 30, 52)) * (z > 50)
+        tilt[:, 1] = depth * brow * torch.cos(wave * (2 * torch.pi / 8.5))
+        reach = torch.hypot(x.abs() - 44, y - 35)
+        fan = torch.atan2(y - 35, x.abs() - 44)
+        feet = smoothstep(reach, 3, 6) * (1 - smoothstep(reach, 12, 20)) * (fan.abs() < 0.9) * (z > 40)
+        tilt[:, 1] += 0.8 * depth * feet * torch.cos(fan * 9)
+    return tilt
+
+
+def worn_surface(look: PersonLook, rest_N3: Tensor, strands_NC: Tensor, part_N: Tensor) -> Surface:
+    """Hair, beard, hats, glasses, cloth, jewels: ``part_N`` is the index into the wardrobe's parts, ``strands_NC``
+    starts with the wardrobe's strands."""
+    grain = value_noise(strands_NC[:, :3], look.lattice_LLL.to(rest_N3), octaves=2)
+    hairy = part_N <= WARDROBE_PARTS.index("beard")
+    trim, frame = look.trim, look.glasses
+    table = {
+        "hair": (look.hair_rgb, 0.55 * look.hair.sheen, 26.0),
+        "beard": (look.hair_rgb, 0.15, 12.0),
+        "hat": (look.hat.rgb, 0.08, 8.0),
+        "frame": (frame.rgb, 2.5 if frame.metal else 0.9, 60.0),
+        "lens": (_LENS_RGB, 1.6, 300.0),
+        "cloth": (trim.rgb, 0.08, 8.0),
+        "jewel": (trim.earring_rgb, 3.0, 60.0),
+    }
+    rows = rest_N3.new_tensor([[*table[name][0], *table[name][1:]] for name in WARDROBE_PARTS])[part_N]
+    contrast = torch.where(hairy, 0.28, torch.where(rows[:, 4] > 30, 0.0, 0.1))
+    albedo = rows[:, :3] * torch.exp(contrast * grain)[:, None]
+    # Strands tilt to either side of the surface, and break up its sheen.
+    side = F.normalize(torch.stack([rest_N3[:, 2] + 12, torch.zeros_like(grain), -rest_N3[:, 0]], 1), dim=1)
+    tilt = (0.22 * hairy * grain)[:, None] * side
+    one = torch.ones_like(grain)
+    return Surface(albedo.clamp(0, 1), rows[:, 3], rows[:, 4], 0 * one, strands_NC[:, 3].clamp(0, 1), one, tilt)
 
 
 def eye_surface(look: PersonLook, rest_N3: Tensor, eyeballs_23: Tensor) -> Surface:
@@ -163,7 +206,7 @@ def eye_surface(look: PersonLook, rest_N3: Tensor, eyeballs_23: Tensor) -> Surfa
     in_iris = 1 - smoothstep(radius, look.iris_radius_mm - 0.35, look.iris_radius_mm + 0.35)
     # Blood vessels and the fold: redder towards the corners.
     corner = smoothstep(radius, 8, 14)[:, None]
-    sclera = rest_N3.new_tensor(SCLERA_RGB) * torch.exp(-corner * rest_N3.new_tensor([0.25, 0.55, 0.55]))
+    sclera = look.sclera * rest_N3.new_tensor(SCLERA_RGB) * torch.exp(-corner * rest_N3.new_tensor([0.25, 0.55, 0.55]))
     albedo = sclera + in_iris[:, None] * (iris - sclera)
     one = torch.ones_like(radius)
     # The lids shade the ball, most of all from above.
@@ -172,9 +215,9 @@ def eye_surface(look: PersonLook, rest_N3: Tensor, eyeballs_23: Tensor) -> Surfa
     return Surface(albedo, 1.2 * one, 220 * one, 0 * one, shade, 0 * one, torch.zeros_like(albedo))
 
 
-def mouth_surface(rest_N3: Tensor, teeth_N: Tensor, lips_apart_mm_N: Tensor) -> Surface:
+def mouth_surface(look: PersonLook, rest_N3: Tensor, teeth_N: Tensor, lips_apart_mm_N: Tensor) -> Surface:
     """Teeth (``teeth_N`` bool), gums, tongue and throat: darker as the mouth closes and farther behind the lips."""
-    albedo = torch.where(teeth_N[:, None], rest_N3.new_tensor(TEETH_RGB), rest_N3.new_tensor(GUMS_RGB))
+    albedo = torch.where(teeth_N[:, None], look.teeth * rest_N3.new_tensor(TEETH_RGB), rest_N3.new_tensor(GUMS_RGB))
     behind = (MOUTH_FRONT_MM - rest_N3[:, 2]).clamp_min(0)
     light = torch.exp(-behind / MOUTH_FALLOFF_MM) * (0.12 + 0.88 * (lips_apart_mm_N / OPEN_MOUTH_MM).clamp(0, 1))
     one = torch.ones_like(behind)

@@ -11,8 +11,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from data_prep.looks.beard import Beard
+from data_prep.looks.cap import measure_cap
+from data_prep.looks.glasses import Glasses
+from data_prep.looks.hair import Hair
+from data_prep.looks.hats import Hat
 from data_prep.looks.person import PersonLook
 from data_prep.looks.regions import HeadRegions
+from data_prep.looks.trim import Collar, Earrings
+from data_prep.morphable import PART_NAMES
 
 #: The wardrobe's own parts, none of which is skin.
 WARDROBE_PARTS = ("hair", "beard", "hat", "frame", "lens", "cloth", "jewel")
@@ -23,23 +30,21 @@ class Garment(Protocol):
 
     * ``rest_N3``: where its vertices are at home on the mean head, mm; ``faces_T3`` its triangles, ``part_T`` index
       into :data:`WARDROBE_PARTS`
-    * ``anchors_NA`` (vertices of the head) and ``weights_NA`` (sum 1): whose displacement a vertex follows from one
-      identity to another
-    * ``moves``: whether it follows expressions too
+    * ``anchor_N``: the vertex of the head that each is nearest to: it is shadowed as that one
+    * ``moves``: whether it follows that vertex's expressions
     """
 
     rest_N3: Tensor
     faces_T3: Tensor
     part_T: Tensor
-    anchors_NA: Tensor
-    weights_NA: Tensor
+    anchor_N: Tensor
     moves: bool
 
     def worn(self, look: PersonLook) -> Tensor:
         """Mask (T,) bool of the triangles that a look has."""
 
-    def shape(self, look: PersonLook) -> Tensor:
-        """(N, 3) mm: the vertices on the mean head."""
+    def shape(self, look: PersonLook, moved_H3: Tensor) -> Tensor:
+        """(N, 3) mm: the vertices on a head that differs from the mean head by ``moved_H3``."""
 
     def strands(self, look: PersonLook) -> Tensor:
         """(N, 4): coordinates in which its grain is even, and how much of the ambient light reaches it, 0 … 1."""
@@ -47,8 +52,7 @@ class Garment(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Wardrobe:
-    """All garments as one mesh; ``anchor_W`` is each vertex's nearest anchor, ``moves_W`` 1 where it follows
-    expressions, else 0."""
+    """All garments as one mesh; ``moves_W`` is 1 where ``anchor_W``'s expressions are followed, else 0."""
 
     garments: tuple[Garment, ...]
     head_H3: Tensor
@@ -60,28 +64,43 @@ class Wardrobe:
 
     def worn(self, look: PersonLook) -> Tensor:
         """Mask (T,) bool of the triangles that a look has."""
-        return torch.cat([g.worn(look) for g in self.garments]) if self.garments else self.part_T.bool()
+        return torch.cat([g.worn(look) for g in self.garments])
 
     def fit(self, look: PersonLook, head_H3: Tensor) -> Tensor:
-        """(W, 3) mm: the garments on a head (H, 3), each vertex moved as its anchors are."""
+        """(W, 3) mm: the garments on a head (H, 3)."""
         moved = head_H3 - self.head_H3
-        fitted = [g.shape(look) + (moved[g.anchors_NA] * g.weights_NA[..., None]).sum(1) for g in self.garments]
-        return torch.cat(fitted) if fitted else self.rest_W3
+        return torch.cat([g.shape(look, moved) for g in self.garments])
 
     def strands(self, look: PersonLook) -> Tensor:
         """(W, 4): as :meth:`Garment.strands`."""
-        return torch.cat([g.strands(look) for g in self.garments]) if self.garments else self.rest_W3.new_zeros(0, 4)
+        return torch.cat([g.strands(look) for g in self.garments])
 
 
 def make_wardrobe(rest_H3: Tensor, faces_T3: Tensor, part_T: Tensor, regions: HeadRegions) -> Wardrobe:
     """Build all garments round the mean head ``rest_H3``, whose triangles are of ``part_T`` of the model."""
-    garments: tuple[Garment, ...] = ()
-    rest, faces, parts, anchors, moves = [rest_H3[:0]], [faces_T3[:0]], [part_T[:0]], [part_T[:0]], [rest_H3[:0, 0]]
+    cap = measure_cap(rest_H3, faces_T3, part_T, regions)
+    x, y, z = rest_H3.unbind(1)
+    face = torch.zeros_like(x, dtype=torch.bool)
+    face[faces_T3[part_T == PART_NAMES.index("face")].flatten()] = True
+    front = (face & (z > 70) & (y > -20) & (y < 75)).nonzero()[:, 0]
+    garments: tuple[Garment, ...] = (
+        Hair(cap),
+        Beard(rest_H3, faces_T3, part_T, regions),
+        Hat(cap),
+        Glasses(rest_H3, front),
+        Collar(cap, rest_H3),
+        Earrings(rest_H3),
+    )
+    faces, start = [], 0
     for garment in garments:
-        faces.append(garment.faces_T3 + sum(map(len, rest)))
-        rest.append(garment.rest_N3)
-        parts.append(garment.part_T)
-        nearest = garment.weights_NA.argmax(1, keepdim=True)
-        anchors.append(garment.anchors_NA.gather(1, nearest)[:, 0])
-        moves.append(torch.full_like(garment.rest_N3[:, 0], float(garment.moves)))
-    return Wardrobe(garments, rest_H3, *(torch.cat(x) for x in (rest, faces, parts, anchors, moves)))
+        faces.append(garment.faces_T3 + start)
+        start += len(garment.rest_N3)
+    return Wardrobe(
+        garments=garments,
+        head_H3=rest_H3,
+        rest_W3=torch.cat([g.rest_N3 for g in garments]),
+        faces_T3=torch.cat(faces),
+        part_T=torch.cat([g.part_T for g in garments]),
+        anchor_W=torch.cat([g.anchor_N for g in garments]),
+        moves_W=torch.cat([torch.full_like(g.rest_N3[:, 0], float(g.moves)) for g in garments]),
+    )

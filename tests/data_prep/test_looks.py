@@ -141,12 +141,16 @@ class TestLight:
         lamps = light.Lighting(ambient, torch.tensor([[0.0, 0.0, -1.0]]), torch.tensor([[1.0, 0.8, 0.6]]))
         angles = torch.deg2rad(torch.tensor([0.0, 30, 60, 90, 150]))
         normals = torch.stack([angles.sin(), torch.zeros(5), -angles.cos()], 1)
-        one, zero = torch.ones(5), torch.zeros(5)
+        one, zero, first = torch.ones(5), torch.zeros(5), torch.zeros(5, dtype=torch.int64)
         eye = torch.tensor([[0.0, 0, -1]]).expand(5, 3)
-        out = light.shade(lamps, torch.full((5, 3), 0.5), normals, eye, zero, one, zero, one, one[:, None])
+        out = light.shade(
+            light.Lights.of([lamps]), first, torch.full((5, 3), 0.5), normals, eye, zero, one, zero, one, one[:, None]
+        )
         expected = 0.5 * (0.5 + angles.cos().clamp_min(0)[:, None] * lamps.power_D3)
         torch.testing.assert_close(out, expected)
-        shut = light.shade(lamps, torch.full((5, 3), 0.5), normals, eye, one, one, one, zero, zero[:, None])
+        shut = light.shade(
+            light.Lights.of([lamps]), first, torch.full((5, 3), 0.5), normals, eye, one, one, one, zero, zero[:, None]
+        )
         assert shut.abs().max() == 0, "in full shadow nothing is left, no sheen either"
 
     def test_sheen_peaks_at_the_mirror_direction(self):
@@ -155,7 +159,19 @@ class TestLight:
         angles = torch.deg2rad(torch.linspace(-60, 80, 141))
         normals = torch.stack([angles.sin(), torch.zeros(141), -angles.cos()], 1)
         eye, one = torch.tensor([[0.0, 0, -1]]).expand(141, 3), torch.ones(141)
-        out = light.shade(lamps, torch.zeros(141, 3), normals, eye, one, 50 * one, 0 * one, one, one[:, None])[:, 0]
+        first = torch.zeros(141, dtype=torch.int64)
+        out = light.shade(
+            light.Lights.of([lamps]),
+            first,
+            torch.zeros(141, 3),
+            normals,
+            eye,
+            one,
+            50 * one,
+            0 * one,
+            one,
+            one[:, None],
+        )[:, 0]
         half = float(torch.rad2deg(torch.atan2(lamp[0, 0], -lamp[0, 2]))) / 2
         assert float(torch.rad2deg(angles[out.argmax()])) == pytest.approx(half, abs=1.5)
 
@@ -206,14 +222,14 @@ class TestPicture:
             assert large.min() >= 0
 
     def test_exposure_is_in_stops_and_noise_differs_between_frames(self):
-        grey = torch.full((16, 16, 3), 0.1)
+        grey = torch.full((1, 16, 16, 3), 0.1)
         plain = picture.Sensor(stops=0.0, blur=0.0, noise=0.0, seed=1)
         brighter = picture.Sensor(stops=1.0, blur=0.0, noise=0.0, seed=1)
         expected = round(255 * float(picture.srgb_encode(torch.tensor(0.2))))
-        assert (picture.expose(grey, brighter, 1.0, 0) == expected).all()
-        assert (picture.expose(grey, plain, 2.0, 0) == expected).all()
+        assert (picture.expose(grey, [brighter], [1.0], [0]) == expected).all()
+        assert (picture.expose(grey, [plain], [2.0], [0]) == expected).all()
         noisy = picture.Sensor(stops=0.0, blur=0.0, noise=0.01, seed=1)
-        first, again, second = (picture.expose(grey, noisy, 1.0, frame) for frame in (0, 0, 1))
+        first, again, second = (picture.expose(grey, [noisy], [1.0], [frame]) for frame in (0, 0, 1))
         assert (first == again).all()
         assert (first != second).any()
 
@@ -237,17 +253,19 @@ class TestSurface:
         assert albedo[2:].min() > 0.1
 
     def test_the_mouth_is_dark_behind_closed_lips_and_deep_inside(self):
+        look = person.draw_look(rng())
         points = torch.tensor([[0.0, -30, 107], [0.0, -30, 60]])
         teeth = torch.tensor([True, True])
-        shut, apart = (surface.mouth_surface(points, teeth, torch.tensor(mm)).open_N for mm in (0.0, 20.0))
+        shut, apart = (surface.mouth_surface(look, points, teeth, torch.tensor(mm)).open_N for mm in (0.0, 20.0))
         assert shut.max() < 0.15
         assert apart[0] > 0.8
         assert apart[1] < 0.05
 
     def test_joining_puts_every_sample_in_its_place(self):
         mask = torch.tensor([True, False, True])
-        a = surface.mouth_surface(torch.zeros(2, 3), torch.tensor([True, True]), torch.tensor(5.0))
-        b = surface.mouth_surface(torch.zeros(1, 3), torch.tensor([False]), torch.tensor(5.0))
+        look = person.draw_look(rng())
+        a = surface.mouth_surface(look, torch.zeros(2, 3), torch.tensor([True, True]), torch.tensor(5.0))
+        b = surface.mouth_surface(look, torch.zeros(1, 3), torch.tensor([False]), torch.tensor(5.0))
         whole = surface.join([(mask, a), (~mask, b)], 3)
         torch.testing.assert_close(whole.albedo_N3[mask], a.albedo_N3)
         torch.testing.assert_close(whole.albedo_N3[~mask], b.albedo_N3)

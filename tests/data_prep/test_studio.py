@@ -253,7 +253,7 @@ class TestPictures:
     def test_a_lattice_changes_the_grain_of_a_person_only(self, room):
         """Two people who differ in their noise alone have the same depth and nearly the same colours."""
         person = draw_person(0, 0, 100)
-        other = replace(person, look=replace(person.look, hair_thickness_mm=0.0, hair_cover=0.0))
+        other = replace(person, look=replace(person.look, hair=replace(person.look.hair, style="bald"), hair_cover=0.0))
         twin = replace(other, look=replace(other.look, lattice_LLL=draw_lattice(np.random.default_rng(99))))
         take = takes.draw_still(np.random.default_rng(0), room.bust.model.expression_names, SIZE)
         scene = draw_scene(np.random.default_rng(1))
