@@ -235,3 +235,8 @@ def join(parts: list[tuple[Tensor, Surface]], count: int) -> Surface:
         return out
 
     return Surface(*(collect(name) for name in Surface.__dataclass_fields__))
+
+
+def concatenate(parts: list[Surface]) -> Surface:
+    """One surface of the samples of all parts, in order."""
+    return Surface(*(torch.cat([getattr(p, name) for p in parts]) for name in Surface.__dataclass_fields__))
