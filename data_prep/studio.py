@@ -26,14 +26,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from data_prep import takes
 from data_prep.looks.person import draw_look
-from data_prep.photograph import Person, Studio, draw_scene
+from data_prep.photograph import Person, Shoot, Studio, draw_scene
 from data_prep.shards import Sample, ShardWriter
+from data_prep.speech.lips import measure_mouth
+from data_prep.speech.talk import draw_talk
 from data_prep.studio_sheet import ContactSheet
 from jdap.schema import STUDIO, Record
 
 #: Where each split's people begin. person_id names the index, so no id is in two splits.
 SPLIT_START = {"train": 0, "val": 1_000_000, "test": 2_000_000}
 MAX_PEOPLE = 1_000_000
+#: What can be made of a person, by the command's options.
+KINDS = {
+    "stills": "independent pictures (default)",
+    "clips": "consecutive frames at 25 fps, silent",
+    "talk": "consecutive frames at 25 fps of people who talk, with their sound",
+}
 #: Identity coefficients are standard normal, redrawn beyond this many standard deviations.
 MAX_IDENTITY_SD = 2.0
 _LOOK, _IDENTITY, _TAKE = range(3)
@@ -52,21 +60,27 @@ def draw_person(seed: int, index: int, modes: int) -> Person:
     return Person(f"studio-{seed}-{index}", identity.astype(np.float32), draw_look(_stream(seed, index, _LOOK)))
 
 
+def split_of(index: int) -> str:
+    """The split of the person ``index``."""
+    return max((name for name, start in SPLIT_START.items() if start <= index), key=SPLIT_START.__getitem__)
+
+
 def _stream(seed: int, index: int, *purpose: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index, *purpose)))
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is made of each person: ``frames`` stills, or a silent clip of as many frames at 25 fps.
+    """What is made of each person: ``frames`` stills, or a clip of as many frames at 25 fps, silent or talking.
 
-    ``size`` is the side of the pictures, pixels; ``mean_head`` adds the depth of the posed mean head.
+    ``kind`` is one of :data:`KINDS`; ``size`` is the side of the pictures, pixels; ``mean_head`` adds the depth of
+    the posed mean head.
     """
 
     seed: int
     frames: int
     size: int
-    clip: bool = False
+    kind: str = "stills"
     mean_head: bool = False
 
 
@@ -74,7 +88,14 @@ def make_sample(studio: Studio, job: Job, index: int) -> Sample:
     """The sample of the person (``job.seed``, ``index``)."""
     names = studio.bust.model.expression_names
     person = draw_person(job.seed, index, len(studio.bust.model.identity_KV3))
-    if job.clip:
+    talk = None
+    if job.kind == "talk":
+        rng = _stream(job.seed, index, _TAKE, 2)
+        scenes = [draw_scene(rng)] * job.frames
+        mouth = measure_mouth(studio.bust.model, person.identity_K)
+        talk = draw_talk(rng, mouth, job.frames, job.size, split_of(index))
+        take = talk.take
+    elif job.kind == "clips":
         rng = _stream(job.seed, index, _TAKE, 0)
         scenes = [draw_scene(rng)] * job.frames
         take = takes.draw_clip(rng, names, job.frames, job.size)
@@ -82,7 +103,7 @@ def make_sample(studio: Studio, job: Job, index: int) -> Sample:
         streams = [_stream(job.seed, index, _TAKE, 1, i) for i in range(job.frames)]
         scenes = [draw_scene(rng) for rng in streams]
         take = takes.join([takes.draw_still(rng, names, job.size) for rng in streams])
-    rgb, depth_mm, skin = studio.photograph(person, take, scenes, job.size)
+    (shot,) = studio.photograph([Shoot(person, take, scenes)], job.size)
     arrays = {
         "camera_px": take.camera_px_F3,
         "rotation": take.rotation_F3,
@@ -91,17 +112,19 @@ def make_sample(studio: Studio, job: Job, index: int) -> Sample:
         "expression": take.expression_FE,
     }
     record = Record(
-        clip_id=f"{person.person_id}-{'clip' if job.clip else 'stills'}",
+        clip_id=f"{person.person_id}-{job.kind}",
         person_id=person.person_id,
         depth_source=STUDIO,
         frames=job.frames,
         size_px=job.size,
-        fps=takes.FPS if job.clip else 0.0,
+        fps=0.0 if job.kind == "stills" else takes.FPS,
         source="ICT-FaceKit",
+        scores={"lip_opening_mm": [round(float(mm), 2) for mm in talk.opening_mm_F]} if talk else {},
         software={"jdap": _version(), "torch": torch.__version__},
+        speech=talk.record() if talk else {},
     )
     mean_mm = studio.mean_head(take, job.size) if job.mean_head else None
-    return Sample(record, rgb, depth_mm, skin, arrays, mean_head_mm_FHW=mean_mm)
+    return Sample(record, shot.rgb_FSS3, shot.depth_mm_FSS, shot.skin_FSS, arrays, talk.audio_N if talk else None, mean_head_mm_FHW=mean_mm)
 
 
 def _version() -> str:
@@ -144,14 +167,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first", type=int, default=0, help="first person of the split to make (default 0)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--stills", dest="clip", action="store_false", help="independent pictures (default)")
-    kind.add_argument("--clips", dest="clip", action="store_true", help="consecutive frames at 25 fps")
+    for name, does in KINDS.items():
+        kind.add_argument(f"--{name}", dest="kind", action="store_const", const=name, help=does)
     parser.add_argument("--split", choices=tuple(SPLIT_START), default="train", help="whose people (default train)")
     parser.add_argument("--mean-head", action="store_true", help="store the posed mean head's depth too")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--sheet", type=Path, help="also draw the first people on a contact sheet, a PNG")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
-    parser.set_defaults(clip=False)
+    parser.set_defaults(kind="stills")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -167,10 +190,10 @@ def run(args: argparse.Namespace) -> int:
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise StudioError(f"--device {args.device}: torch finds no GPU here; use --device cpu")
     first = SPLIT_START[args.split] + args.first
-    job = Job(args.seed, args.frames, args.size, args.clip, args.mean_head)
+    job = Job(args.seed, args.frames, args.size, args.kind, args.mean_head)
     sheet = ContactSheet() if args.sheet else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    prefix = f"{'clips' if args.clip else 'stills'}-{args.split}-{args.seed}"
+    prefix = f"{args.kind}-{args.split}-{args.seed}"
     with (
         ShardWriter(args.out, prefix) as writer,
         Progress(*columns, console=Console(stderr=True)) as progress,

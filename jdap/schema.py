@@ -54,7 +54,8 @@ class Record:
     """What the JSON member says of a sample.
 
     ``fps`` is 0 where frames are stills of one person rather than consecutive. ``scores`` has one list of F numbers a
-    score; ``software`` names versions that made the sample.
+    score; ``software`` names versions that made the sample. ``speech``, where somebody is known to talk: ``text``,
+    ``language``, ``voice`` and ``phonemes`` (``ipa:start_ms`` with ``_`` for a pause, parted by blanks).
     """
 
     clip_id: str
@@ -67,6 +68,7 @@ class Record:
     source: str = ""
     scores: dict[str, list[float]] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
+    speech: dict[str, str] = field(default_factory=dict)
     schema_version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -82,8 +84,8 @@ class Record:
             raise SchemaError(f"clip_id {self.clip_id!r} must hold neither '.' nor '/': WebDataset keys end at a dot")
 
     def to_json(self) -> dict[str, object]:
-        """The JSON object that is stored."""
-        return asdict(self)
+        """The JSON object that is stored; ``speech`` only where there is some."""
+        return {name: value for name, value in asdict(self).items() if name != "speech" or value}
 
     @classmethod
     def from_json(cls, data: dict) -> Record:
@@ -94,8 +96,8 @@ class Record:
         if version != VERSION:
             raise SchemaError(f"shard schema version {version!r} is not {VERSION}, the one this jdap reads")
         names = {f.name for f in fields(cls)}
-        if set(data) != names:
-            raise SchemaError(f"record fields differ from the schema: {sorted(set(data) ^ names)}")
+        if set(data) | {"speech"} != names:
+            raise SchemaError(f"record fields differ from the schema: {sorted((set(data) | {'speech'}) ^ names)}")
         try:
             return cls(**data)
         except TypeError as error:

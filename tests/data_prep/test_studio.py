@@ -225,13 +225,10 @@ class TestTakes:
         assert away.sum() > 60
         assert (looks < face)[away].float().mean() > 0.65
 
-    def test_clips_move_smoothly_blink_and_talk(self, clip, model):
+    def test_clips_move_smoothly_and_blink(self, clip, model):
         assert np.rad2deg(np.abs(np.diff(clip.rotation_F3, axis=0))).max() < 2.5
         assert np.abs(np.diff(clip.translation_mm_F3, axis=0)).max() < 12
         column = {name: clip.expression_FE[:, i] for i, name in enumerate(model.expression_names)}
-        assert column["jawOpen"].std() > 0.04
-        opens = np.diff((column["jawOpen"] > column["jawOpen"].mean()).astype(int)) == 1
-        assert 10 <= opens.sum() <= 50, "one to five syllables a second for ten seconds"
         blinks = np.diff((column["eyeBlink_L"] > 0.7).astype(int)) == 1
         assert 1 <= blinks.sum() <= 9
         assert (clip.camera_px_F3 == clip.camera_px_F3[0]).all()
@@ -262,7 +259,7 @@ class TestPictures:
         assert 0 < np.abs(a.astype(float) - b).mean() < 6
 
     def test_clips_keep_light_lens_and_background(self, room):
-        clip = make_sample(room, Job(2, 3, SIZE, clip=True), 0)
+        clip = make_sample(room, Job(2, 3, SIZE, "clips"), 0)
         assert clip.record.fps == takes.FPS
         still = (clip.depth_mm_FHW == 0).all(0)
         assert still.mean() > 0.05
