@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from fakes import write_fakes
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jdap.cli import CONFIGS, TRAINING, main
 from jdap.models.codec import ImageCodec, load_codec
@@ -55,6 +56,28 @@ def test_train_codec_runs_and_leaves_a_codec(fakes, tmp_path):
     assert codec.latent_channels == 3
 
 
+@pytest.mark.parametrize("overlay", ["image-hybrid.yaml", "image-studio-first.yaml"])
+def test_hybrid_configs_go_on_top_of_a_preset(fakes, tmp_path, overlay):
+    write_fakes(tmp_path / "fitted", people=3, frames=2, size_px=64, seed=2, depth_source="fitted")
+    argv = image_arguments(fakes, tmp_path / "run")
+    at = argv.index("--data.train")
+    del argv[at : at + 2]
+    configs = [word for name in ("image-tiny.yaml", overlay) for word in ("--config", str(CONFIGS / name))]
+    sources = [
+        "--data.train.studio.shards",
+        str(fakes / "train"),
+        "--data.train.fitted.shards",
+        str(tmp_path / "fitted"),
+    ]
+    steps = ["--trainer.max_steps", "4", "--trainer.log_every_n_steps", "4", "--trainer.val_check_interval", "4"]
+    assert main([argv[0], *configs, *argv[1:], *sources, *steps]) == 0
+    events = EventAccumulator(str(next((tmp_path / "run").glob("logs/**/events.out.tfevents.*")).parent))
+    events.Reload()
+    shares = {name: events.Scalars(name)[0].value for name in events.Tags()["scalars"] if "share_" in name}
+    assert sum(shares.values()) == pytest.approx(1)
+    assert set(shares) == {"data/share_studio"} | ({"data/share_fitted"} if overlay == "image-hybrid.yaml" else set())
+
+
 @pytest.mark.parametrize("command", TRAINING)
 def test_every_command_has_its_yaml(command):
     assert yaml.safe_load((CONFIGS / TRAINING[command][2]).read_text())["model"]
@@ -82,6 +105,8 @@ def test_a_misspelt_key_in_a_yaml_is_named(fakes, tmp_path, capsys):
         (["--model.learnin_rate", "1"], "learnin_rate"),
         (["--data.batch_size", "many"], "batch_size"),
         (["--data.train", "nowhere"], "nowhere"),
+        (["--data.train", '{"wild": {"shards": "nowhere"}}'], "source 'wild'"),
+        (["--data.train", '{"wild": {"shards": "nowhere", "weight": -1}}'], "source 'wild': weight"),
         (["--model.codec", "nowhere"], "nowhere"),
         (["--model.preset", "huge"], "huge"),
         (["--resume", "nowhere.ckpt"], "nowhere.ckpt"),

@@ -39,6 +39,16 @@ class TestRange:
             expected = np.quantile(one[mask & (one > 0)], [0.02, 0.98])
             np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5)
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_quantiles_are_torchs_to_the_bit(self, dtype):
+        generator = torch.Generator().manual_seed(3)
+        for count in (2, 3, 49, 50, 51, 52, 100, 101, 1000, 4097):
+            z = 500 + 100 * torch.rand(5, 1, 1, count, generator=generator, dtype=dtype)
+            z = torch.where(z < 550, z, (10 * z).round() / 10)  # many equal values, as files hold
+            expected = torch.quantile(z.flatten(1), z.new_tensor([0.02, 0.98]), dim=1).T
+            got = depth.skin_range_mm(z, torch.ones_like(z, dtype=torch.bool))
+            assert torch.equal(got, expected), count
+
     def test_pixels_off_the_skin_do_not_count(self):
         z, skin = scene()
         other = torch.where(skin, z, torch.full_like(z, 6000.0))
@@ -114,3 +124,22 @@ class TestCodec:
         skin = torch.rand(2, 1, 16, 16) < 0.4
         by_hand = F.unfold(skin.float(), 8, stride=8).mean(1).reshape(2, 1, 2, 2)
         torch.testing.assert_close(depth.latent_weight(skin, 8), by_hand)
+
+
+class TestConfidence:
+    def test_a_cell_has_the_mean_over_its_skin(self):
+        generator = torch.Generator().manual_seed(0)
+        confidence = torch.rand(2, 1, 8, 12, generator=generator)
+        skin = torch.rand(2, 1, 8, 12, generator=generator) < 0.4
+        skin[0, :, :4, :4] = False
+        got = depth.latent_confidence(confidence, skin, 4)
+        assert got.shape == (2, 1, 2, 3)
+        for b, y, x in np.ndindex(2, 2, 3):
+            cell = (b, 0, slice(4 * y, 4 * y + 4), slice(4 * x, 4 * x + 4))
+            trusted = confidence[cell][skin[cell]] if skin[cell].any() else confidence[cell]
+            assert got[b, 0, y, x] == pytest.approx(float(trusted.mean()), abs=1e-6)
+
+    def test_full_confidence_is_exactly_one(self):
+        _, skin = scene()
+        factor = 4 if skin.shape[-1] % 4 == 0 else 1
+        assert (depth.latent_confidence(torch.ones(skin.shape), skin, factor) == 1).all()

@@ -98,6 +98,17 @@ class TestPictures:
         with pytest.raises(SchemaError, match="16-bit PNG, got mode RGB"):
             schema.decode_depth(schema.encode_rgb(np.zeros((4, 4, 3), np.uint8)))
 
+    def test_confidence_is_right_to_half_a_step_and_refused_outside(self):
+        confidence = np.random.default_rng(0).random((33, 33), np.float32)
+        back = schema.decode_confidence(schema.encode_confidence(confidence))
+        assert back.dtype == np.float32
+        np.testing.assert_allclose(back, confidence, atol=0.5 / 255 + 1e-6)
+        for bad in (-0.01, 1.01, np.nan):
+            with pytest.raises(SchemaError, match=r"confidence must lie in \[0, 1\]"):
+                schema.encode_confidence(np.full((4, 4), bad, np.float32))
+        with pytest.raises(SchemaError, match="8-bit grey"):
+            schema.decode_confidence(schema.encode_depth(np.ones((4, 4), np.uint16)))
+
     @pytest.mark.parametrize("decode", [schema.decode_rgb, schema.decode_depth, schema.decode_skin])
     def test_damaged_pictures_are_refused(self, decode):
         noise = np.random.default_rng(0).integers(0, 65535, (64, 64)).astype(np.uint16)

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -67,6 +68,33 @@ def test_depth_counts_only_where_it_has_weight():
     assert DENOISER.loss(lambda *_: (target.rgb, wrong), clean, t, noise, weight).depth == pytest.approx(1, rel=1e-4)
     none = DENOISER.loss(lambda *_: (target.rgb, wrong), clean, t, noise, torch.zeros_like(weight))
     assert none.depth == 0
+
+
+def test_confidence_is_not_divided_out():
+    """L = 1/N Σ g (Σ w c e) / (Σ w), against sums in NumPy; a constant confidence scales a sample's pull alone."""
+    clean, noise = pair(0), pair(1)
+    t = Pair(times(*[500] * 4), times(10, 400, 700, 999))
+    target = DENOISER.velocity(clean, noise, t)
+    generator = torch.Generator().manual_seed(7)
+    v = Pair(target.rgb, target.depth + torch.randn(target.depth.shape, generator=generator))
+    weight, confidence = torch.rand(2, 4, 1, 4, 4, generator=generator)
+    weight[3] = 0
+    loss = DENOISER.loss(lambda *_: v, clean, t, noise, weight, confidence)
+    error = (v.depth - target.depth).double().square().mean(1).numpy()
+    w, c = weight[:, 0].double().numpy(), confidence[:, 0].double().numpy()
+    snr = DENOISER.schedule.snr(t.depth).double().numpy()
+    g = np.minimum(snr + 1, 5) / (snr + 1)
+    terms = [g[i] * (w[i] * c[i] * error[i]).sum() / w[i].sum() for i in range(3)]
+    assert float(loss.depth) == pytest.approx(sum(terms) / 3, rel=1e-4)
+    assert loss.depth_B.tolist() == pytest.approx([*terms, 0], rel=1e-4)
+    assert loss.has_depth_B.tolist() == [True, True, True, False]
+
+    full = DENOISER.loss(lambda *_: v, clean, t, noise, weight)
+    trust = torch.tensor([1.0, 0.25, 0.0, 1.0]).reshape(4, 1, 1, 1).expand_as(weight)
+    some = DENOISER.loss(lambda *_: v, clean, t, noise, weight, trust)
+    assert torch.allclose(some.depth_B, full.depth_B * trust[:, 0, 0, 0])
+    assert some.depth == pytest.approx(float(some.depth_B.sum()) / 3, rel=1e-5)
+    assert torch.equal(DENOISER.loss(lambda *_: v, clean, t, noise, weight, torch.ones_like(weight)).depth, full.depth)
 
 
 class Oracle:

@@ -5,14 +5,16 @@ import pytest
 import torch
 from fakes import write_fakes
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers import Logger
 from PIL import Image
 from safetensors.torch import load_file
 
+from jdap.data.curriculum import Source
 from jdap.data.modules import ImageDataModule
 from jdap.models import build as builders
 from jdap.models.codec import ImageCodec
 from jdap.pipelines.portrait import PortraitPipeline
-from jdap.stages.callbacks import ExportWeights, MeanDepth, SampleGrid
+from jdap.stages.callbacks import ExportWeights, MeanDepth, SampleGrid, SourceLog
 from jdap.stages.image import ImageStage
 
 
@@ -122,13 +124,76 @@ def test_it_learns(shards, codec, tmp_path):
 def test_depth_weighs_skin_and_of_studio_people_a_little_more(shards, codec):
     batch = next(iter(data(shards).val_dataloader()))
     model = stage(codec, outside_skin=0.25)
-    weight = model.encode(batch)[2]
+    weight = model.encode(batch).weight
     skin = torch.nn.functional.avg_pool2d(batch.skin.float(), 8)
     assert torch.allclose(weight, skin + 0.25 * (1 - skin))
     fitted = dataclasses.replace(batch, depth_source=("fitted",) * len(batch))
-    assert torch.equal(model.encode(fitted)[2], skin)
+    assert torch.equal(model.encode(fitted).weight, skin)
     none = dataclasses.replace(batch, range_mm=torch.tensor([[0.0, 1.0]]).repeat(len(batch), 1))
-    assert model.encode(none)[2].sum() == 0
+    assert model.encode(none).weight.sum() == 0
+
+
+def test_confidence_scales_what_a_sample_teaches_of_depth_and_nothing_else(shards, codec):
+    batch, model = next(iter(data(shards).val_dataloader())), stage(codec)
+    model.log = model.log_dict = lambda *_, **__: None
+
+    def terms(confidence) -> tuple[float, torch.Tensor]:
+        torch.manual_seed(5)
+        out = model.training_step(dataclasses.replace(batch, confidence=confidence), 0)
+        return float(out["loss"]), out["depth_B"]
+
+    trust = torch.tensor([1.0, 0.5, 0.25, 0.0]).reshape(4, 1, 1, 1)
+    full, full_B = terms(torch.ones_like(batch.confidence))
+    some, some_B = terms(trust.expand_as(batch.confidence))
+    assert full_B.min() > 0
+    assert torch.allclose(some_B, full_B * trust.flatten())
+    assert full - some == pytest.approx(float((full_B - some_B).mean()), rel=1e-4)
+
+
+def test_shares_and_losses_of_sources_are_logged(shards, codec, tmp_path):
+    class Watch(L.Callback):
+        def __init__(self):
+            self.batches = []
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            self.batches.append((batch, outputs))
+
+    class Memory(Logger):
+        name = version = "memory"
+
+        def __init__(self):
+            super().__init__()
+            self.lines = []
+
+        def log_hyperparams(self, *_, **__):
+            pass
+
+        def log_metrics(self, metrics, step=None):
+            self.lines.append((step, metrics))
+
+    folder = str(shards / "train")
+    sources = {"studio": Source(folder, 3.0), "further": Source(folder, confidence=0.5)}
+    module = ImageDataModule(sources, batch_size=4, size_px=32, epoch_steps=10)
+    watch, memory = Watch(), Memory()
+    run = trainer(tmp_path, 7, watch, SourceLog())
+    run.loggers, run.log_every_n_steps = [memory], 3
+    run.fit(stage(codec), module)
+    lines = {step: metrics for step, metrics in memory.lines if "data/share_studio" in metrics}
+    assert list(lines) == [2, 5]
+    for first, metrics in zip((0, 3), lines.values(), strict=True):
+        names = [s for batch, _ in watch.batches[first : first + 3] for s in batch.source]
+        terms = torch.cat([out["depth_B"] for _, out in watch.batches[first : first + 3]])
+        assert metrics["data/share_studio"] + metrics.get("data/share_further", 0) == pytest.approx(1)
+        for name in set(names):
+            chosen = torch.tensor([n == name for n in names])
+            assert metrics[f"data/share_{name}"] == pytest.approx(float(chosen.float().mean()))
+            assert metrics[f"train/loss_depth_{name}"] == pytest.approx(float(terms[chosen].mean()), rel=1e-5)
+    # what they add up to is the loss of the step
+    _, out = watch.batches[2]
+    whole = [
+        metrics["train/loss_depth"] for step, metrics in memory.lines if step == 2 and "train/loss_depth" in metrics
+    ]
+    assert whole == [pytest.approx(float(out["depth_B"].mean()), rel=1e-5)]
 
 
 def test_the_rate_warms_up_and_falls_to_zero(shards, codec, tmp_path):
