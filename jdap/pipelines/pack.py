@@ -15,7 +15,7 @@ import torch
 from jdap.models.codec import Codec, ImageCodec, load_codec
 from jdap.models.loading import WeightsError
 from jdap.pipelines.portrait import PortraitPipeline
-from jdap.pipelines.weights import MEAN_DEPTH_FILE
+from jdap.pipelines.weights import INDEX
 
 
 def same_latents(first: Codec, second: Codec) -> bool:
@@ -33,8 +33,8 @@ def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = Fa
     """Write the pipeline of ``weights`` to ``out``, whole or not at all.
 
     ``codec`` is a folder whose decoder replaces the one in ``weights``. ``half`` stores the two UNets in float16, which
-    loading turns into float32 again; the codec stays as it is, so that its encoder goes on being equal to the bit. The
-    benchmark's mean depth goes along where there is one.
+    loading turns into float32 again; the codec stays as it is, so that its encoder goes on being equal to the bit. Files
+    that stand beside the networks (the benchmark's mean depth, how it was trained) go along.
 
     Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be read and codecs of other latents.
     """
@@ -47,12 +47,11 @@ def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = Fa
     if half:
         pipeline.unet.half()
         pipeline.reference.half()
-    mean = weights / MEAN_DEPTH_FILE
-    stored = mean.read_bytes() if mean.is_file() else None
+    others = {path.name: path.read_bytes() for path in weights.iterdir() if path.is_file() and path.name != INDEX}
 
     def extras(folder: Path) -> None:
-        if stored is not None:
-            (folder / MEAN_DEPTH_FILE).write_bytes(stored)
+        for name, data in others.items():
+            (folder / name).write_bytes(data)
 
     pipeline.save_pretrained(out, extras)
 

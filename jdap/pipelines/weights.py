@@ -26,8 +26,6 @@ from jdap.models.reference import ReferenceNet
 
 INDEX = "model_index.json"
 CLASS_NAME = "PortraitPipeline"
-#: The training pictures' mean depth, which stands beside the components for the benchmark.
-MEAN_DEPTH_FILE = "mean_depth.safetensors"
 #: How the depth half is to be read (see jdap.depth); a folder that says otherwise is refused.
 DEPTH_CONVENTION = "z_mm, q2-q98 of skin to [-1, 1], far +1, none +1, three equal channels"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -21,6 +22,8 @@ from jdap.diffusion.timesteps import TimestepLaw
 from jdap.metrics import DepthMetrics
 from jdap.models.build import build
 from jdap.models.codec import load_codec
+from jdap.models.joint_unet import JointUNet
+from jdap.models.reference import ReferenceNet
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.shipped import resolve
 
@@ -44,6 +47,8 @@ class ImageStage(L.LightningModule):
     Args:
         preset: name of the builder of the networks (:data:`jdap.models.build.BUILDERS`).
         codec: folder of the image codec, ``shipped:codec-tiny`` for the one that ships. It stays frozen.
+        init: weights folder to start from, for fine-tuning; null starts from random networks. It must be of the same
+            preset, and have been trained on this codec's latents.
         size_px: side of the training pictures; stored with the weights.
         learning_rate: AdamW's peak rate.
         warmup_steps: steps over which the rate rises from 0.
@@ -66,6 +71,7 @@ class ImageStage(L.LightningModule):
         self,
         preset: str = "tiny",
         codec: str = "shipped:codec-tiny",
+        init: str | None = None,
         size_px: int = 128,
         learning_rate: float = 1e-5,
         warmup_steps: int = 500,
@@ -84,11 +90,26 @@ class ImageStage(L.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.codec = load_codec(resolve(codec)).requires_grad_(False)
-        self.unet, self.reference = build(preset, self.codec.latent_channels)
+        # channels last: a fifth faster on a CPU, and what tensor cores want
+        self.unet, self.reference = (
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for network in (self._networks(resolve(init)) if init else build(preset, self.codec.latent_channels))
+        )
         self.schedule = NoiseSchedule()
         self.denoiser = JointDenoiser(self.schedule, gamma)
         self.law = TimestepLaw(image_to_depth, depth_to_image, nearly, terminal)
         self.validation_depth = DepthMetrics("normalised")
+
+    def _networks(self, folder: str | Path) -> tuple[JointUNet, ReferenceNet]:
+        """The networks of a weights folder, to be trained on."""
+        start = PortraitPipeline.from_pretrained(folder)
+        preset, channels = self.hparams["preset"], self.codec.latent_channels
+        if (start.preset, start.codec.latent_channels) != (preset, channels):
+            raise ValueError(
+                f"model.init {folder}: preset {start.preset} with {start.codec.latent_channels} latent channels, "
+                f"but model.preset is {preset} and model.codec has {channels}"
+            )
+        return start.unet.train(), start.reference.train()
 
     def pipeline(self) -> PortraitPipeline:
         """The networks as they are now, as a pipeline that shares them."""

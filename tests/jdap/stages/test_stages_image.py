@@ -220,3 +220,25 @@ def test_a_run_goes_on_from_its_checkpoint(shards, codec, tmp_path):
     assert further.global_step == 8
     assert mean.count.max() <= 8 * 4
     assert mean.count.max() > 5 * 4 * 0.9  # the sums of the first five steps came along
+
+
+def test_training_starts_from_a_weights_folder(codec, tmp_path):
+    first = stage(codec)
+    first.pipeline().save_pretrained(tmp_path / "weights")
+    torch.manual_seed(5)  # other random networks, were they drawn
+    again = ImageStage(codec=codec, size_px=32, init=str(tmp_path / "weights"))
+    assert again.unet.training
+    assert again.reference.training
+    for mine, theirs in zip(again.unet.parameters(), first.unet.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+        assert mine.requires_grad == theirs.requires_grad
+    assert [p.requires_grad for p in again.reference.parameters()] == [
+        p.requires_grad for p in first.reference.parameters()
+    ]
+
+
+def test_weights_of_other_latents_are_no_start(codec, tmp_path):
+    stage(codec).pipeline().save_pretrained(tmp_path / "weights")
+    ImageCodec(4, width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).save_pretrained(tmp_path / "wide")
+    with pytest.raises(ValueError, match=r"model\.init .*weights: preset tiny with 3 latent channels"):
+        ImageStage(codec=str(tmp_path / "wide"), size_px=32, init=str(tmp_path / "weights"))
