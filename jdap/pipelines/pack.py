@@ -33,7 +33,7 @@ def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = Fa
     """Write the pipeline of ``weights`` to ``out``, whole or not at all.
 
     ``codec`` is a folder whose decoder replaces the one in ``weights``. ``half`` stores the two UNets in float16, which
-    loading turns into float32 again; the codec stays as it is, so that its encoder goes on being equal to the bit. Files
+    loading turns into float32 again; the codec stays as it is, so that its encoder stays equal to the bit. Files
     that stand beside the networks (the benchmark's mean depth, how it was trained) go along.
 
     Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be read and codecs of other latents.
