@@ -30,7 +30,7 @@ from torch import Tensor
 
 from benchmarks import BenchmarkError, report
 from benchmarks.codec_report import draw, markdown, table
-from data_prep.assets import ENVIRONMENT
+from jdap.fetch import ENVIRONMENT
 from jdap import shipped
 from jdap.batch import ImageBatch
 from jdap.cli import CONFIGS

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
-from data_prep.shards import write_whole
+from jdap.files import write_whole
 
 #: header -> text of a row, in the order of the columns
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {

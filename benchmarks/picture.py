@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from data_prep.shards import write_whole
+from jdap.files import write_whole
 from jdap.metrics.depth import FAR, NEAR
 
 _CELL_INCHES = 1.9

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jdap
-from data_prep.shards import write_whole
+from jdap.files import write_whole
 from jdap.metrics.depth import METRIC, NORMALISED
 
 #: arXiv 2501.08649, image-to-depth. Measured on its authors' studio captures, which nobody else has.

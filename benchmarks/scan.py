@@ -27,7 +27,7 @@ from benchmarks.depth import add_method_arguments, build_methods, every_case, pa
 from benchmarks.picture import draw_views
 from benchmarks.scores import measure
 from data_prep import scan as scans
-from data_prep.assets import ENVIRONMENT
+from jdap.fetch import ENVIRONMENT
 from data_prep.correspondence import load_correspondence
 from data_prep.depth import HeadRenderer
 from data_prep.morphable import load_ict

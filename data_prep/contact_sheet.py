@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from data_prep.shards import write_whole
 from jdap.depth import FAR_QUANTILE, NEAR_QUANTILE
+from jdap.files import write_whole
 from jdap.geometry import normals_from_depth
 
 TILE, BAR = 256, 18

@@ -26,7 +26,7 @@ from data_prep import assets
 from data_prep.correspondence import FACE_OVAL, LANDMARKS, Correspondence, encode_correspondence
 from data_prep.morphable import MorphableModel, head_to_camera, load_ict
 from data_prep.render import interpolate, rasterise
-from data_prep.shards import write_whole
+from jdap.files import write_whole
 from jdap.geometry import project, vertex_normals
 
 #: The multi-PIE points 17 … 67 (brows, nose, eyes, lips) and 8 (chin), as vertices of ICT-FaceKit (its README) …

@@ -36,9 +36,10 @@ from data_prep.faces import FaceTracker
 from data_prep.pool import Died, run_tasks
 from data_prep.report import MANIFEST
 from data_prep.sample import read_members
-from data_prep.shards import Sample, ShardWriter, write_whole
+from data_prep.shards import Sample, ShardWriter
 from data_prep.stages import Job, Settings, Tools
 from data_prep.video import FPS, FrameReader, VideoError, find_videos, open_video
+from jdap.files import write_whole
 from jdap.schema import Record
 
 #: Every stage takes a clip and yields clips; one that was turned down skips the rest. A new stage is one more line

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep.clip import KEPT, reason_kind
-from data_prep.shards import write_whole
+from jdap.files import write_whole
 
 MANIFEST, REPORT = "manifest.jsonl", "report.json"
 

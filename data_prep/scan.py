@@ -25,15 +25,15 @@ from PIL import Image, UnidentifiedImageError
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from data_prep import crop
 from data_prep.correspondence import FACE_OVAL, LANDMARKS, Correspondence, encircled
 from data_prep.depth import HeadRenderer
-from data_prep.faces import FaceTracker
 from data_prep.looks.picture import draw_background, srgb_encode
 from data_prep.morphable import HEAD_TO_VIEWER, MorphableModel, head_to_camera
 from data_prep.morphable_ict import read_mesh
 from data_prep.render import Fragments, interpolate, per_face, rasterise
 from data_prep.video import FPS
+from jdap.faces import crop
+from jdap.faces.landmarker import Landmarker
 from jdap.geometry import PinholeCamera, project
 
 #: Samples a pixel along each side: a texel of a scan is about an eighth of a pixel of 128.
@@ -186,11 +186,11 @@ def _lift(scan: Scan) -> tuple[Tensor, Tensor]:
     camera = PHOTO.as_tensor()[None]
     fragments = rasterise(vertices, scan.faces_T3, camera, PHOTO.height, PHOTO.width)
     rgb = srgb_encode(_paint(scan, fragments, torch.full((PHOTO.height, PHOTO.width, 3), 0.2)))
-    with FaceTracker() as tracker:
-        found = tracker.track([(rgb * 255).round().byte().numpy()])
-    if not found.faces_F[0]:
+    with Landmarker() as landmarker:
+        faces = landmarker.find((rgb * 255).round().byte().numpy())
+    if not faces:
         raise ScanError(f"{scan.name}: no face is found on it; it must look along +z with y up, textured")
-    at_N2 = torch.from_numpy(found.landmarks_px_FN3[0, :LANDMARKS, :2])
+    at_N2 = torch.from_numpy(faces[0].landmarks_px_N3[:LANDMARKS, :2])
     u, v = at_N2.floor().long().clamp(0, PHOTO.width - 1).unbind(1)
     depth_N = fragments.depth_mm[0, v, u]
     rays = torch.cat([(at_N2 - camera[0, 1:]) / camera[0, 0], torch.ones(len(at_N2), 1)], 1)
@@ -213,7 +213,7 @@ def _paint(scan: Scan, fragments: Fragments, background_GG3: Tensor) -> Tensor:
 
 
 def draw(head: Head, yaw_deg: float, size: int, rng: np.random.Generator, plain: bool = False) -> View:
-    """The scan turned by ``yaw_deg`` (positive: to its right), cropped by the rule of :mod:`data_prep.crop`.
+    """The scan turned by ``yaw_deg`` (positive: to its right), cropped by the rule of :mod:`jdap.faces.crop`.
 
     ``rng`` draws the background: one colour when ``plain``, else as in the studio.
     """

@@ -27,9 +27,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from data_prep.sample import Sample, read_members, read_samples
 from jdap import schema
+from jdap.files import sync_folder, write_whole
 from jdap.schema import SchemaError
 
-__all__ = ["Problem", "Sample", "ShardWriter", "read_samples", "sidecar_path", "verify", "write_whole"]
+__all__ = ["Problem", "Sample", "ShardWriter", "read_samples", "sidecar_path", "verify"]
 
 MAX_SAMPLES, MAX_BYTES = 1000, 1 << 30
 SPLITS = ("train", "val", "test")
@@ -137,7 +138,7 @@ class ShardWriter:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = part.stat().st_size
         os.replace(part, path)
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
         write_whole(
             sidecar_path(path),
             json.dumps(
@@ -179,29 +180,6 @@ class ShardWriter:
 def sidecar_path(shard: Path) -> Path:
     """Where a shard's sidecar lies."""
     return shard.with_suffix(".json")
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file beside its place, flush it to disk and rename it: it is there whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        _sync_folder(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @dataclass(frozen=True)

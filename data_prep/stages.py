@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_prep import contact_sheet, crop, quality
+from data_prep import contact_sheet, quality
 from data_prep.audio import read_audio
 from data_prep.clip import Clip
 from data_prep.correspondence import LANDMARKS, Correspondence, load_correspondence
@@ -23,8 +23,10 @@ from data_prep.depth import HeadRenderer
 from data_prep.faces import FaceTracker, Track, count_small_faces
 from data_prep.fit import CHEEKS, default_camera, expression_prior, fit
 from data_prep.morphable import MorphableModel, load_ict
-from data_prep.shards import Sample, ShardWriter, write_whole
+from data_prep.shards import Sample, ShardWriter
 from data_prep.video import FPS, FrameReader, Video
+from jdap.faces import crop
+from jdap.files import write_whole
 from jdap.geometry import PinholeCamera
 from jdap.schema import FITTED, SAMPLE_RATE, Record
 

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from data_prep.sample import Sample
-from data_prep.shards import write_whole
 from jdap import depth
+from jdap.files import write_whole
 
 PEOPLE, ACROSS = 16, 4
 _TINT = np.array([0.45, 0.6, 1.0])

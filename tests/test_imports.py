@@ -7,25 +7,27 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jdap", "data_prep", "benchmarks")
-#: They import no other module of ours; ``shipped`` finds files inside the package.
-LEAVES = {"jdap.batch", "jdap.depth", "jdap.geometry", "jdap.schema", "jdap.shipped"}
+#: They import no other module of ours; ``shipped`` finds files inside the package, ``fetch`` gets those that are not.
+LEAVES = {"jdap.batch", "jdap.depth", "jdap.geometry", "jdap.schema", "jdap.shipped", "jdap.files", "jdap.fetch"}
 #: part of the house → what it may import of ours, beside the leaves and itself. The longest prefix decides.
 RULES: dict[str, set[str]] = {
     **{leaf: set() for leaf in LEAVES},
     "jdap": set(),
     "jdap.models": LEAVES,
     "jdap.diffusion": LEAVES,
+    "jdap.faces": {"jdap.geometry", "jdap.fetch"},
+    "jdap.photos": LEAVES | {"jdap.faces", "jdap.pipelines"},
     "jdap.data": LEAVES,
     "jdap.metrics": LEAVES,
     "jdap.pipelines": LEAVES | {"jdap.models", "jdap.diffusion"},
     "jdap.stages": LEAVES | {"jdap.models", "jdap.diffusion", "jdap.metrics", "jdap.pipelines"},
     "jdap.cli": {"jdap"},
     "jdap.__main__": {"jdap"},
-    "data_prep": {"jdap.schema", "jdap.depth", "jdap.geometry"},
+    "data_prep": {"jdap.schema", "jdap.depth", "jdap.geometry", "jdap.files", "jdap.fetch", "jdap.faces"},
     "benchmarks": {"jdap", "data_prep"},
 }
 #: Heavy or unmaintained packages → the one file that imports them.
-ONLY_IN = {"decord": "data_prep/video.py", "mediapipe": "data_prep/faces.py"}
+ONLY_IN = {"decord": "data_prep/video.py", "mediapipe": "jdap/faces/landmarker.py"}
 
 
 def module_name(path: Path, root: Path) -> str:
@@ -100,6 +102,13 @@ HOUSE = (
     *("jdap/__init__.py", "jdap/batch.py", "jdap/depth.py", "jdap/geometry.py", "jdap/schema.py", "jdap/shipped.py"),
     *("jdap/models/__init__.py", "jdap/models/codec.py", "jdap/diffusion/__init__.py", "jdap/data/__init__.py"),
     *("jdap/data/shards.py", "jdap/metrics/__init__.py", "jdap/pipelines/__init__.py", "jdap/stages/__init__.py"),
+    *(
+        "jdap/files.py",
+        "jdap/fetch.py",
+        "jdap/faces/__init__.py",
+        "jdap/faces/landmarker.py",
+        "jdap/photos/__init__.py",
+    ),
     *("jdap/stages/image.py", "jdap/stages/codec.py", "jdap/stages/callbacks.py", "jdap/cli.py"),
     *("data_prep/__init__.py", "data_prep/video.py", "data_prep/faces.py", "benchmarks/__init__.py"),
 )
@@ -134,14 +143,18 @@ def house(tmp_path):
         ("jdap/stages/image.py", "if True:\n    from . import codec", "jdap.stages.codec"),
         ("jdap/stages/image.py", "import jdap.cli", "jdap.cli"),
         ("jdap/cli.py", "import data_prep.video", "data_prep.video"),
+        ("jdap/faces/landmarker.py", "from data_prep.video import FPS", "data_prep.video"),
+        ("jdap/faces/__init__.py", "from jdap.pipelines import x", "jdap.pipelines"),
+        ("jdap/photos/__init__.py", "from jdap.stages.image import x", "jdap.stages.image"),
+        ("jdap/pipelines/__init__.py", "from jdap.faces.landmarker import x", "jdap.faces.landmarker"),
         ("jdap/data/shards.py", "from data_prep import video", "data_prep.video"),
         ("jdap/cli.py", "import benchmarks", "benchmarks"),
         ("data_prep/video.py", "from jdap.batch import ImageBatch", "jdap.batch"),
         ("data_prep/faces.py", "from jdap.models import codec", "jdap.models.codec"),
         ("data_prep/faces.py", "import benchmarks", "benchmarks"),
         ("data_prep/faces.py", "import decord", "decord: only data_prep/video.py may"),
-        ("data_prep/video.py", "from mediapipe.tasks import python", "mediapipe: only data_prep/faces.py may"),
-        ("benchmarks/__init__.py", "def f():\n    import mediapipe", "mediapipe: only data_prep/faces.py may"),
+        ("data_prep/video.py", "from mediapipe.tasks import python", "mediapipe: only jdap/faces/landmarker.py may"),
+        ("benchmarks/__init__.py", "def f():\n    import mediapipe", "mediapipe: only jdap/faces/landmarker.py may"),
     ],
 )
 def test_a_broken_rule_is_found(house, path, code, module):
@@ -159,7 +172,9 @@ def test_a_broken_rule_is_found(house, path, code, module):
         ("jdap/stages/callbacks.py", "from jdap.stages.image import x\nfrom jdap import pipelines, metrics"),
         ("jdap/cli.py", "from jdap.data import shards\nfrom jdap.stages.image import x"),
         ("data_prep/video.py", "import decord\nfrom data_prep import faces\nfrom jdap import schema, depth, geometry"),
-        ("data_prep/faces.py", "import mediapipe as mp\nfrom mediapipe.tasks import x"),
+        ("data_prep/faces.py", "from jdap.faces.landmarker import Landmarker\nfrom jdap import fetch, files"),
+        ("jdap/faces/landmarker.py", "import mediapipe as mp\nfrom mediapipe.tasks import x\nfrom jdap import fetch"),
+        ("jdap/photos/__init__.py", "from jdap.faces.landmarker import x\nfrom jdap.pipelines import y"),
         ("benchmarks/__init__.py", "from jdap.data.shards import x\nfrom data_prep import video"),
     ],
 )

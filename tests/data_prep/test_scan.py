@@ -7,11 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from data_prep import crop, scan
+from data_prep import scan
 from data_prep.correspondence import LANDMARKS, load_correspondence
 from data_prep.depth import HeadRenderer
 from data_prep.morphable import HEAD_TO_VIEWER, load_ict
 from data_prep.morphable_ict import ModelFileError
+from jdap.faces import crop
 from jdap.geometry import axis_angle_to_matrix
 
 RADII = np.array([75.0, 110.0, 95.0])

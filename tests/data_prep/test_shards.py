@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from data_prep import shards
 from data_prep.__main__ import is_users, main
 from data_prep.sample import Sample, read_members, read_samples
-from data_prep.shards import ShardWriter, sidecar_path, verify, write_whole
+from data_prep.shards import ShardWriter, sidecar_path, verify
 from jdap.schema import SchemaError
 
 
@@ -339,16 +339,6 @@ def test_verify_needs_shards(tmp_path):
         verify(tmp_path)
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         verify(tmp_path / "nowhere")
-
-
-def test_write_whole_replaces_or_leaves_as_it_was(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_whole(path, b"one")
-    monkeypatch.setattr(shards.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk")))
-    with pytest.raises(OSError, match="disk"):
-        write_whole(path, b"two")
-    assert path.read_bytes() == b"one"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 class TestCommandLine:

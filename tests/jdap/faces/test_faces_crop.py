@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_prep.crop import crop_frame, head_windows, padded_share, to_window, window_cameras
+from jdap.faces.crop import crop_frame, head_windows, padded_share, to_window, window_cameras
 from jdap.geometry import PinholeCamera, project
 
 FPS = 25.0
