@@ -48,8 +48,8 @@ NO_BEARD = BeardLook(0.0, 0.0, 0.0, 0.0, False, 0.0)
 
 
 def draw_beard(rng: np.random.Generator) -> BeardLook:
-    """None for 60 %, stubble for 18 %, a moustache 4 %, a goatee 5 %, a full beard 13 %."""
-    kind = rng.choice(["none", "stubble", "moustache", "goatee", "full"], p=[0.6, 0.18, 0.04, 0.05, 0.13])
+    """None for 62 %, stubble for 20 %, a moustache 3 %, a goatee 4 %, a full beard 11 %."""
+    kind = rng.choice(["none", "stubble", "moustache", "goatee", "full"], p=[0.62, 0.2, 0.03, 0.04, 0.11])
     shadow, cheek = rng.uniform(0.1, 0.9), rng.uniform(0, 10)
     long = rng.uniform() < 0.35
     if kind == "none":
@@ -95,7 +95,7 @@ class Beard:
         chin = torch.exp(-(rest[:, 0] / 26).square()) * smoothstep(-rest[:, 1], 48, 66) * smoothstep(rest[:, 2], 62, 88)
         if beard.goatee:
             where = where * torch.exp(-(rest[:, 0] / 24).square()) * smoothstep(rest[:, 2], 75, 95)
-        lip = smoothstep(self._lip + 0.3 * ragged, 0.1, 0.4)
+        lip = smoothstep(self._lip + 0.3 * ragged, 0.18, 0.6)
         clear = 1 - smoothstep(self._lips, 0.0, 0.35)
         grain = 1 + 0.22 * value_noise(rest / 3.3, lattice, octaves=2)
         height = torch.maximum(where * beard.length_mm, lip * beard.moustache_mm) * grain * clear

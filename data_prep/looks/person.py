@@ -100,10 +100,13 @@ def draw_look(rng: np.random.Generator) -> PersonLook:
     melanin, age = rng.uniform(), rng.uniform()
     beard = draw_beard(rng)
     hair = draw_hair(rng)
+    while (beard.volume or beard.stubble) and hair.hangs and rng.uniform() < 0.75:
+        hair = draw_hair(rng)
     light_eyes = rng.uniform() < 0.6 * max(0.0, 1 - 2.2 * melanin)
     iris = np.array(IRISES[rng.integers(2, 6) if light_eyes else rng.integers(0, 2)]) * rng.uniform(0.7, 1.3, 3)
     clothes = _draw_cloth(rng)
     hat = draw_hat(rng, _draw_cloth(rng))
+    trim = draw_trim(rng, hat.rgb if hat.hangs else clothes, hat.kind == "headscarf")
     return PersonLook(
         melanin=melanin,
         haemoglobin=float(np.clip(rng.normal(0.35, 0.2), 0, 1.0)),
@@ -130,9 +133,10 @@ def draw_look(rng: np.random.Generator) -> PersonLook:
         teeth=rng.uniform(0.6, 1.1),
         hat=hat,
         glasses=draw_glasses(rng),
-        trim=draw_trim(rng, hat.rgb if hat.hangs else clothes, hat.kind == "headscarf"),
+        trim=trim,
         clothes_rgb=clothes,
-        collar_mm=rng.uniform(-14, 22),
+        # A collar is sewn to a shirt that reaches up to it.
+        collar_mm=rng.uniform(-14, 22) if trim.collar == "none" else rng.uniform(8, 22),
         pattern=rng.uniform() ** 2,
         gloss=rng.uniform(0.3, 1),
         lattice_LLL=draw_lattice(rng),
@@ -184,6 +188,7 @@ class Paint:
     * ``hair_V``: how much of the scalp's hair covers the vertex, 0 … 1
     * ``brow_V``, ``lashes_V``, ``stubble_V``: the same for brows, lashes and beard
     * ``collar_mm_V``: height over the edge of the clothes, negative on them
+    * ``open_V``: the share of all light that hair, hat and brim leave, 0 … 1
     * ``lift_mm_V``: how far cloth stands off the head's surface
     """
 
@@ -193,6 +198,7 @@ class Paint:
     lashes_V: Tensor
     stubble_V: Tensor
     collar_mm_V: Tensor
+    open_V: Tensor
     lift_mm_V: Tensor
 
 
@@ -239,5 +245,28 @@ def paint(look: PersonLook, regions: HeadRegions, rest_V3: Tensor) -> Paint:
         lashes_V=((0.75 + 0.6 * make_up.liner) * regions.lash_line).clamp(0, 1),
         stubble_V=torch.maximum(stubble, 0.8 * regions.moustache) * look.beard.stubble,
         collar_mm_V=collar,
+        open_V=_reached(look, regions, rest_V3),
         lift_mm_V=2.5 * smoothstep(-collar, -2, 4),
     )
+
+
+def _reached(look: PersonLook, regions: HeadRegions, rest_V3: Tensor) -> Tensor:
+    """(V,) the share of light that reaches the skin past what is worn: dark lines under its edges, shade under a brim.
+
+    Contact shadows by distance: a stand-in for ambient occlusion, which is measured for the bare head alone.
+    """
+    _, y, z = rest_V3.unbind(1)
+    hat, hair = look.hat, look.hair
+    thick = 0.0 if not hair.shown else min(1.0, (hair.thickness_mm + hair.top_mm) / 16)
+    below = (-(regions.above_hairline_mm - look.hairline_mm) - max(0.0, hair.fringe_mm)).clamp_min(0)
+    shade = 0.4 * thick * torch.exp(-below / 7)
+    front = smoothstep(z, 20, 60)
+    if hat.worn:
+        edge = hat.back_mm + (z + 90) / 190 * (hat.front_mm - hat.back_mm)
+        under = torch.exp(-(edge - y).clamp_min(0) / (8 + 0.45 * hat.brim_mm))
+        forwards = hat.kind != "cap" or abs(hat.turn_deg) < 90
+        shade = torch.maximum(shade, (0.35 + 0.3 * float(hat.brim_mm > 0 and forwards) * front) * under)
+    if hair.hangs or hat.hangs:
+        # Between curtains of hair, neck and the face's sides lie in their shade.
+        shade = torch.maximum(shade, 0.45 * (1 - smoothstep(z, 0, 70)))
+    return 1 - shade

@@ -48,8 +48,8 @@ class Surface:
 def vertex_channels(bust: Bust, look: PersonLook) -> Tensor:
     """(V, C): what :func:`material` reads of a person, for interpolation over triangles."""
     painted = paint(look, bust.regions, bust.rest_V3[: len(bust.source_H)])
-    masks = torch.stack([painted.hair_V, painted.brow_V, painted.lashes_V, painted.stubble_V, painted.collar_mm_V], 1)
-    head = torch.cat([painted.albedo_V3, masks], 1)
+    names = ("hair_V", "brow_V", "lashes_V", "stubble_V", "collar_mm_V", "open_V")
+    head = torch.cat([painted.albedo_V3, torch.stack([getattr(painted, name) for name in names], 1)], 1)
     return torch.cat([head, F.pad(bust.wardrobe.strands(look), (0, head.shape[1] - 4))])
 
 
@@ -84,10 +84,10 @@ def material(
     return join(parts, len(rest_N3))
 
 
-def skin_surface(look: PersonLook, rest_N3: Tensor, channels_N8: Tensor) -> Surface:
+def skin_surface(look: PersonLook, rest_N3: Tensor, channels_N9: Tensor) -> Surface:
     """Skin with pores and freckles, and what grows or lies on it: brows, beard, hair, clothes."""
     lattice = look.lattice_LLL.to(rest_N3)
-    albedo, (hair, brow, lashes, stubble, collar) = channels_N8[:, :3], channels_N8[:, 3:].unbind(1)
+    albedo, (hair, brow, lashes, stubble, collar, reached) = channels_N9[:, :3], channels_N9[:, 3:].unbind(1)
     clothes = smoothstep(-collar, -0.4, 0.4)
     pores = value_noise(rest_N3 / 1.6, lattice)
     albedo = albedo * (1 + 0.05 * look.unevenness * pores)[:, None]
@@ -141,7 +141,7 @@ def skin_surface(look: PersonLook, rest_N3: Tensor, channels_N8: Tensor) -> Surf
         gloss_N=look.gloss * (0.8 * bare + 0.35 * hair),
         sharpness_N=14 + 10 * hair,
         wrap_N=bare * (1 - 0.5 * stubble),
-        open_N=torch.ones_like(hair),
+        open_N=reached,
         cover_N=torch.maximum(hair, clothes),
         tilt_N3=_wrinkles(look, rest_N3),
     )
