@@ -29,6 +29,7 @@ from data_prep.looks.person import draw_look
 from data_prep.photograph import Person, Shoot, Studio, draw_scene
 from data_prep.shards import Sample, ShardWriter
 from data_prep.speech.lips import measure_mouth
+from data_prep.speech.sheet import TalkSheet
 from data_prep.speech.talk import draw_talk
 from data_prep.studio_sheet import ContactSheet
 from jdap.schema import STUDIO, Record
@@ -124,7 +125,15 @@ def make_sample(studio: Studio, job: Job, index: int) -> Sample:
         speech=talk.record() if talk else {},
     )
     mean_mm = studio.mean_head(take, job.size) if job.mean_head else None
-    return Sample(record, shot.rgb_FSS3, shot.depth_mm_FSS, shot.skin_FSS, arrays, talk.audio_N if talk else None, mean_head_mm_FHW=mean_mm)
+    return Sample(
+        record,
+        shot.rgb_FSS3,
+        shot.depth_mm_FSS,
+        shot.skin_FSS,
+        arrays,
+        talk.audio_N if talk else None,
+        mean_head_mm_FHW=mean_mm,
+    )
 
 
 def _version() -> str:
@@ -172,7 +181,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=tuple(SPLIT_START), default="train", help="whose people (default train)")
     parser.add_argument("--mean-head", action="store_true", help="store the posed mean head's depth too")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
-    parser.add_argument("--sheet", type=Path, help="also draw the first people on a contact sheet, a PNG")
+    parser.add_argument("--sheet", type=Path, help="also draw the first people (--talk: the first clip) on a PNG")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     parser.set_defaults(kind="stills")
 
@@ -191,7 +200,7 @@ def run(args: argparse.Namespace) -> int:
         raise StudioError(f"--device {args.device}: torch finds no GPU here; use --device cpu")
     first = SPLIT_START[args.split] + args.first
     job = Job(args.seed, args.frames, args.size, args.kind, args.mean_head)
-    sheet = ContactSheet() if args.sheet else None
+    sheet = (TalkSheet() if args.kind == "talk" else ContactSheet()) if args.sheet else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     prefix = f"{args.kind}-{args.split}-{args.seed}"
     with (

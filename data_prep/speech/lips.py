@@ -28,8 +28,8 @@ LEAD_S = 0.02
 JAW_RATE_S, LIP_RATE_S = (0.045, 0.045), (0.085, 0.06)
 #: A lips' closure: how long its flanks are, and the shortest one, which at 25 fps still holds a frame.
 FLANK_S, SHORTEST_S = 0.06, 0.046
-#: espeak times voiceless stops at their release, after this much silence; others part this much before their end.
-SILENCE_S, RELEASE_S = 0.045, 0.014
+#: espeak times voiceless stops at their release, after this much silence.
+SILENCE_S = 0.045
 #: Lips that touch overlap by this much, and are pressed by this much mouthPress.
 OVERLAP_MM, PRESS = 0.3, 0.25
 #: The lower lip at the upper teeth.
@@ -150,7 +150,7 @@ def contact(segment: Segment) -> tuple[float, float]:
     """When (s) the lips of this sound meet, and when they part: at least :data:`SHORTEST_S` apart."""
     if segment.viseme.released:
         return segment.start_s - max(SILENCE_S, SHORTEST_S), segment.start_s
-    end = segment.end_s - min(RELEASE_S, (segment.end_s - segment.start_s) / 4)
+    end = segment.end_s if segment.parted_s is None else segment.parted_s
     return min(segment.start_s, end - SHORTEST_S), end
 
 

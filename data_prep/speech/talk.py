@@ -25,6 +25,9 @@ BEYOND_S = 1.0
 #: No sentence of the corpus is shorter.
 _SHORTEST_S = 0.6
 _PAUSE = "_"
+#: How the level of a closure is followed: over so long (two periods of a low voice), in such steps; a rise counts from
+#: this factor on.
+_LEVEL_S, _HOP_S, _RISE = 0.016, 0.002, 1.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,14 @@ class Talk:
         """What the shard's record says of it; phonemes as ``ipa:start_ms`` words, ``_`` for a pause."""
         heard = " ".join(f"{p.ipa or _PAUSE}:{round(1000 * p.start_s)}" for p in self.phonemes)
         return {"text": self.text, "language": self.language, "voice": str(self.voice), "phonemes": heard}
+
+
+def read_phonemes(stored: str, seconds: float) -> tuple[Phoneme, ...]:
+    """The phonemes of a record (:meth:`Talk.record`) of a clip of so many seconds."""
+    parts = [part.rpartition(":") for part in stored.split(" ")]
+    starts = [int(ms) / 1000 for _, _, ms in parts]
+    names = ["" if ipa == _PAUSE else ipa for ipa, _, _ in parts]
+    return tuple(map(Phoneme, names, starts, [*starts[1:], seconds]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +132,7 @@ def _lay_out(rng: np.random.Generator, spoken: list[Utterance], seconds: float) 
         _put(dry, samples, round(start_s * SAMPLE_RATE))
         own = visemes.segments(utterance.phonemes)
         louds.append(_loudness(own, samples))
-        segments += [replace(s, start_s=s.start_s + start_s, end_s=s.end_s + start_s) for s in own]
+        segments += [replace(s, parted_s=_release_s(s, samples)).later(start_s) for s in own]
         phonemes += [Phoneme(p.ipa, p.start_s + start_s, p.end_s + start_s) for p in utterance.phonemes]
         words.append(_heard_text(utterance, start_s, seconds))
         last_s = max((p.end_s for p in utterance.phonemes if p.ipa), default=0.0)
@@ -152,6 +163,24 @@ def _loudness(segments: list[visemes.Segment], samples: np.ndarray) -> np.ndarra
     rms = np.array([np.sqrt(np.square(samples[a:b]).mean()) if a < min(b, len(samples)) else 0.0 for a, b in edges])
     vowels = [r for r, s in zip(rms, segments, strict=True) if s.viseme.vowel]
     return rms / max(np.median(vowels), 1e-6) if vowels else np.ones(len(segments))
+
+
+def _release_s(segment: visemes.Segment, samples: np.ndarray) -> float | None:
+    """When a voiced closure bursts open: espeak's /m/ and /b/ go on into their vowel, by 10 to 50 ms.
+
+    The first rise, in the second half, over the geometric mean of the closure's level and the loudest that follows in
+    it; None for what is not a voiced closure, or does not rise.
+    """
+    if segment.viseme.shut < 1 or segment.viseme.released:
+        return None
+    starts = np.arange(segment.start_s, segment.end_s, _HOP_S)
+    edges = np.round(np.stack([starts, starts + _LEVEL_S]) * SAMPLE_RATE).astype(int)
+    level = np.array([np.sqrt(np.square(samples[a:b]).mean()) if a < len(samples) else 0.0 for a, b in edges.T])
+    half = len(level) // 2
+    closed, loudest = np.median(level[: half + 1]), level[half:].max()
+    if loudest < _RISE * closed:
+        return None
+    return float(starts[half + np.argmax(level[half:] > np.sqrt(closed * loudest))])
 
 
 def _heard_text(utterance: Utterance, start_s: float, seconds: float) -> str:

@@ -93,13 +93,22 @@ VISEMES: dict[str, Viseme] = {symbol: viseme for symbols, viseme in _SOUNDS for 
 
 @dataclass(frozen=True)
 class Segment:
-    """A viseme from ``start_s`` to ``end_s``; ``stress`` 0, 0.5 or 1; ``pause`` where nothing is said."""
+    """A viseme from ``start_s`` to ``end_s``; ``stress`` 0, 0.5 or 1; ``pause`` where nothing is said.
+
+    ``parted_s``: when its closure is released, where that was heard.
+    """
 
     viseme: Viseme
     start_s: float
     end_s: float
     stress: float = 0.0
     pause: bool = False
+    parted_s: float | None = None
+
+    def later(self, seconds: float) -> Segment:
+        """The same, so much later."""
+        parted_s = None if self.parted_s is None else self.parted_s + seconds
+        return replace(self, start_s=self.start_s + seconds, end_s=self.end_s + seconds, parted_s=parted_s)
 
 
 #: Nothing is said.
