@@ -14,39 +14,33 @@ training is ever idle, and in evaluation every sample is seen exactly once, thou
 Order: training goes on for ever, in an order and with draws that follow from the seed alone; evaluation is one turn.
 
 Bad shards and samples: evaluation stops at the first with an error that names it; training logs one warning a shard and
-goes on, until :data:`GIVE_UP_AFTER` in a row are bad.
+goes on, until :data:`jdap.data.tars.GIVE_UP_AFTER` in a row are bad.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
 import random
-import tarfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any
 
-import fsspec
 import webdataset as wds
 from torch import Generator
-from webdataset.tariterators import group_by_keys, tar_file_iterator
 
 from jdap.data import draw
 from jdap.data.curriculum import Mix, Source
 from jdap.data.draw import Drawn
 from jdap.data.sources import REMEDY, ShardError, resolve_shards
+from jdap.data.tars import Faults, Sample, read_tars
 from jdap.data.transforms import Example, resize
 from jdap.schema import Record, SchemaError
 
 __all__ = ["ALONE", "ShardError", "Share", "clip_stages", "image_stages", "resolve_shards"]
 
-Sample = dict[str, Any]
 Stage = Callable[..., Iterator[Any]]
 Augmentation = Callable[[Example, Generator], Example]
-GIVE_UP_AFTER = 100
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,35 +56,6 @@ class Share:
 
 
 ALONE = Share()
-
-
-@dataclass
-class Faults:
-    """What happens to a bad shard or sample: an error when ``strict``, else one warning a shard, and counting."""
-
-    strict: bool
-    told: set[str] = field(default_factory=set)
-    in_a_row: int = 0
-    good: int = 0
-
-    def pass_good(self) -> None:
-        """Count something usable."""
-        self.good += 1
-        self.in_a_row = 0
-
-    def bad(self, url: str, error: Exception, key: str = "") -> None:
-        """Raise or log ``error``, met in the shard ``url`` and its sample ``key``."""
-        # webdataset appends what it knows to an exception's args; the message is the first.
-        what = str(error) if isinstance(error, OSError) or not error.args else str(error.args[0])
-        reason = f"{url}: {f'sample {key}: ' if key else ''}{' '.join(what.split()) or type(error).__name__}"
-        if self.strict:
-            raise ShardError(f"{reason}; `python -m data_prep verify` tells what else is wrong") from error
-        if url not in self.told:
-            self.told.add(url)
-            _log.warning("skipped in training: %s", reason)
-        self.in_a_row += 1
-        if self.in_a_row >= GIVE_UP_AFTER:
-            raise ShardError(f"{self.in_a_row} shards or samples in a row could not be read, the last: {reason}")
 
 
 class Turns:
@@ -119,57 +84,6 @@ class Turns:
                 everything = True
             if not self.endless:
                 return
-
-
-def read_tars(shards: Iterable[Sample], faults: Faults, keep_bytes: int = 0) -> Iterator[Sample]:
-    """Samples of each shard: members' bytes by name, ``__key__``, ``__url__``, and the shard's ``turn`` and ``of``.
-
-    Whole shards stay in memory up to ``keep_bytes`` and are not read again in later turns: to walk through a tar of
-    small members costs more than to decode the few that are drawn.
-    """
-    kept: dict[str, list[Sample]] = {}
-    for shard in shards:
-        url, count, size, here = shard["url"], 0, 0, list[Sample]()
-        try:
-            for sample in kept.get(url) or read_tar(url):
-                count += 1
-                size += sum(map(len, sample.values()))
-                if url not in kept and size <= keep_bytes:
-                    here.append(sample)
-                yield sample | {"turn": shard["turn"], "of": shard["of"]}
-            if not count:
-                raise SchemaError("holds no sample")
-            if url not in kept and size <= keep_bytes:
-                kept[url] = here
-                keep_bytes -= size
-        except (OSError, EOFError, ImportError, ValueError, tarfile.TarError) as error:
-            faults.bad(url, error)
-
-
-def read_tar(url: str) -> Iterator[Sample]:
-    """Samples of one tar, streamed. Raises what fsspec and tarfile raise, and SchemaError for a tar without an end."""
-    with fsspec.open(url, "rb") as file:
-        tail = _Tail(file)
-        members = ({**member, "__url__": url} for member in tar_file_iterator(tail))
-        yield from group_by_keys(members)
-        # tarfile takes a tar that was cut between two members for a whole one; a whole one ends in blocks of zeros.
-        if any(tail.last[-tarfile.BLOCKSIZE :]):
-            raise SchemaError("cut short: the tar has no end")
-
-
-class _Tail:
-    """A stream that remembers the last bytes that were read from it, and how many there were."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.last, self.count = file, b"\1", 0
-
-    def __repr__(self) -> str:  # webdataset puts it into its messages
-        return f"byte {self.count}"
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.file.read(size)
-        self.last, self.count = data or self.last, self.count + len(data)
-        return data
 
 
 def usable(

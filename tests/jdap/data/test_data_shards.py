@@ -12,7 +12,7 @@ import torch
 import webdataset as wds
 
 from jdap.batch import ClipBatch, ImageBatch
-from jdap.data import shards
+from jdap.data import tars
 from jdap.data.shards import ALONE, ShardError, Share, clip_stages, image_stages, resolve_shards
 
 PEOPLE, FRAMES = 7, 3
@@ -215,8 +215,8 @@ class TestTraining:
 
     def test_kept_shards_are_read_once_and_give_the_same(self, stills, monkeypatch):
         urls, opened = resolve_shards(str(stills)), []
-        real = shards.read_tar
-        monkeypatch.setattr(shards, "read_tar", lambda url: opened.append(url) or real(url))
+        real = tars.read_tar
+        monkeypatch.setattr(tars, "read_tar", lambda url: opened.append(url) or real(url))
         read = keys(image_stages(urls, 7, seed=0), 6)
         assert len(opened) > 20
         opened.clear()
