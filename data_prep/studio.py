@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_prep import takes
+from data_prep.looks.backdrop import find_pictures
 from data_prep.looks.person import draw_look
 from data_prep.photograph import Person, Shoot, Studio, draw_scene
 from data_prep.shards import Sample, ShardWriter
@@ -83,6 +84,7 @@ class Job:
     size: int
     kind: str = "stills"
     mean_head: bool = False
+    backgrounds: tuple[Path, ...] = ()
 
 
 def make_sample(studio: Studio, job: Job, index: int) -> Sample:
@@ -92,17 +94,17 @@ def make_sample(studio: Studio, job: Job, index: int) -> Sample:
     talk = None
     if job.kind == "talk":
         rng = _stream(job.seed, index, _TAKE, 2)
-        scenes = [draw_scene(rng)] * job.frames
+        scenes = [draw_scene(rng, job.backgrounds)] * job.frames
         mouth = measure_mouth(studio.bust.model, person.identity_K)
         talk = draw_talk(rng, mouth, job.frames, job.size, split_of(index))
         take = talk.take
     elif job.kind == "clips":
         rng = _stream(job.seed, index, _TAKE, 0)
-        scenes = [draw_scene(rng)] * job.frames
+        scenes = [draw_scene(rng, job.backgrounds)] * job.frames
         take = takes.draw_clip(rng, names, job.frames, job.size)
     else:
         streams = [_stream(job.seed, index, _TAKE, 1, i) for i in range(job.frames)]
-        scenes = [draw_scene(rng) for rng in streams]
+        scenes = [draw_scene(rng, job.backgrounds) for rng in streams]
         take = takes.join([takes.draw_still(rng, names, job.size) for rng in streams])
     (shot,) = studio.photograph([Shoot(person, take, scenes)], job.size)
     arrays = {
@@ -180,6 +182,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         kind.add_argument(f"--{name}", dest="kind", action="store_const", const=name, help=does)
     parser.add_argument("--split", choices=tuple(SPLIT_START), default="train", help="whose people (default train)")
     parser.add_argument("--mean-head", action="store_true", help="store the posed mean head's depth too")
+    parser.add_argument("--backgrounds", type=Path, help="folder of pictures to set half of the heads before")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--sheet", type=Path, help="also draw the first people (--talk: the first clip) on a PNG")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
@@ -199,7 +202,14 @@ def run(args: argparse.Namespace) -> int:
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise StudioError(f"--device {args.device}: torch finds no GPU here; use --device cpu")
     first = SPLIT_START[args.split] + args.first
-    job = Job(args.seed, args.frames, args.size, args.kind, args.mean_head)
+    job = Job(
+        args.seed,
+        args.frames,
+        args.size,
+        args.kind,
+        args.mean_head,
+        find_pictures(args.backgrounds) if args.backgrounds else (),
+    )
     sheet = (TalkSheet() if args.kind == "talk" else ContactSheet()) if args.sheet else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     prefix = f"{args.kind}-{args.split}-{args.seed}"

@@ -1,4 +1,4 @@
-"""A contact sheet of studio samples: for each person two pictures, and the depth of the second.
+"""A contact sheet of studio samples: a picture of each person, with its depth small in a corner.
 
 Depth is bright where near, over the skin's range as :mod:`jdap.depth` normalises it; what is not skin is tinted blue.
 
@@ -18,7 +18,9 @@ from data_prep.sample import Sample
 from jdap import depth
 from jdap.files import write_whole
 
-PEOPLE, ACROSS = 16, 4
+PEOPLE, ACROSS = 100, 10
+#: The depth's side as a share of the picture's, and colours of the file: of more than this many the eye sees little.
+INSET, COLOURS = 0.3, 256
 _TINT = np.array([0.45, 0.6, 1.0])
 
 
@@ -31,19 +33,22 @@ class ContactSheet:
     def add(self, sample: Sample) -> None:
         """Add a sample; beyond :data:`PEOPLE` samples nothing happens."""
         if len(self._tiles) < PEOPLE:
-            last = sample.record.frames - 1
-            drawn = _depth_picture(sample.depth_mm_FHW[last], sample.skin_FHW[last])
-            self._tiles.append(np.concatenate([sample.rgb_FHW3[0], sample.rgb_FHW3[last], drawn], 1))
+            tile = sample.rgb_FHW3[0].copy()
+            drawn = Image.fromarray(_depth_picture(sample.depth_mm_FHW[0], sample.skin_FHW[0]))
+            side = round(INSET * len(tile))
+            tile[-side:, -side:] = np.asarray(drawn.resize((side, side), Image.Resampling.BOX))
+            self._tiles.append(tile)
 
     def save(self, path: Path) -> None:
         """Write the sheet as a PNG. Raises ValueError when there is nothing on it."""
         if not self._tiles:
             raise ValueError("a contact sheet needs at least one sample")
         blank = np.zeros_like(self._tiles[0])
-        tiles = self._tiles + [blank] * (-len(self._tiles) % ACROSS)
-        rows = [np.concatenate(tiles[i : i + ACROSS], 1) for i in range(0, len(tiles), ACROSS)]
+        across = min(ACROSS, len(self._tiles))
+        tiles = self._tiles + [blank] * (-len(self._tiles) % across)
+        rows = [np.concatenate(tiles[i : i + across], 1) for i in range(0, len(tiles), across)]
         buffer = io.BytesIO()
-        Image.fromarray(np.concatenate(rows)).save(buffer, "PNG", optimize=True)
+        Image.fromarray(np.concatenate(rows)).quantize(COLOURS).save(buffer, "PNG", optimize=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, buffer.getvalue())
 

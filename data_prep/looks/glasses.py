@@ -127,7 +127,7 @@ class Glasses:
         for side, ear in ((-1.0, self._ears[0]), (1.0, self._ears[1])):
             hinge = left[2] * face.new_tensor([side, 1.0, 1.0])
             end = self._head[ear] + moved_H3[ear] + face.new_tensor([2.0 * side, 2.0, -4.0])
-            wide = torch.maximum(hinge[0].abs() + 3, end[0].abs())
+            wide = torch.maximum(hinge[0].abs() + 4, end[0].abs() - 13)
             knee = torch.stack([side * wide, hinge[1], hinge[2] - 12])
             path = torch.stack([hinge, knee, knee + (end - knee) * 0.33, knee + (end - knee) * 0.66, end, end])
             path[5] = end + face.new_tensor([-2.0 * side, -8.0, -10.0])

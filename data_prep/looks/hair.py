@@ -190,6 +190,8 @@ class Hair:
         if hair.style in ("crop", "swept", "parted", "curly"):
             # Shorter at the sides and in the neck.
             lift = lift * (0.35 + 0.65 * smoothstep(at[..., 1], 20, 90))
+        if not hair.hangs:
+            lift = lift * (0.25 + 0.75 * smoothstep(at[..., 1], -60, 10))
         if hair.hangs:
             # Over the ears, and wider on the way down.
             ear = torch.exp(-((at[..., 1] - 15) / 38).square()) * torch.exp(-(at[..., 2] / 45).square())
