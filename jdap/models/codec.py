@@ -12,6 +12,7 @@ Shapes: B pictures, C latent channels, H x W pixels, h x w latent cells (H = h *
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -118,6 +119,24 @@ class ImageCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """The reconstruction of pictures (B, 3, H, W)."""
         return self.decode(self.encode(picture_B3HW))
 
+    @torch.no_grad()
+    def start_from(self, other: ImageCodec) -> None:
+        """Take over what a smaller codec has learnt: what comes back of a picture stays the same, to rounding.
+
+        This one may have more latent channels and more residual blocks. The decoder starts by not looking at further
+        channels, and further blocks start as the identity, so both can only add (arXiv 1511.05641). Raises ValueError
+        for another ``factor`` or ``width``, or where ``other`` has more of anything.
+        """
+        same, at_least = ("factor", "width"), ("latent_channels", "encoder_blocks", "decoder_blocks")
+        mine, its = self.config, other.config
+        if any(mine[k] != its[k] for k in same) or any(_any_less(mine[k], its[k]) for k in at_least):
+            shapes = [", ".join(f"{k} {c[k]}" for k in (*same, *at_least)) for c in (its, mine)]
+            raise ValueError(f"a codec of {shapes[0]} cannot go into one of {shapes[1]}")
+        for new, old in ((self.encoder, other.encoder), (self.decoder, other.decoder)):
+            _take_over(new, old)
+        channels = other.latent_channels
+        self.latent_mean[:channels], self.latent_std[:channels] = other.latent_mean, other.latent_std
+
 
 class DiffusersCodec(nn.Module):
     """An ``AutoencoderKL`` or ``AutoencoderTiny`` of diffusers behind the same two methods.
@@ -188,6 +207,25 @@ def load_codec(folder: str | Path) -> Codec:
         raise WeightsError(f"{config_file}: _class_name is {name!r}, and a codec is one of {', '.join(kinds)}")
     model = load_strict(kinds[name], folder)
     return model if isinstance(model, ImageCodec) else DiffusersCodec(model).eval()
+
+
+def _any_less(mine: int | Sequence[int], its: int | Sequence[int]) -> bool:
+    if isinstance(mine, int) or isinstance(its, int):
+        return mine < its  # type: ignore[operator]
+    return any(a < b for a, b in zip(mine, its, strict=True))
+
+
+def _take_over(new: nn.Sequential, old: nn.Sequential) -> None:
+    """Layer by layer; where ``new`` has more residual blocks in a row, the last of them stay as they are."""
+    rest = list(old)
+    for layer in new:
+        if isinstance(layer, ResidualBlock) and not isinstance(rest[0], ResidualBlock):
+            continue
+        state = layer.state_dict()
+        for name, value in rest.pop(0).state_dict().items():
+            if state[name].ndim > 1 and state[name].shape[1] > value.shape[1]:
+                state[name].zero_()  # the decoder's first layer
+            state[name][tuple(slice(n) for n in value.shape)] = value
 
 
 def _check_picture(picture_B3HW: Tensor, factor: int) -> None:

@@ -5,7 +5,6 @@ Shapes: B pictures, C latent channels, H x W pixels, h x w latent cells.
 
 from __future__ import annotations
 
-import inspect
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,8 +57,8 @@ class CodecStage(L.LightningModule):
         skin_weight: how much more a skin pixel weighs in the depth loss than one off the skin.
         momentum: share of the newest batch in the running statistics.
         init: folder of the codec to start from, ``shipped:codec-tiny`` for the one that ships, or null: from scratch.
-            Its shape must be that of the settings above.
-        freeze_encoder: train the decoder alone; needs ``init``.
+            It may have fewer latent channels and blocks (:meth:`jdap.models.codec.ImageCodec.start_from`).
+        freeze_encoder: train the decoder alone; needs ``init``, with just the encoder of the settings above.
 
     Raises :class:`jdap.models.loading.WeightsError` for a folder that cannot be started from.
     """
@@ -85,7 +84,7 @@ class CodecStage(L.LightningModule):
         self.save_hyperparameters()
         codec = ImageCodec(latent_channels, factor, width, encoder_blocks, decoder_blocks)
         if init is not None:
-            codec = _started(init, codec)
+            _start(codec, init, freeze_encoder)
         elif freeze_encoder:
             raise ValueError("freeze_encoder needs init, the folder of a codec whose encoder is trained")
         codec.encoder.requires_grad_(not freeze_encoder)
@@ -198,25 +197,18 @@ def export(codec: ImageCodec, folder: Path) -> None:
     replace_folder(part, folder)
 
 
-def _started(folder: str, wanted: ImageCodec) -> ImageCodec:
-    """The codec of ``folder``, if it is one of ours and shaped as ``wanted``."""
-    codec = load_codec(resolve(folder))
-    if not isinstance(codec, ImageCodec):
+def _start(codec: ImageCodec, folder: str, same_encoder: bool) -> None:
+    """Take over the codec of ``folder``."""
+    begun = load_codec(resolve(folder))
+    if not isinstance(begun, ImageCodec):
         raise WeightsError(f"{folder}: only an ImageCodec can be trained on, and this is a codec of diffusers")
-    shape = tuple(inspect.signature(ImageCodec).parameters)
-    differ = [
-        f"{name} {codec.config[name]} (settings: {wanted.config[name]})"
-        for name in shape
-        if _plain(codec.config[name]) != _plain(wanted.config[name])
-    ]
-    if differ:
-        raise WeightsError(f"{folder}: has {', '.join(differ)}; give the settings of that codec, or no init")
-    return codec
-
-
-def _plain(value: Any) -> Any:
-    """JSON gives lists where Python has tuples."""
-    return tuple(value) if isinstance(value, list) else value
+    try:
+        codec.start_from(begun)
+    except ValueError as error:
+        raise WeightsError(f"{folder}: {error}; change the settings, or give no init") from error
+    grown = (len(codec.encoder), codec.latent_channels) != (len(begun.encoder), begun.latent_channels)
+    if same_encoder and grown:
+        raise WeightsError(f"{folder}: a frozen encoder must be whole; give its latent_channels and encoder_blocks")
 
 
 def _difference_l1(picture: Tensor, target: Tensor) -> Tensor:

@@ -97,6 +97,46 @@ def test_other_factors_and_channels(factor, channels):
 
 
 @torch.no_grad()
+def test_a_larger_codec_starts_where_a_smaller_one_is(picture):
+    torch.manual_seed(0)
+    small, large = own(), own(latent_channels=5, encoder_blocks=(2, 1), decoder_blocks=(2, 4))
+    for parameter in small.parameters():
+        parameter.add_(torch.randn(parameter.shape) * 0.1)
+    small.latent_mean.fill_(0.5)
+    small.latent_std.fill_(2.0)
+    large.start_from(small)
+    torch.testing.assert_close(large(picture), small(picture))
+    torch.testing.assert_close(large.encode(picture)[:, :3], small.encode(picture))
+    same = own()
+    same.start_from(small)
+    assert all(torch.equal(same.state_dict()[name], value) for name, value in small.state_dict().items())
+
+
+def test_what_is_new_in_a_larger_codec_learns(picture):
+    torch.manual_seed(0)
+    large = own(latent_channels=4, decoder_blocks=(1, 3))
+    large.start_from(own())
+    (large(picture) - picture).square().mean().backward()
+    assert large.decoder[0].weight.grad[:, 3].abs().sum() > 0
+    assert large.decoder[3].expand.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"factor": 4},
+        {"width": 32},
+        {"latent_channels": 2},
+        {"decoder_blocks": (2, 1)},
+        {"encoder_blocks": (0, 2)},
+    ],
+)
+def test_codecs_that_do_not_fit(changes):
+    with pytest.raises(ValueError, match=r"a codec of factor 8, .* cannot go into one of "):
+        own(**changes).start_from(own())
+
+
+@torch.no_grad()
 def test_statistics_normalise_the_raw_latents(picture):
     torch.manual_seed(0)
     codec = own()
