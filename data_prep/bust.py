@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from data_prep.looks.person import PersonLook, paint
@@ -73,7 +74,12 @@ class Bust:
 
         ``gaze_F23``: unit vectors from the right and the left eyeball, in head space.
         """
-        posed = neutral_V3 + (expression_FE @ self.expression_EX).unflatten(1, (-1, 3))
+        # Few coefficients are not 0; and a sum of rows, unlike a product, does not round by the number of frames.
+        frame, active = expression_FE.nonzero(as_tuple=True)
+        starts = torch.searchsorted(frame, torch.arange(len(expression_FE), device=frame.device))
+        weights = expression_FE[frame, active]
+        moved = F.embedding_bag(active, self.expression_EX, starts, mode="sum", per_sample_weights=weights)
+        posed = neutral_V3 + moved.unflatten(1, (-1, 3))
         for side, ball in enumerate(self.eyes):
             # The mean head's centre, moved as this identity moves the ball on average.
             centre = self.regions.eyeball_mm[side] + (neutral_V3[ball] - self.rest_V3[ball]).mean(0)

@@ -70,8 +70,8 @@ class Samples:
     face_N: Tensor
     barycentric_N3: Tensor
 
-    def select(self, which: Tensor) -> Samples:
-        """Some of the samples, by indices or a mask."""
+    def select(self, which: slice) -> Samples:
+        """Some of the samples."""
         return Samples(self.pixel_N[which], self.picture_N[which], self.face_N[which], self.barycentric_N3[which])
 
     def interpolate(self, faces_T3: Tensor, attributes_BVC: Tensor) -> Tensor:
