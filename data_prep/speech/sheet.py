@@ -110,7 +110,8 @@ def _plot(
 
 def _around_skin(skin_FSS: np.ndarray) -> tuple[slice, slice]:
     """The square of the pictures around the skin of all frames."""
-    rows, columns = (np.flatnonzero(skin_FSS.any(0).any(axis)) for axis in (1, 0))
+    seen = np.any(skin_FSS, axis=0)
+    rows, columns = np.flatnonzero(np.any(seen, axis=1)), np.flatnonzero(np.any(seen, axis=0))
     if not len(rows):
         return slice(None), slice(None)
     side = max(np.ptp(rows), np.ptp(columns)) + 1

@@ -29,17 +29,15 @@ def samples(utterance: Utterance) -> np.ndarray:
 
 
 def record(rng: np.random.Generator, dry_N: np.ndarray) -> np.ndarray:
-    """(N,) float32 in [-1, 1]: the dry sound at a random level, in a random room, with random noise.
+    """(N,) float32 in [-1, 1]: dry sound of level 1 (:func:`speech_level`) at a random level, in a room, with noise.
 
-    Nothing is delayed: rooms only add echoes after the direct sound. What is drawn does not depend on N, so that a
-    longer sound begins like a shorter one but for the level, which is that of the whole.
+    Nothing is delayed: rooms only add echoes after the direct sound. A longer sound begins like a shorter one.
     """
     level_db, room, noise = rng.uniform(*LEVEL_DB), rng.random() < ROOM_CHANCE, rng.random() < NOISE_CHANCE
-    gain = 10 ** (level_db / 20) / max(speech_level(dry_N), 1e-6)
     echoes, echo_db = rng.standard_normal(SAMPLE_RATE), rng.uniform(*ECHO_DB)
     decay_s, noise_db = rng.uniform(*REVERBERATION_S), rng.uniform(*NOISE_DB)
     hiss = rng.spawn(1)[0]
-    wet = dry_N * gain
+    wet = dry_N * 10 ** (level_db / 20)
     if room:
         time_s = np.arange(SAMPLE_RATE) / SAMPLE_RATE
         tail = echoes * 10 ** (-3 * time_s / decay_s) * (time_s > 0.004)
