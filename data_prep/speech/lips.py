@@ -172,7 +172,9 @@ def _pauses(heard: list[Segment], time_F: np.ndarray) -> np.ndarray:
             continue
         start = segment.start_s if start is None else start
         if after is None or not after.pause:
-            until = np.minimum((time_F - start) / AFTER_S, (segment.end_s - time_F) / BEFORE_S)
+            # Lips that are about to close do not open first.
+            end = segment.end_s + (BEFORE_S if after is not None and after.viseme.shut == 1 else 0.0)
+            until = np.minimum((time_F - start) / AFTER_S, (end - time_F) / BEFORE_S)
             inside, start = np.maximum(inside, _smooth(np.clip(until, 0, 1))), None
     return inside
 

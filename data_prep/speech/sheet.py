@@ -6,6 +6,7 @@ Shapes: F frames, S x S pixels, N audio samples.
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,8 +14,9 @@ import numpy as np
 
 from data_prep.sample import Sample
 from data_prep.speech.espeak import Phoneme
-from data_prep.speech.talk import read_phonemes
-from data_prep.speech.visemes import VISEMES, spell
+from data_prep.speech.lips import contact
+from data_prep.speech.talk import read_phonemes, release_s
+from data_prep.speech.visemes import segments
 from jdap.files import write_whole
 from jdap.schema import SAMPLE_RATE
 
@@ -61,16 +63,19 @@ def draw_sheet(sample: Sample) -> bytes:
         axes.axis("off")
     window = _around_skin(sample.skin_FHW)
     opening_mm = np.array(record.scores["lip_opening_mm"])
+    closures = _closures(phonemes, sample.audio)
     for axes, i in zip(tiles, shown, strict=False):
-        sound = next(p for p in reversed(phonemes) if p.start_s <= i / record.fps)
+        time_s = i / record.fps
+        shut = next((s for s, start_s, end_s in closures if start_s <= time_s < end_s), None)
+        sound = shut or next(p for p in reversed(phonemes) if p.start_s <= time_s)
         axes.imshow(sample.rgb_FHW3[i][window])
         axes.set_title(
             f"{sound.ipa or '–'}   {opening_mm[i]:.1f} mm",
             y=-0.17,
             fontsize=9,
-            color=SHUT if _shuts(sound) else "black",
+            color=SHUT if shut else "black",
         )
-    _plot(bottom, sample.audio, phonemes, opening_mm, shown, record.fps)
+    _plot(bottom, sample.audio, phonemes, closures, opening_mm, shown, record.fps)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     plt.close(figure)
@@ -81,6 +86,7 @@ def _plot(
     figure: plt.FigureBase,
     audio_N: np.ndarray,
     phonemes: tuple[Phoneme, ...],
+    closures: list[tuple[Phoneme, float, float]],
     opening_mm_F: np.ndarray,
     shown: np.ndarray,
     fps: float,
@@ -95,16 +101,17 @@ def _plot(
     lips.plot(time_s, opening_mm_F, color=OPEN, marker=".", markersize=4, linewidth=1.2)
     lips.plot(time_s[shown], opening_mm_F[shown], color=OPEN, marker="o", linestyle="none", markersize=5)
     lips.set_ylabel("lips apart, mm")
-    lips.set_xlabel("s; red: p, b, m")
+    lips.set_xlabel("s; red: lips shut for p, b, m")
     for sound in phonemes:
         for axes in (wave, lips):
             axes.axvline(sound.start_s, color="0.85", linewidth=0.6, zorder=0)
-            if _shuts(sound):
-                axes.axvspan(sound.start_s, sound.end_s, color=SHUT, alpha=0.15, linewidth=0)
         middle = (sound.start_s + sound.end_s) / 2
         wave.annotate(
             sound.ipa, (middle, 1.02), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9
         )
+    for _, start_s, end_s in closures:
+        for axes in (wave, lips):
+            axes.axvspan(start_s, end_s, color=SHUT, alpha=0.15, linewidth=0)
     lips.set_xlim(0, len(audio_N) / SAMPLE_RATE)
 
 
@@ -120,5 +127,7 @@ def _around_skin(skin_FSS: np.ndarray) -> tuple[slice, slice]:
     return slice(top, top + side), slice(left, left + side)
 
 
-def _shuts(sound: Phoneme) -> bool:
-    return any(VISEMES[symbol].shut == 1 for symbol in spell(sound.ipa))
+def _closures(phonemes: tuple[Phoneme, ...], audio_N: np.ndarray) -> list[tuple[Phoneme, float, float]]:
+    """The sounds that close the lips, when they meet and when they part, s."""
+    found = ((sound, one) for sound in phonemes for one in segments((sound,)) if one.viseme.shut == 1)
+    return [(sound, *contact(replace(one, parted_s=release_s(one, audio_N)))) for sound, one in found]

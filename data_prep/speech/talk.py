@@ -95,9 +95,9 @@ def draw_talk(rng: np.random.Generator, mouth: lips.Mouth, frames: int, size: in
     rotation = takes.to_axis_angle(takes.head_angles(tracks, sway=0.6) + gestures.angles_deg_F3)
     amounts: dict[str, np.ndarray] = {}
     takes.smiling(tracks, amounts, 0.4, 0.35)
+    takes.brows(tracks, amounts)  # a wrinkled nose lifts the upper lip: before the lips are closed
     style = lips.draw_style(moved)
     amounts = lips.speak_face(mouth, style, timeline.segments, timeline.loud_S, tracks.seconds, amounts)
-    takes.brows(tracks, amounts)
     for name, share in (("browInnerUp", 0.8), ("browOuterUp", 1.0)):
         tracks.pair(amounts, name, share * gestures.brow_F)
     takes.lids(tracks, amounts, np.maximum(tracks.blinks(), takes.blink(tracks.seconds, gestures.blinks_s)))
@@ -132,7 +132,7 @@ def _lay_out(rng: np.random.Generator, spoken: list[Utterance], seconds: float) 
         _put(dry, samples, round(start_s * SAMPLE_RATE))
         own = visemes.segments(utterance.phonemes)
         louds.append(_loudness(own, samples))
-        segments += [replace(s, parted_s=_release_s(s, samples)).later(start_s) for s in own]
+        segments += [replace(s, parted_s=release_s(s, samples)).later(start_s) for s in own]
         phonemes += [Phoneme(p.ipa, p.start_s + start_s, p.end_s + start_s) for p in utterance.phonemes]
         words.append(_heard_text(utterance, start_s, seconds))
         last_s = max((p.end_s for p in utterance.phonemes if p.ipa), default=0.0)
@@ -165,7 +165,7 @@ def _loudness(segments: list[visemes.Segment], samples: np.ndarray) -> np.ndarra
     return rms / max(np.median(vowels), 1e-6) if vowels else np.ones(len(segments))
 
 
-def _release_s(segment: visemes.Segment, samples: np.ndarray) -> float | None:
+def release_s(segment: visemes.Segment, samples: np.ndarray) -> float | None:
     """When a voiced closure bursts open: espeak's /m/ and /b/ go on into their vowel, by 10 to 50 ms.
 
     The first rise, in the second half, over the geometric mean of the closure's level and the loudest that follows in
