@@ -159,10 +159,10 @@ def test_losses_by_hand():
     assert rgb_loss(picture, target).item() == pytest.approx(0.5 + 0.5 * (1 / 3 + 1))
     depth, skin = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4, dtype=torch.bool)
     skin[..., 2:] = True
-    # on skin each pixel costs 1 + 2 with weight 4 of (4 + 1) / 2 in the mean
-    assert depth_loss(picture, depth, skin, 3.0).item() == pytest.approx(3 * 4 / 5 + 0.5 / 3)
+    # on skin each pixel costs 1 / 2 + 8 with weight 4 of (4 + 1) / 2 in the mean
+    assert depth_loss(picture, depth, skin, 3.0).item() == pytest.approx(8.5 * 4 / 5 + 0.25 / 3)
     off_skin = depth_loss(1 - picture, depth, skin, 3.0)
-    assert off_skin.item() == pytest.approx(3 * 1 / 5 + 0.5 / 3)
+    assert off_skin.item() == pytest.approx(8.5 * 1 / 5 + 0.25 / 3)
 
 
 def test_the_shipped_codec_keeps_its_promise(tmp_path):
