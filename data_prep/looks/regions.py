@@ -101,7 +101,7 @@ def find_regions(model: MorphableModel) -> HeadRegions:
 
     # The beard grows below a line from the ear to the corner of the mouth, on the jaw and under the chin.
     beard = smoothstep(line(CHEEK_MM) - y, -2, 12) * smoothstep(y - line(THROAT_MM), 0, 14) * smoothstep(z, 6, 16)
-    moustache = torch.maximum(blob((12, -17, 112), (16, 6.5, 20)), blob((0, -16, 116), (9, 6, 20)))
+    moustache = torch.maximum(blob((17, -18, 110), (18, 6, 24)), blob((5, -16, 115), (11, 5.5, 20)))
     ears = in_face * smoothstep(x.abs(), 70, 76) * smoothstep(20 - z, -2, 3) * smoothstep(y, -30, -20) * (y < 42)
 
     return HeadRegions(
