@@ -187,7 +187,7 @@ class Studio:
         lights = light.Lights.of(lightings, self.device)
         lamps = lights.lamps_FD3.shape[1]
         if shadows:
-            opened = samples.interpolate(self.bust.faces_T3, self._shadows(lights, batch.turn_B33))
+            opened = samples.interpolate(self.bust.faces_T3, self._shadows(lights, batch.turn_B33)).clamp_max(1)
             # Inside of the mouth it is dark for its own reasons, and the mean head's is shut.
             mouth = self._mouth_T[samples.face_N, None]
             opened = torch.where(mouth, torch.ones_like(opened), opened) * looks.open_N[:, None]

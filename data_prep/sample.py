@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from jdap import depth, schema
 from jdap.schema import Record, SchemaError, frame_member
 
 FRAME_KINDS: tuple[str, ...] = ("rgb", "depth", "skin")
-OPTIONAL_KINDS = ("meanhead", "confidence")
+OPTIONAL_KINDS = ("meanhead", "confidence", *schema.TRUTH_MAPS)
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Sample:
     * ``arrays``: float32, named and shaped by :data:`jdap.schema.ARRAYS`
     * ``audio`` (N,) float32 in [-1, 1], mono 16 kHz, or None
     * ``mean_head_mm_FHW`` float32 millimetres, 0 = no value, or None
+    * ``maps``: of the studio's truth by kind of :data:`jdap.schema.TRUTH_MAPS`, (F, S, S, …)
     * ``confidence_FHW`` float32 in [0, 1], how far the depth is trusted, or None: the reader's setting
 
     Raises :class:`SchemaError` where a shape or type differs from the record or the schema.
@@ -44,6 +45,7 @@ class Sample:
     audio: np.ndarray | None = None
     mean_head_mm_FHW: np.ndarray | None = None
     confidence_FHW: np.ndarray | None = None
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         f, s = self.record.frames, self.record.size_px
@@ -56,6 +58,9 @@ class Sample:
             self._check("confidence_FHW", (f, s, s), np.float32)
         if self.audio is not None:
             self._check("audio", (self.audio.size,), np.float32)
+        for kind, values in self.maps.items():
+            if kind not in schema.TRUTH_MAPS or values.shape[:3] != (f, s, s):
+                raise SchemaError(f"{self.key}: {kind} is no map, or {values.shape} is not ({f}, {s}, {s}, …)")
         schema.check_arrays(self.arrays, f)
 
     def _check(self, name: str, shape: tuple[int, ...], dtype: type) -> None:
@@ -82,6 +87,8 @@ class Sample:
                 members[frame_member("meanhead", i)] = schema.encode_depth(tenths)
             if self.confidence_FHW is not None:
                 members[frame_member("confidence", i)] = schema.encode_confidence(self.confidence_FHW[i])
+            for kind, values in self.maps.items():
+                members[frame_member(kind, i)] = schema.TRUTH_MAPS[kind][0](values[i])
         members["arrays.safetensors"] = schema.encode_arrays(self.arrays, self.record.frames)
         if self.audio is not None:
             members["audio.wav"] = schema.encode_audio(self.audio)
@@ -112,11 +119,17 @@ class Sample:
             audio=schema.decode_audio(members["audio.wav"]) if "audio.wav" in members else None,
             mean_head_mm_FHW=depth.from_tenths(stacks["meanhead"]) if "meanhead" in stacks else None,
             confidence_FHW=stacks.get("confidence"),
+            maps={kind: stacks[kind] for kind in schema.TRUTH_MAPS if kind in stacks},
         )
 
 
 def _decode_frames(kind: str, members: dict[str, bytes], record: Record) -> np.ndarray:
-    readers = {"rgb": schema.decode_rgb, "skin": schema.decode_skin, "confidence": schema.decode_confidence}
+    readers: dict[str, Callable[[bytes], np.ndarray]] = {
+        "rgb": schema.decode_rgb,
+        "skin": schema.decode_skin,
+        "confidence": schema.decode_confidence,
+    }
+    readers |= {name: decode for name, (_, decode) in schema.TRUTH_MAPS.items()}
     decode = readers.get(kind, schema.decode_depth)
     frames = []
     for i in range(record.frames):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -26,12 +26,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from data_prep import takes
 from data_prep.looks.backdrop import find_pictures
+from data_prep.looks.light import draw_lighting
 from data_prep.looks.person import draw_look
-from data_prep.photograph import Person, Shoot, Studio, draw_scene
+from data_prep.photograph import Person, Pictures, Shoot, Studio, draw_scene
 from data_prep.shards import Sample, ShardWriter
 from data_prep.speech.lips import measure_mouth
 from data_prep.speech.sheet import TalkSheet
-from data_prep.speech.talk import draw_talk
+from data_prep.speech.talk import Talk, draw_talk
 from data_prep.studio_sheet import ContactSheet
 from jdap.schema import STUDIO, Record
 
@@ -46,7 +47,9 @@ KINDS = {
 }
 #: Identity coefficients are standard normal, redrawn beyond this many standard deviations.
 MAX_IDENTITY_SD = 2.0
-_LOOK, _IDENTITY, _TAKE = range(3)
+#: Frames that are made together on a GPU, of as many people as it takes.
+GPU_FRAMES = 64
+_LOOK, _IDENTITY, _TAKE, _RELIGHT = range(4)
 
 
 class StudioError(ValueError):
@@ -76,7 +79,8 @@ class Job:
     """What is made of each person: ``frames`` stills, or a clip of as many frames at 25 fps, silent or talking.
 
     ``kind`` is one of :data:`KINDS`; ``size`` is the side of the pictures, pixels; ``mean_head`` adds the depth of
-    the posed mean head.
+    the posed mean head, ``truth`` what :class:`data_prep.truth.Truth` holds, ``relight`` a second picture of each frame
+    in other light; ``shadows`` are those of the head on itself.
     """
 
     seed: int
@@ -85,10 +89,28 @@ class Job:
     kind: str = "stills"
     mean_head: bool = False
     backgrounds: tuple[Path, ...] = ()
+    truth: bool = False
+    relight: bool = False
+    shadows: bool = True
 
 
 def make_sample(studio: Studio, job: Job, index: int) -> Sample:
     """The sample of the person (``job.seed``, ``index``)."""
+    return make_batch(studio, job, [index])[0]
+
+
+def make_batch(studio: Studio, job: Job, indices: Sequence[int]) -> list[Sample]:
+    """The samples of several people, photographed together; each is what it would be alone."""
+    planned = [_plan(studio, job, index) for index in indices]
+    # Light is asked of the truth, and relit pictures are of no use without it.
+    shots = studio.photograph(
+        [shoot for shoot, _ in planned], job.size, shadows=job.shadows, truth=job.truth or job.relight
+    )
+    return [_sample(studio, job, shoot, talk, shot) for (shoot, talk), shot in zip(planned, shots, strict=True)]
+
+
+def _plan(studio: Studio, job: Job, index: int) -> tuple[Shoot, Talk | None]:
+    """What happens before the camera, and what is said."""
     names = studio.bust.model.expression_names
     person = draw_person(job.seed, index, len(studio.bust.model.identity_KV3))
     talk = None
@@ -106,7 +128,17 @@ def make_sample(studio: Studio, job: Job, index: int) -> Sample:
         streams = [_stream(job.seed, index, _TAKE, 1, i) for i in range(job.frames)]
         scenes = [draw_scene(rng, job.backgrounds) for rng in streams]
         take = takes.join([takes.draw_still(rng, names, job.size) for rng in streams])
-    (shot,) = studio.photograph([Shoot(person, take, scenes)], job.size)
+    if not job.relight:
+        return Shoot(person, take, scenes), talk
+    if job.kind == "stills":
+        relit = [draw_lighting(_stream(job.seed, index, _RELIGHT, 1, i)) for i in range(job.frames)]
+    else:
+        relit = [draw_lighting(_stream(job.seed, index, _RELIGHT, 0))] * job.frames
+    return Shoot(person, take, scenes, relit), talk
+
+
+def _sample(studio: Studio, job: Job, shoot: Shoot, talk: Talk | None, shot: Pictures) -> Sample:
+    person, take = shoot.person, shoot.take
     arrays = {
         "camera_px": take.camera_px_F3,
         "rotation": take.rotation_F3,
@@ -114,6 +146,13 @@ def make_sample(studio: Studio, job: Job, index: int) -> Sample:
         "identity": np.repeat(person.identity_K[None], job.frames, 0),
         "expression": take.expression_FE,
     }
+    maps: dict[str, np.ndarray] = {}
+    if shot.truth is not None:
+        arrays |= shot.truth.lights()
+        maps |= shot.truth.maps() if job.truth else {}
+    if shot.relit_truth is not None and shot.relit_FSS3 is not None:
+        arrays |= shot.relit_truth.lights("relit", "relit_gain")
+        maps["relit"] = shot.relit_FSS3
     record = Record(
         clip_id=f"{person.person_id}-{job.kind}",
         person_id=person.person_id,
@@ -135,6 +174,7 @@ def make_sample(studio: Studio, job: Job, index: int) -> Sample:
         arrays,
         talk.audio_N if talk else None,
         mean_head_mm_FHW=mean_mm,
+        maps=maps,
     )
 
 
@@ -148,24 +188,30 @@ def _version() -> str:
 _studios: dict[str, Studio] = {}
 
 
-def _make(job: Job, device: str, index: int) -> tuple[Sample, float]:
-    """One sample and the seconds it took; a process builds its studio once."""
+def _make(job: Job, device: str, indices: range) -> list[tuple[Sample, float]]:
+    """Some samples, each with the seconds it took; a process builds its studio once."""
     studio = _studios.get(device) or _studios.setdefault(device, Studio(device))
     started = time.perf_counter()
-    return make_sample(studio, job, index), time.perf_counter() - started
+    samples = make_batch(studio, job, indices)
+    return [(sample, (time.perf_counter() - started) / len(samples)) for sample in samples]
 
 
 def make_samples(job: Job, indices: range, device: str, workers: int) -> Iterator[tuple[Sample, float]]:
     """Samples of the people ``indices``, in order whatever the workers; one worker renders in this process."""
     make = partial(_make, job, device)
+    # A GPU wants many pictures at a time, a CPU's caches few.
+    together = 1 if device == "cpu" else max(GPU_FRAMES // job.frames, 1)
+    groups = [indices[i : i + together] for i in range(0, len(indices), together)]
     if workers == 1:
-        yield from map(make, indices)
+        for group in groups:
+            yield from make(group)
         return
     # One thread each: workers are the parallelism.
     with ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
-        yield from pool.map(make, indices)
+        for made in pool.map(make, groups):
+            yield from made
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -182,6 +228,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         kind.add_argument(f"--{name}", dest="kind", action="store_const", const=name, help=does)
     parser.add_argument("--split", choices=tuple(SPLIT_START), default="train", help="whose people (default train)")
     parser.add_argument("--mean-head", action="store_true", help="store the posed mean head's depth too")
+    parser.add_argument("--truth", action="store_true", help="store normals, albedo, parts, openness and light too")
+    parser.add_argument("--relight", action="store_true", help="store each frame once more, in other light")
+    parser.add_argument("--no-shadows", dest="shadows", action="store_false", help="light without shadows: faster")
     parser.add_argument("--backgrounds", type=Path, help="folder of pictures to set half of the heads before")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--sheet", type=Path, help="also draw the first people (--talk: the first clip) on a PNG")
@@ -209,6 +258,9 @@ def run(args: argparse.Namespace) -> int:
         args.kind,
         args.mean_head,
         find_pictures(args.backgrounds) if args.backgrounds else (),
+        args.truth,
+        args.relight,
+        args.shadows,
     )
     sheet = (TalkSheet() if args.kind == "talk" else ContactSheet()) if args.sheet else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

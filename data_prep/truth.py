@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -88,6 +89,17 @@ class Truth:
     def __getitem__(self, which: slice) -> Truth:
         """Some of the frames."""
         return Truth(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    def maps(self) -> dict[str, np.ndarray]:
+        """What shards store of it, by kind of :data:`jdap.schema.TRUTH_MAPS`."""
+        kinds = {"normal": self.normal_FSS3, "albedo": self.albedo_FSS3, "part": self.part_FSS}
+        kinds |= {"wrap": self.wrap_FSS, "open": self.opened_FSSL}
+        return {kind: values.numpy() for kind, values in kinds.items()}
+
+    def lights(self, name: str = "light", gain: str = "exposure_gain") -> dict[str, np.ndarray]:
+        """Its light as :data:`jdap.schema.ARRAYS` names it."""
+        arrays = {f"{name}_ambient": self.ambient_F93, f"{name}_lamps": self.lamps_FD3, f"{name}_power": self.power_FD3}
+        return {key: values.numpy() for key, values in (arrays | {gain: self.gain_F}).items()}
 
     def shade(self) -> Tensor:
         """(F, S, S, 3): ``linear_FSS3`` once more, from everything else."""

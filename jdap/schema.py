@@ -9,6 +9,12 @@ A sample is one chunk of a clip: F frames of one person, square, of one size. It
 ``skin.0000.png`` …         valid skin, 1-bit PNG
 ``meanhead.0000.png`` …     optional: z-depth of the posed mean head, for the baseline of the benchmarks
 ``confidence.0000.png`` …   optional: how far the depth is trusted, 8-bit PNG, 0 … 255 = 0 … 1
+``relit.0000.jpg`` …        optional: the frame once more in other light, as ``rgb``; nothing else differs
+``normal.0000.png`` …       optional: normals in camera space, 8-bit RGB PNG, :func:`encode_normal`
+``albedo.0000.png`` …       optional: linear albedo, 8-bit RGB PNG of its square root, :func:`encode_albedo`
+``part.0000.png`` …         optional: 8-bit PNG, 0 = nothing, else 1 + the part's index in the studio's list
+``wrap.0000.png`` …         optional: how far light wraps round the terminator, 8-bit PNG, 0 … 255 = 0 … 1
+``open.0000.png`` …         optional: how much of the ambient light and of three lamps arrives, 8-bit RGBA, 0 … 1
 ``arrays.safetensors``      per-frame arrays, :data:`ARRAYS`
 ``audio.wav``               optional: mono 16 kHz 16-bit PCM, in time with the first frame
 ==========================  =====================================================================================
@@ -20,6 +26,7 @@ from __future__ import annotations
 
 import io
 import wave
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
@@ -41,8 +48,16 @@ ARRAYS: dict[str, tuple[tuple[int | None, ...], str]] = {
     "identity": ((None,), "identity coefficients in standard deviations, repeated for each frame"),
     "expression": ((None,), "expression coefficients, 0 … 1"),
     "landmarks_px": ((None, 2), "mediapipe landmarks, pixels of the stored frame"),
+    "light_ambient": ((9, 3), "ambient irradiance, linear RGB, of 1, y, z, x, xy, yz, 3z²−1, xz, x²−y² of the normal"),
+    "light_lamps": ((3, 3), "unit vectors to the lamps, camera space"),
+    "light_power": ((3, 3), "irradiance of the lamps at normal incidence, linear RGB; 0 = no lamp"),
+    "exposure_gain": ((), "what linear light is multiplied with by exposure"),
+    "relit_ambient": ((9, 3), "light_ambient of the relit picture"),
+    "relit_lamps": ((3, 3), "light_lamps of the relit picture"),
+    "relit_power": ((3, 3), "light_power of the relit picture"),
+    "relit_gain": ((), "exposure_gain of the relit picture"),
 }
-OPTIONAL_ARRAYS = {"landmarks_px"}
+OPTIONAL_ARRAYS = set(ARRAYS) - {"camera_px", "rotation", "translation_mm", "identity", "expression"}
 
 
 class SchemaError(ValueError):
@@ -105,8 +120,8 @@ class Record:
 
 
 def frame_member(kind: str, index: int) -> str:
-    """The member name of frame ``index``: ``rgb``, ``depth``, ``skin``, ``meanhead`` or ``confidence``."""
-    return f"{kind}.{index:04d}.{'jpg' if kind == 'rgb' else 'png'}"
+    """The member name of frame ``index``: ``rgb``, ``depth``, ``skin``, or one of the optional kinds."""
+    return f"{kind}.{index:04d}.{'jpg' if kind in ('rgb', 'relit') else 'png'}"
 
 
 def encode_rgb(rgb: np.ndarray) -> bytes:
@@ -157,6 +172,69 @@ def decode_confidence(data: bytes) -> np.ndarray:
     if image.mode != "L":
         raise SchemaError(f"confidence must be an 8-bit grey PNG, got mode {image.mode}")
     return np.asarray(image, np.float32) / 255
+
+
+def encode_normal(normal: np.ndarray) -> bytes:
+    """(S, S, 3) float32 unit vectors, camera space, 0 = nothing → 8-bit RGB PNG bytes: 128 + 127 n.
+
+    Rounding turns a normal by 0.4 degrees at most; 16-bit RGB is beyond most PNG libraries, and four times the bytes.
+    """
+    return _encode(Image.fromarray((np.rint(normal * 127) + 128).astype(np.uint8)), "PNG", optimize=True)
+
+
+def decode_normal(data: bytes) -> np.ndarray:
+    """8-bit RGB PNG bytes → (S, S, 3) float32 unit vectors, 0 = nothing."""
+    normal = np.asarray(_mode(data, "RGB"), np.float32) - 128
+    length = np.sqrt(np.square(normal).sum(-1, keepdims=True))
+    return normal / np.maximum(length, 1)
+
+
+def encode_albedo(albedo: np.ndarray) -> bytes:
+    """(S, S, 3) float32 linear RGB, 0 … 1 → 8-bit RGB PNG bytes of the square root: finer steps where it is dark."""
+    return encode_unit(np.sqrt(albedo))
+
+
+def decode_albedo(data: bytes) -> np.ndarray:
+    """8-bit RGB PNG bytes → (S, S, 3) float32 linear RGB."""
+    return np.square(np.asarray(_mode(data, "RGB"), np.float32) / 255)
+
+
+def encode_unit(values: np.ndarray) -> bytes:
+    """(S, S) or (S, S, 3 or 4) float32, 0 … 1 → 8-bit PNG bytes, rounded to 1/255; raises :class:`SchemaError`."""
+    if not (values.min(initial=0) >= 0 and values.max(initial=0) <= 1):
+        raise SchemaError("shares must lie in [0, 1] to be stored")
+    return _encode(Image.fromarray(np.rint(values * 255).astype(np.uint8)), "PNG", optimize=True)
+
+
+def decode_wrap(data: bytes) -> np.ndarray:
+    """8-bit PNG bytes → (S, S) float32, 0 … 1."""
+    return np.asarray(_mode(data, "L"), np.float32) / 255
+
+
+def decode_open(data: bytes) -> np.ndarray:
+    """8-bit RGBA PNG bytes → (S, S, 4) float32, 0 … 1: of the ambient light and of three lamps."""
+    return np.asarray(_mode(data, "RGBA"), np.float32) / 255
+
+
+def encode_part(part: np.ndarray) -> bytes:
+    """(S, S) uint8 → 8-bit PNG bytes."""
+    return _encode(Image.fromarray(part), "PNG", optimize=True)
+
+
+def decode_part(data: bytes) -> np.ndarray:
+    """8-bit PNG bytes → (S, S) uint8."""
+    return np.asarray(_mode(data, "L"))
+
+
+#: Optional maps of the studio's truth: kind -> (encode, decode).
+TRUTH_MAPS: dict[str, tuple[Callable[[np.ndarray], bytes], Callable[[bytes], np.ndarray]]] = {
+    "relit": (encode_rgb, decode_rgb),
+    "normal": (encode_normal, decode_normal),
+    "albedo": (encode_albedo, decode_albedo),
+    "part": (encode_part, decode_part),
+    "wrap": (encode_unit, decode_wrap),
+    "open": (encode_unit, decode_open),
+}
 
 
 def encode_arrays(arrays: dict[str, np.ndarray], frames: int) -> bytes:
@@ -215,6 +293,13 @@ def _encode(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def _mode(data: bytes, mode: str) -> Image.Image:
+    image = _decode(data)
+    if image.mode != mode:
+        raise SchemaError(f"a map must be an 8-bit {mode} PNG, got mode {image.mode}")
+    return image
 
 
 def _decode(data: bytes) -> Image.Image:
