@@ -19,8 +19,8 @@ from jdap import depth
 from jdap.files import write_whole
 
 PEOPLE, ACROSS = 100, 10
-#: The depth's side as a share of the picture's, and colours of the file: of more than this many the eye sees little.
-INSET, COLOURS = 0.3, 256
+#: Larger pictures are shrunk to this many pixels; the depth's side as a share of the picture's.
+TILE, INSET = 128, 0.3
 _TINT = np.array([0.45, 0.6, 1.0])
 
 
@@ -33,7 +33,10 @@ class ContactSheet:
     def add(self, sample: Sample) -> None:
         """Add a sample; beyond :data:`PEOPLE` samples nothing happens."""
         if len(self._tiles) < PEOPLE:
-            tile = sample.rgb_FHW3[0].copy()
+            picture = Image.fromarray(sample.rgb_FHW3[0])
+            if picture.width > TILE:
+                picture = picture.resize((TILE, TILE), Image.Resampling.BOX)
+            tile = np.array(picture)
             drawn = Image.fromarray(_depth_picture(sample.depth_mm_FHW[0], sample.skin_FHW[0]))
             side = round(INSET * len(tile))
             tile[-side:, -side:] = np.asarray(drawn.resize((side, side), Image.Resampling.BOX))
@@ -48,7 +51,7 @@ class ContactSheet:
         tiles = self._tiles + [blank] * (-len(self._tiles) % across)
         rows = [np.concatenate(tiles[i : i + across], 1) for i in range(0, len(tiles), across)]
         buffer = io.BytesIO()
-        Image.fromarray(np.concatenate(rows)).quantize(COLOURS).save(buffer, "PNG", optimize=True)
+        Image.fromarray(np.concatenate(rows)).save(buffer, "PNG", optimize=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, buffer.getvalue())
 
