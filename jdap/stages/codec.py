@@ -13,6 +13,7 @@ import lightning as L
 import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
@@ -48,7 +49,8 @@ class CodecStage(L.LightningModule):
 
     Args:
         latent_channels, factor, width, encoder_blocks, decoder_blocks: of :class:`jdap.models.codec.ImageCodec`.
-        learning_rate: AdamW's peak rate; after the warm-up it falls in a line to 0 at the trainer's last step.
+        learning_rate: AdamW's peak rate; after the warm-up it falls in a line to 0 at the end of the run, which is the
+            trainer's last step or its ``max_time``, whichever comes first.
         warmup_steps: steps over which the rate rises from 0.
         weight_decay: AdamW's.
         noise: standard deviation of the noise on the (unit variance) latents in training. It makes the decoder smooth,
@@ -118,14 +120,18 @@ class CodecStage(L.LightningModule):
             self._draw([batch.rgb, rgb, depth_picture(batch.depth), depth_picture(depth)], depth, batch)
 
     def configure_optimizers(self) -> Any:
-        """AdamW with warm-up and a straight fall to 0 at the trainer's last step."""
+        """AdamW with warm-up and a straight fall to 0 at the end of the run."""
         rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
         trained = [p for p in self.codec.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.98), **rates)
         warmup, last = max(1, self.hparams["warmup_steps"]), self.trainer.estimated_stepping_batches
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: min(1.0, (step + 1) / warmup) * max(0.0, 1 - step / last)
-        )
+        timers = [c for c in self.trainer.callbacks if isinstance(c, Timer)]  # type: ignore[attr-defined]
+
+        def rate(step: int) -> float:
+            done = max([step / last, *map(_share_of_time, timers)])
+            return min(1.0, (step + 1) / warmup) * max(0.0, 1 - done)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_end(self) -> None:
@@ -195,6 +201,12 @@ def export(codec: ImageCodec, folder: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     codec.to(memory_format=torch.contiguous_format).save_pretrained(part)  # type: ignore[call-arg]
     replace_folder(part, folder)
+
+
+def _share_of_time(timer: Timer) -> float:
+    """How much of ``max_time`` a run has had, 0 … 1."""
+    spent, left = timer.time_elapsed(), timer.time_remaining()
+    return 0.0 if left is None else spent / max(spent + left, 1e-9)
 
 
 def _start(codec: ImageCodec, folder: str, same_encoder: bool) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny
 from fakes import write_fakes
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -116,6 +117,25 @@ def test_what_cannot_be_started_from(tmp_path):
     AutoencoderTiny(**widths, num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1)).save_pretrained(tmp_path / "taesd")
     with pytest.raises(WeightsError, match="codec of diffusers"):
         CodecStage(**SMALL, init=str(tmp_path / "taesd"))
+
+
+def test_the_rate_ends_with_the_steps_or_the_time(data, tmp_path, monkeypatch):
+    class Rates(L.Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            self.seen.append(trainer.optimizers[0].param_groups[0]["lr"] / SMALL["learning_rate"])
+
+    rates = Rates()
+    trainer(tmp_path, 10, callbacks=[rates]).fit(CodecStage(**SMALL), data)
+    by_steps = [min(1, (i + 1) / 5) * (1 - i / 10) for i in range(10)]
+    assert rates.seen == pytest.approx(by_steps)
+    # A clock by which a step takes 10 seconds: the time is over long before a million steps are.
+    rates, timer = Rates(), Timer({"seconds": 80})
+    monkeypatch.setattr(timer, "time_elapsed", lambda stage="train": 10.0 * len(rates.seen))
+    trainer(tmp_path, 1_000_000, callbacks=[rates, timer]).fit(CodecStage(**SMALL), data)
+    assert rates.seen == pytest.approx([min(1, (i + 1) / 5) * (1 - i / 8) for i in range(8)], abs=1e-4)
 
 
 def test_validation_numbers_are_those_of_the_pictures(data, tmp_path):
