@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.color import rgb2lab
 
-from data_prep.looks import light, person, picture, shadow, surface
+from data_prep.looks import backdrop, light, person, picture, shadow, surface
 from data_prep.looks.noise import draw_lattice, smoothstep, value_noise
 from data_prep.looks.regions import BROWS, CHIN, EYES, LIP_TOP, find_regions
 from data_prep.morphable import load_ict
@@ -216,7 +216,7 @@ class TestPicture:
 
     def test_a_background_is_the_same_scene_at_any_size(self):
         for seed in range(8):
-            scene = picture.draw_background(rng(seed))
+            scene = backdrop.draw_background(rng(seed))
             large, small = scene.draw(129, "cpu"), scene.draw(65, "cpu")
             torch.testing.assert_close(large[::2, ::2], small, atol=1e-4, rtol=1e-3)
             assert large.min() >= 0
