@@ -71,7 +71,7 @@ def _open(path: Path) -> Image.Image:
 def draw_background(rng: np.random.Generator, pictures: Sequence[Path] = ()) -> Background:
     """A random background; of ``pictures``, if there are any, a random crop half the time."""
     if pictures and rng.uniform() < 0.5:
-        return Background(torch.from_numpy(_crop(rng, _open(pictures[rng.integers(len(pictures))]))))
+        return Background(torch.from_numpy(_crop(rng, _open(pictures[int(rng.integers(len(pictures)))]))))
     kind = rng.choice(KINDS, p=_P)
     if kind in ("room", "outdoors"):
         return Background(_soften(rng, _structured(rng, kind == "outdoors")))
