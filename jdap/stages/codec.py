@@ -13,7 +13,6 @@ import lightning as L
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.pipelines.weights import replace_folder
 from jdap.shipped import resolve
+from jdap.stages.progress import share_done
 
 #: Depth errors are told in the benchmark's frame, where q2 … q98 of the skin is 0.1 … 1 rather than -1 … 1.
 BENCHMARK_FRAME = 0.45
@@ -124,14 +124,10 @@ class CodecStage(L.LightningModule):
         rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
         trained = [p for p in self.codec.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.98), **rates)
-        warmup, last = max(1, self.hparams["warmup_steps"]), self.trainer.estimated_stepping_batches
-        timers = [c for c in self.trainer.callbacks if isinstance(c, Timer)]  # type: ignore[attr-defined]
-
-        def rate(step: int) -> float:
-            done = max([step / last, *map(_share_of_time, timers)])
-            return min(1.0, (step + 1) / warmup) * max(0.0, 1 - done)
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        warmup, done = max(1, self.hparams["warmup_steps"]), share_done(self.trainer)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1.0, (step + 1) / warmup) * (1 - done(step))
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_end(self) -> None:
@@ -201,12 +197,6 @@ def export(codec: ImageCodec, folder: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     codec.to(memory_format=torch.contiguous_format).save_pretrained(part)  # type: ignore[call-arg]
     replace_folder(part, folder)
-
-
-def _share_of_time(timer: Timer) -> float:
-    """How much of ``max_time`` a run has had, 0 … 1."""
-    spent, left = timer.time_elapsed(), timer.time_remaining()
-    return 0.0 if left is None else spent / max(spent + left, 1e-9)
 
 
 def _start(codec: ImageCodec, folder: str, same_encoder: bool) -> None:

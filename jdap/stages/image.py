@@ -26,6 +26,7 @@ from jdap.models.joint_unet import JointUNet
 from jdap.models.reference import ReferenceNet
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.shipped import resolve
+from jdap.stages.progress import share_done
 
 
 class Encoded(NamedTuple):
@@ -52,7 +53,8 @@ class ImageStage(L.LightningModule):
         size_px: side of the training pictures; stored with the weights.
         learning_rate: AdamW's peak rate.
         warmup_steps: steps over which the rate rises from 0.
-        cosine: let the rate fall to 0 along a cosine until the trainer's last step; otherwise it stays.
+        cosine: let the rate fall to 0 along a cosine until the end of the run, which is the trainer's last step or its
+            ``max_time``, whichever comes first; otherwise it stays.
         weight_decay: AdamW's.
         gamma: cap of the Min-SNR weight.
         reference_drop: share of samples that train without their reference.
@@ -172,14 +174,12 @@ class ImageStage(L.LightningModule):
         optimizer = torch.optim.AdamW(
             trained, lr=self.hparams["learning_rate"], weight_decay=self.hparams["weight_decay"]
         )
-        warmup, last = self.hparams["warmup_steps"], self.trainer.estimated_stepping_batches
-        if self.hparams["cosine"] and not math.isfinite(last):
-            raise ValueError("model.cosine needs trainer.max_steps, the step at which the rate reaches 0")
+        warmup = max(1, self.hparams["warmup_steps"])
+        done = share_done(self.trainer) if self.hparams["cosine"] else None
 
         def rate(step: int) -> float:
-            rise = min(1.0, (step + 1) / max(1, warmup))
-            fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / last))) if self.hparams["cosine"] else 1.0
-            return rise * fall
+            rise = min(1.0, (step + 1) / warmup)
+            return rise * (0.5 * (1 + math.cos(math.pi * done(step))) if done else 1.0)
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

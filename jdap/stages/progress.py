@@ -1,0 +1,29 @@
+"""How far a run is, for learning rates that end with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import lightning as L
+from lightning.pytorch.callbacks import Timer
+
+
+def share_done(trainer: L.Trainer) -> Callable[[int], float]:
+    """A function of the optimiser step: the share of the run that is over, 0 … 1.
+
+    A run ends with the trainer's last step or with its ``max_time``, whichever comes first: the larger share counts.
+    So a slow machine that time will stop still gets to the end of its schedule. Where time leads, the rate depends on
+    the clock, and two runs are not equal to the bit; without ``max_time`` they are. Raises ValueError for a run
+    without an end.
+    """
+    last = trainer.estimated_stepping_batches
+    timers = [c for c in trainer.callbacks if isinstance(c, Timer)]  # type: ignore[attr-defined]
+    if not timers and not math.isfinite(last):
+        raise ValueError("the learning rate falls until the run ends: set trainer.max_steps or trainer.max_time")
+    return lambda step: min(1.0, max([step / last, *map(_share_of_time, timers)]))
+
+
+def _share_of_time(timer: Timer) -> float:
+    spent, left = timer.time_elapsed(), timer.time_remaining()
+    return 0.0 if left is None else spent / max(spent + left, 1e-9)

@@ -1,0 +1,44 @@
+import lightning as L
+import pytest
+from lightning.pytorch.callbacks import Timer
+
+from jdap.stages.progress import share_done
+
+
+class Clock:
+    """What the share asks of a trainer."""
+
+    def __init__(self, steps, *timers):
+        self.estimated_stepping_batches, self.callbacks = steps, list(timers)
+
+
+def timer(spent, limit):
+    made = Timer({"seconds": limit})
+    made.time_elapsed = lambda stage="train": float(spent)
+    return made
+
+
+def test_the_end_that_comes_first_counts():
+    assert share_done(Clock(100))(25) == 0.25
+    assert share_done(Clock(100, timer(30, 120)))(10) == 0.25
+    assert share_done(Clock(100, timer(30, 120)))(60) == 0.6
+    assert share_done(Clock(float("inf"), timer(30, 120)))(10) == 0.25
+
+
+def test_it_stays_within_the_run():
+    assert share_done(Clock(100))(101) == 1.0
+    assert share_done(Clock(100, timer(500, 120)))(3) == 1.0
+
+
+def test_a_timer_without_limit_says_nothing():
+    assert share_done(Clock(100, Timer()))(50) == 0.5
+
+
+def test_a_run_without_end_has_no_share():
+    with pytest.raises(ValueError, match="set trainer"):
+        share_done(Clock(float("inf")))
+
+
+def test_lightning_makes_a_timer_of_max_time():
+    trainer = L.Trainer(max_steps=10, max_time="00:00:01:00", logger=False, accelerator="cpu")
+    assert [c for c in trainer.callbacks if isinstance(c, Timer)]
