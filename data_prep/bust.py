@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data_prep.looks.person import PersonLook, paint
+from data_prep.looks.person import Paint, PersonLook, paint
 from data_prep.looks.regions import LIP_BOTTOM, LIP_TOP, HeadRegions, find_regions
 from data_prep.looks.wardrobe import WARDROBE_PARTS, Wardrobe, make_wardrobe
 from data_prep.morphable import PART_NAMES, MorphableModel
-from jdap.geometry import vertex_normals
+from data_prep.normals import VertexNormals
 
-#: The model ends in an open cut through the chest; rings of vertices carry on from its edge: (down, outward) in mm.
 #: Names of all parts, the head model's and the wardrobe's: what ``Bust.part_T`` indexes.
 PARTS: tuple[str, ...] = (*PART_NAMES, *WARDROBE_PARTS)
+#: The model ends in an open cut through the chest; rings of vertices carry on from its edge: (down, outward) in mm.
 SKIRT_MM = ((0.0, 30.0, 12.0), (0.0, 120.0, 35.0), (0.0, 420.0, 60.0))
 
 
@@ -40,6 +40,7 @@ class Bust:
     * ``regions``: of the head's vertices; ``lips``: positions of the middle of the upper and lower lip's inner edge
       among them
     * ``eyes``: positions of the vertices of the right and the left eyeball
+    * ``head_normals``: vertex normals of heads (F, H, 3) without wardrobe
     """
 
     model: MorphableModel
@@ -56,17 +57,25 @@ class Bust:
     regions: HeadRegions
     lips: tuple[int, int]
     eyes: tuple[Tensor, Tensor]
+    head_normals: VertexNormals
 
     def dress(self, look: PersonLook) -> Tensor:
         """Mask (T,) bool of the triangles that this person has: the head's, and what they wear."""
         return torch.cat([self.head_T[self.head_T], self.wardrobe.worn(look)])
 
-    def neutral(self, identity_K: Tensor, look: PersonLook) -> Tensor:
-        """(V, 3) head-space mm: this identity without expression, its hair and clothes fitted to it."""
+    def paint(self, look: PersonLook) -> Paint:
+        """The head in the colours of a look."""
+        return paint(look, self.regions, self.rest_V3[: len(self.source_H)])
+
+    def neutral(self, identity_K: Tensor, look: PersonLook, painted: Paint | None = None) -> Tensor:
+        """(V, 3) head-space mm: this identity without expression, its hair and clothes fitted to it.
+
+        ``painted``: :meth:`paint` of the look, where it is known already.
+        """
         none = identity_K.new_zeros(1, len(self.model.expression_names))
         head = self.model.vertices(identity_K[None], none)[0, self.source_H] + self.skirt_mm_H3
-        lift = paint(look, self.regions, self.rest_V3[: len(head)]).lift_mm_V[:, None]
-        outward = vertex_normals(head[None], self.faces_T3[self.head_T])[0]
+        lift = (painted or self.paint(look)).lift_mm_V[:, None]
+        outward = self.head_normals(head[None])[0]
         return torch.cat([head + lift * outward, self.wardrobe.fit(look, head)])
 
     def pose(self, neutral_V3: Tensor, expression_FE: Tensor, gaze_F23: Tensor) -> Tensor:
@@ -149,6 +158,7 @@ def make_bust(model: MorphableModel) -> Bust:
         regions=regions,
         lips=(places[LIP_TOP], places[LIP_BOTTOM]),
         eyes=(sclera[head[sclera, 0] < 0], sclera[head[sclera, 0] > 0]),
+        head_normals=VertexNormals(head_faces, len(head)),
     )
 
 

@@ -265,9 +265,10 @@ class _Sitter:
     def __init__(self, bust: Bust, shoot: Shoot, device: torch.device) -> None:
         take, look = shoot.take, shoot.person.look
         self.shoot = shoot
-        self.neutral_V3 = bust.neutral(torch.from_numpy(shoot.person.identity_K).to(device), look)
+        painted = bust.paint(look)
+        self.neutral_V3 = bust.neutral(torch.from_numpy(shoot.person.identity_K).to(device), look, painted)
         self.worn_T = bust.dress(look)
-        self.channels_VC = torch.cat([bust.rest_V3, surface.vertex_channels(bust, look)], 1)
+        self.channels_VC = torch.cat([bust.rest_V3, surface.vertex_channels(bust, look, painted)], 1)
         gaze = takes.gaze_direction(bust.model.expression_names, take.expression_FE)
         self.gaze_F23 = torch.from_numpy(gaze).to(self.neutral_V3)
         self.expression_FE, self.rotation_F3, self.translation_mm_F3, self.camera_px_F3 = (

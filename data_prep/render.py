@@ -30,7 +30,7 @@ Z_NEAR_MM = 1.0
 #: (triangle, pixel) pairs tested at a time, about 100 bytes each at the peak; what stays in a cache runs fastest.
 MAX_PAIRS = 1 << 16
 #: Sides of the boxes that triangles are sorted into; a larger triangle is cut into tiles of the last size.
-BOXES = (1, 2, 3, 4, 6, 8, 12, 16)
+BOXES = (2, 4, 8, 16)
 EMPTY = torch.iinfo(torch.int64).max
 
 
@@ -201,6 +201,11 @@ def _set_up(
     z_near_mm: float,
     cull: bool,
 ) -> _Rows:
+    # What no picture has is left out at once.
+    some = torch.arange(len(faces_T3), device=faces_T3.device)
+    if drawn_BT is not None:
+        some = drawn_BT.any(0).nonzero()[:, 0]
+        faces_T3, drawn_BT = faces_T3.index_select(0, some), drawn_BT.index_select(1, some)
     vertices = vertices_BV3.double()
     # A vertex behind the camera projects to nonsense or infinity; its triangles are dropped before that is used.
     near = vertices[..., 2] >= z_near_mm
@@ -230,7 +235,7 @@ def _set_up(
     left, right, top, bottom = (side.take(index).long() for side in box)
     return _Rows(
         picture_R=picture,
-        triangle_R=triangle,
+        triangle_R=some.take(triangle),
         first_2R=torch.stack([left, top]),
         last_2R=torch.stack([right, bottom]),
         edges_33R=(torch.stack(edges) * area.take(index).sign()).unflatten(0, (3, 3)),

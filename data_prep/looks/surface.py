@@ -15,7 +15,7 @@ from torch import Tensor
 
 from data_prep.bust import PARTS, Bust
 from data_prep.looks.noise import smoothstep, value_noise
-from data_prep.looks.person import PersonLook, paint, skin_reflectance
+from data_prep.looks.person import Paint, PersonLook, skin_reflectance
 from data_prep.looks.wardrobe import WARDROBE_PARTS
 from data_prep.morphable import PART_NAMES
 
@@ -45,9 +45,8 @@ class Surface:
     tilt_N3: Tensor
 
 
-def vertex_channels(bust: Bust, look: PersonLook) -> Tensor:
-    """(V, C): what :func:`material` reads of a person, for interpolation over triangles."""
-    painted = paint(look, bust.regions, bust.rest_V3[: len(bust.source_H)])
+def vertex_channels(bust: Bust, look: PersonLook, painted: Paint) -> Tensor:
+    """(V, C): what :func:`material` reads of a person, for interpolation over triangles; ``painted`` by the look."""
     names = ("hair_V", "brow_V", "lashes_V", "stubble_V", "collar_mm_V", "open_V")
     head = torch.cat([painted.albedo_V3, torch.stack([getattr(painted, name) for name in names], 1)], 1)
     return torch.cat([head, F.pad(bust.wardrobe.strands(look), (0, head.shape[1] - 4))])

@@ -69,11 +69,13 @@ class Wardrobe:
     def fit(self, look: PersonLook, head_H3: Tensor) -> Tensor:
         """(W, 3) mm: the garments on a head (H, 3)."""
         moved = head_H3 - self.head_H3
-        return torch.cat([g.shape(look, moved) for g in self.garments])
+        # What nobody sees stays where it is at home.
+        return torch.cat([g.shape(look, moved) if g.worn(look).any() else g.rest_N3 for g in self.garments])
 
     def strands(self, look: PersonLook) -> Tensor:
         """(W, 4): as :meth:`Garment.strands`."""
-        return torch.cat([g.strands(look) for g in self.garments])
+        blank = self.rest_W3.new_zeros
+        return torch.cat([g.strands(look) if g.worn(look).any() else blank(len(g.rest_N3), 4) for g in self.garments])
 
 
 def make_wardrobe(rest_H3: Tensor, faces_T3: Tensor, part_T: Tensor, regions: HeadRegions) -> Wardrobe:
