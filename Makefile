@@ -16,7 +16,7 @@ TEST   ?= $(if $(wildcard $(SHARDS)/test),$(SHARDS)/test,jdap/assets/shards/test
 RUN = .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test train-image train-codec bench shards studio sample-shards clean
+.PHONY: help install lint test train-image train-codec bench shards studio sample-shards shipped-weights clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -60,12 +60,23 @@ studio: OUT ?= out/studio
 studio: install  ## drawn people with exact depth to shards (OUT= ARGS="--people 100 --frames 2 --size 128 --seed 0")
 	$(RUN) data_prep studio --out $(OUT) $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
 
-sample-shards: OUT ?= jdap/assets/shards
-sample-shards: install  ## draw the shards that ship anew (to OUT=, which must not hold them already)
-	$(RUN) data_prep studio --out $(OUT)/train --split train --people 500 --frames 2
-	$(RUN) data_prep studio --out $(OUT)/train --split train --people 4 --first 500 --frames 16 --clips
-	$(RUN) data_prep studio --out $(OUT)/val --split val --people 24 --frames 2
-	$(RUN) data_prep studio --out $(OUT)/test --split test --people 100 --frames 2 --mean-head
+sample-shards: OUT ?= jdap/assets
+sample-shards: install  ## draw the stills and talking clips that ship anew (into OUT=, which must not hold them already)
+	$(RUN) data_prep studio --out $(OUT)/shards/train --split train --people 500 --frames 2
+	$(RUN) data_prep studio --out $(OUT)/shards/val --split val --people 24 --frames 2
+	$(RUN) data_prep studio --out $(OUT)/shards/test --split test --people 100 --frames 2 --mean-head
+	$(RUN) data_prep studio --out $(OUT)/talking/train --split train --first 500 --people 28 --frames 32 --talk
+	$(RUN) data_prep studio --out $(OUT)/talking/val --split val --first 24 --people 3 --frames 32 --talk
+	$(RUN) data_prep studio --out $(OUT)/talking/test --split test --first 100 --people 5 --frames 32 --talk
+
+# The people of the training set begin at 1000: none of them is in the sample shards, and those of val/ and test/ are new to both.
+shipped-weights: OUT ?= out/shipped
+shipped-weights: install  ## make the codec and image model that ship anew, from nothing: hours (OUT=)
+	$(RUN) data_prep studio --out $(OUT)/shards/train --split train --first 1000 --people 2000 --frames 2 --workers 2
+	$(RUN) jdap train-codec --out $(OUT)/codec --data.train $(OUT)/shards/train $(ARGS)
+	$(RUN) jdap train-image --config jdap/configs/image-tiny.yaml --config jdap/configs/image-tiny-long.yaml \
+	  --out $(OUT)/image --data.train $(OUT)/shards/train --model.codec $(OUT)/codec/weights $(ARGS)
+	$(RUN) jdap pack $(OUT)/image/weights --half --out $(OUT)/image-tiny
 
 clean:  ## remove what runs have written
 	rm -rf out

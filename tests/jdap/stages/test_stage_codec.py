@@ -61,8 +61,8 @@ def test_a_run_learns_and_leaves_its_codec(data, tmp_path):
         assert torch.allclose(codec(pictures), stage.codec(pictures), atol=1e-4)
         std, mean = torch.std_mean(codec.encode(pictures), (0, 2, 3))
     # the statistics that were kept are those of the finished encoder
-    torch.testing.assert_close(mean, torch.zeros(3), atol=0.2, rtol=0)
-    torch.testing.assert_close(std, torch.ones(3), atol=0.2, rtol=0)
+    torch.testing.assert_close(mean, torch.zeros(4), atol=0.2, rtol=0)
+    torch.testing.assert_close(std, torch.ones(4), atol=0.2, rtol=0)
 
 
 def test_the_decoder_goes_on_and_the_latents_stay(data, tmp_path):
@@ -198,8 +198,8 @@ def test_the_shipped_codec_keeps_its_promise(tmp_path):
     with torch.no_grad():
         latents = stage.codec.encode(torch.cat([batch.rgb, depth_frames.to_codec(batch.depth)]))
     std, mean = torch.std_mean(latents, (0, 2, 3))
-    torch.testing.assert_close(mean, torch.zeros(3), atol=0.25, rtol=0)
-    torch.testing.assert_close(std, torch.ones(3), atol=0.25, rtol=0)
+    torch.testing.assert_close(mean, torch.zeros(4), atol=0.25, rtol=0)
+    torch.testing.assert_close(std, torch.ones(4), atol=0.25, rtol=0)
 
 
 def test_export_replaces_an_older_folder(tmp_path):
