@@ -30,17 +30,17 @@ from torch import Tensor
 
 from benchmarks import BenchmarkError, report
 from benchmarks.codec_report import draw, markdown, table
-from jdap.fetch import ENVIRONMENT
 from jdap import shipped
 from jdap.batch import ImageBatch
-from jdap.cli import CONFIGS
 from jdap.data.modules import ImageDataModule
 from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
 from jdap.diffusion.schedule import NoiseSchedule
+from jdap.fetch import ENVIRONMENT
 from jdap.models.build import build
 from jdap.models.codec import ImageCodec
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.codec import CodecStage, psnr_rgb, reconstruct, rmse_depth
+from jdap.train import CONFIGS
 
 PRESET = "tiny"
 TIMED_PICTURES, UNET_BATCH, SAMPLING_STEPS = 16, 8, 10

@@ -28,6 +28,7 @@ from benchmarks.scores import RANKING, Scores, measure, rows, timed_prediction
 from jdap import shipped
 from jdap.batch import ImageBatch
 from jdap.data.modules import ImageDataModule
+from jdap.device import default_device, find_device
 from jdap.metrics.depth import align_scale_shift, ground_truth
 
 
@@ -111,14 +112,14 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ensemble", type=positive, default=1, help="seeds of ours that are averaged (default 1)")
     parser.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
     parser.add_argument("--size", type=positive, help="side of the pictures in pixels (default: the pipeline's)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1 …")
+    parser.add_argument("--device", default=default_device(), help="cpu, cuda, cuda:1 …")
     parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and of the bootstrap (default 0)")
 
 
 def build_methods(args: argparse.Namespace) -> tuple[list[Method], int | None]:
     """The methods that the options name, and the side in pixels that they ask for; None: any will do."""
     weights = None if args.weights is None else Path(shipped.resolve(args.weights))
-    settings = Settings(weights, args.steps, args.ensemble, args.seed, _device(args.device))
+    settings = Settings(weights, args.steps, args.ensemble, args.seed, find_device(args.device))
     methods = [METHODS[name](settings) for name in args.methods or METHODS]
     own = [method.size_px for method in methods if hasattr(method, "size_px")]
     return methods, args.size or (own[0] if own else None)
@@ -187,15 +188,6 @@ def part_of(batch: ImageBatch, part: slice) -> ImageBatch:
         value = getattr(batch, f.name)
         values[f.name] = None if value is None else value[part]
     return ImageBatch(**values)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise BenchmarkError(f"--device {name}: not available here: {str(error).splitlines()[0]}") from error
-    return device
 
 
 def _method_names(text: str) -> list[str]:

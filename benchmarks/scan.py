@@ -27,12 +27,12 @@ from benchmarks.depth import add_method_arguments, build_methods, every_case, pa
 from benchmarks.picture import draw_views
 from benchmarks.scores import measure
 from data_prep import scan as scans
-from jdap.fetch import ENVIRONMENT
 from data_prep.correspondence import load_correspondence
 from data_prep.depth import HeadRenderer
 from data_prep.morphable import load_ict
 from jdap.batch import ImageBatch
 from jdap.depth import normalise, skin_range_mm
+from jdap.fetch import ENVIRONMENT
 
 YAWS_DEG = tuple(float(yaw) for yaw in np.linspace(-40, 40, 10))
 #: Where a scan lies in a folder of assets.

@@ -1,129 +1,75 @@
-"""The command line: ``jdap train-image | train-codec``; ``jdap COMMAND --help`` lists every setting.
+"""The command line: ``jdap COMMAND …``; ``jdap COMMAND --help`` lists every setting.
 
-Settings come from a YAML file (``--config``) and from the command line, which wins. Every parameter of the stage, of
-the data module and of Lightning's Trainer can be set; a misspelt one is an error.
+A command's modules are imported only when it is asked for: ``jdap depth`` needs no Lightning. Exit status: what the
+command returns; 2 for a mistake of the user's, told in one line on stderr; 130 when interrupted. Any other
+exception is a bug of ours and keeps its traceback.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import sys
 import traceback
-import warnings
 from collections.abc import Sequence
-from itertools import pairwise
-from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
-from jsonargparse import ArgumentError, Namespace
-from lightning import LightningDataModule, LightningModule
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-
-from jdap.data.modules import ImageDataModule
-from jdap.stages.codec import CodecStage
-from jdap.stages.image import ImageStage
-
-#: command -> (stage, data module, default config, what it does)
-TRAINING: dict[str, tuple[type[LightningModule], type[LightningDataModule], str, str]] = {
-    "train-image": (ImageStage, ImageDataModule, "image-tiny.yaml", "train the joint RGB-depth model"),
-    "train-codec": (CodecStage, ImageDataModule, "codec-tiny.yaml", "train the image codec of preset tiny"),
+#: Commands that read YAML files (:mod:`jdap.train`) -> what they do.
+TRAINING = {
+    "train-image": "train the joint RGB-depth model",
+    "train-codec": "train the image codec of preset tiny",
 }
-CONFIGS = Path(__file__).parent / "configs"
-
-
-class StageCLI(LightningCLI):
-    """LightningCLI plus the run's folder and a checkpoint to resume from."""
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add ``--out`` and ``--resume``."""
-        parser.add_argument("--out", type=str, required=True, help="folder of the run: logs, checkpoints, weights")
-        parser.add_argument("--resume", type=str | None, default=None, help="checkpoint to go on from")
-
-    def before_instantiate_classes(self) -> None:
-        """Everything that a run writes goes under ``--out``."""
-        out = str(Path(self.config.out))
-        trainer: Namespace = self.config.trainer
-        trainer.default_root_dir = out
-        for logger in _listed(trainer.logger):
-            logger.init_args.save_dir = out
-        for callback in _listed(trainer.callbacks):
-            if callback.class_path.endswith("ModelCheckpoint"):
-                callback.init_args.dirpath = str(Path(out) / "checkpoints")
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None or isinstance(value, bool):
-        return []
-    return list(value) if isinstance(value, list) else [value]
-
-
-def train(command: str, argv: Sequence[str]) -> None:
-    """Run a training command to its end."""
-    config = TRAINING[command][2]
-    argv = list(argv)
-    configs = [b for a, b in pairwise(argv) if a == "--config"]
-    configs += [word.removeprefix("--config=") for word in argv if word.startswith("--config=")]
-    if not configs:
-        configs = [str(CONFIGS / config)]
-        argv = ["--config", *configs, *argv]
-    try:
-        cli = _build(command, argv)
-    except ArgumentError as error:
-        raise ValueError(f"{error}; settings come from {', '.join(configs)} and the command line") from error
-    resume = cli.config.resume
-    if resume is not None and not Path(resume).is_file():
-        raise FileNotFoundError(f"{resume}: no such checkpoint to resume from")
-    try:
-        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
-    except UnpicklingError as error:
-        raise ValueError(f"{resume}: no checkpoint of ours, it holds more than tensors and numbers") from error
-
-
-def _build(command: str, argv: list[str]) -> StageCLI:
-    """Stage, data and trainer from the settings. Raises ArgumentError for settings that there are not."""
-    stage, data, *_ = TRAINING[command]
-    with warnings.catch_warnings():
-        # Lightning suspects a script that forgot its command line, and calls names that jsonargparse 5 will drop.
-        warnings.filterwarnings("ignore", module="lightning.pytorch.cli")
-        return StageCLI(
-            stage,
-            data,
-            args=argv,
-            run=False,
-            parser_kwargs={"prog": f"jdap {command}", "exit_on_error": False},
-            save_config_kwargs={"overwrite": True},
-            seed_everything_default=0,
-        )
+#: Other commands -> (module with ``add_arguments(parser)`` and ``run(args) -> exit status``, what they do).
+COMMANDS = {
+    "depth": ("jdap.photos.depth", "depth of the heads in photos"),
+    "generate": ("jdap.photos.generate", "new portraits of a person in a photo, with their depth"),
+    "pack": ("jdap.pipelines.pack", "make a weights folder ready to be handed on"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Mistakes of the user's are told in one line."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    does = TRAINING | {name: text for name, (_, text) in COMMANDS.items()}
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: jdap COMMAND [--help] …\n")
-        for name, (*_, does) in TRAINING.items():
-            print(f"  {name:<12} {does}")
+        for name, text in does.items():
+            print(f"  {name:<12} {text}")
         return 0 if argv else 2
     command, *rest = argv
-    if command not in TRAINING:
-        return _fail(f"unknown command {command!r}; there are: {', '.join(TRAINING)}")
+    if command not in does:
+        return _fail(f"unknown command {command!r}; there are: {', '.join(does)}")
     try:
-        train(command, rest)
-    except (ArgumentError, OSError, ValueError) as error:
-        if _is_users(error):
-            return _fail(str(error))
-        raise
+        if command in COMMANDS:
+            return _run(command, rest)
+        importlib.import_module("jdap.train").train(command, rest)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except Exception as error:
+        if not _is_users(error):
+            raise
+        return _fail(str(error))
     return 0
+
+
+def _run(command: str, argv: list[str]) -> int:
+    module = importlib.import_module(COMMANDS[command][0])
+    parser = argparse.ArgumentParser(prog=f"jdap {command}")
+    module.add_arguments(parser)
+    return module.run(parser.parse_args(argv))
 
 
 def _is_users(error: Exception) -> bool:
     """Whether the error speaks to the user: the parser's, the file system's, or one that this project raises."""
-    if isinstance(error, ArgumentError | OSError):
+    if isinstance(error, argparse.ArgumentError | OSError) or _ours(type(error).__module__):
         return True
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return frame.f_globals["__name__"].split(".")[0] == "jdap"
+    return isinstance(error, ValueError) and _ours(frame.f_globals["__name__"])
 
 
-def _fail(message: str) -> int:
+def _ours(module: str) -> bool:
+    return module.split(".")[0] == "jdap"
+
+
+def _fail(message: str, status: int = 2) -> int:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    return status

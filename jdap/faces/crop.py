@@ -48,6 +48,11 @@ def head_windows(landmarks_px_FN: np.ndarray, width: int, height: int, fps: floa
     return np.column_stack([corner, np.full(len(corner), size)])
 
 
+def head_window(landmarks_px_N: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(3,) float64 left, top, size of the crop of a single picture: that of a clip of one frame."""
+    return head_windows(landmarks_px_N[None], width, height, fps=1.0)[0]
+
+
 def _smooth(path_F2: np.ndarray, frames: float) -> np.ndarray:
     """A Gaussian mean over time; beyond its ends the path goes on as its point reflection, which holds nothing back."""
     reach = min(len(path_F2) - 1, round(3 * frames))

@@ -15,6 +15,8 @@ import numpy as np
 from jdap.fetch import Asset, fetch
 
 LANDMARKS, BLENDSHAPES = 478, 52
+#: Those of the face come first; the irises' say nothing of where the head is.
+FACE_LANDMARKS = 468
 #: How many faces are looked for; more than one costs about a fifth of the speed, more than two nothing more.
 MAX_FACES = 4
 #: A further face counts from this share of the first one's width; smaller ones stand in the background.

@@ -16,7 +16,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from benchmarks import BenchmarkError, codec
 from benchmarks.__main__ import main
 from benchmarks.codec import Run, best_seconds, costs, errors, read_photos, read_recipe
-from jdap.cli import CONFIGS
+from jdap.train import CONFIGS
 from jdap.models.codec import ImageCodec
 
 MODEL = {"width": 8, "encoder_blocks": [1, 1], "decoder_blocks": [1, 1], "learning_rate": 5e-3, "warmup_steps": 2}

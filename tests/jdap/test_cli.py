@@ -1,6 +1,8 @@
 """The shipped YAMLs, end to end on drawn people, as a user runs them."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,11 @@ import yaml
 from fakes import write_fakes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from jdap.cli import CONFIGS, TRAINING, main
+from jdap import cli
+from jdap.cli import main
 from jdap.models.codec import ImageCodec, load_codec
 from jdap.pipelines.portrait import PortraitPipeline
+from jdap.train import CONFIGS, TRAINING
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +82,8 @@ def test_hybrid_configs_go_on_top_of_a_preset(fakes, tmp_path, overlay):
     assert set(shares) == {"data/share_studio"} | ({"data/share_fitted"} if overlay == "image-hybrid.yaml" else set())
 
 
-@pytest.mark.parametrize("command", TRAINING)
-def test_every_command_has_its_yaml(command):
+@pytest.mark.parametrize("command", cli.TRAINING)
+def test_every_training_command_has_its_yaml(command):
     assert yaml.safe_load((CONFIGS / TRAINING[command][2]).read_text())["model"]
 
 
@@ -120,6 +124,25 @@ def test_mistakes_are_told_in_one_line(fakes, tmp_path, capsys, extra, named):
 def test_an_unknown_command_names_those_there_are(capsys):
     assert "train-image" in failure(["trainimage"], capsys)
     assert main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"  {name} " in listed for name in (*TRAINING, *cli.COMMANDS))
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_other_command_has_its_help(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: jdap {command}" in capsys.readouterr().out
+
+
+def test_photos_need_no_lightning():
+    program = (
+        "import sys, jdap.cli, jdap.photos.depth, jdap.photos.generate; "
+        "bad = [m for m in sys.modules if m.startswith(('lightning', 'webdataset', 'jdap.stages', 'jdap.data'))]; "
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
 
 
 def test_a_checkpoint_that_is_a_pickle_of_code_is_refused(fakes, tmp_path, capsys):

@@ -1,0 +1,105 @@
+"""Depth of a crop back in its photo, as files hold it, and a picture of it.
+
+Shapes: S x S pixels of the crop, H x W of the photo.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from jdap.photos.read import Photo
+from jdap.pipelines.grid import depth_picture
+
+#: uint16 of the file: 0 is no value, 1 is depth -1 (near), 65535 is depth +1 (far).
+NO_VALUE, STEPS = 0, 65534
+ENCODING = "uint16; 0 = no value; depth = 2 * (value - 1) / 65534 - 1"
+#: What the numbers mean, for metadata.
+FRAME = {
+    "kind": "affine-invariant, normalised",
+    "encoding": ENCODING,
+    "near": -1,
+    "far": 1,
+    "meaning": (
+        "-1 and +1 are the 2 % and 98 % quantiles of z-depth over the face's skin, as the model sees it, larger = "
+        "farther along the camera's axis; what is nearer or farther is clipped. Millimetres are "
+        "z = scale * depth + shift with unknown scale > 0 and shift: scale is half of the face's depth range, shift "
+        "its middle's distance. Two photos, or two faces of one, share neither."
+    ),
+}
+#: Longer side of the two halves of a preview.
+PREVIEW_PX = 1024
+
+
+def encode(depth: np.ndarray) -> np.ndarray:
+    """Depth in [-1, 1] (NaN: no value) → uint16 as in :data:`ENCODING`."""
+    steps = np.rint((np.clip(depth, -1, 1) + 1) / 2 * STEPS) + 1
+    return np.where(np.isnan(depth), NO_VALUE, steps).astype(np.uint16)
+
+
+def decode(value: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`encode`: float32, NaN where there is no value."""
+    depth = 2 * (value.astype(np.float32) - 1) / STEPS - 1
+    return np.where(value == NO_VALUE, np.float32(np.nan), depth)
+
+
+def paste(depth_SS: np.ndarray, window_px: np.ndarray, width: int, height: int) -> tuple[np.ndarray, int, int]:
+    """Depth of the window (left, top, size) at the photo's resolution: (h, w) float32, and its first column and row.
+
+    Bicubic (antialiased where the crop is finer than the photo), exact for fractional windows: the inverse of
+    :func:`jdap.faces.crop.crop_frame`. Only pixels that lie in the window whole get a value.
+    """
+    left, top, size = (float(x) for x in window_px)
+    columns = max(0, int(np.ceil(left))), min(width, int(np.floor(left + size)))
+    rows = max(0, int(np.ceil(top))), min(height, int(np.floor(top + size)))
+    scale = len(depth_SS) / size
+    box = ((columns[0] - left) * scale, (rows[0] - top) * scale, (columns[1] - left) * scale, (rows[1] - top) * scale)
+    small = Image.fromarray(depth_SS.astype(np.float32))
+    out = (columns[1] - columns[0], rows[1] - rows[0])
+    # Rounding may carry the box a hair over the edge, which Pillow refuses.
+    limits = np.clip(box, 0, len(depth_SS))
+    pasted = np.asarray(small.resize(out, Image.Resampling.BICUBIC, box=tuple(limits.tolist())))
+    return pasted.clip(-1, 1), columns[0], rows[0]
+
+
+def full_depth(depth_SS: np.ndarray, window_px: np.ndarray, photo: Photo) -> np.ndarray:
+    """Encoded depth (H, W) uint16 of the whole photo: no value outside of the window and on transparent pixels."""
+    pasted, left, top = paste(depth_SS, window_px, photo.width, photo.height)
+    full = np.full((photo.height, photo.width), NO_VALUE, np.uint16)
+    full[top : top + pasted.shape[0], left : left + pasted.shape[1]] = encode(pasted)
+    if photo.empty_HW is not None:
+        full[photo.empty_HW] = NO_VALUE
+    return full
+
+
+def preview(depth_SS: np.ndarray, window_px: np.ndarray, photo: Photo) -> Image.Image:
+    """Photo with the window framed, and beside it the depth in colour (near bright) on the darkened photo."""
+    scale = min(1.0, PREVIEW_PX / max(photo.width, photo.height))
+    size = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
+    picture = Image.fromarray(photo.rgb_HW3).resize(size, Image.Resampling.LANCZOS)
+    window = window_px * scale
+    pasted, left, top = paste(depth_SS, window, *size)
+    colour = depth_picture(torch.from_numpy(pasted.copy())[None, None])[0].permute(1, 2, 0)
+    beside = np.asarray(picture.convert("L").convert("RGB")) // 3
+    part = beside[top : top + pasted.shape[0], left : left + pasted.shape[1]]
+    part[...] = ((colour + 1) * 127.5).round().byte().numpy()
+    if photo.empty_HW is not None:
+        empty = Image.fromarray(photo.empty_HW).resize(size, Image.Resampling.NEAREST)
+        beside[np.asarray(empty)] = 0
+    corner = window[:2]
+    frame = [*corner, *(corner + window[2] - 1)]
+    ImageDraw.Draw(picture).rectangle(frame, outline=(255, 255, 255), width=max(1, max(size) // 300))
+    both = Image.new("RGB", (2 * size[0], size[1]))
+    both.paste(picture, (0, 0))
+    both.paste(Image.fromarray(beside), (size[0], 0))
+    return both
+
+
+def png(image: Image.Image | np.ndarray) -> bytes:
+    """A picture as the bytes of a PNG file; (H, W) uint16 becomes 16-bit grey."""
+    buffer = io.BytesIO()
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(buffer, format="PNG")
+    return buffer.getvalue()

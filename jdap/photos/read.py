@@ -1,0 +1,118 @@
+"""Reading any photo as upright sRGB.
+
+Shapes: H x W pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+
+#: What shows through transparent pixels, sRGB of 255: neither light nor dark.
+BEHIND = 128
+
+
+class PhotoError(ValueError):
+    """A photo of which nothing can be made; the message names it and says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo, upright.
+
+    * ``rgb_HW3`` uint8 sRGB; transparent pixels are laid on grey
+    * ``empty_HW`` bool or None: pixels that are wholly transparent, where there are any
+    * ``orientation``: the EXIF orientation (1 … 8) that was applied
+    * ``notes``: what was done that its owner may want to know
+    """
+
+    rgb_HW3: np.ndarray
+    empty_HW: np.ndarray | None = None
+    orientation: int = 1
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return self.rgb_HW3.shape[1]
+
+    @property
+    def height(self) -> int:
+        """Pixels down."""
+        return self.rgb_HW3.shape[0]
+
+
+def read_photo(path: Path) -> Photo:
+    """Read a picture of any kind that Pillow knows: any EXIF orientation, grey, palette, CMYK, alpha, 8 or 16 bits.
+
+    Colours are turned into sRGB by the picture's own colour profile where it has one. Of several frames the first
+    counts. Raises :class:`PhotoError` for a file that is missing, no picture, damaged, or too large.
+    """
+    if not path.is_file():
+        raise PhotoError(f"{path}: no such file")
+    try:
+        with warnings.catch_warnings():
+            # Phones take more pixels than Pillow finds likely; what it refuses as an attack is still refused.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return _upright(path, image)
+    except UnidentifiedImageError as error:
+        raise PhotoError(f"{path}: no picture of a known kind; convert it to JPEG or PNG") from error
+    except Image.DecompressionBombError as error:
+        raise PhotoError(f"{path}: too large: {error}; make it smaller") from error
+    # What Pillow's readers raise for damaged files.
+    except (OSError, SyntaxError, EOFError, IndexError, struct.error) as error:
+        raise PhotoError(f"{path}: damaged, cannot be read: {error}") from error
+
+
+def _upright(path: Path, image: Image.Image) -> Photo:
+    notes = []
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a camera's MPO file holds previews of one photo
+        notes.append(f"the first of {frames} frames")
+    image.load()
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    orientation = orientation if orientation in range(1, 9) else 1
+    image = ImageOps.exif_transpose(image)
+    profile = image.info.get("icc_profile")
+    alpha = None
+    if image.mode in ("LA", "PA", "La", "RGBa", "RGBA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        alpha = np.asarray(image.getchannel("A"))
+        image = image.convert("RGB")
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    rgb = _grey16(path, image) if image.mode.startswith(("I", "F")) else _srgb(image, profile, notes)
+    if alpha is None or alpha.min() == 255:
+        return Photo(rgb, None, orientation, tuple(notes))
+    share = alpha[..., None].astype(np.float32) / 255
+    blended = rgb * share + BEHIND * (1 - share)
+    notes.append("transparent pixels laid on grey")
+    return Photo(np.rint(blended).astype(np.uint8), alpha == 0, orientation, tuple(notes))
+
+
+def _srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> np.ndarray:
+    """8-bit colour as (H, W, 3) sRGB, by its profile."""
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            assert converted is not None  # only in-place conversion returns None
+            return np.array(converted)
+        except (ImageCms.PyCMSError, OSError):
+            notes.append("its colour profile does not fit and is ignored")
+    return np.array(image.convert("RGB"))
+
+
+def _grey16(path: Path, image: Image.Image) -> np.ndarray:
+    """16-bit grey as (H, W, 3) uint8."""
+    grey = np.asarray(image)
+    if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 65535:
+        raise PhotoError(f"{path}: its pixels are no 8- or 16-bit numbers; convert it to JPEG or PNG")
+    return np.rint(grey[..., None] / 257).astype(np.uint8).repeat(3, 2)

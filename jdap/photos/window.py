@@ -1,0 +1,82 @@
+"""Which squares of a photo the model is shown: the heads that are found in it, or what the user says.
+
+A window is (left, top, size) in pixels of the upright photo, fractions allowed, as in :mod:`jdap.faces.crop`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jdap.faces import crop
+from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker
+from jdap.photos.read import Photo, PhotoError
+
+LARGEST, ALL, REFUSE = "largest", "all", "refuse"
+#: What is done with several faces.
+SEVERAL = (LARGEST, ALL, REFUSE)
+#: Anything smaller holds no face.
+LEAST_PX = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """What is to be drawn of a photo: ``windows_px`` (left, top, size), how many ``faces`` were found (None: not looked
+    for), and ``notes``."""
+
+    windows_px: list[np.ndarray]
+    faces: int | None
+    notes: tuple[str, ...] = ()
+
+
+#: A photo and its path → its windows; raises PhotoError where there are none.
+Choose = Callable[[Photo, Path], Windows]
+
+
+def by_faces(landmarker: Landmarker, several: str = LARGEST) -> Choose:
+    """The heads that are found, each cropped as preparation crops; ``several`` is one of :data:`SEVERAL`."""
+
+    def choose(photo: Photo, path: Path) -> Windows:
+        faces = landmarker.find(photo.rgb_HW3)
+        if not faces:
+            raise PhotoError(f"{path}: no face is found; name the head's square with --box LEFT,TOP,SIZE")
+        notes: tuple[str, ...] = ()
+        if len(faces) > 1:
+            if several == REFUSE:
+                raise PhotoError(f"{path}: {len(faces)} faces; choose with --several {LARGEST} or {ALL}, or with --box")
+            if several == LARGEST:
+                notes = (f"{len(faces)} faces, the largest taken",)
+        kept = faces if several == ALL else faces[:1]
+        points = [face.landmarks_px_N3[:FACE_LANDMARKS] for face in kept]
+        windows = [crop.head_window(p, photo.width, photo.height) for p in points]
+        return Windows(windows, len(faces), notes)
+
+    return choose
+
+
+def by_box(left: float, top: float, size: float) -> Choose:
+    """The same square of every photo; it may reach outside, its middle may not."""
+
+    def choose(photo: Photo, path: Path) -> Windows:
+        inside = 0 <= left + size / 2 <= photo.width and 0 <= top + size / 2 <= photo.height
+        if size < LEAST_PX or not inside:
+            raise PhotoError(
+                f"{path}: --box {left:g},{top:g},{size:g} must be {LEAST_PX} pixels or more, with its middle in the "
+                f"upright photo of {photo.width} x {photo.height}"
+            )
+        return Windows([np.array([left, top, size])], None)
+
+    return choose
+
+
+def whole(photo: Photo, path: Path) -> Windows:
+    """The whole photo, which must be a square already."""
+    if photo.width != photo.height or photo.width < LEAST_PX:
+        raise PhotoError(
+            f"{path}: {photo.width} x {photo.height} is no square of {LEAST_PX} pixels or more; leave out --no-crop, "
+            "or name the head's square with --box LEFT,TOP,SIZE"
+        )
+    return Windows([np.array([0.0, 0.0, photo.width])], None)
