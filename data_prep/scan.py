@@ -27,7 +27,8 @@ from torch import Tensor
 
 from data_prep.correspondence import FACE_OVAL, LANDMARKS, Correspondence, encircled
 from data_prep.depth import HeadRenderer
-from data_prep.looks.picture import draw_background, srgb_encode
+from data_prep.looks.backdrop import draw_background
+from data_prep.looks.picture import srgb_encode
 from data_prep.morphable import HEAD_TO_VIEWER, MorphableModel, head_to_camera
 from data_prep.morphable_ict import read_mesh
 from data_prep.render import Fragments, interpolate, per_face, rasterise
