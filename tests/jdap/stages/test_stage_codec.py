@@ -61,8 +61,8 @@ def test_a_run_learns_and_leaves_its_codec(data, tmp_path):
         assert torch.allclose(codec(pictures), stage.codec(pictures), atol=1e-4)
         std, mean = torch.std_mean(codec.encode(pictures), (0, 2, 3))
     # the statistics that were kept are those of the finished encoder
-    torch.testing.assert_close(mean, torch.zeros(4), atol=0.2, rtol=0)
-    torch.testing.assert_close(std, torch.ones(4), atol=0.2, rtol=0)
+    torch.testing.assert_close(mean, torch.zeros(3), atol=0.2, rtol=0)
+    torch.testing.assert_close(std, torch.ones(3), atol=0.2, rtol=0)
 
 
 def test_the_decoder_goes_on_and_the_latents_stay(data, tmp_path):
@@ -192,7 +192,7 @@ def test_the_shipped_codec_keeps_its_promise(tmp_path):
     shipped = ImageDataModule(val="shipped:shards/test", batch_size=16)
     (scores,) = trainer(tmp_path, 1, limit_val_batches=2).validate(stage, shipped, verbose=False)
     assert scores["val/psnr_rgb"] > 27.5
-    assert scores["val/rmse_depth"] < 0.026
+    assert scores["val/rmse_depth"] < 0.021
     # one set of statistics for both modalities keeps the latents near unit variance
     batch = next(iter(shipped.val_dataloader()))
     with torch.no_grad():
