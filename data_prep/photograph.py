@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +21,11 @@ from torch import Tensor
 
 from data_prep import takes
 from data_prep.bust import Bust, make_bust
-from data_prep.looks import backdrop, light, picture, shadow, surface
-from data_prep.looks.person import PersonLook
+from data_prep.looks import light, picture, shadow, surface
 from data_prep.morphable import HEAD_TO_VIEWER, head_to_camera, load_ict
 from data_prep.normals import VertexNormals
 from data_prep.render import Fragments, Samples, rasterise
+from data_prep.shoot import Pictures, Shoot
 from data_prep.truth import MAX_LAMPS, Truth
 from jdap.geometry import axis_angle_to_matrix
 
@@ -37,53 +36,6 @@ TARGET_LUMINANCE, ADAPTATION = 0.24, 0.65
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 #: Samples of the grid that are drawn at a time, by the kind of device: a CPU's caches are small, a GPU wants work.
 BATCH_SAMPLES = {"cpu": 1 << 18, "cuda": 1 << 24}
-
-
-@dataclass(frozen=True, eq=False)
-class Person:
-    """Who is photographed: ``person_id``, ``identity_K`` in standard deviations, and the look."""
-
-    person_id: str
-    identity_K: np.ndarray
-    look: PersonLook
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """Everything about one frame but the person and its take."""
-
-    lighting: light.Lighting
-    background: backdrop.Background
-    sensor: picture.Sensor
-
-
-def draw_scene(rng: np.random.Generator, backgrounds: Sequence[Path] = ()) -> Scene:
-    """Random light, background (half of them crops of the pictures ``backgrounds``, if there are any) and sensor."""
-    return Scene(light.draw_lighting(rng), backdrop.draw_background(rng, backgrounds), picture.draw_sensor(rng))
-
-
-@dataclass(frozen=True, eq=False)
-class Shoot:
-    """What one person is photographed in: a take of F frames and F ``scenes``; frames that share one scene object share
-    its exposure. ``relit`` are F other lights for a second picture of each frame, or none."""
-
-    person: Person
-    take: takes.Take
-    scenes: Sequence[Scene]
-    relit: Sequence[light.Lighting] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Pictures:
-    """What comes of a shoot: ``rgb_FSS3`` uint8; ``depth_mm_FSS`` float32 z-depth, 0 = nothing; ``skin_FSS`` bool;
-    ``truth`` if it was asked for; of a shoot that was relit ``relit_FSS3`` uint8, and its ``relit_truth``."""
-
-    rgb_FSS3: np.ndarray
-    depth_mm_FSS: np.ndarray
-    skin_FSS: np.ndarray
-    truth: Truth | None = None
-    relit_FSS3: np.ndarray | None = None
-    relit_truth: Truth | None = None
 
 
 class Studio:

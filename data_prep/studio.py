@@ -28,8 +28,9 @@ from data_prep import takes
 from data_prep.looks.backdrop import find_pictures
 from data_prep.looks.light import draw_lighting
 from data_prep.looks.person import draw_look
-from data_prep.photograph import Person, Pictures, Shoot, Studio, draw_scene
+from data_prep.photograph import Studio
 from data_prep.shards import Sample, ShardWriter
+from data_prep.shoot import Person, Pictures, Shoot, draw_scene
 from data_prep.speech.lips import measure_mouth
 from data_prep.speech.sheet import TalkSheet
 from data_prep.speech.talk import Talk, draw_talk
