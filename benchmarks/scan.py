@@ -117,9 +117,7 @@ def _folders(given: list[Path] | None) -> list[Path]:
     if given is None:
         root = os.environ.get(ENVIRONMENT)
         if not root:
-            raise BenchmarkError(
-                f"no scan: name one with --scan, or set {ENVIRONMENT} to one with {DEFAULT_SCAN}"
-            )
+            raise BenchmarkError(f"no scan: name one with --scan, or set {ENVIRONMENT} to one with {DEFAULT_SCAN}")
         given = [Path(root) / DEFAULT_SCAN]
     for folder in given:
         if not folder.is_dir():

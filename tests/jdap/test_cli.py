@@ -57,7 +57,8 @@ def test_train_codec_runs_and_leaves_a_codec(fakes, tmp_path):
     steps = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
     assert main(["train-codec", *arguments(fakes, tmp_path), *steps]) == 0
     codec = load_codec(tmp_path / "weights")
-    assert codec.latent_channels == 3
+    asked = yaml.safe_load((CONFIGS / "codec-tiny.yaml").read_text())["model"]
+    assert codec.latent_channels == asked["latent_channels"]
 
 
 @pytest.mark.parametrize("overlay", ["image-hybrid.yaml", "image-studio-first.yaml"])
