@@ -20,6 +20,7 @@ COMMANDS = {
     "scan": "the same on renders of a real, scanned head",
     "overfit": "samples of an overfitted model beside the codec's own reconstruction",
     "codec": "error of image codecs by factor and channels against seconds of training and sampling",
+    "studio": "pictures a second of the synthetic studio",
     "coding": "size and decode time of the ways to code frames and depth in shards",
 }
 

@@ -16,8 +16,8 @@ from skimage.metrics import peak_signal_noise_ratio
 from benchmarks import BenchmarkError, codec
 from benchmarks.__main__ import main
 from benchmarks.codec import Run, best_seconds, costs, errors, read_photos, read_recipe
-from jdap.train import CONFIGS
 from jdap.models.codec import ImageCodec
+from jdap.train import CONFIGS
 
 MODEL = {"width": 8, "encoder_blocks": [1, 1], "decoder_blocks": [1, 1], "learning_rate": 5e-3, "warmup_steps": 2}
 DATA = {"batch_size": 2, "size_px": 32, "jitter": 0.1, "workers": 0}
