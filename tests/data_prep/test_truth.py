@@ -143,6 +143,31 @@ class TestTruth:
             matt, whole = shot.truth.diffuse(), shot.truth.linear_FSS3
             assert (matt <= whole + 1e-5).all(), "sheen only adds"
 
+    def test_the_law_as_docs_write_it_gives_the_linear_picture(self, shots):
+        """In NumPy and double precision, pixel by pixel: nothing of the renderer's own shading is used."""
+        truth = shots[0].truth
+        value = {f.name: getattr(truth, f.name).double().numpy() for f in fields(Truth)}
+        for f, v, u in np.argwhere(value["part_FSS"] > 0)[::37]:
+            normal, eye = value["normal_FSS3"][f, v, u], value["to_eye_FSS3"][f, v, u]
+            opened, wrap = value["opened_FSSL"][f, v, u], value["wrap_FSS"][f, v, u] * np.array([0.25, 0.12, 0.08])
+            x, y, z = normal
+            basis = np.array([1, y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y])
+                [0, 2, 3, 1, 4, 5, 6, 7, 8]
+            ]
+            ambient = value["ambient_F93"][f]
+            matt = np.maximum(basis @ ambient, 0.1 * ambient[0]) * opened[0]
+            shine = np.zeros(3)
+            for lamp, power, arrives in zip(value["lamps_FD3"][f], value["power_FD3"][f], opened[1:], strict=False):
+                cosine = normal @ lamp
+                matt = matt + power * np.maximum((cosine + wrap) / (1 + wrap), 0) * arrives
+                half = (eye + lamp) / np.linalg.norm(eye + lamp)
+                exponent = value["sharpness_FSS"][f, v, u]
+                lobe = max(normal @ half, 0) ** exponent * (exponent + 8) / 8
+                fresnel = 0.04 + 0.96 * (1 - np.clip(eye @ half, 0, 1)) ** 5
+                shine += power * lobe * fresnel * value["gloss_FSS"][f, v, u] * arrives * max(cosine, 0)
+            expected = value["albedo_FSS3"][f, v, u] * matt + shine
+            np.testing.assert_allclose(value["linear_FSS3"][f, v, u], expected, atol=1e-4)
+
     def test_it_fits_depth_and_skin(self, shots):
         for shot in shots:
             seen = torch.from_numpy(shot.depth_mm_FSS) > 0
