@@ -152,8 +152,6 @@ class TestTruth:
             opened, wrap = value["opened_FSSL"][f, v, u], value["wrap_FSS"][f, v, u] * np.array([0.25, 0.12, 0.08])
             x, y, z = normal
             basis = np.array([1, y, z, x, x * y, y * z, 3 * z * z - 1, x * z, x * x - y * y])
-                [0, 2, 3, 1, 4, 5, 6, 7, 8]
-            ]
             ambient = value["ambient_F93"][f]
             matt = np.maximum(basis @ ambient, 0.1 * ambient[0]) * opened[0]
             shine = np.zeros(3)
