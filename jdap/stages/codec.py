@@ -23,7 +23,7 @@ from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.pipelines.weights import replace_folder
 from jdap.shipped import resolve
-from jdap.stages.progress import share_done
+from jdap.stages.optimizers import adamw, share_done
 
 #: Depth errors are told in the benchmark's frame, where q2 … q98 of the skin is 0.1 … 1 rather than -1 … 1.
 BENCHMARK_FRAME = 0.45
@@ -123,7 +123,7 @@ class CodecStage(L.LightningModule):
         """AdamW with warm-up and a straight fall to 0 at the end of the run."""
         rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
         trained = [p for p in self.codec.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.98), **rates)
+        optimizer = adamw(self.trainer, trained, betas=(0.9, 0.98), **rates)
         warmup, done = max(1, self.hparams["warmup_steps"]), share_done(self.trainer)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: min(1.0, (step + 1) / warmup) * (1 - done(step))

@@ -26,7 +26,7 @@ from jdap.models.joint_unet import JointUNet
 from jdap.models.reference import ReferenceNet
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.shipped import resolve
-from jdap.stages.progress import share_done
+from jdap.stages.optimizers import adamw, share_done
 
 
 class Encoded(NamedTuple):
@@ -171,9 +171,8 @@ class ImageStage(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and, if asked for, a cosine to the trainer's last step."""
         trained = [p for p in (*self.unet.parameters(), *self.reference.parameters()) if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trained, lr=self.hparams["learning_rate"], weight_decay=self.hparams["weight_decay"]
-        )
+        rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
+        optimizer = adamw(self.trainer, trained, **rates)
         warmup = max(1, self.hparams["warmup_steps"])
         done = share_done(self.trainer) if self.hparams["cosine"] else None
 

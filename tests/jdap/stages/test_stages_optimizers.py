@@ -1,8 +1,9 @@
 import lightning as L
 import pytest
+import torch
 from lightning.pytorch.callbacks import Timer
 
-from jdap.stages.progress import share_done
+from jdap.stages.optimizers import adamw, share_done
 
 
 class Clock:
@@ -42,3 +43,33 @@ def test_a_run_without_end_has_no_share():
 def test_lightning_makes_a_timer_of_max_time():
     trainer = L.Trainer(max_steps=10, max_time="00:00:01:00", logger=False, accelerator="cpu")
     assert [c for c in trainer.callbacks if isinstance(c, Timer)]
+
+
+@pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("bf16-mixed", False)])
+def test_mixed_precision_goes_with_clipped_gradients(precision, fused, tmp_path):
+    class Line(L.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+
+        def training_step(self, batch, batch_idx):
+            return self.layer(batch).square().mean()
+
+        def configure_optimizers(self):
+            return adamw(self.trainer, self.parameters(), lr=0.1)
+
+    line = Line()
+    before = line.layer.weight.clone()
+    trainer = L.Trainer(
+        max_steps=1,
+        precision=precision,
+        gradient_clip_val=1.0,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(line, torch.utils.data.DataLoader(torch.ones(4, 2)))
+    assert trainer.optimizers[0].param_groups[0]["fused"] is fused
+    assert not torch.equal(line.layer.weight, before)
