@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from servers import Server
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "assets"
 if "JDAP_ASSETS" not in os.environ and _BESIDE.is_dir():
@@ -25,3 +26,23 @@ def assets() -> Path:
             "needs development assets: set JDAP_ASSETS to a folder that holds ict_facekit/, mediapipe/, videos/ …"
         )
     return Path(folder)
+
+
+@pytest.fixture
+def server():
+    """A web server of the test's own."""
+    server = Server()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """An empty cache of downloads, no local copies, no waiting."""
+    monkeypatch.delenv("JDAP_ASSETS", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("jdap.fetch.WAIT_S", 0.0)
+    return tmp_path / "cache"

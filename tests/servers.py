@@ -29,3 +29,8 @@ class Server:
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/file"
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+
+def left_behind(folder):
+    """All files below a folder."""
+    return [path for path in folder.rglob("*") if not path.is_dir()]

@@ -7,34 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from servers import Server
+from servers import left_behind
 
 from data_prep.assets import ASSETS, fetch
 from data_prep.morphable_ict import content_sha256, pack_obj_folder, read_packed
 from jdap.fetch import AssetError
 
-
-@pytest.fixture
-def server():
-    server = Server()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
-
-
-@pytest.fixture(autouse=True)
-def cache(monkeypatch, tmp_path):
-    """An empty cache, no local copies, no waiting."""
-    monkeypatch.delenv("JDAP_ASSETS", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("jdap.fetch.WAIT_S", 0.0)
-    return tmp_path / "cache"
-
-
-def left_behind(cache):
-    return [p for p in cache.rglob("*") if not p.is_dir()]
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def serve(monkeypatch, name, url, sha256):

@@ -4,33 +4,12 @@ import hashlib
 import socket
 
 import pytest
-from servers import BODY, Server
+from servers import BODY, left_behind
 
 from jdap.faces.landmarker import MODEL_FILE
 from jdap.fetch import Asset, AssetError, cache_folder, fetch
 
-
-@pytest.fixture
-def server():
-    server = Server()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
-
-
-@pytest.fixture(autouse=True)
-def cache(monkeypatch, tmp_path):
-    """An empty cache, no local copies, no waiting."""
-    monkeypatch.delenv("JDAP_ASSETS", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("jdap.fetch.WAIT_S", 0.0)
-    return tmp_path / "cache"
-
-
-def left_behind(cache):
-    return [p for p in cache.rglob("*") if not p.is_dir()]
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def at(url, sha256):
