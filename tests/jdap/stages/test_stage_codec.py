@@ -191,8 +191,8 @@ def test_the_shipped_codec_keeps_its_promise(tmp_path):
     stage.codec = load_codec(resolve("shipped:codec-tiny"))
     shipped = ImageDataModule(val="shipped:shards/test", batch_size=16)
     (scores,) = trainer(tmp_path, 1, limit_val_batches=2).validate(stage, shipped, verbose=False)
-    assert scores["val/psnr_rgb"] > 27.5
-    assert scores["val/rmse_depth"] < 0.021
+    assert scores["val/psnr_rgb"] > 28
+    assert scores["val/rmse_depth"] < 0.019
     # one set of statistics for both modalities keeps the latents near unit variance
     batch = next(iter(shipped.val_dataloader()))
     with torch.no_grad():
