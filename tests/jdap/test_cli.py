@@ -83,6 +83,21 @@ def test_hybrid_configs_go_on_top_of_a_preset(fakes, tmp_path, overlay):
     assert set(shares) == {"data/share_studio"} | ({"data/share_fitted"} if overlay == "image-hybrid.yaml" else set())
 
 
+def test_the_recipe_of_the_shipped_weights_runs(fakes, tmp_path):
+    long = [word for name in ("tiny", "tiny-long") for word in ("--config", str(CONFIGS / f"image-{name}.yaml"))]
+    command, *first = image_arguments(fakes, tmp_path / "first")
+    few = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]
+    assert main([command, *long, *first, *few]) == 0
+    _, *second = image_arguments(fakes, tmp_path / "second")
+    start = ["--model.init", str(tmp_path / "first" / "weights")]
+    assert main([command, *long, "--config", str(CONFIGS / "image-tiny-depth.yaml"), *second, *start, *few]) == 0
+    settings = json.loads((tmp_path / "second" / "weights" / "training.json").read_text())["hyper_parameters"]
+    assert (settings["image_to_depth"], settings["init"]) == (0.8, start[1])
+    packed = tmp_path / "packed"
+    assert main(["pack", str(tmp_path / "second" / "weights"), "--half", "--out", str(packed)]) == 0
+    assert (packed / "training.json").is_file()
+
+
 @pytest.mark.parametrize("command", cli.TRAINING)
 def test_every_training_command_has_its_yaml(command):
     assert yaml.safe_load((CONFIGS / TRAINING[command][2]).read_text())["model"]
