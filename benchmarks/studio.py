@@ -1,10 +1,10 @@
 """``python -m benchmarks studio``: how many pictures the synthetic studio makes in a second.
 
 A picture is all that a shard's frame takes: drawing the person, rendering, exact depth and skin, and encoding the
-members. Each line is the median of ``--repeats`` runs over the same ``--people`` people of two stills, after one run
-that is not counted; the spread is from the slowest to the fastest. With several workers each is a process of one
-thread, and the time is from the first job given to the last result. ``cpu`` is processor time, the only fair measure
-where other programs run; on a GPU it is what the host spends.
+members. Each line is the median of ``--repeats`` runs over the same ``--people`` people of ``--frames`` stills, after
+one run that is not counted; the spread is from the slowest to the fastest. With several workers each is a process of
+one thread, and the time is from the first job given to the last result. ``cpu`` is processor time, the only fair
+measure where other programs run; on a GPU it is what the host spends.
 
 Prints a table; writes nothing but the file named by ``--json``.
 """
@@ -30,8 +30,6 @@ from benchmarks import BenchmarkError, report
 from data_prep.photograph import Studio
 from data_prep.studio import Job, make_batch
 
-#: Stills of a person.
-FRAMES = 2
 _studio: Studio | None = None
 
 
@@ -89,7 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batches", type=_numbers, default=[2, 16], help="pictures made together (default 2,16)")
     parser.add_argument("--workers", type=_numbers, default=[1, 2], help="processes of one thread each (default 1,2)")
     parser.add_argument("--shadows", choices=("on", "off", "both"), default="both", help="default both")
-    parser.add_argument("--people", type=_positive, default=16, help=f"people of {FRAMES} stills each (default 16)")
+    parser.add_argument("--people", type=_positive, default=16, help="people in a run (default 16)")
+    parser.add_argument("--frames", type=_positive, default=2, help="stills of each person (default 2)")
     parser.add_argument("--repeats", type=_positive, default=3, help="counted runs of each line (default 3)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default cpu)")
     parser.add_argument("--json", type=Path, help="also write the figures and a stamp to this file")
@@ -100,8 +99,8 @@ def run(args: argparse.Namespace) -> int:
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise BenchmarkError(f"--device {args.device}: torch finds no GPU here; use --device cpu")
     shadows = {"on": [True], "off": [False], "both": [True, False]}[args.shadows]
-    jobs = [Job(0, FRAMES, size, shadows=on) for size in args.sizes for on in shadows]
-    lines = [(job, max(batch // FRAMES, 1)) for job in jobs for batch in args.batches]
+    jobs = [Job(0, args.frames, size, shadows=on) for size in args.sizes for on in shadows]
+    lines = [(job, max(batch // args.frames, 1)) for job in jobs for batch in args.batches]
     console, rows = Console(), list[dict[str, Any]]()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
