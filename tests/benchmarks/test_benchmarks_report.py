@@ -58,6 +58,7 @@ def test_the_table_fits_a_log_of_80_columns_and_warns() -> None:
         "pictures_without_skin_depth": 3,
         "depth_source": {"fitted": 7},
         "left_out": {"mean": "gone"},
+        "interval_over": "people",
     }
     out = io.StringIO()
     print_table(rows, stamp, Console(file=out, width=80))
@@ -74,3 +75,10 @@ def test_the_table_fits_a_log_of_80_columns_and_warns() -> None:
         "not comparable",
     ):
         assert joined.count(warning) == 1, warning
+
+    out = io.StringIO()
+    print_table(rows, stamp | {"interval_over": "views"}, Console(file=out, width=80))
+    text = " ".join(out.getvalue().split())
+    assert "bootstrap over views" in text
+    assert "the interval is over views of one person" in text
+    assert "one person only" not in text
