@@ -6,6 +6,8 @@ Landmarks: N = 478 (468 of the face, 5 for each iris). Blendshapes: 52. Pictures
 from __future__ import annotations
 
 import functools
+import signal
+import threading
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -57,6 +59,7 @@ class Landmarker:
 
     def __init__(self, video: bool = False) -> None:
         self._mp = mp = _mediapipe()
+        _ignore_profiling_timers()
         options = mp.tasks.vision.FaceLandmarkerOptions(
             base_options=mp.tasks.BaseOptions(model_asset_path=str(fetch(MODEL_FILE))),
             running_mode=mp.tasks.vision.RunningMode.VIDEO if video else mp.tasks.vision.RunningMode.IMAGE,
@@ -77,6 +80,7 @@ class Landmarker:
 
     def detect(self, rgb_HW3: np.ndarray, time_ms: int | None = None) -> list[Face]:
         """The faces of a picture (H, W, 3) uint8, in no order; a video's frames come with growing times."""
+        _ignore_profiling_timers()
         image = self._mp.Image(self._mp.ImageFormat.SRGB, np.ascontiguousarray(rgb_HW3))
         if time_ms is None:
             result = self._landmarker.detect(image)
@@ -143,6 +147,21 @@ def apart(face: np.ndarray, other: np.ndarray) -> float:
 def counts_beside(face: np.ndarray, first: np.ndarray) -> bool:
     """Whether a face is another one than the ``first`` and no small one in the background."""
     return apart(face, first) > SAME_FACE and bool(face_width_px(face) > OTHER_FACE * face_width_px(first))
+
+
+def _ignore_profiling_timers() -> None:
+    """Let the profiling timers of mediapipe's threads pass unheard.
+
+    Its library gives each thread a timer that sends SIGPROF every 10 ms of its time, and once, when it is loaded, has
+    that signal ignored. Python does not hear of it: whoever saves and restores signal handlers from Python (a Lightning
+    Trainer at the end of a run) brings the default back, and the next timer ends the process.
+    """
+    if not hasattr(signal, "SIGPROF"):  # Windows
+        return
+    if threading.current_thread() is not threading.main_thread():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPROF})  # threads that this one starts inherit it
+    elif signal.getsignal(signal.SIGPROF) is signal.SIG_DFL:
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)
 
 
 @functools.cache

@@ -1,5 +1,7 @@
 """Faces in single pictures, by mediapipe."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +56,36 @@ def test_landmarks_follow_the_picture(landmarker: Landmarker, portrait: np.ndarr
 
 def test_nobody_is_found_where_nobody_is(landmarker: Landmarker) -> None:
     assert landmarker.find(np.zeros((120, 90, 3), np.uint8)) == []
+
+
+AFTER_TRAINING = """
+import signal, threading
+import numpy as np
+from jdap.faces.landmarker import Landmarker
+
+def look():
+    with Landmarker() as landmarker:
+        for seed in range(40):
+            landmarker.detect(np.random.default_rng(seed).integers(0, 255, (400, 400, 3), np.uint8))
+
+look()
+# A Trainer does this when it begins and when it ends; a landmarker of its callbacks comes in between.
+signal.signal(signal.SIGPROF, signal.SIG_DFL)
+look()
+if {in_thread}:
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+print("alive")
+"""
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_timers_of_mediapipe_do_not_end_the_process_after_a_training(assets: Path, in_thread: bool) -> None:
+    code = AFTER_TRAINING.replace("{in_thread}", str(in_thread))
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (ran.returncode, ran.stdout.strip()) == (0, "alive"), ran.stderr[-500:]
 
 
 def test_who_counts_beside_whom() -> None:
