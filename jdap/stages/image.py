@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -20,12 +19,8 @@ from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.diffusion.timesteps import TimestepLaw
 from jdap.metrics import DepthMetrics
-from jdap.models.build import build
-from jdap.models.codec import load_codec
-from jdap.models.joint_unet import JointUNet
-from jdap.models.reference import ReferenceNet
 from jdap.pipelines.portrait import PortraitPipeline
-from jdap.shipped import resolve
+from jdap.stages.networks import networks
 from jdap.stages.optimizers import adamw, share_done
 
 
@@ -91,27 +86,11 @@ class ImageStage(L.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.codec = load_codec(resolve(codec)).requires_grad_(False)
-        # channels last: a fifth faster on a CPU, and what tensor cores want
-        self.unet, self.reference = (
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for network in (self._networks(resolve(init)) if init else build(preset, self.codec.latent_channels))
-        )
+        self.codec, self.unet, self.reference = networks(preset, codec, init)
         self.schedule = NoiseSchedule()
         self.denoiser = JointDenoiser(self.schedule, gamma)
         self.law = TimestepLaw(image_to_depth, depth_to_image, nearly, terminal)
         self.validation_depth = DepthMetrics("normalised")
-
-    def _networks(self, folder: str | Path) -> tuple[JointUNet, ReferenceNet]:
-        """The networks of a weights folder, to be trained on."""
-        start = PortraitPipeline.from_pretrained(folder)
-        preset, channels = self.hparams["preset"], self.codec.latent_channels
-        if (start.preset, start.codec.latent_channels) != (preset, channels):
-            raise ValueError(
-                f"model.init {folder}: preset {start.preset} with {start.codec.latent_channels} latent channels, "
-                f"but model.preset is {preset} and model.codec has {channels}"
-            )
-        return start.unet.train(), start.reference.train()
 
     def pipeline(self) -> PortraitPipeline:
         """The networks as they are now, as a pipeline that shares them."""
