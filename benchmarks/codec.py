@@ -142,7 +142,7 @@ def costs(codec: ImageCodec, size_px: int, repeats: int) -> dict[str, float]:
 
     def step() -> None:
         t = Pair(*(torch.full((UNET_BATCH,), schedule.timesteps // 2) for _ in range(2)))
-        network = partial(unet, reference=reference(clean.rgb))
+        network = partial(unet, reference=unet.project_reference(reference(clean.rgb)))
         denoiser.loss(network, clean, t, randn_pair(clean), torch.ones_like(clean.rgb[:, :1])).total.backward()
 
     pipeline = PortraitPipeline(codec, unet, reference, schedule, preset=PRESET, size_px=size_px)

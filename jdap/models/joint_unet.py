@@ -1,17 +1,19 @@
 """The joint RGB-depth UNet: a diffusers UNet of 2·C channels with a timestep for each half.
 
-Shapes: B pictures, C latent channels of the codec, h x w latent cells.
+Shapes: B pictures, C latent channels of the codec, h x w latent cells, L tokens of D channels for the
+cross-attention.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from jdap.models.attention import PlainAttention, ReferenceReader
+from jdap.models.attention import Features, PlainAttention, Projected, ReferenceReader, project
 
 
 class JointUNet(nn.Module):
@@ -47,25 +49,39 @@ class JointUNet(nn.Module):
         """C: channels of one half."""
         return self.unet.config["in_channels"] // 2
 
+    def project_reference(self, features: Features) -> Projected:
+        """The features of a :class:`jdap.models.reference.ReferenceNet` as this network's keys and values.
+
+        They do not depend on what is drawn, so this is done once per training step, and once for all steps of a
+        sampling run. Gradients flow to the projections and into the ReferenceNet.
+        """
+        layer: Callable[[str], Any] = self.unet.get_submodule
+        return {name: project(layer(name.removesuffix(".processor")), x) for name, x in features.items()}
+
     def forward(
         self,
         rgb_BChw: Tensor,
         depth_BChw: Tensor,
         t_rgb_B: Tensor,
         t_depth_B: Tensor,
-        reference: dict[str, Tensor] | None = None,
+        reference: Projected | None = None,
         keep_reference_B: Tensor | None = None,
+        tokens_BLD: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Noisy halves and their timesteps (int64, 0 … T−1) → the v-prediction of each half, (B, C, h, w) twice.
 
-        ``reference`` comes from :class:`jdap.models.reference.ReferenceNet`; ``keep_reference_B`` bool says which
-        samples may see it (None: all).
+        ``reference`` comes from :meth:`project_reference`; ``keep_reference_B`` bool says which samples may see it
+        (None: all). A mask that lies on the CPU and keeps all costs nothing; one on a GPU is not looked into, as that
+        would wait for the GPU. ``tokens`` go to the cross-attention (None: one zero token).
         """
         unet = self.unet
+        if keep_reference_B is not None:
+            on_cpu = keep_reference_B.device.type == "cpu"
+            keep_reference_B = None if on_cpu and keep_reference_B.all() else keep_reference_B.to(rgb_BChw.device)
         out = unet(
             torch.cat([rgb_BChw, depth_BChw], dim=1),
             t_rgb_B,
-            encoder_hidden_states=no_tokens(unet, rgb_BChw),
+            encoder_hidden_states=no_tokens(unet, rgb_BChw) if tokens_BLD is None else tokens_BLD,
             timestep_cond=unet.time_proj(t_depth_B).to(rgb_BChw.dtype),
             cross_attention_kwargs={"reference": reference, "keep_reference": keep_reference_B},
         ).sample

@@ -17,6 +17,7 @@ from jdap import depth as depth_frames
 from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
 from jdap.diffusion.samplers import ddim, guided
 from jdap.diffusion.schedule import NoiseSchedule
+from jdap.models.attention import Projected
 from jdap.models.codec import Codec
 from jdap.models.joint_unet import JointUNet
 from jdap.models.reference import ReferenceNet
@@ -99,7 +100,7 @@ class PortraitPipeline:
         self,
         rgb_B3HW: Tensor,
         *,
-        reference_B3HW: Tensor | None = None,
+        reference: Tensor | None = None,
         steps: int = 1,
         ensemble: int = 1,
         generator: torch.Generator | None = None,
@@ -108,15 +109,15 @@ class PortraitPipeline:
         """RGB (B, 3, H, W) in [-1, 1] → normalised depth (B, 1, H, W) in [-1, 1], far = +1.
 
         The RGB half is given at timestep 0 and the depth half is drawn. The reference is the picture itself unless
-        another one of the same person is given. ``ensemble`` draws are averaged: they share the normalised frame, so
-        nothing has to be aligned. The same generator state gives the same answer.
+        others of the same person are given: (B, 3, H, W), or (B, R, 3, H, W) for R of each. ``ensemble`` draws are
+        averaged: they share the normalised frame, so nothing has to be aligned. The same generator state gives the
+        same answer.
         """
         self._check(rgb_B3HW)
         if ensemble < 1:
             raise ValueError(f"ensemble must be at least 1, got {ensemble}")
         latents = self.codec.encode(rgb_B3HW)
-        reference = latents if reference_B3HW is None else self.codec.encode(reference_B3HW)
-        network = partial(self.unet, reference=self.reference(reference))
+        network = partial(self.unet, reference=self._project(latents if reference is None else self._encode(reference)))
         total = torch.zeros_like(rgb_B3HW[:, :1])
         for _ in range(ensemble):
             noise = randn_pair(Pair(latents, latents), generator)
@@ -127,7 +128,7 @@ class PortraitPipeline:
     @torch.no_grad()
     def generate(
         self,
-        reference_B3HW: Tensor,
+        reference: Tensor,
         *,
         steps: int = 20,
         guidance: float = 1.0,
@@ -136,15 +137,26 @@ class PortraitPipeline:
     ) -> Portrait:
         """A new portrait of the person in ``reference`` (B, 3, H, W) in [-1, 1], with its depth.
 
-        ``guidance`` scales the reference's influence (1: as trained, no extra cost; above: stronger).
+        Several pictures of each person are (B, R, 3, H, W). ``guidance`` scales the reference's influence (1: as
+        trained, no extra cost; above: stronger).
         """
-        self._check(reference_B3HW)
-        latents = self.codec.encode(reference_B3HW)
-        network = guided(partial(self.unet, reference=self.reference(latents)), self.unet, guidance)
-        noise = randn_pair(Pair(latents, latents), generator)
+        latents = self._encode(reference)
+        network = guided(partial(self.unet, reference=self._project(latents)), self.unet, guidance)
+        like = latents if latents.ndim == 4 else latents[:, 0]
+        noise = randn_pair(Pair(like, like), generator)
         drawn = ddim(self.denoiser, network, noise, steps=steps, on_step=on_step)
         rgb, depth = self.codec.decode(torch.cat(drawn)).chunk(2)
         return Portrait(rgb.clamp(-1, 1), depth_frames.from_codec(depth))
+
+    def _encode(self, pictures: Tensor) -> Tensor:
+        """Latents of pictures (B, 3, H, W) or (B, R, 3, H, W), with the same leading dimensions."""
+        flat = pictures.flatten(0, 1) if pictures.ndim == 5 else pictures
+        self._check(flat)
+        return self.codec.encode(flat).unflatten(0, pictures.shape[:-3])
+
+    def _project(self, reference: Tensor) -> Projected:
+        """Keys and values of reference latents (B, C, h, w) or (B, R, C, h, w): once for all steps."""
+        return self.unet.project_reference(self.reference(reference))
 
     def _check(self, rgb_B3HW: Tensor) -> None:
         if rgb_B3HW.ndim != 4 or rgb_B3HW.shape[1] != 3 or rgb_B3HW.amin() < -1 or rgb_B3HW.amax() > 1:

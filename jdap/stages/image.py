@@ -125,7 +125,7 @@ class ImageStage(L.LightningModule):
         reference = torch.where(itself[:, None, None, None], clean.rgb, reference)
         network = partial(
             self.unet,
-            reference=self.reference(reference),
+            reference=self.unet.project_reference(self.reference(reference)),
             keep_reference_B=chance[1] >= self.hparams["reference_drop"],
         )
         loss = self.denoiser.loss(network, clean, t, randn_pair(clean), weight, confidence)

@@ -57,8 +57,22 @@ def test_an_ensemble_is_the_mean_of_its_draws(pipeline):
 def test_the_picture_is_its_own_reference_unless_another_is_given(pipeline):
     x = pictures()
     alone = pipeline.image_to_depth(x, generator=seed())
-    assert torch.equal(alone, pipeline.image_to_depth(x, reference_B3HW=x, generator=seed()))
-    assert not torch.allclose(alone, pipeline.image_to_depth(x, reference_B3HW=x.flip(3), generator=seed()), atol=1e-5)
+    assert torch.equal(alone, pipeline.image_to_depth(x, reference=x, generator=seed()))
+    assert not torch.allclose(alone, pipeline.image_to_depth(x, reference=x.flip(3), generator=seed()), atol=1e-5)
+
+
+def test_several_references_of_each_person(pipeline):
+    x, two = pictures(), torch.stack([pictures(), pictures().flip(3)], dim=1)
+    one, both, turned = (
+        pipeline.image_to_depth(x, reference=r, generator=seed()) for r in (two[:, :1], two, two.flip(1))
+    )
+    assert torch.equal(one, pipeline.image_to_depth(x, reference=two[:, 0], generator=seed()))
+    assert torch.allclose(both, turned, atol=1e-5)
+    assert not torch.allclose(both, one, atol=1e-5)
+    made = [pipeline.generate(r, steps=2, guidance=1.5, generator=seed()) for r in (two[:, :1], two[:, 0], two)]
+    assert made[2].rgb.shape == (2, 3, 32, 32)
+    assert torch.equal(made[0].depth, made[1].depth)
+    assert not torch.allclose(made[2].depth, made[1].depth, atol=1e-5)
 
 
 def test_pictures_out_of_range_are_refused(pipeline):

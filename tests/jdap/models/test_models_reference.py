@@ -1,0 +1,222 @@
+"""The ReferenceNet's way into the joint UNet: one test an agreement, on a small pair of networks."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers.models.attention_processor import Attention
+from networks import C, latents, networks, timesteps
+
+
+def self_attention(joint):
+    """The joint UNet's spatial self-attention layers, by the name that the features carry."""
+    named = joint.unet.named_modules()
+    return {f"{n}.processor": m for n, m in named if isinstance(m, Attention) and n.endswith(".attn1")}
+
+
+def trained(joint, reference):
+    both = torch.nn.ModuleDict({"joint": joint, "reference": reference})
+    return [(n, p) for n, p in both.named_parameters() if p.requires_grad]
+
+
+def gradients(checkpointing=False, batches=1, keep=None, references=1):
+    """Outputs, and the gradients of the sum of squares over a batch of 4, in ``batches`` parts."""
+    joint, reference = networks()
+    joint.train(), reference.train()
+    if checkpointing:
+        joint.unet.enable_gradient_checkpointing()
+        reference.unet.enable_gradient_checkpointing()
+    rgb, depth, ref = latents(4)
+    t_rgb, t_depth = timesteps(4)
+    if references > 1:
+        ref = torch.stack([ref.roll(r, dims=0) for r in range(references)], dim=1)
+    keep = torch.tensor([True, False, True, True]) if keep is None else keep
+    outputs = []
+    for part in torch.arange(4).chunk(batches):
+        known = joint.project_reference(reference(ref[part]))
+        out = torch.cat(joint(rgb[part], depth[part], t_rgb[part], t_depth[part], known, keep[part]), dim=1)
+        out.square().sum().backward()
+        outputs.append(out.detach())
+    return torch.cat(outputs), {n: p.grad for n, p in trained(joint, reference)}
+
+
+def assert_same(a, b):
+    """Outputs and every gradient, relative to the size of each."""
+    torch.testing.assert_close(a[0], b[0], atol=1e-5, rtol=1e-5)
+    assert a[1].keys() == b[1].keys()
+    for name, grad in a[1].items():
+        torch.testing.assert_close(grad, b[1][name], atol=2e-5 * (1e-3 + grad.abs().max().item()), rtol=1e-4)
+
+
+@torch.no_grad()
+def test_every_self_attention_is_softmax_over_its_own_and_the_references_hidden_states():
+    """An independent computation, with the layers' weights and no code of ours."""
+    joint, reference = networks()
+    rgb, depth, ref = latents()
+    features = reference(ref)
+    layers = self_attention(joint)
+    assert set(features) == set(layers)
+    calls = {}
+    for name, layer in layers.items():
+        layer.register_forward_hook(lambda _, args, out, name=name: calls.update({name: (args[0], out)}))
+    joint(rgb, depth, *timesteps(), joint.project_reference(features), torch.tensor([True, False]))
+    for name, layer in layers.items():
+        hidden, out = calls[name]
+        for i, kept in enumerate((True, False)):
+            context = torch.cat([hidden[i], features[name][i]]) if kept else hidden[i]
+            q, k, v = (
+                F.linear(x, project.weight).reshape(len(x), layer.heads, -1)
+                for x, project in ((hidden[i], layer.to_q), (context, layer.to_k), (context, layer.to_v))
+            )
+            scores = torch.einsum("nhd,mhd->hnm", q, k) / q.shape[-1] ** 0.5
+            mixed = torch.einsum("hnm,mhd->nhd", scores.softmax(dim=-1), v).flatten(1)
+            expected = F.linear(mixed, layer.to_out[0].weight, layer.to_out[0].bias)
+            torch.testing.assert_close(out[i], expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_features_are_the_inputs_of_a_plain_unets_self_attention():
+    """What the ReferenceNet leaves out comes after them, so they are those of the same UNet run whole."""
+    _, reference = networks()
+    _, _, ref = latents()
+    plain = type(reference.unet).from_config(reference.unet.config)
+    plain.load_state_dict(reference.unet.state_dict())
+    seen = {}
+    for name, layer in plain.named_modules():
+        if name.endswith(".attn1"):
+            layer.register_forward_hook(lambda _, args, out, name=name: seen.update({f"{name}.processor": args[0]}))
+    plain(ref, 0, torch.zeros(2, 1, 32))
+    features = reference(ref)
+    assert features.keys() == seen.keys()
+    for name, feature in features.items():
+        torch.testing.assert_close(feature, seen[name], atol=1e-5, rtol=1e-5)
+    seen.clear()
+    tokens = torch.randn(2, 3, 32)
+    plain(ref, 0, tokens)
+    told = reference(ref, tokens_BLD=tokens)
+    for name, feature in told.items():
+        torch.testing.assert_close(feature, seen[name], atol=1e-5, rtol=1e-5)
+    assert any(not torch.allclose(told[name], features[name], atol=1e-3) for name in features)
+
+
+@pytest.mark.parametrize("references", [1, 2])
+def test_checkpointing_changes_neither_outputs_nor_gradients(references):
+    assert_same(gradients(checkpointing=True, references=references), gradients(references=references))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_add_up_over_parts_of_a_batch(checkpointing):
+    assert_same(gradients(checkpointing, batches=2), gradients())
+
+
+def test_two_forward_passes_may_be_open_at_once():
+    """A bank in the modules would mix them up: both are run before either is differentiated."""
+    joint, reference = networks()
+    rgb, depth, ref = latents(4)
+    t_rgb, t_depth = timesteps(4)
+    losses = []
+    for part in torch.arange(4).chunk(2):
+        known = joint.project_reference(reference(ref[part]))
+        out = torch.cat(joint(rgb[part], depth[part], t_rgb[part], t_depth[part], known), dim=1)
+        losses.append(out.square().sum())
+    for loss in reversed(losses):
+        loss.backward()
+    whole = gradients(keep=torch.ones(4, dtype=torch.bool))
+    assert_same((whole[0], {n: p.grad for n, p in trained(joint, reference)}), whole)
+
+
+@pytest.mark.parametrize("keep", [[True, True, True, True], [True, False, True, True], [False] * 4])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_every_trainable_parameter_gets_a_gradient_and_no_frozen_one_would_have(checkpointing, keep):
+    _, grads = gradients(checkpointing, keep=torch.tensor(keep))
+    assert [name for name, grad in grads.items() if grad is None] == []
+    joint, reference = networks()
+    frozen = [p for p in reference.parameters() if not p.requires_grad]
+    assert frozen
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    rgb, depth, ref = latents()
+    sum(x.sum() for x in joint(rgb, depth, *timesteps(), joint.project_reference(reference(ref)))).backward()
+    assert all(p.grad is None for p in frozen)
+
+
+def test_the_reference_learns_only_from_samples_that_see_it():
+    _, none = gradients(keep=torch.zeros(4, dtype=torch.bool))
+    _, some = gradients()
+    reference = [n for n in some if n.startswith("reference.")]
+    assert all(none[n].abs().max() == 0 for n in reference)
+    # but for the queries, keys and values of the cross-attention: over one zero token they have no say in anything
+    silent = (".norm2.", ".attn2.to_q.", ".attn2.to_k.", ".attn2.to_v.", ".attn2.to_out.0.weight")
+    heard = [n for n in reference if "attentions" not in n or not any(s in n for s in silent)]
+    assert [n for n in heard if some[n].abs().max() == 0] == []
+
+
+@torch.no_grad()
+def test_a_dropped_sample_is_a_sample_without_a_reference():
+    joint, reference = networks()
+    rgb, depth, ref = latents(3)
+    known = joint.project_reference(reference(ref))
+
+    def draw(known=None, keep=None):
+        return torch.cat(joint(rgb, depth, *timesteps(3), known, keep), dim=1)
+
+    without, everyone = draw(), draw(known)
+    assert not torch.allclose(without, everyone, atol=1e-3)
+    mixed = draw(known, torch.tensor([False, True, False]))
+    torch.testing.assert_close(mixed[[0, 2]], without[[0, 2]], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(mixed[1], everyone[1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(draw(known, torch.zeros(3, dtype=torch.bool)), without, atol=1e-5, rtol=1e-5)
+    assert torch.equal(draw(known, torch.ones(3, dtype=torch.bool)), everyone)
+
+
+@torch.no_grad()
+def test_projecting_once_is_projecting_at_every_step():
+    joint, reference = networks()
+    rgb, depth, ref = latents()
+    once = joint.project_reference(reference(ref))
+    copies = {name: tuple(x.clone() for x in pair) for name, pair in once.items()}
+    for step in range(3):
+        t = torch.full((2,), 900 - 300 * step)
+        drawn = joint(rgb, depth, t, t, once)
+        again = joint(rgb, depth, t, t, joint.project_reference(reference(ref)))
+        assert all(torch.equal(a, b) for a, b in zip(drawn, again, strict=True))
+        rgb, depth = drawn
+    assert all(torch.equal(a, b) for n in once for a, b in zip(once[n], copies[n], strict=True))
+
+
+@torch.no_grad()
+def test_several_references():
+    joint, reference = networks()
+    rgb, depth, first = latents()
+    second = latents(seed=2)[2]
+
+    def draw(*references):
+        known = joint.project_reference(reference(torch.stack(references, dim=1)))
+        return torch.cat(joint(rgb, depth, *timesteps(), known), dim=1)
+
+    plain = torch.cat(joint(rgb, depth, *timesteps(), joint.project_reference(reference(first))), dim=1)
+    assert torch.equal(draw(first), plain)
+    # attention over twice the same tokens is attention over them once, but for the weight of one's own
+    both = draw(first, second)
+    torch.testing.assert_close(draw(second, first), both, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(both, plain, atol=1e-4)
+    features = reference(torch.stack([first, second], dim=1))
+    for name, one in reference(first).items():
+        two = reference(second)[name]
+        torch.testing.assert_close(features[name], torch.cat([one, two], dim=1), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_several_references_share_their_persons_tokens():
+    _, reference = networks()
+    first, second = latents()[2], latents(seed=2)[2]
+    tokens = torch.randn(2, 3, 32)
+    features = reference(torch.stack([first, second], dim=1), tokens)
+    for name, feature in features.items():
+        apart = torch.cat([reference(x, tokens)[name] for x in (first, second)], dim=1)
+        torch.testing.assert_close(feature, apart, atol=1e-5, rtol=1e-5)
+
+
+def test_latents_of_another_form_are_refused():
+    _, reference = networks()
+    with pytest.raises(ValueError, match=r"\(B, R, C, h, w\)"):
+        reference(torch.zeros(C, 8, 8))
