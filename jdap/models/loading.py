@@ -1,18 +1,32 @@
-"""Strict loading of diffusers components: safetensors only, every key in its place, or one clear error."""
+"""Strict loading of components: safetensors only, every key in its place, every number finite, or one clear error."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME, logging
-from safetensors import SafetensorError
+from safetensors import safe_open
+from torch import Tensor, nn
+
+#: What pickles begin with: a zip archive, as torch.save writes it, or a bare pickle of protocol 2 to 5.
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+#: Names that pickled weights go by.
+_PICKLE_NAMES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
 
 class WeightsError(ValueError):
-    """A folder of weights that cannot be used; the message names it and says what to do."""
+    """Weights that cannot be used; the message is one line, names the folder or file and says what to do."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message on one line and at a readable length: loaders of libraries quote whole networks."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]} …"
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -21,25 +35,25 @@ def read_json(file: Path) -> dict[str, Any]:
         data = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise WeightsError(f"{file}: missing; is {file.parent} a folder that save_pretrained wrote?") from error
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{file}: cannot be read as JSON: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{file}: cannot be read as JSON: {one_line(error)}") from error
     if not isinstance(data, dict):
         raise WeightsError(f"{file}: must hold a JSON object")
     return data
 
 
-def load_strict(kind: Any, folder: str | Path) -> Any:
+def load_strict(kind: Any, folder: str | Path, weights: str = SAFETENSORS_WEIGHTS_NAME) -> Any:
     """The ``kind`` that ``save_pretrained`` wrote to ``folder``: float32, in evaluation mode.
 
-    diffusers fills what it misses with random numbers and a warning; here a missing, unexpected or misshapen tensor is
-    a :class:`WeightsError` that names the folder and the keys.
+    ``kind`` is a model class of diffusers or transformers, ``weights`` the name of the file in the folder. Libraries
+    fill what they miss with random numbers and a warning; here a missing, unexpected or misshapen tensor, or one that
+    holds NaN or infinity, is a :class:`WeightsError` that names the folder and the keys.
     """
     folder = Path(folder)
-    name = read_json(folder / "config.json").get("_class_name")
-    if name != kind.__name__:
-        raise WeightsError(f"{folder}/config.json: _class_name is {name!r}, expected {kind.__name__!r}")
-    if not (folder / SAFETENSORS_WEIGHTS_NAME).is_file():
-        raise WeightsError(f"{folder}: {SAFETENSORS_WEIGHTS_NAME} is missing; only safetensors weights are read")
+    config = read_json(folder / "config.json")
+    check_class(config, kind, folder / "config.json")
+    check_safetensors(folder / weights)
+    variant = re.fullmatch(r".*\.(\w+)\.safetensors", weights)
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # what it would warn of is the error below
     try:
@@ -49,22 +63,97 @@ def load_strict(kind: Any, folder: str | Path) -> Any:
             use_safetensors=True,
             local_files_only=True,
             low_cpu_mem_usage=False,
+            ignore_mismatched_sizes=True,  # to be listed with the rest
             torch_dtype=torch.float32,
+            **({"variant": variant[1]} if variant else {}),
         )
-    except (OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
-        raise WeightsError(f"{folder}: the weights cannot be read: {' '.join(str(error).split())}") from error
+    # Whatever a config makes a library's constructor stumble over (an index, a key, a division) is the config's fault.
+    except Exception as error:
+        raise WeightsError(f"{folder}: cannot be read as {kind.__name__}: {one_line(error)}") from error
     finally:
         logging.set_verbosity(level)
-    wrong = [
-        f"{len(info[kind])} {kind} ({_few(info[kind])})"
-        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
-        if info[kind]
-    ]
-    if wrong:
-        raise WeightsError(f"{folder}: weights and config.json do not fit: {', '.join(wrong)}; export the folder again")
+    report(folder, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
+    check_finite(model.state_dict(), folder)
     return model.eval()
 
 
-def _few(keys: Any, count: int = 3) -> str:
+def check_class(config: Mapping[str, Any], kind: Any, file: Path) -> None:
+    """Raises :class:`WeightsError` where a config is of another class: diffusers' key for it, or transformers'."""
+    name = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
+    if name != kind.__name__:
+        raise WeightsError(f"{file}: _class_name is {name!r}, expected {kind.__name__!r}")
+
+
+def check_safetensors(file: Path) -> None:
+    """Raises :class:`WeightsError` for a file that is missing, or that is a pickle under whatever name."""
+    if not file.is_file():
+        beside = file.parent.glob("*") if file.parent.is_dir() else ()
+        pickles = sorted(path.name for path in beside if path.suffix in _PICKLE_NAMES)
+        found = f" (found {', '.join(pickles)}: pickles can run code and are never read)" if pickles else ""
+        raise WeightsError(f"{file.parent}: {file.name} is missing; only safetensors weights are read{found}")
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(4)
+    except OSError as error:
+        raise WeightsError(f"{file}: cannot be read: {one_line(error)}") from error
+    if file.suffix in _PICKLE_NAMES or head.startswith(_PICKLES):
+        raise WeightsError(
+            f"{file}: a pickle, which can run code and is never read; only safetensors weights are: save its tensors "
+            "with safetensors.torch.save_file on a machine you can spare"
+        )
+
+
+def read_tensors(file: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+    """The tensors of a safetensors file whose names are ``wanted``, as they are stored; the others stay on disk.
+
+    Raises :class:`WeightsError` for what is no whole safetensors file.
+    """
+    check_safetensors(file)
+    try:
+        with safe_open(file, framework="pt") as stored:
+            return {name: stored.get_tensor(name) for name in stored.keys() if wanted(name)}  # noqa: SIM118
+    except Exception as error:  # safetensors has an error of its own, but not for everything
+        raise WeightsError(f"{file}: cannot be read as safetensors: {one_line(error)}") from error
+
+
+def fill_strict(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Put ``tensors`` in the place of a network's own, as float32; the network may be on the meta device.
+
+    Raises :class:`WeightsError` naming ``source`` unless keys and shapes are the network's, and all numbers finite.
+    """
+    own = network.state_dict()
+    shared = own.keys() & tensors.keys()
+    wrong_shape = [
+        f"{k} {tuple(tensors[k].shape)} for {tuple(own[k].shape)}" for k in shared if own[k].shape != tensors[k].shape
+    ]
+    report(source, own.keys() - shared, tensors.keys() - shared, wrong_shape)
+    check_finite(tensors, source)
+    # a clone, so that two networks filled from one file share nothing
+    network.load_state_dict({k: v.to(torch.float32, copy=True) for k, v in tensors.items()}, assign=True)
+
+
+def report(source: Path, missing: Iterable[Any], unexpected: Iterable[Any], mismatched: Iterable[Any]) -> None:
+    """Raises :class:`WeightsError` with counts and a few names of what does not fit; returns where all does."""
+    kinds = {"missing": list(missing), "unexpected": list(unexpected), "mismatched": list(mismatched)}
+    wrong = [f"{len(keys)} {kind}_keys ({few(keys)})" for kind, keys in kinds.items() if keys]
+    if wrong:
+        raise WeightsError(f"{source}: weights and config.json do not fit: {', '.join(wrong)}; export it again")
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Raises :class:`WeightsError` naming the tensors that hold NaN or infinity.
+
+    A sum is one pass over memory and carries any of them; only where it is not finite, each number is looked at.
+    """
+    suspect = {k: v for k, v in tensors.items() if v.is_floating_point() and not v.sum(dtype=torch.float32).isfinite()}
+    bad = [k for k, v in suspect.items() if not v.isfinite().all()]
+    if bad:
+        raise WeightsError(
+            f"{source}: {len(bad)} tensors hold NaN or infinity ({few(bad)}); take weights from before the run diverged"
+        )
+
+
+def few(keys: Iterable[Any], count: int = 3) -> str:
+    """The first names of many."""
     names = sorted(map(str, keys))
     return ", ".join(names[:count]) + (", …" if len(names) > count else "")

@@ -42,9 +42,14 @@ class ImageStage(L.LightningModule):
 
     Args:
         preset: name of the builder of the networks (:data:`jdap.models.build.BUILDERS`).
-        codec: folder of the image codec, ``shipped:codec-tiny`` for the one that ships. It stays frozen.
+        codec: folder of the image codec, ``shipped:codec-tiny`` for the one that ships. It stays frozen. null takes the
+            VAE of ``sd``, or the codec of ``init``.
         init: weights folder to start from, for fine-tuning; null starts from random networks. It must be of the same
             preset, and have been trained on this codec's latents.
+        sd: Stable Diffusion 1.x or 2.x to start preset ``sd15`` from: a folder of diffusers, or one ``.safetensors``
+            file with the original names.
+        widths: channels of the levels of networks from scratch; null: the preset's.
+        gradient_checkpointing: keep few activations, and compute them again in the backward pass.
         size_px: side of the training pictures; stored with the weights.
         learning_rate: AdamW's peak rate.
         warmup_steps: steps over which the rate rises from 0.
@@ -67,8 +72,11 @@ class ImageStage(L.LightningModule):
     def __init__(
         self,
         preset: str = "tiny",
-        codec: str = "shipped:codec-tiny",
+        codec: str | None = "shipped:codec-tiny",
         init: str | None = None,
+        sd: str | None = None,
+        widths: list[int] | None = None,
+        gradient_checkpointing: bool = False,
         size_px: int = 128,
         learning_rate: float = 1e-5,
         warmup_steps: int = 500,
@@ -86,7 +94,9 @@ class ImageStage(L.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.codec, self.unet, self.reference = networks(preset, codec, init)
+        self.codec, self.unet, self.reference = networks(
+            preset, codec, init=init, sd=sd, widths=widths, gradient_checkpointing=gradient_checkpointing
+        )
         self.schedule = NoiseSchedule()
         self.denoiser = JointDenoiser(self.schedule, gamma)
         self.law = TimestepLaw(image_to_depth, depth_to_image, nearly, terminal)

@@ -1,7 +1,8 @@
-"""Where a stage's networks come from: a preset from scratch, or a weights folder."""
+"""Where a stage's networks come from: a preset from scratch, Stable Diffusion, or a weights folder."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,8 @@ from jdap.models.build import build
 from jdap.models.codec import Codec, load_codec
 from jdap.models.joint_unet import JointUNet
 from jdap.models.reference import ReferenceNet
+from jdap.models.stable_diffusion import load_unet, load_vae
+from jdap.models.widen import from_unet
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.shipped import resolve
 
@@ -22,34 +25,70 @@ class Networks(NamedTuple):
     reference: ReferenceNet
 
 
-def networks(preset: str, codec: str, init: str | None = None) -> Networks:
+def networks(
+    preset: str,
+    codec: str | None = None,
+    *,
+    init: str | None = None,
+    sd: str | None = None,
+    widths: Sequence[int] | None = None,
+    gradient_checkpointing: bool = False,
+) -> Networks:
     """The networks of a stage, in training mode but for the frozen codec, on the CPU, float32.
 
     Args:
         preset: name of the builder (:data:`jdap.models.build.BUILDERS`).
-        codec: folder of the image codec, or ``shipped:NAME``.
-        init: weights folder whose UNets training starts from; None: random ones.
+        codec: folder of the image codec, or ``shipped:NAME``; None: the VAE of ``sd``, or the codec of ``init``.
+        init: weights folder whose UNets training starts from.
+        sd: Stable Diffusion 1.x or 2.x whose UNet both networks start from (:mod:`jdap.models.stable_diffusion`).
+        widths: channels of the levels of random networks; None: the preset's.
+        gradient_checkpointing: compute activations again in the backward pass rather than keep them.
 
     Raises:
-        ValueError: for an unknown preset, and where ``init`` is of another preset or has other latents.
-        WeightsError: for a folder that cannot be used.
+        ValueError: for settings that exclude each other, an unknown preset, and where a start has other latents.
+        WeightsError: for a folder or file that cannot be used.
     """
-    frozen = load_codec(resolve(codec)).requires_grad_(False)
-    if init is None:
-        unet, reference = build(preset, frozen.latent_channels)
+    if init and sd:
+        raise ValueError("model.init and model.sd are both a start: give one")
+    if widths and (init or sd):
+        raise ValueError("model.widths is for networks from scratch: model.init and model.sd bring their own")
+    if init:
+        made = _of_weights_folder(resolve(init), preset, codec)
+    elif sd:
+        made = _of_stable_diffusion(sd, preset, codec)
+    elif codec:
+        frozen = load_codec(resolve(codec))
+        made = Networks(frozen, *build(preset, frozen.latent_channels, tuple(widths) if widths else None))
     else:
-        unet, reference = _of_weights_folder(resolve(init), preset, frozen.latent_channels)
-    # channels last: a fifth faster on a CPU, and what tensor cores want
-    for network in (unet, reference):
+        raise ValueError("model.codec is null, and there is no model.sd or model.init to take one from: name a folder")
+    made.codec.requires_grad_(False)
+    for network in (made.unet, made.reference):
+        # channels last: a fifth faster on a CPU, and what tensor cores want
         network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Networks(frozen, unet, reference)
+        if gradient_checkpointing:
+            network.unet.enable_gradient_checkpointing()
+    return made
 
 
-def _of_weights_folder(folder: str, preset: str, channels: int) -> tuple[JointUNet, ReferenceNet]:
+def _of_weights_folder(folder: str, preset: str, codec: str | None) -> Networks:
     start = PortraitPipeline.from_pretrained(folder)
-    if (start.preset, start.codec.latent_channels) != (preset, channels):
+    frozen = load_codec(resolve(codec)) if codec else start.codec
+    if (start.preset, start.codec.latent_channels) != (preset, frozen.latent_channels):
         raise ValueError(
             f"model.init {folder}: preset {start.preset} with {start.codec.latent_channels} latent channels, "
-            f"but model.preset is {preset} and model.codec has {channels}"
+            f"but model.preset is {preset} and model.codec has {frozen.latent_channels}"
         )
-    return start.unet, start.reference
+    return Networks(frozen, start.unet, start.reference)
+
+
+def _of_stable_diffusion(source: str, preset: str, codec: str | None) -> Networks:
+    if preset != "sd15":
+        raise ValueError(f"model.sd is a start of preset sd15, but model.preset is {preset}")
+    frozen = load_codec(resolve(codec)) if codec else load_vae(source)
+    plain = load_unet(source)
+    if plain.config["in_channels"] != frozen.latent_channels:
+        raise ValueError(
+            f"model.sd {source}: {plain.config['in_channels']} latent channels, "
+            f"but model.codec has {frozen.latent_channels}"
+        )
+    return Networks(frozen, *from_unet(plain))

@@ -46,7 +46,7 @@ def test_a_unet_of_another_form_is_refused():
 
 def test_builders_go_by_name_and_take_c_from_the_codec():
     for name in BUILDERS:
-        joint, reference = build(name, 3)
+        joint, reference = build(name, 3, (64, 64))
         assert joint.latent_channels == 3
         assert reference.unet.config["in_channels"] == 3
         assert joint.unet.config["in_channels"] == 6
