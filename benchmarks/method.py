@@ -91,9 +91,10 @@ class Jdap:
         # there whatever the device, so that a GPU gets the same.
         seed = zlib.crc32("\n".join([str(self.settings.seed), *batch.key]).encode())
         generator = torch.Generator().manual_seed(seed)
-        return self.pipeline.image_to_depth(
+        found = self.pipeline.image_to_depth(
             batch.rgb, steps=self.settings.steps, ensemble=self.settings.ensemble, generator=generator
         )
+        return found.depth
 
 
 class FlatPlane:

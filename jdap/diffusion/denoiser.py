@@ -69,6 +69,13 @@ class JointDenoiser:
         """eps = a_t v + s_t z."""
         return Pair(*(self._mix(vv, z, tt) for z, vv, tt in zip(noisy, v, t, strict=True)))
 
+    def noise_further(self, noisy: Pair, noise: Pair, t: Pair, to: Pair) -> Pair:
+        """From timestep t to a noisier one by the forward process; where t stays nothing changes.
+
+        z_to = r z_t + sqrt(s_to² − r² s_t²) eps with r = a_to / a_t.
+        """
+        return Pair(*(self._further(z, e, *tt) for z, e, *tt in zip(noisy, noise, t, to, strict=True)))
+
     def loss(
         self,
         network: Network,
@@ -113,6 +120,11 @@ class JointDenoiser:
     def _mix(self, first: Tensor, second: Tensor, t_B: Tensor) -> Tensor:
         signal, noise = self.schedule.signal_noise(t_B, first)
         return signal * first + noise * second
+
+    def _further(self, z: Tensor, eps: Tensor, t_B: Tensor, to_B: Tensor) -> Tensor:
+        (signal, noise), (signal_to, noise_to) = (self.schedule.signal_noise(x, z) for x in (t_B, to_B))
+        ratio = torch.where(signal > 0, signal_to / signal, 1)  # from pure noise there is nowhere to go
+        return ratio * z + (noise_to**2 - (ratio * noise) ** 2).clamp_min(0).sqrt() * eps
 
 
 def randn_pair(like: Pair, generator: torch.Generator | None = None) -> Pair:

@@ -1,14 +1,22 @@
-"""Samplers: plain functions over (denoiser, network, known halves, steps)."""
+"""Samplers: plain functions over (denoiser, network, what is known, steps).
+
+Shapes: B pictures, C latent channels, h x w latent cells.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from jdap.diffusion.denoiser import JointDenoiser, Network, Pair
+from jdap.diffusion.denoiser import JointDenoiser, Network, Pair, randn_pair
 from jdap.diffusion.timesteps import KNOWN
+
+#: How a half that is wholly known is given to the network, see :func:`ddim`.
+CLEAN, REPAINT = "clean", "repaint"
+METHODS = (CLEAN, REPAINT)
 
 
 @torch.no_grad()
@@ -19,47 +27,110 @@ def ddim(
     *,
     known_rgb: Tensor | None = None,
     known_depth: Tensor | None = None,
+    rgb_cells: Tensor | None = None,
+    depth_cells: Tensor | None = None,
     steps: int,
+    method: str = CLEAN,
+    resample: int = 1,
+    jump: int = 1,
+    generator: torch.Generator | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Pair:
     """Deterministic DDIM (arXiv 2010.02502) from ``noise`` (B, C, h, w) per half to clean latents.
 
-    A known half is given as clean latents: it stays as it is, at timestep 0, while the other is drawn. One step
-    predicts the clean half at the last timestep, where the network sees nothing but noise in its place.
+    What is known is given as clean latents, of a whole half or of some of its cells, and comes back as it is. In each
+    sample, a half
+
+    * of which **some cells** are known is inpainted as in RePaint (arXiv 2201.09865): before every step they are
+      replaced by the known latents with fresh noise of the step's level;
+    * that is **wholly known** is given by ``method``: ``clean`` as it is, at timestep 0, whatever the other half's
+      timestep, as in training on image-to-depth and depth-to-image; ``repaint`` re-noised like known cells, at the
+      timestep of the other half (the channel-wise inpainting of arXiv 2501.08649, which asks no more of a network
+      than joint training).
+
+    With both halves partly known the two methods are one. In one step ``repaint`` sees nothing of what is known: at
+    the last timestep all is noise.
+
+    Re-noised cells are drawn without regard to the others, so the drawn ones fit them only roughly. RePaint's remedy
+    is ``resample`` > 1: from time to time go ``jump`` steps back up by adding noise, and come down again,
+    ``resample`` times in all (see :func:`levels`); the number of network calls grows as many times.
 
     Args:
         denoiser: the schedule and its algebra.
         network: the v-prediction.
-        noise: where each drawn half starts; the noise of a known half is not looked at.
-        known_rgb, known_depth: clean latents of a half that is given.
+        noise: where each drawn half starts.
+        known_rgb, known_depth: clean latents (B, C, h, w) of a half of which something is given.
+        rgb_cells, depth_cells: (B, 1, h, w) bool, the cells that are known; None: all.
         steps: 1 … T.
-        on_step: called with (steps done, steps) after each.
+        method: ``clean`` or ``repaint``.
+        resample, jump: RePaint's r and j, from 1.
+        generator: of the noise of known cells and of jumps.
+        on_step: called with (network calls done, calls in all) after each.
 
     Returns:
         The clean latents of both halves.
+
+    Raises:
+        ValueError: for steps, methods or counts that do not exist, and cells of a half that is not given.
     """
-    known = Pair(known_rgb, known_depth)  # type: ignore[arg-type]
-    z = Pair(*(n if k is None else k for n, k in zip(noise, known, strict=True)))
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     times = denoiser.schedule.spaced(steps)
-    batch = len(noise.rgb)
+    path = levels(steps, resample, jump)
+    given = Pair(known_rgb, known_depth)  # type: ignore[arg-type]
+    known = Pair(*(n if k is None else k for n, k in zip(noise, given, strict=True)))
+    cells = Pair(*(_cells(k, c, noise.rgb) for k, c in zip(given, (rgb_cells, depth_cells), strict=True)))
+    whole = Pair(*(c.flatten(1).all(1) & (method == CLEAN) for c in cells))  # (B,) each: at timestep 0, never noised
+    noised = any(bool((c.flatten(1).any(1) & ~w).any()) for c, w in zip(cells, whole, strict=True))
+    calls = sum(b > a for a, b in pairwise(path))
+    done = 0
 
-    def timesteps(t: int) -> Pair:
-        return Pair(
-            *(torch.full((batch,), t if k is None else KNOWN, device=z.rgb.device, dtype=torch.long) for k in known)
-        )
+    def timesteps(level: int) -> Pair:
+        return Pair(*(torch.where(w, KNOWN, times[level]) for w in whole))
 
-    for i, time in enumerate(times):
-        t = timesteps(time)
-        v = Pair(*network(*z, *t))
-        clean = denoiser.clean(z, v, t)
-        if i + 1 < steps:
-            drawn = denoiser.add_noise(clean, denoiser.noise(z, v, t), timesteps(times[i + 1]))
+    def pasted(z: Pair, level: int) -> Pair:
+        """``z`` with the known cells at the noise of ``level``; ``steps`` is none."""
+        at_level = known
+        if noised and level < steps:
+            fresh = denoiser.add_noise(known, randn_pair(known, generator), timesteps(level))
+            at_level = Pair(*(torch.where(_wide(w), k, f) for w, k, f in zip(whole, known, fresh, strict=True)))
+        return Pair(*(torch.where(c, k, x) for c, k, x in zip(cells, at_level, z, strict=True)))
+
+    z = pasted(noise, path[0])
+    for level, to in pairwise(path):
+        t = timesteps(level)
+        if to < level:
+            z = denoiser.noise_further(z, randn_pair(z, generator), t, timesteps(to))
         else:
-            drawn = clean
-        z = Pair(*(d if k is None else k for d, k in zip(drawn, known, strict=True)))
-        if on_step is not None:
-            on_step(i + 1, steps)
+            v = Pair(*network(*z, *t))
+            clean = denoiser.clean(z, v, t)
+            z = clean if to == steps else denoiser.add_noise(clean, denoiser.noise(z, v, t), timesteps(to))
+            done += 1
+            if on_step is not None:
+                on_step(done, calls)
+        z = pasted(z, to)
     return z
+
+
+def levels(steps: int, resample: int = 1, jump: int = 1) -> list[int]:
+    """The noise levels that sampling visits: 0 (noise) … ``steps`` (clean), up by one a network call.
+
+    RePaint's schedule (arXiv 2201.09865, algorithm 1 and appendix): at every ``jump``-th level, counted from the last
+    one before the clean latents, it goes back ``jump`` levels and comes again, ``resample`` − 1 times. With
+    ``resample`` 1 it is 0, 1, …, steps. Raises ValueError for counts under 1.
+    """
+    if resample < 1 or jump < 1:
+        raise ValueError(f"resample and jump must be at least 1, got {resample} and {jump}")
+    left = {level: resample - 1 for level in range(steps - 1, jump - 1, -jump)}
+    path = [0]
+    while path[-1] < steps:
+        here = path[-1]
+        if left.get(here, 0) > 0:
+            left[here] -= 1
+            path.append(here - jump)
+        else:
+            path.append(here + 1)
+    return path
 
 
 def guided(with_reference: Network, without_reference: Network, scale: float) -> Network:
@@ -78,3 +149,21 @@ def guided(with_reference: Network, without_reference: Network, scale: float) ->
         return rgb, depth
 
     return network
+
+
+def _cells(known: Tensor | None, cells: Tensor | None, like: Tensor) -> Tensor:
+    """The known cells of a half (B, 1, h, w) bool: none where nothing is given."""
+    if known is None:
+        if cells is not None:
+            raise ValueError("known cells of a half need its latents")
+        return torch.zeros_like(like[:, :1], dtype=torch.bool)
+    shape = (len(like), 1, *like.shape[-2:])
+    if cells is None:
+        return torch.ones(shape, dtype=torch.bool, device=like.device)
+    if tuple(cells.shape) != shape or cells.dtype != torch.bool:
+        raise ValueError(f"known cells must be {shape} bool, got {tuple(cells.shape)} {cells.dtype}")
+    return cells
+
+
+def _wide(flag_B: Tensor) -> Tensor:
+    return flag_B[:, None, None, None]

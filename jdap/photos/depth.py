@@ -66,5 +66,5 @@ def depth_of(
     """
     generator = torch.Generator().manual_seed(seed)
     rgb = command.cropped(pipeline, photo, window_px)
-    depth = pipeline.image_to_depth(rgb, steps=steps, ensemble=ensemble, generator=generator)
+    depth = pipeline.image_to_depth(rgb, steps=steps, ensemble=ensemble, generator=generator).depth
     return depth[0, 0].float().cpu().numpy()

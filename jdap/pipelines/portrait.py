@@ -1,6 +1,6 @@
-"""The portrait pipeline: joint generation from a reference, and image-to-depth.
+"""The portrait pipeline: four questions to one model. Joint generation, image-to-depth, depth-to-image, editing.
 
-Shapes: B pictures, C latent channels, H = W = ``size_px`` pixels, h x w latent cells.
+Shapes: B pictures, R references of a person, K draws, C latent channels, H = W = ``size_px`` pixels, h x w cells.
 """
 
 from __future__ import annotations
@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from jdap import depth as depth_frames
-from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
-from jdap.diffusion.samplers import ddim, guided
+from jdap.diffusion import ensemble as ensembles
+from jdap.diffusion.denoiser import JointDenoiser, Network, Pair, randn_pair
+from jdap.diffusion.samplers import CLEAN, ddim, guided
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.models.attention import Projected
 from jdap.models.codec import Codec
 from jdap.models.joint_unet import JointUNet
 from jdap.models.reference import ReferenceNet
+from jdap.pipelines.masks import fill_unknown, known_cells, paste_known
 from jdap.pipelines.weights import load_components, save_components
 
 OnStep = Callable[[int, int], None]
@@ -33,8 +34,30 @@ class Portrait(NamedTuple):
     depth: Tensor
 
 
+class DepthEstimate(NamedTuple):
+    """Normalised ``depth`` (B, 1, H, W) in [-1, 1], far = +1, and of an ensemble its ``uncertainty`` (B, 1, H, W) ≥ 0.
+
+    Uncertainty is the standard deviation over the aligned draws, in the depth's unit; None for a single draw.
+    """
+
+    depth: Tensor
+    uncertainty: Tensor | None = None
+
+
 class PortraitPipeline:
     """Codec, joint UNet, ReferenceNet and noise schedule, ready to answer.
+
+    One model answers four questions, by what is given and what is drawn: :meth:`generate`, :meth:`image_to_depth`,
+    :meth:`depth_to_image`, :meth:`edit`. They have these arguments in common:
+
+    * ``reference`` (B, 3, H, W) or (B, R, 3, H, W) in [-1, 1]: one or several pictures of the person
+    * ``steps``: of DDIM
+    * ``guidance``: strength of the reference; 1 is as trained, another value costs a second network call a step
+    * ``method``, ``resample``, ``jump``: how what is known is held, see :func:`jdap.diffusion.samplers.ddim`
+    * ``generator``: of all noise; the same state gives the same answer
+    * ``on_step``: called with (network calls done, calls in all)
+
+    They raise ValueError for pictures of another shape or range.
 
     Args:
         codec, unet, reference: the networks; C of the codec is that of both UNets.
@@ -96,36 +119,6 @@ class PortraitPipeline:
         return next(self.unet.parameters()).device
 
     @torch.no_grad()
-    def image_to_depth(
-        self,
-        rgb_B3HW: Tensor,
-        *,
-        reference: Tensor | None = None,
-        steps: int = 1,
-        ensemble: int = 1,
-        generator: torch.Generator | None = None,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
-        """RGB (B, 3, H, W) in [-1, 1] → normalised depth (B, 1, H, W) in [-1, 1], far = +1.
-
-        The RGB half is given at timestep 0 and the depth half is drawn. The reference is the picture itself unless
-        others of the same person are given: (B, 3, H, W), or (B, R, 3, H, W) for R of each. ``ensemble`` draws are
-        averaged: they share the normalised frame, so nothing has to be aligned. The same generator state gives the
-        same answer.
-        """
-        self._check(rgb_B3HW)
-        if ensemble < 1:
-            raise ValueError(f"ensemble must be at least 1, got {ensemble}")
-        latents = self.codec.encode(rgb_B3HW)
-        network = partial(self.unet, reference=self._project(latents if reference is None else self._encode(reference)))
-        total = torch.zeros_like(rgb_B3HW[:, :1])
-        for _ in range(ensemble):
-            noise = randn_pair(Pair(latents, latents), generator)
-            drawn = ddim(self.denoiser, network, noise, known_rgb=latents, steps=steps, on_step=on_step)
-            total += depth_frames.from_codec(self.codec.decode(drawn.depth))
-        return total / ensemble
-
-    @torch.no_grad()
     def generate(
         self,
         reference: Tensor,
@@ -135,29 +128,152 @@ class PortraitPipeline:
         generator: torch.Generator | None = None,
         on_step: OnStep | None = None,
     ) -> Portrait:
-        """A new portrait of the person in ``reference`` (B, 3, H, W) in [-1, 1], with its depth.
-
-        Several pictures of each person are (B, R, 3, H, W). ``guidance`` scales the reference's influence (1: as
-        trained, no extra cost; above: stronger).
-        """
+        """A new portrait of the person in ``reference``, with its depth: nothing is given, both halves are drawn."""
         latents = self._encode(reference)
-        network = guided(partial(self.unet, reference=self._project(latents)), self.unet, guidance)
         like = latents if latents.ndim == 4 else latents[:, 0]
-        noise = randn_pair(Pair(like, like), generator)
-        drawn = ddim(self.denoiser, network, noise, steps=steps, on_step=on_step)
-        rgb, depth = self.codec.decode(torch.cat(drawn)).chunk(2)
+        network = self._network(latents, guidance)
+        drawn = self._draw(network, Pair(like, like), generator, steps=steps, on_step=on_step)
+        return self._decode(drawn)
+
+    @torch.no_grad()
+    def image_to_depth(
+        self,
+        rgb_B3HW: Tensor,
+        *,
+        reference: Tensor | None = None,
+        steps: int = 1,
+        guidance: float = 1.0,
+        ensemble: int = 1,
+        method: str = CLEAN,
+        resample: int = 1,
+        jump: int = 1,
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> DepthEstimate:
+        """Depth of pictures (B, 3, H, W) in [-1, 1]: the RGB half is given, the depth half is drawn.
+
+        The picture is its own reference unless others of the same person are given. Of ``ensemble`` draws the depth is
+        the mean, after alignment in closed form (:func:`jdap.diffusion.ensemble.align`), and the uncertainty their
+        standard deviation.
+        """
+        if ensemble < 1:
+            raise ValueError(f"ensemble must be at least 1, got {ensemble}")
+        self._check(rgb_B3HW, "pictures")
+        rgb = self.codec.encode(rgb_B3HW)
+        network = self._network(rgb if reference is None else self._encode(reference), guidance)
+        how = {"steps": steps, "method": method, "resample": resample, "jump": jump, "on_step": on_step}
+        draws = []
+        for _ in range(ensemble):
+            drawn = self._draw(network, Pair(rgb, rgb), generator, known_rgb=rgb, **how)
+            draws.append(depth_frames.from_codec(self.codec.decode(drawn.depth)))
+        if ensemble == 1:
+            return DepthEstimate(draws[0])
+        depth, uncertainty = ensembles.combine(torch.stack(draws))
+        return DepthEstimate(depth.clamp(-1, 1), uncertainty)
+
+    @torch.no_grad()
+    def depth_to_image(
+        self,
+        depth_B1HW: Tensor,
+        *,
+        reference: Tensor | None = None,
+        steps: int = 20,
+        guidance: float = 1.0,
+        method: str = CLEAN,
+        resample: int = 1,
+        jump: int = 1,
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """RGB (B, 3, H, W) in [-1, 1] of normalised depth (B, 1, H, W): the depth half is given, the RGB half is drawn.
+
+        ``reference`` says who it is; without one it is anybody, and ``guidance`` has no meaning.
+        """
+        self._check(depth_B1HW, "depth", 1)
+        depth = self.codec.encode(depth_frames.to_codec(depth_B1HW))
+        network = self._network(None if reference is None else self._encode(reference), guidance)
+        how = {"steps": steps, "method": method, "resample": resample, "jump": jump, "on_step": on_step}
+        drawn = self._draw(network, Pair(depth, depth), generator, known_depth=depth, **how)
+        return self.codec.decode(drawn.rgb).clamp(-1, 1)
+
+    @torch.no_grad()
+    def edit(
+        self,
+        rgb_B3HW: Tensor,
+        depth_B1HW: Tensor,
+        known_rgb: Tensor,
+        known_depth: Tensor,
+        *,
+        reference: Tensor | None = None,
+        steps: int = 20,
+        guidance: float = 1.0,
+        method: str = CLEAN,
+        resample: int = 1,
+        jump: int = 1,
+        feather_px: float = 0.0,
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> Portrait:
+        """Pictures and their depth with parts drawn anew, by a mask a pixel and modality.
+
+        ``rgb`` (B, 3, H, W) and normalised ``depth`` (B, 1, H, W), in [-1, 1] where they are known;
+        ``known_rgb``, ``known_depth`` (B, 1, H, W) bool say where. What lies elsewhere has no influence, so depth that
+        nobody knows may be anything. A latent cell is known only if all of its pixels are: up to one cell more is
+        drawn around a hole. Known pixels then come back exactly as they were given; with ``feather_px`` above 0 those
+        within that distance of a mask's edge fade into what is drawn (:func:`jdap.pipelines.masks.paste_known`).
+
+        ``reference`` as in :meth:`depth_to_image`.
+        """
+        masks = Pair(known_rgb, known_depth)
+        for name, mask in zip(("known_rgb", "known_depth"), masks, strict=True):
+            if mask.dtype != torch.bool or mask.shape != depth_B1HW.shape:
+                raise ValueError(f"{name} must be {tuple(depth_B1HW.shape)} bool, got {tuple(mask.shape)} {mask.dtype}")
+        filled = Pair(*(fill_unknown(x, mask) for x, mask in zip((rgb_B3HW, depth_B1HW), masks, strict=True)))
+        self._check(filled.rgb, "pictures")
+        self._check(filled.depth, "depth", 1)
+        known = Pair(*self.codec.encode(torch.cat([filled.rgb, depth_frames.to_codec(filled.depth)])).chunk(2))
+        drawn = self._draw(
+            self._network(None if reference is None else self._encode(reference), guidance),
+            known,
+            generator,
+            known_rgb=known.rgb,
+            known_depth=known.depth,
+            rgb_cells=known_cells(known_rgb, self.codec.factor),
+            depth_cells=known_cells(known_depth, self.codec.factor),
+            steps=steps,
+            method=method,
+            resample=resample,
+            jump=jump,
+            on_step=on_step,
+        )
+        made = self._decode(drawn)
+        return Portrait(*(paste_known(x, k, m, feather_px) for x, k, m in zip(made, filled, masks, strict=True)))
+
+    def _network(self, reference: Tensor | None, guidance: float) -> Network:
+        """The joint UNet with reference latents (B, C, h, w) or (B, R, C, h, w), projected once for all steps."""
+        if reference is None:
+            return self.unet
+        projected = self.unet.project_reference(self.reference(reference))
+        return guided(partial(self.unet, reference=projected), self.unet, guidance)
+
+    def _draw(self, network: Network, like: Pair, generator: torch.Generator | None, **how: Any) -> Pair:
+        """Latents of both halves, drawn from noise in the shape of ``like``; ``how`` are the options of ``ddim``."""
+        return ddim(self.denoiser, network, randn_pair(like, generator), generator=generator, **how)
+
+    def _encode(self, reference: Tensor) -> Tensor:
+        """Latents of references (B, 3, H, W) → (B, C, h, w), or (B, R, 3, H, W) → (B, R, C, h, w)."""
+        if reference.ndim != 5:
+            self._check(reference, "references")
+            return self.codec.encode(reference)
+        self._check(reference.flatten(0, 1), "references")
+        return self.codec.encode(reference.flatten(0, 1)).unflatten(0, reference.shape[:2])
+
+    def _decode(self, latents: Pair) -> Portrait:
+        rgb, depth = self.codec.decode(torch.cat(latents)).chunk(2)
         return Portrait(rgb.clamp(-1, 1), depth_frames.from_codec(depth))
 
-    def _encode(self, pictures: Tensor) -> Tensor:
-        """Latents of pictures (B, 3, H, W) or (B, R, 3, H, W), with the same leading dimensions."""
-        flat = pictures.flatten(0, 1) if pictures.ndim == 5 else pictures
-        self._check(flat)
-        return self.codec.encode(flat).unflatten(0, pictures.shape[:-3])
-
-    def _project(self, reference: Tensor) -> Projected:
-        """Keys and values of reference latents (B, C, h, w) or (B, R, C, h, w): once for all steps."""
-        return self.unet.project_reference(self.reference(reference))
-
-    def _check(self, rgb_B3HW: Tensor) -> None:
-        if rgb_B3HW.ndim != 4 or rgb_B3HW.shape[1] != 3 or rgb_B3HW.amin() < -1 or rgb_B3HW.amax() > 1:
-            raise ValueError(f"pictures must be (B, 3, H, W) in [-1, 1], got {tuple(rgb_B3HW.shape)}")
+    def _check(self, pictures: Tensor, what: str, channels: int = 3) -> None:
+        # A NaN fails both comparisons, so it is caught here too.
+        right = pictures.ndim == 4 and pictures.shape[1] == channels
+        if not right or not (pictures.amin() >= -1 and pictures.amax() <= 1):
+            raise ValueError(f"{what} must be (B, {channels}, H, W) in [-1, 1], got {tuple(pictures.shape)}")

@@ -152,7 +152,8 @@ class SampleGrid(L.Callback):
         pipeline, batch, n = stage.pipeline(), self.batch, self.pictures
         generator = torch.Generator().manual_seed(0)
         made = pipeline.generate(batch.reference_rgb[:n], steps=self.steps, generator=generator)
-        depth = pipeline.image_to_depth(batch.rgb[:n], steps=stage.hparams["validation_steps"], generator=generator)
+        found = pipeline.image_to_depth(batch.rgb[:n], steps=stage.hparams["validation_steps"], generator=generator)
+        depth = found.depth
         columns = [
             batch.reference_rgb[:n],
             made.rgb,

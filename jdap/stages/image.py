@@ -148,7 +148,7 @@ class ImageStage(L.LightningModule):
         """Image-to-depth on held-out pictures, scored in the normalised frame after scale and shift."""
         generator = torch.Generator().manual_seed(batch_idx)
         steps = self.hparams["validation_steps"]
-        depth = self.pipeline().image_to_depth(batch.rgb, steps=steps, generator=generator)
+        depth = self.pipeline().image_to_depth(batch.rgb, steps=steps, generator=generator).depth
         self.validation_depth.update(depth, batch.depth_mm, batch.skin, batch.range_mm)
 
     def on_validation_epoch_end(self) -> None:

@@ -46,7 +46,7 @@ def test_depth_is_that_of_the_pipeline_in_its_place(small_weights: Path, tmp_pat
     rgb = torch.from_numpy(crop_frame(np.asarray(Image.open(path)), np.array(box), SIZE).copy())
     depth = pipeline.image_to_depth(
         rgb.permute(2, 0, 1)[None] / 127.5 - 1, steps=2, ensemble=2, generator=torch.Generator().manual_seed(seed)
-    )
+    ).depth
     full = decode(np.asarray(Image.open(out / "a.depth.png")))
     assert full.shape == (80, 96)
     assert np.isfinite(full).sum() == 47 * 47  # pixels that lie in the box whole

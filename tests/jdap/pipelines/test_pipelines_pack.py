@@ -20,7 +20,7 @@ def folder(pipeline, tmp_path):
 def depth_of(folder):
     rgb = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
     pipeline = PortraitPipeline.from_pretrained(folder)
-    return pipeline.image_to_depth(rgb, generator=torch.Generator().manual_seed(7))
+    return pipeline.image_to_depth(rgb, generator=torch.Generator().manual_seed(7)).depth
 
 
 def codec_of(folder, out, part):

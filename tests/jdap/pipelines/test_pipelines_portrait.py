@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from jdap.diffusion.ensemble import combine
 from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
@@ -34,7 +35,7 @@ def test_a_saved_pipeline_answers_the_same(pipeline, folder):
 
 
 def test_shapes_and_ranges(pipeline):
-    depth = pipeline.image_to_depth(pictures(3), steps=2, generator=seed())
+    depth = pipeline.image_to_depth(pictures(3), steps=2, generator=seed()).depth
     assert depth.shape == (3, 1, 32, 32)
     made = pipeline.generate(pictures(3), steps=2, generator=seed())
     assert made.rgb.shape == (3, 3, 32, 32)
@@ -44,35 +45,42 @@ def test_shapes_and_ranges(pipeline):
         assert x.amax() <= 1
 
 
-def test_an_ensemble_is_the_mean_of_its_draws(pipeline):
+def test_an_ensemble_is_its_draws_combined(pipeline):
     generator = seed()
     one = [pipeline.image_to_depth(pictures(), steps=2, generator=generator) for _ in range(3)]
-    assert not torch.allclose(one[0], one[1], atol=1e-4)
+    assert one[0].uncertainty is None
+    assert not torch.allclose(one[0].depth, one[1].depth, atol=1e-4)
     together = pipeline.image_to_depth(pictures(), steps=2, ensemble=3, generator=seed())
-    assert torch.allclose(together, sum(one) / 3, atol=1e-5)
+    depth, uncertainty = combine(torch.stack([x.depth for x in one]))
+    assert torch.allclose(together.depth, depth.clamp(-1, 1), atol=1e-6)
+    assert torch.allclose(together.uncertainty, uncertainty, atol=1e-6)
+    assert together.uncertainty.shape == (2, 1, 32, 32)
     with pytest.raises(ValueError, match="at least 1"):
         pipeline.image_to_depth(pictures(), ensemble=0)
 
 
 def test_the_picture_is_its_own_reference_unless_another_is_given(pipeline):
     x = pictures()
-    alone = pipeline.image_to_depth(x, generator=seed())
-    assert torch.equal(alone, pipeline.image_to_depth(x, reference=x, generator=seed()))
-    assert not torch.allclose(alone, pipeline.image_to_depth(x, reference=x.flip(3), generator=seed()), atol=1e-5)
+    alone = pipeline.image_to_depth(x, generator=seed()).depth
+    assert torch.equal(alone, pipeline.image_to_depth(x, reference=x, generator=seed()).depth)
+    other = pipeline.image_to_depth(x, reference=x.flip(3), generator=seed()).depth
+    assert not torch.allclose(alone, other, atol=1e-5)
 
 
 def test_several_references_of_each_person(pipeline):
     x, two = pictures(), torch.stack([pictures(), pictures().flip(3)], dim=1)
     one, both, turned = (
-        pipeline.image_to_depth(x, reference=r, generator=seed()) for r in (two[:, :1], two, two.flip(1))
+        pipeline.image_to_depth(x, reference=r, generator=seed()).depth for r in (two[:, :1], two, two.flip(1))
     )
-    assert torch.equal(one, pipeline.image_to_depth(x, reference=two[:, 0], generator=seed()))
+    assert torch.equal(one, pipeline.image_to_depth(x, reference=two[:, 0], generator=seed()).depth)
     assert torch.allclose(both, turned, atol=1e-5)
     assert not torch.allclose(both, one, atol=1e-5)
     made = [pipeline.generate(r, steps=2, guidance=1.5, generator=seed()) for r in (two[:, :1], two[:, 0], two)]
     assert made[2].rgb.shape == (2, 3, 32, 32)
     assert torch.equal(made[0].depth, made[1].depth)
     assert not torch.allclose(made[2].depth, made[1].depth, atol=1e-5)
+    with pytest.raises(ValueError, match="references must be"):
+        pipeline.generate(two * 2)
 
 
 def test_pictures_out_of_range_are_refused(pipeline):

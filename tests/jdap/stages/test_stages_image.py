@@ -74,7 +74,7 @@ def test_a_run_ends_with_weights_that_answer(shards, codec, tmp_path):
     for ours, stored in zip(model.unet.parameters(), pipeline.unet.parameters(), strict=True):
         assert torch.equal(ours, stored)
     x = torch.zeros(1, 3, 32, 32)
-    assert pipeline.image_to_depth(x).shape == (1, 1, 32, 32)
+    assert pipeline.image_to_depth(x).depth.shape == (1, 1, 32, 32)
     mean = load_file(tmp_path / "weights" / "mean_depth.safetensors")["mean_depth"]
     assert mean.shape == (1, 32, 32)
     assert mean.min() < 0.5  # a face is nearer than what is behind it
