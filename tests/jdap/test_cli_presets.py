@@ -45,7 +45,7 @@ def arguments(fakes, out, preset) -> list[str]:
 def answer(folder) -> torch.Tensor:
     pipeline = PortraitPipeline.from_pretrained(folder)
     generator = torch.Generator().manual_seed(0)
-    depth = pipeline.image_to_depth(torch.zeros(1, 3, 64, 64), generator=generator)
+    depth = pipeline.image_to_depth(torch.zeros(1, 3, 64, 64), generator=generator).depth
     assert depth.shape == (1, 1, 64, 64)
     assert depth.isfinite().all()
     return depth
