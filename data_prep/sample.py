@@ -72,8 +72,8 @@ class Sample:
 
     @property
     def key(self) -> str:
-        """The WebDataset key: the clip's id and the chunk's first frame."""
-        return f"{self.record.clip_id}-{self.record.first_frame:06d}"
+        """The WebDataset key, :attr:`jdap.schema.Record.key`."""
+        return self.record.key
 
     def members(self) -> dict[str, bytes]:
         """The encoded members, name → bytes, in the order in which they are stored: the record comes first."""

@@ -28,7 +28,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data_prep.sample import Sample, read_members, read_samples
 from jdap import schema
 from jdap.files import sync_folder, write_whole
-from jdap.schema import SchemaError
+from jdap.latents import decode_members, latents_member
+from jdap.schema import Record, SchemaError
 
 __all__ = ["Problem", "Sample", "ShardWriter", "read_samples", "sidecar_path", "verify"]
 
@@ -240,23 +241,30 @@ def _verify_shard(shard: Path, keys: dict[str, Path], splits: dict[str, set[str]
         for key, members in read_members(shard):
             samples += 1
             try:
-                sample = Sample.from_members(members)
+                record = _decode(members)
             except SchemaError as error:
                 yield f"sample {key}: {error}"
                 continue
-            frames += sample.record.frames
-            if sample.key != key:
-                yield f"sample {key}: its record belongs to {sample.key}"
+            frames += record.frames
+            if record.key != key:
+                yield f"sample {key}: its record belongs to {record.key}"
             if key in keys:
                 yield f"sample {key} is in {keys[key]} too"
             keys[key] = shard
             if shard.parent.name in SPLITS:
-                splits[sample.record.person_id].add(shard.parent.name)
+                splits[record.person_id].add(shard.parent.name)
     except SchemaError as error:
         yield str(error)
         return
     if sidecar and (samples, frames) != (sidecar["samples"], sidecar["frames"]):
         yield f"{samples} samples, {frames} frames; sidecar: {sidecar['samples']}, {sidecar['frames']}"
+
+
+def _decode(members: dict[str, bytes]) -> Record:
+    """The record of a sample of pictures or of latents, after everything in it was decoded and checked."""
+    if latents_member(0) in members:
+        return decode_members(members)[0]
+    return Sample.from_members(members).record
 
 
 def _read_sidecar(shard: Path) -> dict[str, Any] | str:
@@ -268,8 +276,8 @@ def _read_sidecar(shard: Path) -> dict[str, Any] | str:
         return f"has no sidecar {path.name}: incomplete, prepare it again"
     except ValueError as error:
         return f"sidecar {path.name} cannot be read ({error})"
-    if not isinstance(sidecar, dict) or sidecar.get("schema_version") != schema.VERSION:
-        return f"sidecar {path.name} is not of schema version {schema.VERSION}"
+    if not isinstance(sidecar, dict) or sidecar.get("schema_version") not in schema.VERSIONS:
+        return f"sidecar {path.name} is not of schema version {' or '.join(map(str, schema.VERSIONS))}"
     missing = {"samples", "frames", "bytes", "sha256"} - set(sidecar)
     return f"sidecar {path.name} lacks {sorted(missing)}" if missing else sidecar
 

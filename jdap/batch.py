@@ -12,6 +12,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+_FLOAT16 = torch.finfo(torch.float16).min, torch.finfo(torch.float16).max
+
 
 class _Batch:
     def to(self, device: torch.device | str, **options: Any) -> Self:
@@ -94,6 +96,45 @@ class ImageBatch(_Batch):
         self._check("camera_px", (b, 3), torch.float32)
         if self.mean_head_mm is not None:
             self._check("mean_head_mm", (b, 1, h, w), torch.float32)
+        self._check_names(b, "key", "person_id", "depth_source", "source")
+
+    def __len__(self) -> int:
+        return self.rgb.shape[0]
+
+
+@dataclass(frozen=True)
+class LatentBatch(_Batch):
+    """What :class:`ImageBatch` is to a training step once a codec has encoded it: C channels of h x w latent cells.
+
+    * ``reference``, ``rgb``, ``depth`` (B, C, h, w) float16: latents of the reference, the target, the target's depth
+    * ``skin`` (B, 1, h, w) float16 in [0, 1]: how much of each cell is skin
+    * ``confidence`` (B, 1, h, w) float16 in [0, 1]: how far each cell's depth is trusted
+    * ``range_mm`` (B, 2) float32, as in :class:`ImageBatch`
+    * ``codec``: the fingerprint of the codec whose latents these are
+    * ``key``, ``person_id``, ``depth_source``, ``source``: B strings each, as in :class:`ImageBatch`
+    """
+
+    reference: Tensor
+    rgb: Tensor
+    depth: Tensor
+    skin: Tensor
+    confidence: Tensor
+    range_mm: Tensor
+    codec: str
+    key: tuple[str, ...]
+    person_id: tuple[str, ...]
+    depth_source: tuple[str, ...]
+    source: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        b, c, h, w = self.rgb.shape
+        for name, channels in (("reference", c), ("rgb", c), ("depth", c), ("skin", 1), ("confidence", 1)):
+            self._check(name, (b, channels, h, w), torch.float16)
+        for name in ("skin", "confidence"):
+            self._check_range(name, 0, 1)
+        for name in ("reference", "rgb", "depth"):
+            self._check_range(name, *_FLOAT16)
+        self._check("range_mm", (b, 2), torch.float32)
         self._check_names(b, "key", "person_id", "depth_source", "source")
 
     def __len__(self) -> int:

@@ -22,6 +22,7 @@ TRAINING = {
 COMMANDS = {
     "depth": ("jdap.photos.depth", "depth of the heads in photos"),
     "generate": ("jdap.photos.generate", "new portraits of a person in a photo, with their depth"),
+    "cache-latents": ("jdap.cache", "encode shards of pictures once, to train on their latents"),
     "pack": ("jdap.pipelines.pack", "make a weights folder ready to be handed on"),
 }
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: jdap COMMAND [--help] …\n")
         for name, text in does.items():
-            print(f"  {name:<12} {text}")
+            print(f"  {name:<14} {text}")
         return 0 if argv else 2
     command, *rest = argv
     if command not in does:

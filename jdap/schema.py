@@ -20,6 +20,8 @@ A sample is one chunk of a clip: F frames of one person, square, of one size. It
 ==========================  =====================================================================================
 
 One file a frame lets the image stage draw two frames without decoding the rest.
+
+That is version 1. Samples of version 2 hold latents rather than pictures: :mod:`jdap.latents`.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ import numpy as np
 import safetensors.numpy
 from PIL import Image, UnidentifiedImageError
 
-VERSION = 1
+#: Of samples that hold pictures, and of samples that hold latents (:mod:`jdap.latents`).
+VERSION, LATENTS_VERSION = 1, 2
+VERSIONS = (VERSION, LATENTS_VERSION)
 STUDIO, FITTED = "studio", "fitted"
 DEPTH_SOURCES = (STUDIO, FITTED)
 SAMPLE_RATE = 16000
@@ -71,6 +75,7 @@ class Record:
     ``fps`` is 0 where frames are stills of one person rather than consecutive. ``scores`` has one list of F numbers a
     score; ``software`` names versions that made the sample. ``speech``, where somebody is known to talk: ``text``,
     ``language``, ``voice`` and ``phonemes`` (``ipa:start_ms`` with ``_`` for a pause, parted by blanks).
+    ``latents``, in version 2 alone: how they were made, :class:`jdap.latents.LatentSettings`.
     """
 
     clip_id: str
@@ -84,13 +89,13 @@ class Record:
     scores: dict[str, list[float]] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
     speech: dict[str, str] = field(default_factory=dict)
+    latents: dict[str, object] = field(default_factory=dict)
     schema_version: int = VERSION
 
     def __post_init__(self) -> None:
-        if self.schema_version != VERSION:
-            raise SchemaError(
-                f"shard schema version {self.schema_version} is not {VERSION}, which this jdap reads; prepare it again"
-            )
+        _check_version(self.schema_version)
+        if bool(self.latents) != (self.schema_version == LATENTS_VERSION):
+            raise SchemaError(f"a record says how its latents were made where its version is {LATENTS_VERSION}: {self}")
         if self.depth_source not in DEPTH_SOURCES:
             raise SchemaError(f"depth_source must be one of {DEPTH_SOURCES}, got {self.depth_source!r}")
         if self.frames < 1 or self.size_px < 1 or self.fps < 0:
@@ -98,25 +103,37 @@ class Record:
         if "." in self.clip_id or "/" in self.clip_id:
             raise SchemaError(f"clip_id {self.clip_id!r} must hold neither '.' nor '/': WebDataset keys end at a dot")
 
+    @property
+    def key(self) -> str:
+        """The WebDataset key of the sample: the clip's id and the chunk's first frame."""
+        return f"{self.clip_id}-{self.first_frame:06d}"
+
     def to_json(self) -> dict[str, object]:
-        """The JSON object that is stored; ``speech`` only where there is some."""
-        return {name: value for name, value in asdict(self).items() if name != "speech" or value}
+        """The JSON object that is stored; ``speech`` and ``latents`` only where there are some."""
+        return {name: value for name, value in asdict(self).items() if name not in _MAY_LACK or value}
 
     @classmethod
     def from_json(cls, data: dict) -> Record:
         """The inverse of :meth:`to_json`; raises :class:`SchemaError` for another version or missing fields."""
         if not isinstance(data, dict):
             raise SchemaError(f"a record must be a JSON object, got {type(data).__name__}")
-        version = data.get("schema_version")
-        if version != VERSION:
-            raise SchemaError(f"shard schema version {version!r} is not {VERSION}, the one this jdap reads")
+        _check_version(data.get("schema_version"))
         names = {f.name for f in fields(cls)}
-        if set(data) | {"speech"} != names:
-            raise SchemaError(f"record fields differ from the schema: {sorted((set(data) | {'speech'}) ^ names)}")
+        if set(data) | _MAY_LACK != names:
+            raise SchemaError(f"record fields differ from the schema: {sorted((set(data) | _MAY_LACK) ^ names)}")
         try:
             return cls(**data)
         except TypeError as error:
             raise SchemaError(f"a record's field has the wrong type: {error}") from error
+
+
+_MAY_LACK = {"speech", "latents"}
+
+
+def _check_version(version: object) -> None:
+    if version not in VERSIONS:
+        known = " or ".join(map(str, VERSIONS))
+        raise SchemaError(f"shard schema version {version!r} is not {known}, which this jdap reads; prepare it again")
 
 
 def frame_member(kind: str, index: int) -> str:

@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 from jdap import depth, schema
 from jdap.batch import ClipBatch, ImageBatch
 from jdap.data.transforms import Example
+from jdap.latents import latents_member
 from jdap.schema import FITTED, SAMPLE_RATE, STUDIO, Record, SchemaError, frame_member
 
 #: How far depth is trusted that no map and no setting says more of. The studio's is exact. That of a fit is off by 3–5
@@ -57,12 +58,19 @@ def read_record(sample: dict[str, Any]) -> Record:
         record = Record.from_json(json.loads(sample["json"]))
     except (TypeError, ValueError) as error:
         raise SchemaError(f"json: {error}") from error
-    kinds = ["rgb", "depth", "skin", *(kind for kind in OPTIONAL_KINDS if frame_member(kind, 0) in sample)]
-    names = [frame_member(kind, i) for kind in kinds for i in range(record.frames)]
-    missing = [name for name in [*names, "arrays.safetensors"] if name not in sample]
+    names = _frame_members(sample, record, range(record.frames))
+    missing = [name for name in names if name not in sample]
     if missing:
         raise SchemaError(f"{len(missing)} members are missing, {missing[0]} first")
     return record
+
+
+def _frame_members(sample: dict[str, Any], record: Record, frames: range) -> list[str]:
+    """Names of the members that hold these frames, of pictures or of latents."""
+    if record.latents:
+        return list(map(latents_member, frames))
+    kinds = ["rgb", "depth", "skin", *(kind for kind in OPTIONAL_KINDS if frame_member(kind, 0) in sample)]
+    return [*(frame_member(kind, i) for kind in kinds for i in frames), "arrays.safetensors"]
 
 
 def seeded(*parts: object) -> Generator:
@@ -119,9 +127,8 @@ def pick(
     sample: dict[str, Any], record: Record, reference: int, first: int, frames: int = 1, chance: tuple[object, ...] = ()
 ) -> Drawn:
     """Keep the members of the reference and of ``frames`` frames from ``first``, and let go of the rest."""
-    kinds = ["rgb", "depth", "skin", *(kind for kind in OPTIONAL_KINDS if frame_member(kind, 0) in sample)]
-    names = {frame_member(kind, i) for kind in kinds for i in range(first, first + frames)}
-    names |= {frame_member("rgb", reference), "arrays.safetensors"}
+    names = set(_frame_members(sample, record, range(first, first + frames)))
+    names.add(latents_member(reference) if record.latents else frame_member("rgb", reference))
     if record.fps > 0 and "audio.wav" in sample:
         names.add("audio.wav")
     members = {name: sample[name] for name in names}

@@ -24,10 +24,12 @@ import torch
 import webdataset as wds
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveFloat, PositiveInt
 from lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from jdap.batch import ClipBatch, ImageBatch
+from jdap.batch import ClipBatch, ImageBatch, LatentBatch
 from jdap.data.curriculum import Source, used
+from jdap.data.latents import LatentReader, read_depth_sums
 from jdap.data.shards import Share, Stage, clip_stages, image_stages, resolve_shards
 from jdap.data.sources import ShardError
 from jdap.data.transforms import augment
@@ -151,7 +153,7 @@ class ShardDataModule(LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move a typed batch; Lightning moves tensors, and would not look into a frozen dataclass."""
-        return batch.to(device) if isinstance(batch, ImageBatch | ClipBatch) else batch
+        return batch.to(device) if isinstance(batch, ImageBatch | LatentBatch | ClipBatch) else batch
 
     def state_dict(self) -> dict[str, int]:
         """The optimiser step, so that a resumed run draws other pictures than the steps before it."""
@@ -192,6 +194,10 @@ class ShardDataModule(LightningDataModule):
 
 class ImageDataModule(ShardDataModule):
     """Batches of reference and target pictures, :class:`jdap.batch.ImageBatch`.
+
+    Training shards may hold latents that ``jdap cache-latents`` made, whose batches are
+    :class:`jdap.batch.LatentBatch`; of ``flip``, ``jitter`` and ``zoom`` they have what was cached. Validation and test
+    need pictures.
 
     Args:
         train: training shards: a folder, brace pattern, fsspec URL, ``shipped:shards/train``, or a list of such; or
@@ -235,10 +241,20 @@ class ImageDataModule(ShardDataModule):
         self.batch_size, self.size_px, self.eval_frames = batch_size, size_px, eval_frames
         self.training = {
             "augmentation": partial(augment, flip_=flip, jitter=jitter, zoom=zoom),
+            "latents": LatentReader(size_px, flip, jitter, zoom),
             "pairs": pairs,
             "shuffle": shuffle,
             "keep_bytes": keep_mb << 20,
         }
+
+    def cached_depth_sums(self) -> tuple[Tensor, Tensor] | None:
+        """Sum (1, H, W) of the normalised depth over the skin of all training pictures, and in how many it is skin.
+
+        As :mod:`jdap.cache` wrote them beside its shards; None where the training shards hold pictures.
+        """
+        shards = self._training_shards()
+        urls = shards if isinstance(shards, list) else [url for s in shards.values() for url in s.shards]
+        return read_depth_sums(urls)
 
     def stages(self, shards: list[str] | dict[str, Source], training: bool) -> Callable[..., list[Stage]]:
         """See :func:`jdap.data.shards.image_stages`."""

@@ -5,6 +5,7 @@
     shards of each turn → split by shard → tar to samples → usable ones → split by sample → draw frames
     → shuffle → decode → resize, augment → (mix with other sources) → batch
 
+A sample says whether it holds pictures or latents (:mod:`jdap.data.latents`), which are neither resized nor augmented.
 With named sources (:mod:`jdap.data.curriculum`) everything before the batch stands once for each source.
 
 Splitting: a :class:`Share` is one DataLoader worker of one rank. With at least as many shards as sharers each reads
@@ -32,6 +33,7 @@ from torch import Generator
 from jdap.data import draw
 from jdap.data.curriculum import Mix, Source
 from jdap.data.draw import Drawn
+from jdap.data.latents import LatentExample, LatentReader, collate
 from jdap.data.sources import REMEDY, ShardError, resolve_shards
 from jdap.data.tars import Faults, Sample, read_tars
 from jdap.data.transforms import Example, resize
@@ -87,15 +89,21 @@ class Turns:
 
 
 def usable(
-    samples: Iterable[Sample], faults: Faults, clip_frames: int | None = None, fps: float | None = None
+    samples: Iterable[Sample],
+    faults: Faults,
+    clip_frames: int | None = None,
+    fps: float | None = None,
+    latents: bool = False,
 ) -> Iterator[tuple[Sample, Record]]:
-    """Samples with their records, all members there.
+    """Samples with their records, all members there. Latents are bad unless ``latents``.
 
     With ``clip_frames`` clips alone: stills are left out, and a clip that is shorter or not at ``fps`` is bad.
     """
     for sample in samples:
         try:
             record = draw.read_record(sample)
+            if record.latents and not latents:
+                raise SchemaError("holds latents, which only the image stage trains on: name shards of pictures here")
             if clip_frames is not None:
                 if record.fps == 0:
                     continue
@@ -149,10 +157,15 @@ def decode(
     audio: bool = False,
     source: str | None = None,
     confidence: float | None = None,
-) -> Iterator[Example]:
+    latents: LatentReader | None = None,
+) -> Iterator[Example | LatentExample]:
     """What was drawn: decoded, resized to ``size_px`` (None: as stored) and augmented by its own chance."""
     for one in drawn:
         try:
+            if one.record.latents and latents is not None:
+                yield latents(one, source, confidence)
+                faults.pass_good()
+                continue
             example = draw.decode(one, audio, source, confidence)
         except SchemaError as error:
             faults.bad(one.url, error, one.key)
@@ -165,9 +178,7 @@ def decode(
         yield example
 
 
-def batched(
-    examples: Iterable[Example], size: int, collate: Callable[[list[Example]], Any], last: bool
-) -> Iterator[Any]:
+def batched(examples: Iterable[Any], size: int, collate: Callable[[list[Any]], Any], last: bool) -> Iterator[Any]:
     """Batches of ``size`` examples, and with ``last`` the smaller rest.
 
     No example is asked for before its batch is (webdataset's stage is one ahead): sources are drawn by a batch's step.
@@ -188,10 +199,13 @@ def image_stages(
     pairs: int = 1,
     eval_frames: int | None = None,
     augmentation: Augmentation | None = None,
+    latents: LatentReader | None = None,
     keep_bytes: int = 0,
     step: Callable[[], int] = lambda: 0,
 ) -> list[Stage]:
     """The stages from shards (URLs, or sources that hold URLs, by name) to :class:`jdap.batch.ImageBatch`.
+
+    Of shards of latents to :class:`jdap.batch.LatentBatch`; without ``latents`` they are refused.
 
     With a ``seed`` for training: endless, bad shards skipped, ``pairs`` random pairs of frames of each sample and turn,
     mixed in a buffer of ``shuffle`` encoded pairs, only whole batches, up to ``keep_bytes`` of shards kept in memory
@@ -205,7 +219,7 @@ def image_stages(
         return [
             Turns(urls, share, reading, seed or 0, endless=seed is not None),
             partial(read_tars, faults=reading, keep_bytes=keep_bytes),
-            partial(usable, faults=reading),
+            partial(usable, faults=reading, latents=latents is not None),
             partial(split_by_sample, share=share),
             partial(draw_pairs, seed=seed, pairs=pairs, eval_frames=eval_frames),
             *_shuffle(shuffle, seed, share),
@@ -216,10 +230,11 @@ def image_stages(
                 augmentation=augmentation,
                 source=source,
                 confidence=confidence,
+                latents=latents,
             ),
         ]
 
-    batch = partial(batched, size=batch_size, collate=draw.image_batch, last=seed is None)
+    batch = partial(batched, size=batch_size, collate=collate, last=seed is None)
     return [*_of_all(shards, examples, keep_bytes, seed, share, step), batch]
 
 

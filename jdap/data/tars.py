@@ -1,17 +1,23 @@
-"""Reading tars of samples, and what happens where one cannot be read."""
+"""Reading tars of samples, what happens where one cannot be read, and writing them."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import logging
+import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
 from jdap.data.sources import ShardError
+from jdap.files import sync_folder, write_whole
 from jdap.schema import SchemaError
 
 Sample = dict[str, Any]
@@ -82,6 +88,33 @@ def read_tar(url: str) -> Iterator[Sample]:
         # tarfile takes a tar that was cut between two members for a whole one; a whole one ends in blocks of zeros.
         if any(tail.last[-tarfile.BLOCKSIZE :]):
             raise SchemaError("cut short: the tar has no end")
+
+
+def write_tar(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]], sidecar: dict[str, Any]) -> None:
+    """Write a shard of (key, members) beside its place, rename it, then write ``sidecar`` beside it in the same way.
+
+    Where there is a sidecar the shard is whole; to it are added the shard's name, its bytes and their SHA-256.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
+                for key, members in samples:
+                    for name, data in members.items():
+                        info = tarfile.TarInfo(f"{key}.{name}")  # its defaults hold no time and no owner
+                        info.size, info.mode = len(data), 0o644
+                        tar.addfile(info, io.BytesIO(data))
+            file.flush()
+            os.fsync(file.fileno())
+        with part.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = part.stat().st_size
+        os.replace(part, path)
+        sync_folder(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+    more = {"shard": path.name, "bytes": size, "sha256": digest}
+    write_whole(path.with_suffix(".json"), json.dumps(sidecar | more, indent=1).encode())
 
 
 class _Tail:

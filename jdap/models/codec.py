@@ -12,6 +12,8 @@ Shapes: B pictures, C latent channels, H x W pixels, h x w latent cells (H = h *
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -207,6 +209,23 @@ def load_codec(folder: str | Path) -> Codec:
         raise WeightsError(f"{config_file}: _class_name is {name!r}, and a codec is one of {', '.join(kinds)}")
     model = load_strict(kinds[name], folder)
     return model if isinstance(model, ImageCodec) else DiffusersCodec(model).eval()
+
+
+def fingerprint(codec: Codec) -> str:
+    """A hash of what decides a codec's latents: class, settings, weights and statistics, without those of its decoder.
+
+    Two codecs of one fingerprint make the same latents, to the bit on the same machine; a decoder that is trained on
+    changes nothing. Take it of a codec as :func:`load_codec` gives it: a cast to another type changes it.
+    """
+    model = codec if isinstance(codec, ImageCodec) else codec.autoencoder
+    digest = hashlib.sha256(type(model).__name__.encode())
+    settings = {k: v for k, v in model.config.items() if not k.startswith("_") and "decoder" not in k}
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    for name, value in sorted(model.state_dict().items()):
+        if not name.startswith(("decoder.", "post_quant_conv.")):
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _any_less(mine: int | Sequence[int], its: int | Sequence[int]) -> bool:

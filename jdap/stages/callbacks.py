@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from jdap import __version__
-from jdap.batch import ImageBatch
+from jdap.batch import ImageBatch, LatentBatch
 from jdap.depth import NO_DEPTH
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.stages.image import ImageStage
@@ -31,17 +31,31 @@ MEAN_DEPTH_FILE = "mean_depth.safetensors"
 class MeanDepth(L.Callback):
     """The pixel-wise mean of the normalised depth over the training pictures' skin: the benchmark's ``mean`` row.
 
-    It costs one addition a step, and needs no second pass over a data set that may be terabytes.
+    It costs one addition a step, and needs no second pass over a data set that may be terabytes. Where training reads
+    latents there are no pixels to add: the sums are those that were written when they were cached, every picture once.
     """
 
     def __init__(self) -> None:
         self.total: Tensor | None = None
         self.count: Tensor | None = None
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the sums of cached latents, if those are what is trained on."""
+        cached = getattr(trainer.datamodule, "cached_depth_sums", lambda: None)()  # type: ignore[attr-defined]
+        if cached is not None:
+            self.total, self.count = cached
+
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: ImageBatch, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: ImageBatch | LatentBatch,
+        batch_idx: int,
     ) -> None:
         """Add a batch."""
+        if isinstance(batch, LatentBatch):
+            return
         seen = batch.skin & (batch.depth_mm > 0)
         total, count = (batch.depth * seen).sum(0).double(), seen.sum(0)
         # The sums stay on the device: to fetch them would make it wait at every step.

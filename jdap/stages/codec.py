@@ -102,7 +102,9 @@ class CodecStage(L.LightningModule):
         return CodecLoss(parts[0] + self.hparams["depth_weight"] * parts[1], *parts)
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
-        """One step on an :class:`ImageBatch`."""
+        """One step on an :class:`ImageBatch`. Raises ValueError for latents."""
+        if not isinstance(batch, ImageBatch):
+            raise ValueError("data.train holds latents, and a codec trains on pictures: name the shards of pictures")
         loss = self.losses(batch)
         scalars = {"train/loss": loss.total, "train/loss_rgb": loss.rgb, "train/loss_depth": loss.depth}
         self.log_dict(scalars, batch_size=len(batch))

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from jdap import depth as depth_frames
-from jdap.batch import ImageBatch
+from jdap.batch import ImageBatch, LatentBatch
 from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.diffusion.timesteps import TimestepLaw
 from jdap.metrics import DepthMetrics
+from jdap.models.codec import fingerprint
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.networks import networks
 from jdap.stages.optimizers import adamw, share_done
@@ -97,6 +98,7 @@ class ImageStage(L.LightningModule):
         self.codec, self.unet, self.reference = networks(
             preset, codec, init=init, sd=sd, widths=widths, gradient_checkpointing=gradient_checkpointing
         )
+        self.latents_of = fingerprint(self.codec)  # now, before a precision plugin may cast it
         self.schedule = NoiseSchedule()
         self.denoiser = JointDenoiser(self.schedule, gamma)
         self.law = TimestepLaw(image_to_depth, depth_to_image, nearly, terminal)
@@ -114,19 +116,31 @@ class ImageStage(L.LightningModule):
         )
 
     @torch.no_grad()
-    def encode(self, batch: ImageBatch) -> Encoded:
-        """Latents of a batch, and the depth loss's weight and confidence per latent cell."""
-        pictures = torch.cat([batch.rgb, depth_frames.to_codec(batch.depth), batch.reference_rgb])
-        rgb, depth, reference = self.codec.encode(pictures).chunk(3)
-        skin = depth_frames.latent_weight(batch.skin, self.codec.factor)
+    def encode(self, batch: ImageBatch | LatentBatch) -> Encoded:
+        """Latents of a batch, and the depth loss's weight and confidence per latent cell.
+
+        Of a :class:`LatentBatch` they are there already; ValueError where they are another codec's.
+        """
+        if isinstance(batch, LatentBatch):
+            if batch.codec != self.latents_of:
+                raise ValueError(
+                    f"the training shards hold latents of codec {batch.codec[:12]}, and model.codec "
+                    f"{self.hparams['codec']} is {self.latents_of[:12]}: cache them with it by `jdap cache-latents`"
+                )
+            rgb, depth, reference = batch.rgb.float(), batch.depth.float(), batch.reference.float()
+            skin, confidence = batch.skin.float(), batch.confidence.float()
+        else:
+            pictures = torch.cat([batch.rgb, depth_frames.to_codec(batch.depth), batch.reference_rgb])
+            rgb, depth, reference = self.codec.encode(pictures).chunk(3)
+            skin = depth_frames.latent_weight(batch.skin, self.codec.factor)
+            confidence = depth_frames.latent_confidence(batch.confidence, batch.skin, self.codec.factor)
         studio = torch.tensor([s == "studio" for s in batch.depth_source], device=skin.device)[:, None, None, None]
         weight = torch.where(studio, skin + self.hparams["outside_skin"] * (1 - skin), skin)
         weight = weight * depth_frames.has_range(batch.range_mm)[:, None, None, None]
-        confidence = depth_frames.latent_confidence(batch.confidence, batch.skin, self.codec.factor)
         return Encoded(Pair(rgb, depth), reference, weight, confidence)
 
-    def training_step(self, batch: ImageBatch, batch_idx: int) -> dict[str, Tensor]:
-        """One step on an :class:`ImageBatch`: its loss, and what each sample gave to the depth loss, for the logs."""
+    def training_step(self, batch: ImageBatch | LatentBatch, batch_idx: int) -> dict[str, Tensor]:
+        """One step on pictures or latents: its loss, and what each sample gave to the depth loss, for the logs."""
         clean, reference, weight, confidence = self.encode(batch)
         t = Pair(*(x.to(self.device) for x in self.law.draw(len(batch), self.schedule.timesteps)))
         chance = torch.rand(2, len(batch), device=self.device)
