@@ -43,6 +43,7 @@ MAX_PEOPLE = 1_000_000
 #: What can be made of a person, by the command's options.
 KINDS = {
     "stills": "independent pictures (default)",
+    "sittings": "pictures of one sitting: other pose, expression and lens, but the same light, background and camera",
     "clips": "consecutive frames at 25 fps, silent",
     "talk": "consecutive frames at 25 fps of people who talk, with their sound",
 }
@@ -77,7 +78,8 @@ def _stream(seed: int, index: int, *purpose: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Job:
-    """What is made of each person: ``frames`` stills, or a clip of as many frames at 25 fps, silent or talking.
+    """What is made of each person: ``frames`` stills, independent or of one sitting, or a clip of as many frames at
+    25 fps, silent or talking.
 
     ``kind`` is one of :data:`KINDS`; ``size`` is the side of the pictures, pixels; ``mean_head`` adds the depth of
     the posed mean head, ``truth`` what :class:`data_prep.truth.Truth` holds, ``relight`` a second picture of each frame
@@ -126,8 +128,12 @@ def _plan(studio: Studio, job: Job, index: int) -> tuple[Shoot, Talk | None]:
         scenes = [draw_scene(rng, job.backgrounds)] * job.frames
         take = takes.draw_clip(rng, names, job.frames, job.size)
     else:
-        streams = [_stream(job.seed, index, _TAKE, 1, i) for i in range(job.frames)]
-        scenes = [draw_scene(rng, job.backgrounds) for rng in streams]
+        sitting = job.kind == "sittings"
+        streams = [_stream(job.seed, index, _TAKE, 3 if sitting else 1, i) for i in range(job.frames)]
+        if sitting:
+            scenes = [draw_scene(_stream(job.seed, index, _TAKE, 3), job.backgrounds)] * job.frames
+        else:
+            scenes = [draw_scene(rng, job.backgrounds) for rng in streams]
         take = takes.join([takes.draw_still(rng, names, job.size) for rng in streams])
     if not job.relight:
         return Shoot(person, take, scenes), talk
@@ -160,7 +166,7 @@ def _sample(studio: Studio, job: Job, shoot: Shoot, talk: Talk | None, shot: Pic
         depth_source=STUDIO,
         frames=job.frames,
         size_px=job.size,
-        fps=0.0 if job.kind == "stills" else takes.FPS,
+        fps=takes.FPS if job.kind in ("clips", "talk") else 0.0,
         source="ICT-FaceKit",
         scores={"lip_opening_mm": [round(float(mm), 2) for mm in talk.opening_mm_F]} if talk else {},
         software={"jdap": _version(), "torch": torch.__version__},

@@ -159,6 +159,22 @@ class TestSeeds:
                 assert (np.ptp(sample.arrays[name], 0) > 0).all()
             assert np.ptp(sample.arrays["expression"], 0).max() > 0.1
 
+    def test_stills_of_a_sitting_share_person_light_and_background_and_nothing_else(self, room, stills):
+        sitting = make_sample(room, Job(3, 3, SIZE, kind="sittings", truth=True), 1)
+        assert sitting.record.person_id == stills[1].record.person_id
+        assert sitting.record.fps == 0
+        for name in ("identity", "light_ambient", "light_lamps", "light_power", "exposure_gain"):
+            assert (np.ptp(sitting.arrays[name], 0) == 0).all()
+        for name in ("rotation", "translation_mm", "camera_px"):
+            assert (np.ptp(sitting.arrays[name], 0) > 0).all()
+        # Where no head is, all of them show the same, up to the sensor's noise.
+        bare = (sitting.depth_mm_FHW == 0).all(0)
+        assert bare.mean() > 0.1
+        colours = sitting.rgb_FHW3[:, bare].astype(float)
+        assert np.abs(colours - colours.mean(0)).mean() < 0.1 * np.abs(colours - colours.mean()).max()
+        shorter = make_sample(room, Job(3, 2, SIZE, kind="sittings"), 1)
+        assert (shorter.depth_mm_FHW == sitting.depth_mm_FHW[:2]).all()
+
     def test_splits_share_no_person_and_no_coefficient(self):
         people = {split: [draw_person(0, first + i, 100) for i in range(40)] for split, first in SPLIT_START.items()}
         ids = [p.person_id for split in people.values() for p in split]
