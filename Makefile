@@ -16,7 +16,7 @@ TEST   ?= $(if $(wildcard $(SHARDS)/test),$(SHARDS)/test,jdap/assets/shards/test
 RUN = .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test train-image train-codec bench shards studio sample-shards shipped-weights clean
+.PHONY: help install lint test train-image train-depth train-codec bench shards studio sample-shards shipped-weights clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,12 @@ test: install  ## the test suite
 train-image: OUT ?= out/image
 train-image: install  ## train the joint RGB-depth model, then print its depth table (SHARDS= OUT= ARGS=)
 	$(RUN) jdap train-image --out $(OUT) --data.train $(TRAIN) --data.val $(VAL) $(ARGS)
+	$(RUN) benchmarks depth --weights $(OUT)/weights --shards $(TEST) --out $(OUT) $(if $(DEVICE),--device $(DEVICE))
+
+train-depth: OUT ?= out/depth
+train-depth: WEIGHTS ?= $(if $(wildcard out/image/weights),out/image/weights,shipped:image-tiny)
+train-depth: install  ## fine-tune an image model to depth in one step, then print its depth table (WEIGHTS= SHARDS= OUT= ARGS=)
+	$(RUN) jdap train-depth --out $(OUT) --model.init $(WEIGHTS) --data.train $(TRAIN) --data.val $(VAL) $(ARGS)
 	$(RUN) benchmarks depth --weights $(OUT)/weights --shards $(TEST) --out $(OUT) $(if $(DEVICE),--device $(DEVICE))
 
 train-codec: OUT ?= out/codec

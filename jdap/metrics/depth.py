@@ -62,17 +62,24 @@ def ground_truth(frame: str, depth_mm: Tensor, skin: Tensor, range_mm: Tensor) -
     raise ValueError(f"no depth frame is called {frame!r}; there are {', '.join(FRAMES)}")
 
 
-def scale_shift(prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def scale_shift(
+    prediction: Tensor, target: Tensor, mask: Tensor, weight: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The least-squares scale and shift (B,), (B,) float64 that bring (B, 1, H, W) predictions to their targets.
 
-    ``s = cov(p, d*) / var(p)`` and ``t = mean(d*) - s mean(p)`` over the mask; a prediction that is constant on the
-    mask has s = 0, t = mean(d*).
+    ``s = cov(p, d*) / var(p)`` and ``t = mean(d*) - s mean(p)`` over the mask, where pixels count by ``weight``
+    (B, 1, H, W) ≥ 0 (None: all alike); a prediction that is constant on the mask has s = 0, t = mean(d*).
+    Differentiable in the prediction.
     """
     p, d, m, count = _flat(prediction, target, mask)
-    mean_p, mean_d = p.sum(1) / count, d.sum(1) / count
+    w = m.double()
+    if weight is not None:
+        w = torch.where(m, weight.flatten(1).double(), 0)
+        count = w.sum(1)
+    mean_p, mean_d = (w * p).sum(1) / count, (w * d).sum(1) / count
     p_centred = torch.where(m, p - mean_p[:, None], 0)
-    variance = p_centred.square().sum(1) / count
-    covariance = (p_centred * torch.where(m, d - mean_d[:, None], 0)).sum(1) / count
+    variance = (w * p_centred.square()).sum(1) / count
+    covariance = (w * p_centred * torch.where(m, d - mean_d[:, None], 0)).sum(1) / count
     constant = variance.sqrt() <= _CONSTANT * p.abs().amax(1)
     scale = torch.where(constant, 0, covariance / torch.where(constant, 1, variance))
     return scale, mean_d - scale * mean_p

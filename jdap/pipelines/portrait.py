@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch import Tensor
 from jdap import depth as depth_frames
 from jdap.diffusion import ensemble as ensembles
 from jdap.diffusion.denoiser import JointDenoiser, Network, Pair, randn_pair
+from jdap.diffusion.onestep import STARTS, ZEROS
 from jdap.diffusion.samplers import CLEAN, ddim, guided
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.codec import Codec
@@ -64,6 +65,9 @@ class PortraitPipeline:
         schedule: the noise schedule that the weights were trained with.
         preset: the name of the builder that made the networks.
         size_px: the side of the pictures that the weights were trained on.
+        one_step_start: of weights that were fine-tuned to depth in one step (:mod:`jdap.stages.onestep`), what the
+            depth half starts from (:data:`jdap.diffusion.onestep.STARTS`); such weights only answer
+            :meth:`image_to_depth` in one step. None: weights that draw in any number of steps.
     """
 
     def __init__(
@@ -75,11 +79,14 @@ class PortraitPipeline:
         *,
         preset: str,
         size_px: int,
+        one_step_start: str | None = None,
     ) -> None:
         if unet.latent_channels != codec.latent_channels:
             raise ValueError(f"the UNet has {unet.latent_channels} latent channels, the codec {codec.latent_channels}")
         self.codec, self.unet, self.reference, self.schedule = codec, unet, reference, schedule
-        self.preset, self.size_px = preset, size_px
+        if one_step_start not in (None, *STARTS):
+            raise ValueError(f"one_step_start must be one of {', '.join(STARTS)}, got {one_step_start!r}")
+        self.preset, self.size_px, self.one_step_start = preset, size_px, one_step_start
         self.denoiser = JointDenoiser(schedule)
 
     @classmethod
@@ -103,6 +110,7 @@ class PortraitPipeline:
             schedule=self.schedule,
             preset=self.preset,
             size_px=self.size_px,
+            one_step_start=self.one_step_start,
             extras=extras,
         )
 
@@ -155,9 +163,16 @@ class PortraitPipeline:
         The picture is its own reference unless others of the same person are given. Of ``ensemble`` draws the depth is
         the mean, after alignment in closed form (:func:`jdap.diffusion.ensemble.align`), and the uncertainty their
         standard deviation.
+
+        Weights that were fine-tuned to one step start from their own input. From zeros the answer does not depend on
+        the generator; an ensemble, like other steps or guidance, is refused by a ValueError.
         """
         if ensemble < 1:
             raise ValueError(f"ensemble must be at least 1, got {ensemble}")
+        if self.one_step_start is not None and guidance != 1:
+            self._refuse("guidance")
+        if self.one_step_start == ZEROS and ensemble > 1:
+            self._refuse("an ensemble, whose draws would be equal")
         self._check(rgb_B3HW, "pictures")
         rgb = self.codec.encode(rgb_B3HW)
         network = self._network(rgb if reference is None else self._encode(reference), guidance)
@@ -258,7 +273,21 @@ class PortraitPipeline:
 
     def _draw(self, network: Network, like: Pair, generator: torch.Generator | None, **how: Any) -> Pair:
         """Latents of both halves, drawn from noise in the shape of ``like``; ``how`` are the options of ``ddim``."""
-        return ddim(self.denoiser, network, randn_pair(like, generator), generator=generator, **how)
+        noise = randn_pair(like, generator)
+        if self.one_step_start is not None:
+            if how.get("known_rgb") is None or how.get("known_depth") is not None:
+                self._refuse("another question than image-to-depth")
+            if how["steps"] != 1 or how.get("method", CLEAN) != CLEAN:
+                self._refuse(f"depth in {how['steps']} steps by {how.get('method', CLEAN)}")
+            if self.one_step_start == ZEROS:
+                noise = Pair(*map(torch.zeros_like, noise))
+        return ddim(self.denoiser, network, noise, generator=generator, **how)
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ValueError(
+            f"{what}: these weights were fine-tuned to depth in one step and do nothing else; "
+            "use the weights that they were fine-tuned from"
+        )
 
     def _encode(self, reference: Tensor) -> Tensor:
         """Latents of references (B, 3, H, W) → (B, C, h, w), or (B, R, 3, H, W) → (B, R, C, h, w)."""

@@ -18,6 +18,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from jdap import __version__
+from jdap.diffusion.onestep import STARTS
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.codec import Codec, load_codec
 from jdap.models.joint_unet import JointUNet
@@ -39,6 +40,7 @@ def save_components(
     schedule: NoiseSchedule,
     preset: str,
     size_px: int,
+    one_step_start: str | None = None,
     extras: Callable[[Path], None] | None = None,
 ) -> None:
     """Write the folder beside, then put it in place; an older one is replaced, other files in it are lost."""
@@ -57,6 +59,8 @@ def save_components(
         "size_px": size_px,
         "depth_convention": DEPTH_CONVENTION,
     }
+    if one_step_start is not None:
+        index["one_step_start"] = one_step_start
     (part / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     if extras is not None:
         extras(part)
@@ -75,6 +79,8 @@ def load_components(folder: Path) -> dict[str, Any]:
         raise WeightsError(f"{folder / INDEX}: _class_name is {index.get('_class_name')!r}, expected {CLASS_NAME!r}")
     if index.get("depth_convention") != DEPTH_CONVENTION:
         raise WeightsError(f"{folder / INDEX}: depth_convention is not {DEPTH_CONVENTION!r}; train again")
+    if index.get("one_step_start") not in (None, *STARTS):
+        raise WeightsError(f"{folder / INDEX}: one_step_start must be {' or '.join(STARTS)}, or not be there")
     try:
         scheduler = DDIMScheduler.from_pretrained(str(folder / "scheduler"), local_files_only=True)
         components: dict[str, Any] = {
@@ -84,6 +90,7 @@ def load_components(folder: Path) -> dict[str, Any]:
             "schedule": NoiseSchedule.from_scheduler(scheduler),
             "preset": str(index["preset"]),
             "size_px": int(index["size_px"]),
+            "one_step_start": index.get("one_step_start"),
         }
     except KeyError as error:
         raise WeightsError(f"{folder / INDEX}: {error} is missing") from error

@@ -24,7 +24,10 @@ from jdap.batch import ImageBatch, LatentBatch
 from jdap.depth import NO_DEPTH
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.stages.image import ImageStage
+from jdap.stages.onestep import OneStepStage
 
+#: Stages whose networks, as they are, make a pipeline.
+PortraitStage = ImageStage | OneStepStage
 MEAN_DEPTH_FILE = "mean_depth.safetensors"
 
 
@@ -121,7 +124,8 @@ class SampleGrid(L.Callback):
     """Draws held-out people: what the model generates from a reference, and the depth it sees in a picture.
 
     A row a person: reference; generated RGB and depth (joint generation); target picture, its depth from the picture,
-    the true depth, the error on the skin. TensorBoard gets a grid at every validation, ``samples.png`` in the run's
+    the true depth, the error on the skin. A model that was fine-tuned to depth in one step generates nothing: its rows
+    begin with the target picture. TensorBoard gets a grid at every validation, ``samples.png`` in the run's
     folder holds the last.
 
     Args:
@@ -151,33 +155,33 @@ class SampleGrid(L.Callback):
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log a grid, drawn with the averaged weights."""
-        if not trainer.sanity_checking and isinstance(pl_module, ImageStage):
+        if not trainer.sanity_checking and isinstance(pl_module, PortraitStage):
             self._log(trainer, pl_module)
 
     @rank_zero_only
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write ``samples.png`` with the final weights."""
-        if isinstance(pl_module, ImageStage) and self.batch is not None:
+        if isinstance(pl_module, PortraitStage) and self.batch is not None:
             pl_module.eval()
             self._log(trainer, pl_module).save(Path(trainer.default_root_dir) / "samples.png")
 
-    def _log(self, trainer: L.Trainer, stage: ImageStage) -> Any:
+    def _log(self, trainer: L.Trainer, stage: PortraitStage) -> Any:
         assert self.batch is not None
         pipeline, batch, n = stage.pipeline(), self.batch, self.pictures
         generator = torch.Generator().manual_seed(0)
-        made = pipeline.generate(batch.reference_rgb[:n], steps=self.steps, generator=generator)
-        found = pipeline.image_to_depth(batch.rgb[:n], steps=stage.hparams["validation_steps"], generator=generator)
-        depth = found.depth
-        columns = [
-            batch.reference_rgb[:n],
-            made.rgb,
-            depth_picture(made.depth),
+        columns = []
+        if pipeline.one_step_start is None:
+            made = pipeline.generate(batch.reference_rgb[:n], steps=self.steps, generator=generator)
+            columns = [batch.reference_rgb[:n], made.rgb, depth_picture(made.depth)]
+        steps = stage.hparams.get("validation_steps", 1)
+        depth = pipeline.image_to_depth(batch.rgb[:n], steps=steps, generator=generator).depth
+        columns += [
             batch.rgb[:n],
             depth_picture(depth),
             depth_picture(batch.depth[:n]),
             error_picture(depth, batch.depth[:n], batch.skin[:n]),
         ]
-        image = labelled_grid(columns, self.COLUMNS)
+        image = labelled_grid(columns, self.COLUMNS[-len(columns) :])
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
@@ -190,7 +194,7 @@ class ExportWeights(L.Callback):
     """Writes the run's weights folder at the end of training: what ``from_pretrained`` and the benchmarks read.
 
     Beside the pipeline it holds ``mean_depth.safetensors`` (if :class:`MeanDepth` ran) and ``training.json``: the
-    stage's hyper-parameters and the number of steps.
+    stage, its hyper-parameters and the number of steps.
 
     Args:
         folder: name of the folder inside the run's folder.
@@ -202,12 +206,13 @@ class ExportWeights(L.Callback):
     @rank_zero_only
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export."""
-        if not isinstance(pl_module, ImageStage):
+        if not isinstance(pl_module, PortraitStage):
             return
         means = [c for c in trainer.callbacks if isinstance(c, MeanDepth) and c.total is not None]  # type: ignore[attr-defined]
         training = {
             "jdap_version": __version__,
             "torch_version": torch.__version__,
+            "stage": type(pl_module).__name__,
             "steps": trainer.global_step,
             "hyper_parameters": dict(pl_module.hparams),
         }

@@ -34,6 +34,12 @@ def share_done(trainer: L.Trainer) -> Callable[[int], float]:
     return lambda step: min(1.0, max([step / last, *map(_share_of_time, timers)]))
 
 
+def warm_cosine(trainer: L.Trainer, warmup_steps: int) -> Callable[[int], float]:
+    """A function of the optimiser step: the rate's factor, up in a line, and along a cosine to 0 at the run's end."""
+    rise, done = max(1, warmup_steps), share_done(trainer)
+    return lambda step: min(1.0, (step + 1) / rise) * 0.5 * (1 + math.cos(math.pi * done(step)))
+
+
 def _share_of_time(timer: Timer) -> float:
     spent, left = timer.time_elapsed(), timer.time_remaining()
     return 0.0 if left is None else spent / max(spent + left, 1e-9)

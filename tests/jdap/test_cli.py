@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from fakes import write_fakes
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jdap import cli
@@ -59,6 +60,33 @@ def test_train_codec_runs_and_leaves_a_codec(fakes, tmp_path):
     codec = load_codec(tmp_path / "weights")
     asked = yaml.safe_load((CONFIGS / "codec-tiny.yaml").read_text())["model"]
     assert codec.latent_channels == asked["latent_channels"]
+
+
+def test_train_depth_fine_tunes_what_ships_and_jdap_depth_takes_it(fakes, tmp_path, capsys):
+    steps = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
+    assert main(["train-depth", *arguments(fakes, tmp_path / "run"), *steps]) == 0
+    weights = tmp_path / "run" / "weights"
+    assert json.loads((weights / "model_index.json").read_text())["one_step_start"] == "zeros"
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (64, 64), "tan").save(photo)
+    common = ["--weights", str(weights), "--no-crop", "--device", "cpu"]
+    assert main(["depth", str(photo), "--out", str(tmp_path / "depth"), *common]) == 0
+    assert (tmp_path / "depth" / "photo.depth.png").is_file()
+    many = ["depth", str(photo), "--out", str(tmp_path / "many"), *common, "--steps", "4"]
+    assert "depth in 4 steps by clean: these weights were fine-tuned" in failure(many, capsys)
+    generate = ["generate", "--reference", str(photo), "--out", str(tmp_path / "made"), *common]
+    assert "another question than image-to-depth: these weights were fine-tuned to depth in one step" in failure(
+        generate, capsys
+    )
+
+
+def test_train_depth_says_what_it_cannot_start_from(fakes, tmp_path, capsys):
+    argv = ["train-depth", *arguments(fakes, tmp_path / "run")]
+    assert "nowhere: no such weights folder" in failure([*argv, "--model.init", "nowhere"], capsys)
+    config = tmp_path / "mine.yaml"
+    config.write_text("".join(x for x in (CONFIGS / "depth-tiny.yaml").open() if not x.startswith("  init:")))
+    assert "model.init" in failure([*argv, "--config", str(config)], capsys)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("overlay", ["image-hybrid.yaml", "image-studio-first.yaml"])

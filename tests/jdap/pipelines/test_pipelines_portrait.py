@@ -83,6 +83,46 @@ def test_several_references_of_each_person(pipeline):
         pipeline.generate(two * 2)
 
 
+def test_one_step_weights_start_from_their_own_input_and_do_nothing_else(pipeline, tmp_path):
+    x = pictures()
+    noisy = pipeline.image_to_depth(x, generator=seed()).depth
+    pipeline.one_step_start = "zeros"
+    pipeline.save_pretrained(tmp_path / "weights")
+    loaded = PortraitPipeline.from_pretrained(tmp_path / "weights")
+    assert loaded.one_step_start == "zeros"
+    depth = loaded.image_to_depth(x, generator=seed()).depth
+    assert torch.equal(depth, loaded.image_to_depth(x).depth)  # whatever the noise
+    assert not torch.allclose(depth, noisy, atol=1e-3)
+    known = torch.ones(2, 1, 32, 32, dtype=torch.bool)
+    for call in (
+        lambda: loaded.image_to_depth(x, steps=2),
+        lambda: loaded.image_to_depth(x, method="repaint"),
+        lambda: loaded.image_to_depth(x, ensemble=2),
+        lambda: loaded.image_to_depth(x, guidance=2.0),
+        lambda: loaded.generate(x),
+        lambda: loaded.depth_to_image(depth),
+        lambda: loaded.edit(x, depth, known, known, steps=1),
+    ):
+        with pytest.raises(ValueError, match="fine-tuned to depth in one step and do nothing else"):
+            call()
+
+
+def test_one_step_weights_may_start_from_noise(pipeline, tmp_path):
+    x = pictures()
+    plain = pipeline.image_to_depth(x, ensemble=2, generator=seed()).depth
+    pipeline.one_step_start = "noise"
+    pipeline.save_pretrained(tmp_path / "weights")
+    loaded = PortraitPipeline.from_pretrained(tmp_path / "weights")
+    assert torch.equal(loaded.image_to_depth(x, ensemble=2, generator=seed()).depth, plain)
+
+
+def test_an_unknown_start_is_refused(pipeline, folder):
+    file = folder / "model_index.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"one_step_start": "ones"}))
+    with pytest.raises(WeightsError, match="one_step_start must be zeros or noise"):
+        PortraitPipeline.from_pretrained(folder)
+
+
 def test_pictures_out_of_range_are_refused(pipeline):
     with pytest.raises(ValueError, match=r"in \[-1, 1\]"):
         pipeline.image_to_depth(pictures() * 100)

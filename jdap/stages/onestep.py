@@ -1,0 +1,173 @@
+"""The one-step stage: fine-tunes an image model to depth in one step, end to end through the frozen decoder.
+
+A diffusion loss teaches the latents of depth, each cell as much as the next, wherever the codec's errors lie. Here the
+one step that ``jdap depth`` takes is what trains, up to its pixels, on what is measured: depth up to a scale and a
+shift (E2E-FT, arXiv 2409.11355). What comes out knows depth and nothing else: it has weights of its own.
+
+Shapes: B pictures, H x W pixels, C latent channels, h x w latent cells.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from jdap import depth as depth_frames
+from jdap.batch import ImageBatch
+from jdap.diffusion.denoiser import JointDenoiser
+from jdap.diffusion.onestep import STARTS, depth_start, one_step_depth
+from jdap.metrics import DepthMetrics
+from jdap.metrics.ssi import ssi_loss
+from jdap.models.codec import load_codec
+from jdap.models.loading import WeightsError
+from jdap.pipelines.pack import same_latents
+from jdap.pipelines.portrait import PortraitPipeline
+from jdap.shipped import resolve
+from jdap.stages.optimizers import adamw, warm_cosine
+
+
+class OneStepLoss(NamedTuple):
+    """What each picture gives: the loss in the free frame and in the normalised one (B,), and which have any (B,)."""
+
+    free_B: Tensor
+    framed_B: Tensor
+    has_depth_B: Tensor
+
+
+class OneStepStage(L.LightningModule):
+    """Depth from a picture in one step, by a scale-and-shift-invariant loss on the decoded depth.
+
+    Args:
+        init: weights folder of an image model to start from, ``shipped:image-tiny`` for the one that ships.
+        codec: folder of a codec whose decoder is to be trained through, in the place of the one in ``init``; its
+            encoder must be the same. Null: the one in ``init``. It stays frozen.
+        start: what the depth half starts from, ``zeros`` or ``noise``; stored with the weights.
+        train_reference: train the ReferenceNet too.
+        learning_rate: AdamW's peak rate.
+        warmup_steps: steps over which the rate rises from 0; from there it falls along a cosine to 0 at the end of the
+            run, which is the trainer's last step or its ``max_time``, whichever comes first.
+        weight_decay: AdamW's.
+        power: of the residual in the loss, 1 or 2.
+        gradient: weight of the multi-scale gradient term (:func:`jdap.metrics.ssi.ssi_loss`).
+        framed: weight of the squared error without scale and shift, over the whole picture; without it depth would
+            leave the frame [-1, 1], to which a pipeline clips it.
+        outside_skin: weight of that error off the skin, on studio samples only, where the depth of the whole head is
+            true.
+        self_reference: share of samples whose reference is the picture itself, as it is when only one photo is at hand.
+
+    Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be started from.
+    """
+
+    def __init__(
+        self,
+        init: str,
+        codec: str | None = None,
+        start: str = "zeros",
+        train_reference: bool = True,
+        learning_rate: float = 1e-4,
+        warmup_steps: int = 50,
+        weight_decay: float = 1e-2,
+        power: int = 1,
+        gradient: float = 0.5,
+        framed: float = 0.1,
+        outside_skin: float = 0.1,
+        self_reference: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if start not in STARTS:
+            raise ValueError(f"model.start must be one of {', '.join(STARTS)}, got {start!r}")
+        begun = PortraitPipeline.from_pretrained(resolve(init))
+        self.codec = begun.codec
+        if codec is not None:
+            self.codec = load_codec(resolve(codec))
+            if not same_latents(begun.codec, self.codec):
+                raise WeightsError(f"model.codec {codec}: its encoder is not that of model.init {init}")
+        self.codec.requires_grad_(False)
+        # channels last: a fifth faster on a CPU, and what tensor cores want
+        self.unet, self.reference = (
+            network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for network in (begun.unet, begun.reference)
+        )
+        if not train_reference:
+            self.reference.requires_grad_(False)
+        self.schedule = begun.schedule
+        self.preset, self.size_px = begun.preset, begun.size_px
+        self.denoiser = JointDenoiser(self.schedule)
+        self.validation_depth = DepthMetrics("normalised")
+
+    def pipeline(self) -> PortraitPipeline:
+        """The networks as they are now, as a pipeline that shares them."""
+        return PortraitPipeline(
+            self.codec,
+            self.unet,
+            self.reference,
+            self.schedule,
+            preset=self.preset,
+            size_px=self.size_px,
+            one_step_start=self.hparams["start"],
+        )
+
+    def depth(self, rgb_B3HW: Tensor, reference_B3HW: Tensor) -> Tensor:
+        """RGB in [-1, 1] → depth (B, 1, H, W), about [-1, 1]: what a pipeline clips there. Differentiable."""
+        with torch.no_grad():
+            rgb, reference = self.codec.encode(torch.cat([rgb_B3HW, reference_B3HW])).chunk(2)
+        network = partial(self.unet, reference=self.unet.project_reference(self.reference(reference)))
+        latents = one_step_depth(self.denoiser, network, rgb, depth_start(self.hparams["start"], rgb))
+        return self.codec.decode(latents).mean(dim=1, keepdim=True)
+
+    def losses(self, depth_B1HW: Tensor, batch: ImageBatch) -> OneStepLoss:
+        """The loss of depth that was predicted for a batch."""
+        has_range = depth_frames.has_range(batch.range_mm)[:, None, None, None]
+        mask = batch.skin & (batch.depth_mm > 0) & has_range
+        options = {"power": self.hparams["power"], "gradient": self.hparams["gradient"]}
+        free_B, has_depth_B = ssi_loss(depth_B1HW, batch.depth, mask, batch.confidence, **options)
+        skin = batch.skin.float()
+        studio = torch.tensor([s == "studio" for s in batch.depth_source], device=skin.device)[:, None, None, None]
+        weight = torch.where(studio, skin + self.hparams["outside_skin"] * (1 - skin), skin) * has_range
+        error = (depth_B1HW.float() - batch.depth).square() * weight * batch.confidence
+        framed_B = error.sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1)
+        return OneStepLoss(free_B.float(), framed_B, has_depth_B)
+
+    def training_step(self, batch: ImageBatch, batch_idx: int) -> dict[str, Tensor]:
+        """One step on an :class:`ImageBatch`: its loss, and what each sample gave to it, for the logs.
+
+        Raises ValueError for latents.
+        """
+        if not isinstance(batch, ImageBatch):
+            raise ValueError("data.train holds latents, and this loss is of pixels: name the shards of pictures")
+        itself = torch.rand(len(batch), device=self.device) < self.hparams["self_reference"]
+        reference = torch.where(itself[:, None, None, None], batch.rgb, batch.reference_rgb)
+        free_B, framed_B, has_depth_B = self.losses(self.depth(batch.rgb, reference), batch)
+        depth_B = (free_B + self.hparams["framed"] * framed_B) * has_depth_B
+        pictures = has_depth_B.sum().clamp_min(1)
+        loss = depth_B.sum() / pictures
+        scalars = {"train/loss": loss, "train/loss_free": free_B.sum() / pictures}
+        scalars["train/loss_framed"] = (framed_B * has_depth_B).sum() / pictures
+        self.log_dict(scalars, batch_size=len(batch))
+        self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch))
+        return {"loss": loss, "depth_B": depth_B.detach(), "has_depth_B": has_depth_B}
+
+    def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
+        """Image-to-depth on held-out pictures, scored in the normalised frame after scale and shift."""
+        found = self.pipeline().image_to_depth(batch.rgb, generator=torch.Generator().manual_seed(batch_idx))
+        self.validation_depth.update(found.depth, batch.depth_mm, batch.skin, batch.range_mm)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log AbsRel, δ1 and RMSE."""
+        scores = self.validation_depth.compute()
+        self.log_dict({f"val/{name}": value for name, value in scores.items()}, prog_bar=True)
+        self.validation_depth.reset()
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over what trains, with warm-up and a cosine to the end of the run."""
+        trained = [p for p in (*self.unet.parameters(), *self.reference.parameters()) if p.requires_grad]
+        rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
+        optimizer = adamw(self.trainer, trained, **rates)
+        rate = warm_cosine(self.trainer, self.hparams["warmup_steps"])
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
