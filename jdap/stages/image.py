@@ -134,9 +134,7 @@ class ImageStage(L.LightningModule):
             rgb, depth, reference = self.codec.encode(pictures).chunk(3)
             skin = depth_frames.latent_weight(batch.skin, self.codec.factor)
             confidence = depth_frames.latent_confidence(batch.confidence, batch.skin, self.codec.factor)
-        studio = torch.tensor([s == "studio" for s in batch.depth_source], device=skin.device)[:, None, None, None]
-        weight = torch.where(studio, skin + self.hparams["outside_skin"] * (1 - skin), skin)
-        weight = weight * depth_frames.has_range(batch.range_mm)[:, None, None, None]
+        weight = depth_frames.loss_weight(skin, batch.depth_source, batch.range_mm, self.hparams["outside_skin"])
         return Encoded(Pair(rgb, depth), reference, weight, confidence)
 
     def training_step(self, batch: ImageBatch | LatentBatch, batch_idx: int) -> dict[str, Tensor]:
