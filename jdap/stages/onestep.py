@@ -23,6 +23,7 @@ from jdap.diffusion.onestep import STARTS, depth_start, one_step_depth
 from jdap.metrics import DepthMetrics
 from jdap.metrics.ssi import ssi_loss
 from jdap.models.codec import load_codec
+from jdap.models.joint_unet import JointUNet
 from jdap.models.loading import WeightsError
 from jdap.pipelines.pack import same_latents
 from jdap.pipelines.portrait import PortraitPipeline
@@ -84,6 +85,10 @@ class OneStepStage(L.LightningModule):
         if start not in STARTS:
             raise ValueError(f"model.start must be one of {', '.join(STARTS)}, got {start!r}")
         begun = PortraitPipeline.from_pretrained(resolve(init))
+        if not isinstance(begun.unet, JointUNet) or begun.reference is None or begun.shared_timestep:
+            raise WeightsError(
+                f"model.init {init}: the weights of an ablation; depth in one step starts from a full model"
+            )
         self.codec = begun.codec
         if codec is not None:
             self.codec = load_codec(resolve(codec))
