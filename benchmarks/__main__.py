@@ -18,6 +18,7 @@ from data_prep.__main__ import is_users
 COMMANDS = {
     "depth": "AbsRel, delta1 and RMSE of image-to-depth, ours beside baselines",
     "scan": "the same on renders of a real, scanned head",
+    "modes": "image-to-depth, depth-to-image, joint generation and inpainting by one model, beside baselines",
     "overfit": "samples of an overfitted model beside the codec's own reconstruction",
     "codec": "error of image codecs by factor and channels against seconds of training and sampling",
     "studio": "pictures a second of the synthetic studio",

@@ -10,7 +10,7 @@ Shapes: B pictures, H x W pixels.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -64,6 +64,13 @@ class Settings:
         return self.weights
 
 
+def seeded(seed: int, keys: Sequence[str]) -> torch.Generator:
+    """A generator of noise for a batch, which depends on the seed and the batch's keys alone."""
+    # One 32-bit hash of both: of a larger seed the CPU's generator takes the lower 32 bits only. The noise is drawn
+    # there whatever the device, so that a GPU gets the same.
+    return torch.Generator().manual_seed(zlib.crc32("\n".join([str(seed), *keys]).encode()))
+
+
 class Jdap:
     """Ours: image-to-depth by the portrait pipeline of a weights folder."""
 
@@ -87,12 +94,10 @@ class Jdap:
 
     def predict(self, batch: ImageBatch) -> Tensor:
         """Normalised depth (B, 1, H, W) in [-1, 1]; the noise is seeded by the seed and the keys of the batch."""
-        # One 32-bit hash of both: of a larger seed the CPU's generator takes the lower 32 bits only. The noise is drawn
-        # there whatever the device, so that a GPU gets the same.
-        seed = zlib.crc32("\n".join([str(self.settings.seed), *batch.key]).encode())
-        generator = torch.Generator().manual_seed(seed)
+        settings = self.settings
+        generator = seeded(settings.seed, batch.key)
         found = self.pipeline.image_to_depth(
-            batch.rgb, steps=self.settings.steps, ensemble=self.settings.ensemble, generator=generator
+            batch.rgb, steps=settings.steps, ensemble=settings.ensemble, generator=generator
         )
         return found.depth
 

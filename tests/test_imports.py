@@ -49,7 +49,11 @@ RULES: dict[str, set[str]] = {
 #: how far a run is; where networks come from
 SHARED_BY_STAGES = {"jdap.stages.optimizers", "jdap.stages.networks"}
 #: Heavy or unmaintained packages → the one file that imports them.
-ONLY_IN = {"decord": "data_prep/video.py", "mediapipe": "jdap/faces/landmarker.py"}
+ONLY_IN = {
+    "decord": "data_prep/video.py",
+    "mediapipe": "jdap/faces/landmarker.py",
+    "dlib": "jdap/metrics/identity.py",
+}
 
 
 def module_name(path: Path, root: Path) -> str:
