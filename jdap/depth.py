@@ -14,6 +14,8 @@ Shapes: B pictures, F frames, C channels, H x W pixels, h x w latent cells.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -99,6 +101,17 @@ def to_codec(depth: Tensor) -> Tensor:
 def from_codec(picture: Tensor) -> Tensor:
     """A decoded depth picture (..., 3, H, W) as normalised depth (..., 1, H, W): the mean of the three channels."""
     return picture.mean(dim=-3, keepdim=True).clamp(-1, 1)
+
+
+def loss_weight(skin: Tensor, depth_source: Sequence[str], range_mm: Tensor, outside_skin: float) -> Tensor:
+    """Where depth is learnt, and how much: the share of ``skin`` (B, 1, ...) in [0, 1] → weight (B, 1, ...).
+
+    1 on skin. Off the skin ``outside_skin`` for samples whose ``depth_source`` is ``studio``, where the depth of the
+    whole head is true, and 0 for fitted depth, which is only trusted on skin. 0 for pictures without a range.
+    """
+    shape = (-1,) + (1,) * (skin.ndim - 1)
+    beside = skin.new_tensor([outside_skin if s == "studio" else 0.0 for s in depth_source]).reshape(shape)
+    return (skin + beside * (1 - skin)) * has_range(range_mm).reshape(shape)
 
 
 def latent_weight(skin: Tensor, factor: int) -> Tensor:

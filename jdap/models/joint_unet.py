@@ -55,8 +55,7 @@ class JointUNet(nn.Module):
         They do not depend on what is drawn, so this is done once per training step, and once for all steps of a
         sampling run. Gradients flow to the projections and into the ReferenceNet.
         """
-        layer: Callable[[str], Any] = self.unet.get_submodule
-        return {name: project(layer(name.removesuffix(".processor")), x) for name, x in features.items()}
+        return project_features(self.unet, features)
 
     def forward(
         self,
@@ -87,6 +86,12 @@ class JointUNet(nn.Module):
         ).sample
         rgb, depth = out.chunk(2, dim=1)
         return rgb, depth
+
+
+def project_features(unet: UNet2DConditionModel, features: Features) -> Projected:
+    """Features of a ReferenceNet through the projections of a UNet's self-attention layers of the same names."""
+    layer: Callable[[str], Any] = unet.get_submodule
+    return {name: project(layer(name.removesuffix(".processor")), x) for name, x in features.items()}
 
 
 def zero_depth_timestep(unet: UNet2DConditionModel) -> None:

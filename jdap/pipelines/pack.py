@@ -35,7 +35,7 @@ def same_latents(first: Codec, second: Codec) -> bool:
 def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = False) -> None:
     """Write the pipeline of ``weights`` to ``out``, whole or not at all.
 
-    ``codec`` is a folder whose decoder replaces the one in ``weights``. ``half`` stores the two UNets in float16, which
+    ``codec`` is a folder whose decoder replaces the one in ``weights``. ``half`` stores the UNets in float16, which
     loading turns into float32 again; the codec, which is small, stays as it is. Files
     that stand beside the networks (the benchmark's mean depth, how it was trained) go along.
 
@@ -49,7 +49,8 @@ def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = Fa
         pipeline.codec = newer
     if half:
         pipeline.unet.half()
-        pipeline.reference.half()
+        if pipeline.reference is not None:
+            pipeline.reference.half()
     others = {path.name: path.read_bytes() for path in weights.iterdir() if path.is_file() and path.name != INDEX}
 
     def extras(folder: Path) -> None:

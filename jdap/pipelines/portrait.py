@@ -17,11 +17,12 @@ from jdap import depth as depth_frames
 from jdap.diffusion import ensemble as ensembles
 from jdap.diffusion.denoiser import JointDenoiser, Network, Pair, randn_pair
 from jdap.diffusion.onestep import STARTS, ZEROS
-from jdap.diffusion.samplers import CLEAN, ddim, guided
+from jdap.diffusion.samplers import CLEAN, REPAINT, ddim, guided
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.codec import Codec
 from jdap.models.joint_unet import JointUNet
 from jdap.models.reference import ReferenceNet
+from jdap.models.separate import SeparateUNets
 from jdap.pipelines.masks import fill_unknown, known_cells, paste_known
 from jdap.pipelines.weights import load_components, save_components
 
@@ -54,39 +55,46 @@ class PortraitPipeline:
     * ``reference`` (B, 3, H, W) or (B, R, 3, H, W) in [-1, 1]: one or several pictures of the person
     * ``steps``: of DDIM
     * ``guidance``: strength of the reference; 1 is as trained, another value costs a second network call a step
-    * ``method``, ``resample``, ``jump``: how what is known is held, see :func:`jdap.diffusion.samplers.ddim`
+    * ``method``, ``resample``, ``jump``: how what is known is held, see :func:`jdap.diffusion.samplers.ddim`; method
+      None is ``clean``, or ``repaint`` of weights that only know halves at the same timestep
     * ``generator``: of all noise; the same state gives the same answer
     * ``on_step``: called with (network calls done, calls in all)
 
-    They raise ValueError for pictures of another shape or range.
+    They raise ValueError for pictures of another shape or range, and for what ablated networks cannot answer: no
+    reference is read without a ReferenceNet; separate networks draw RGB first (inpainting what is known of it, blind to
+    depth), then depth beside it (twice the calls), and do no depth-to-image.
 
     Args:
-        codec, unet, reference: the networks; C of the codec is that of both UNets.
+        codec, unet, reference: the networks; C of the codec is that of the UNets. Ablations have separate UNets for RGB
+            and depth, or no ReferenceNet.
         schedule: the noise schedule that the weights were trained with.
         preset: the name of the builder that made the networks.
         size_px: the side of the pictures that the weights were trained on.
         one_step_start: of weights that were fine-tuned to depth in one step (:mod:`jdap.stages.onestep`), what the
             depth half starts from (:data:`jdap.diffusion.onestep.STARTS`); such weights only answer
             :meth:`image_to_depth` in one step. None: weights that draw in any number of steps.
+        shared_timestep: an ablation: the network only knows halves at the same timestep.
     """
 
     def __init__(
         self,
         codec: Codec,
-        unet: JointUNet,
-        reference: ReferenceNet,
+        unet: JointUNet | SeparateUNets,
+        reference: ReferenceNet | None,
         schedule: NoiseSchedule,
         *,
         preset: str,
         size_px: int,
         one_step_start: str | None = None,
+        shared_timestep: bool = False,
     ) -> None:
         if unet.latent_channels != codec.latent_channels:
             raise ValueError(f"the UNet has {unet.latent_channels} latent channels, the codec {codec.latent_channels}")
         self.codec, self.unet, self.reference, self.schedule = codec, unet, reference, schedule
         if one_step_start not in (None, *STARTS):
             raise ValueError(f"one_step_start must be one of {', '.join(STARTS)}, got {one_step_start!r}")
-        self.preset, self.size_px, self.one_step_start = preset, size_px, one_step_start
+        self.preset, self.size_px = preset, size_px
+        self.one_step_start, self.shared_timestep = one_step_start, shared_timestep
         self.denoiser = JointDenoiser(schedule)
 
     @classmethod
@@ -111,13 +119,14 @@ class PortraitPipeline:
             preset=self.preset,
             size_px=self.size_px,
             one_step_start=self.one_step_start,
+            shared_timestep=self.shared_timestep,
             extras=extras,
         )
 
     def to(self, device: torch.device | str) -> Self:
         """Move the networks to a device, in place."""
-        networks: tuple[torch.nn.Module, ...] = (self.codec, self.unet, self.reference)
-        for network in networks:
+        networks: tuple[torch.nn.Module | None, ...] = (self.codec, self.unet, self.reference)
+        for network in filter(None, networks):
             network.to(device)
         return self
 
@@ -129,16 +138,24 @@ class PortraitPipeline:
     @torch.no_grad()
     def generate(
         self,
-        reference: Tensor,
+        reference: Tensor | None,
         *,
+        count: int = 1,
         steps: int = 20,
         guidance: float = 1.0,
         generator: torch.Generator | None = None,
         on_step: OnStep | None = None,
     ) -> Portrait:
-        """A new portrait of the person in ``reference``, with its depth: nothing is given, both halves are drawn."""
-        latents = self._encode(reference)
-        like = latents if latents.ndim == 4 else latents[:, 0]
+        """A new portrait of the person in ``reference``, with its depth: nothing is given, both halves are drawn.
+
+        Without a reference (None) they are ``count`` portraits of anybody.
+        """
+        latents = None if reference is None else self._encode(reference)
+        if latents is None:
+            side = self.size_px // self.codec.factor
+            like = torch.empty(count, self.codec.latent_channels, side, side, device=self.device)
+        else:
+            like = latents if latents.ndim == 4 else latents[:, 0]
         network = self._network(latents, guidance)
         drawn = self._draw(network, Pair(like, like), generator, steps=steps, on_step=on_step)
         return self._decode(drawn)
@@ -152,7 +169,7 @@ class PortraitPipeline:
         steps: int = 1,
         guidance: float = 1.0,
         ensemble: int = 1,
-        method: str = CLEAN,
+        method: str | None = None,
         resample: int = 1,
         jump: int = 1,
         generator: torch.Generator | None = None,
@@ -160,9 +177,9 @@ class PortraitPipeline:
     ) -> DepthEstimate:
         """Depth of pictures (B, 3, H, W) in [-1, 1]: the RGB half is given, the depth half is drawn.
 
-        The picture is its own reference unless others of the same person are given. Of ``ensemble`` draws the depth is
-        the mean, after alignment in closed form (:func:`jdap.diffusion.ensemble.align`), and the uncertainty their
-        standard deviation.
+        The picture is its own reference unless others of the same person are given (without a ReferenceNet there is
+        none). Of ``ensemble`` draws the depth is the mean, after alignment in closed form
+        (:func:`jdap.diffusion.ensemble.align`), and the uncertainty their standard deviation.
 
         Weights that were fine-tuned to one step start from their own input. From zeros the answer does not depend on
         the generator; an ensemble, like other steps or guidance, is refused by a ValueError.
@@ -175,7 +192,8 @@ class PortraitPipeline:
             self._refuse("an ensemble, whose draws would be equal")
         self._check(rgb_B3HW, "pictures")
         rgb = self.codec.encode(rgb_B3HW)
-        network = self._network(rgb if reference is None else self._encode(reference), guidance)
+        own = None if self.reference is None else rgb
+        network = self._network(own if reference is None else self._encode(reference), guidance)
         how = {"steps": steps, "method": method, "resample": resample, "jump": jump, "on_step": on_step}
         draws = []
         for _ in range(ensemble):
@@ -194,7 +212,7 @@ class PortraitPipeline:
         reference: Tensor | None = None,
         steps: int = 20,
         guidance: float = 1.0,
-        method: str = CLEAN,
+        method: str | None = None,
         resample: int = 1,
         jump: int = 1,
         generator: torch.Generator | None = None,
@@ -204,6 +222,8 @@ class PortraitPipeline:
 
         ``reference`` says who it is; without one it is anybody, and ``guidance`` has no meaning.
         """
+        if isinstance(self.unet, SeparateUNets):
+            raise ValueError("separate networks draw no RGB that belongs to a depth map: that needs a joint one")
         self._check(depth_B1HW, "depth", 1)
         depth = self.codec.encode(depth_frames.to_codec(depth_B1HW))
         network = self._network(None if reference is None else self._encode(reference), guidance)
@@ -222,7 +242,7 @@ class PortraitPipeline:
         reference: Tensor | None = None,
         steps: int = 20,
         guidance: float = 1.0,
-        method: str = CLEAN,
+        method: str | None = None,
         resample: int = 1,
         jump: int = 1,
         feather_px: float = 0.0,
@@ -268,20 +288,33 @@ class PortraitPipeline:
         """The joint UNet with reference latents (B, C, h, w) or (B, R, C, h, w), projected once for all steps."""
         if reference is None:
             return self.unet
+        if self.reference is None:
+            raise ValueError("these weights have no ReferenceNet and keep nobody's likeness: leave the reference out")
         projected = self.unet.project_reference(self.reference(reference))
         return guided(partial(self.unet, reference=projected), self.unet, guidance)
 
     def _draw(self, network: Network, like: Pair, generator: torch.Generator | None, **how: Any) -> Pair:
         """Latents of both halves, drawn from noise in the shape of ``like``; ``how`` are the options of ``ddim``."""
         noise = randn_pair(like, generator)
+        given = how.get("known_rgb") is not None or how.get("known_depth") is not None
+        how["method"] = method = how.get("method") or (REPAINT if self.shared_timestep else CLEAN)
         if self.one_step_start is not None:
             if how.get("known_rgb") is None or how.get("known_depth") is not None:
                 self._refuse("another question than image-to-depth")
-            if how["steps"] != 1 or how.get("method", CLEAN) != CLEAN:
-                self._refuse(f"depth in {how['steps']} steps by {how.get('method', CLEAN)}")
+            if how["steps"] != 1 or method != CLEAN:
+                self._refuse(f"depth in {how['steps']} steps by {method}")
             if self.one_step_start == ZEROS:
                 noise = Pair(*map(torch.zeros_like, noise))
-        return ddim(self.denoiser, network, noise, generator=generator, **how)
+        if given and self.shared_timestep and method == CLEAN:
+            raise ValueError("these weights only know halves at the same timestep: method must be repaint")
+        sample = partial(ddim, self.denoiser, network, noise, generator=generator)
+        if isinstance(self.unet, SeparateUNets):
+            if given and method == REPAINT:
+                raise ValueError("separate networks take depth from clean RGB: method must be clean")
+            of_rgb = {name: value for name, value in how.items() if name not in ("known_depth", "depth_cells")}
+            if how.get("known_rgb") is None or how.pop("rgb_cells", None) is not None:
+                how["known_rgb"] = sample(**of_rgb).rgb
+        return sample(**how)
 
     def _refuse(self, what: str) -> NoReturn:
         raise ValueError(

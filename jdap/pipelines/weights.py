@@ -1,7 +1,9 @@
 """The weights folder: how a trained model is stored, and the only hand-over from the image to the temporal stage.
 
 Diffusers' layout: ``model_index.json``, and a folder each for ``codec``, ``unet`` (the joint one), ``reference`` and
-``scheduler`` (with the exact noise schedule). The two UNets are plain ``UNet2DConditionModel`` folders.
+``scheduler`` (with the exact noise schedule). The UNets are plain ``UNet2DConditionModel`` folders. The index of an
+ablation says ``"reference": false`` (no such folder) or ``"joint": false`` (``unet_rgb`` and ``unet_depth`` in place of
+``unet``); ``"shared_timestep": true``: it was never trained with halves at different timesteps.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from jdap.models.codec import Codec, load_codec
 from jdap.models.joint_unet import JointUNet
 from jdap.models.loading import WeightsError, load_strict, read_json
 from jdap.models.reference import ReferenceNet
+from jdap.models.separate import SeparateUNets
 
 INDEX = "model_index.json"
 CLASS_NAME = "PortraitPipeline"
@@ -35,11 +38,12 @@ def save_components(
     folder: Path,
     *,
     codec: Codec,
-    unet: JointUNet,
-    reference: ReferenceNet,
+    unet: JointUNet | SeparateUNets,
+    reference: ReferenceNet | None,
     schedule: NoiseSchedule,
     preset: str,
     size_px: int,
+    shared_timestep: bool,
     one_step_start: str | None = None,
     extras: Callable[[Path], None] | None = None,
 ) -> None:
@@ -48,8 +52,11 @@ def save_components(
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     codec.save_pretrained(part / "codec")
-    unet.unet.save_pretrained(part / "unet")
-    reference.unet.save_pretrained(part / "reference")
+    parts = {"unet": unet.unet} if isinstance(unet, JointUNet) else {"unet_rgb": unet.rgb, "unet_depth": unet.depth}
+    if reference is not None:
+        parts["reference"] = reference.unet
+    for name, network in parts.items():
+        network.save_pretrained(part / name)
     schedule.scheduler().save_pretrained(part / "scheduler")
     index = {
         "_class_name": CLASS_NAME,
@@ -57,6 +64,9 @@ def save_components(
         "_jdap_version": __version__,
         "preset": preset,
         "size_px": size_px,
+        "joint": isinstance(unet, JointUNet),
+        "reference": reference is not None,
+        "shared_timestep": shared_timestep,
         "depth_convention": DEPTH_CONVENTION,
     }
     if one_step_start is not None:
@@ -81,16 +91,23 @@ def load_components(folder: Path) -> dict[str, Any]:
         raise WeightsError(f"{folder / INDEX}: depth_convention is not {DEPTH_CONVENTION!r}; train again")
     if index.get("one_step_start") not in (None, *STARTS):
         raise WeightsError(f"{folder / INDEX}: one_step_start must be {' or '.join(STARTS)}, or not be there")
+
+    def network(name: str) -> UNet2DConditionModel:
+        return load_strict(UNet2DConditionModel, folder / name)
+
+    # An index that does not say so is of the model in full.
+    joint, reference = index.get("joint", True), index.get("reference", True)
     try:
         scheduler = DDIMScheduler.from_pretrained(str(folder / "scheduler"), local_files_only=True)
         components: dict[str, Any] = {
             "codec": load_codec(folder / "codec"),
-            "unet": JointUNet(load_strict(UNet2DConditionModel, folder / "unet")),
-            "reference": ReferenceNet(load_strict(UNet2DConditionModel, folder / "reference")),
+            "unet": JointUNet(network("unet")) if joint else SeparateUNets(network("unet_rgb"), network("unet_depth")),
+            "reference": ReferenceNet(network("reference")) if reference else None,
             "schedule": NoiseSchedule.from_scheduler(scheduler),
             "preset": str(index["preset"]),
             "size_px": int(index["size_px"]),
             "one_step_start": index.get("one_step_start"),
+            "shared_timestep": bool(index.get("shared_timestep", False)),
         }
     except KeyError as error:
         raise WeightsError(f"{folder / INDEX}: {error} is missing") from error
@@ -98,8 +115,9 @@ def load_components(folder: Path) -> dict[str, Any]:
         raise
     except (OSError, ValueError) as error:
         raise WeightsError(f"{folder}: {' '.join(str(error).split())}") from error
-    components["unet"].eval()
-    components["reference"].eval()
+    for part in (components["unet"], components["reference"]):
+        if part is not None:
+            part.eval()
     return components
 
 

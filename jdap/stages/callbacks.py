@@ -171,7 +171,8 @@ class SampleGrid(L.Callback):
         generator = torch.Generator().manual_seed(0)
         columns = []
         if pipeline.one_step_start is None:
-            made = pipeline.generate(batch.reference_rgb[:n], steps=self.steps, generator=generator)
+            led_by = batch.reference_rgb[:n] if pipeline.reference is not None else None
+            made = pipeline.generate(led_by, count=len(batch.rgb[:n]), steps=self.steps, generator=generator)
             columns = [batch.reference_rgb[:n], made.rgb, depth_picture(made.depth)]
         steps = stage.hparams.get("validation_steps", 1)
         depth = pipeline.image_to_depth(batch.rgb[:n], steps=steps, generator=generator).depth

@@ -51,6 +51,12 @@ class ImageStage(L.LightningModule):
             file with the original names.
         widths: channels of the levels of networks from scratch; null: the preset's.
         gradient_checkpointing: keep few activations, and compute them again in the backward pass.
+        joint: one UNet for both halves; false is an ablation: separate ones, which share nothing
+            (:class:`jdap.models.separate.SeparateUNets`). They are asked nothing but RGB, and depth from clean RGB, so
+            ``image_to_depth`` and ``depth_to_image`` must be 0.
+        reference: whether there is a ReferenceNet; false is an ablation: nothing tells the networks who it is.
+        shared_timestep: an ablation: both halves always have the same timestep, so ``image_to_depth`` and
+            ``depth_to_image`` must be 0, and what is given can only be given by channel-wise inpainting.
         size_px: side of the training pictures; stored with the weights.
         learning_rate: AdamW's peak rate.
         warmup_steps: steps over which the rate rises from 0.
@@ -78,6 +84,9 @@ class ImageStage(L.LightningModule):
         sd: str | None = None,
         widths: list[int] | None = None,
         gradient_checkpointing: bool = False,
+        joint: bool = True,
+        reference: bool = True,
+        shared_timestep: bool = False,
         size_px: int = 128,
         learning_rate: float = 1e-5,
         warmup_steps: int = 500,
@@ -95,8 +104,20 @@ class ImageStage(L.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        if (shared_timestep or not joint) and (image_to_depth or depth_to_image):
+            raise ValueError(
+                "model.joint false and model.shared_timestep train no half beside a given one: "
+                "set model.image_to_depth and model.depth_to_image to 0"
+            )
         self.codec, self.unet, self.reference = networks(
-            preset, codec, init=init, sd=sd, widths=widths, gradient_checkpointing=gradient_checkpointing
+            preset,
+            codec,
+            init=init,
+            sd=sd,
+            widths=widths,
+            gradient_checkpointing=gradient_checkpointing,
+            joint=joint,
+            reference=reference,
         )
         self.latents_of = fingerprint(self.codec)  # now, before a precision plugin may cast it
         self.schedule = NoiseSchedule()
@@ -113,6 +134,7 @@ class ImageStage(L.LightningModule):
             self.schedule,
             preset=self.hparams["preset"],
             size_px=self.hparams["size_px"],
+            shared_timestep=self.hparams["shared_timestep"],
         )
 
     @torch.no_grad()
@@ -134,9 +156,7 @@ class ImageStage(L.LightningModule):
             rgb, depth, reference = self.codec.encode(pictures).chunk(3)
             skin = depth_frames.latent_weight(batch.skin, self.codec.factor)
             confidence = depth_frames.latent_confidence(batch.confidence, batch.skin, self.codec.factor)
-        studio = torch.tensor([s == "studio" for s in batch.depth_source], device=skin.device)[:, None, None, None]
-        weight = torch.where(studio, skin + self.hparams["outside_skin"] * (1 - skin), skin)
-        weight = weight * depth_frames.has_range(batch.range_mm)[:, None, None, None]
+        weight = depth_frames.loss_weight(skin, batch.depth_source, batch.range_mm, self.hparams["outside_skin"])
         return Encoded(Pair(rgb, depth), reference, weight, confidence)
 
     def training_step(self, batch: ImageBatch | LatentBatch, batch_idx: int) -> dict[str, Tensor]:
@@ -146,13 +166,14 @@ class ImageStage(L.LightningModule):
         chance = torch.rand(2, len(batch), device=self.device)
         itself = (t.rgb < t.depth) & (t.rgb <= self.law.nearly * self.schedule.timesteps)
         itself &= chance[0] < self.hparams["self_reference"]
-        reference = torch.where(itself[:, None, None, None], clean.rgb, reference)
-        network = partial(
-            self.unet,
-            reference=self.unet.project_reference(self.reference(reference)),
-            keep_reference_B=chance[1] >= self.hparams["reference_drop"],
-        )
-        loss = self.denoiser.loss(network, clean, t, randn_pair(clean), weight, confidence)
+        conditions: dict[str, Any] = {}
+        if self.reference is not None:
+            reference = torch.where(itself[:, None, None, None], clean.rgb, reference)
+            conditions["reference"] = self.unet.project_reference(self.reference(reference))
+            conditions["keep_reference_B"] = chance[1] >= self.hparams["reference_drop"]
+        if not self.hparams["joint"]:
+            conditions["clean_rgb_BChw"] = clean.rgb
+        loss = self.denoiser.loss(partial(self.unet, **conditions), clean, t, randn_pair(clean), weight, confidence)
         scalars = {"train/loss": loss.total, "train/loss_rgb": loss.rgb, "train/loss_depth": loss.depth}
         self.log_dict(scalars, batch_size=len(batch))
         self.log("loss", loss.total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
@@ -173,7 +194,7 @@ class ImageStage(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and, if asked for, a cosine to the trainer's last step."""
-        trained = [p for p in (*self.unet.parameters(), *self.reference.parameters()) if p.requires_grad]
+        trained = [p for p in self.parameters() if p.requires_grad]
         rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
         optimizer = adamw(self.trainer, trained, **rates)
         warmup = max(1, self.hparams["warmup_steps"])

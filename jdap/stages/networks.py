@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from jdap.models.build import build
 from jdap.models.codec import Codec, load_codec
 from jdap.models.joint_unet import JointUNet
 from jdap.models.reference import ReferenceNet
+from jdap.models.separate import SeparateUNets, separated
 from jdap.models.stable_diffusion import load_unet, load_vae
 from jdap.models.widen import from_unet
 from jdap.pipelines.portrait import PortraitPipeline
@@ -21,8 +23,8 @@ class Networks(NamedTuple):
     """What the image stage consists of: a frozen ``codec``, and what trains."""
 
     codec: Codec
-    unet: JointUNet
-    reference: ReferenceNet
+    unet: JointUNet | SeparateUNets
+    reference: ReferenceNet | None
 
 
 def networks(
@@ -33,6 +35,8 @@ def networks(
     sd: str | None = None,
     widths: Sequence[int] | None = None,
     gradient_checkpointing: bool = False,
+    joint: bool = True,
+    reference: bool = True,
 ) -> Networks:
     """The networks of a stage, in training mode but for the frozen codec, on the CPU, float32.
 
@@ -43,9 +47,12 @@ def networks(
         sd: Stable Diffusion 1.x or 2.x whose UNet both networks start from (:mod:`jdap.models.stable_diffusion`).
         widths: channels of the levels of random networks; None: the preset's.
         gradient_checkpointing: compute activations again in the backward pass rather than keep them.
+        joint: one UNet for both halves; otherwise separate ones (an ablation), from scratch or from such weights.
+        reference: whether there is a ReferenceNet (without: an ablation).
 
     Raises:
-        ValueError: for settings that exclude each other, an unknown preset, and where a start has other latents.
+        ValueError: for settings that exclude each other, an unknown preset, and where a start has other latents or is
+            another ablation.
         WeightsError: for a folder or file that cannot be used.
     """
     if init and sd:
@@ -62,12 +69,28 @@ def networks(
     else:
         raise ValueError("model.codec is null, and there is no model.sd or model.init to take one from: name a folder")
     made.codec.requires_grad_(False)
-    for network in (made.unet, made.reference):
+    made = _ablated(made, joint, reference, init, sd)
+    for network in filter(None, (made.unet, made.reference)):
         # channels last: a fifth faster on a CPU, and what tensor cores want
         network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if gradient_checkpointing:
-            network.unet.enable_gradient_checkpointing()
+        for unet in network.modules():
+            if gradient_checkpointing and isinstance(unet, UNet2DConditionModel):
+                unet.enable_gradient_checkpointing()
     return made
+
+
+def _ablated(made: Networks, joint: bool, reference: bool, init: str | None, sd: str | None) -> Networks:
+    """The networks without what an ablation leaves out; those of a weights folder must be of the kind asked for."""
+    theirs = {"joint": isinstance(made.unet, JointUNet), "reference": made.reference is not None}
+    if init and theirs != {"joint": joint, "reference": reference}:
+        needed = ", ".join(f"model.{name} {str(value).lower()}" for name, value in theirs.items())
+        raise ValueError(f"model.init {init}: these weights need {needed}")
+    unet = made.unet
+    if isinstance(unet, JointUNet) and not joint:
+        if sd:
+            raise ValueError("model.sd starts a joint network: model.joint false needs model.init, or no start at all")
+        unet = separated(unet)
+    return Networks(made.codec, unet, made.reference if reference else None)
 
 
 def _of_weights_folder(folder: str, preset: str, codec: str | None) -> Networks:

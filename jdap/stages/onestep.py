@@ -23,6 +23,7 @@ from jdap.diffusion.onestep import STARTS, depth_start, one_step_depth
 from jdap.metrics import DepthMetrics
 from jdap.metrics.ssi import ssi_loss
 from jdap.models.codec import load_codec
+from jdap.models.joint_unet import JointUNet
 from jdap.models.loading import WeightsError
 from jdap.pipelines.pack import same_latents
 from jdap.pipelines.portrait import PortraitPipeline
@@ -47,6 +48,7 @@ class OneStepStage(L.LightningModule):
             encoder must be the same. Null: the one in ``init``. It stays frozen.
         start: what the depth half starts from, ``zeros`` or ``noise``; stored with the weights.
         train_reference: train the ReferenceNet too.
+        gradient_checkpointing: keep few activations, and compute them again in the backward pass.
         learning_rate: AdamW's peak rate.
         warmup_steps: steps over which the rate rises from 0; from there it falls along a cosine to 0 at the end of the
             run, which is the trainer's last step or its ``max_time``, whichever comes first.
@@ -68,6 +70,7 @@ class OneStepStage(L.LightningModule):
         codec: str | None = None,
         start: str = "zeros",
         train_reference: bool = True,
+        gradient_checkpointing: bool = False,
         learning_rate: float = 1e-4,
         warmup_steps: int = 50,
         weight_decay: float = 1e-2,
@@ -82,17 +85,22 @@ class OneStepStage(L.LightningModule):
         if start not in STARTS:
             raise ValueError(f"model.start must be one of {', '.join(STARTS)}, got {start!r}")
         begun = PortraitPipeline.from_pretrained(resolve(init))
+        if not isinstance(begun.unet, JointUNet) or begun.reference is None or begun.shared_timestep:
+            raise WeightsError(
+                f"model.init {init}: the weights of an ablation; depth in one step starts from a full model"
+            )
         self.codec = begun.codec
         if codec is not None:
             self.codec = load_codec(resolve(codec))
             if not same_latents(begun.codec, self.codec):
                 raise WeightsError(f"model.codec {codec}: its encoder is not that of model.init {init}")
         self.codec.requires_grad_(False)
-        # channels last: a fifth faster on a CPU, and what tensor cores want
-        self.unet, self.reference = (
+        self.unet, self.reference = begun.unet, begun.reference
+        for network in (self.unet, self.reference):
+            # channels last: a fifth faster on a CPU, and what tensor cores want
             network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for network in (begun.unet, begun.reference)
-        )
+            if gradient_checkpointing:
+                network.unet.enable_gradient_checkpointing()
         if not train_reference:
             self.reference.requires_grad_(False)
         self.schedule = begun.schedule
@@ -126,9 +134,9 @@ class OneStepStage(L.LightningModule):
         mask = batch.skin & (batch.depth_mm > 0) & has_range
         options = {"power": self.hparams["power"], "gradient": self.hparams["gradient"]}
         free_B, has_depth_B = ssi_loss(depth_B1HW, batch.depth, mask, batch.confidence, **options)
-        skin = batch.skin.float()
-        studio = torch.tensor([s == "studio" for s in batch.depth_source], device=skin.device)[:, None, None, None]
-        weight = torch.where(studio, skin + self.hparams["outside_skin"] * (1 - skin), skin) * has_range
+        weight = depth_frames.loss_weight(
+            batch.skin.float(), batch.depth_source, batch.range_mm, self.hparams["outside_skin"]
+        )
         error = (depth_B1HW.float() - batch.depth).square() * weight * batch.confidence
         framed_B = error.sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1)
         return OneStepLoss(free_B.float(), framed_B, has_depth_B)

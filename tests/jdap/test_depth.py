@@ -143,3 +143,10 @@ class TestConfidence:
         _, skin = scene()
         factor = 4 if skin.shape[-1] % 4 == 0 else 1
         assert (depth.latent_confidence(torch.ones(skin.shape), skin, factor) == 1).all()
+
+
+def test_depth_is_learnt_on_skin_and_of_studio_people_a_little_beside_it():
+    skin = torch.tensor([0.0, 0.5, 1.0]).repeat(3, 1, 1, 1)
+    range_mm = torch.tensor([[500.0, 600.0], [500.0, 600.0], [0.0, 1.0]])
+    weight = depth.loss_weight(skin, ("studio", "fitted", "studio"), range_mm, 0.2)
+    assert torch.allclose(weight.reshape(3, 3), torch.tensor([[0.2, 0.6, 1.0], [0.0, 0.5, 1.0], [0.0, 0.0, 0.0]]))

@@ -127,6 +127,16 @@ def test_every_parameter_that_trains_gets_a_gradient(init, shards):
     assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
+def test_gradient_checkpointing_changes_no_gradient(init, shards):
+    batch, gradients = first_batch(shards), []
+    for checkpointing in (False, True):
+        model = silent(stage(init, self_reference=1.0, gradient_checkpointing=checkpointing))
+        assert model.unet.unet.is_gradient_checkpointing == checkpointing
+        model.training_step(batch, 0)["loss"].backward()
+        gradients.append([p.grad for p in model.parameters() if p.requires_grad])
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients, strict=True))
+
+
 @pytest.mark.parametrize("start", ["zeros", "noise"])
 def test_training_and_the_pipeline_see_the_same_depth(init, shards, start):
     model, batch = stage(init, start=start).eval(), first_batch(shards)

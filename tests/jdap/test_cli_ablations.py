@@ -1,0 +1,77 @@
+"""The YAMLs of the ablations on top of the preset, as a user runs them, and what their runs leave."""
+
+import json
+
+import pytest
+import torch
+from fakes import write_fakes
+
+from jdap.cli import main
+from jdap.models.codec import ImageCodec
+from jdap.pipelines.portrait import PortraitPipeline
+from jdap.stages.image import ImageStage
+from jdap.train import CONFIGS, _build
+
+
+@pytest.fixture(scope="module")
+def fakes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fakes")
+    for name, options in {"studio": {}, "val": {"seed": 1}}.items():
+        write_fakes(folder / name, **{"people": 2, "frames": 2, "size_px": 32, **options})
+    torch.manual_seed(0)
+    ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).save_pretrained(folder / "codec")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_networks(monkeypatch):
+    monkeypatch.setattr("jdap.models.build.TINY_WIDTHS", (32, 64))
+
+
+def settings(fakes, out, *overlays) -> list[str]:
+    configs = [str(CONFIGS / f"{name}.yaml") for name in ("image-tiny", *overlays)]
+    return [
+        *(word for config in configs for word in ("--config", config)),
+        *("--out", str(out), "--data.val", str(fakes / "val"), "--data.size_px", "32", "--data.batch_size", "2"),
+        *("--model.codec", str(fakes / "codec"), "--model.size_px", "32", "--trainer.accelerator", "cpu"),
+        *("--trainer.max_steps", "1", "--trainer.val_check_interval", "1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "joint", "reference", "shared"),
+    [
+        ("ablate-no-reference", True, False, False),
+        ("ablate-separate", False, True, False),
+        ("ablate-shared-timestep", True, True, True),
+    ],
+)
+def test_networks_and_timesteps(fakes, tmp_path, overlay, joint, reference, shared):
+    data = ("--data.train", str(fakes / "studio"))
+    assert main(["train-image", *settings(fakes, tmp_path, "ablate", overlay), *data]) == 0
+    index = json.loads((tmp_path / "weights" / "model_index.json").read_text())
+    assert (index["joint"], index["reference"], index["shared_timestep"]) == (joint, reference, shared)
+    pipeline = PortraitPipeline.from_pretrained(tmp_path / "weights")
+    assert (pipeline.reference is not None, pipeline.shared_timestep) == (reference, shared)
+    settled = json.loads((tmp_path / "weights" / "training.json").read_text())["hyper_parameters"]
+    assert settled["terminal"] == 0.25  # of ablate.yaml, as in every arm
+    # training goes on from such weights where the settings are the same, and nowhere else
+    more = {"codec": str(fakes / "codec"), "init": str(tmp_path / "weights"), "image_to_depth": 0, "depth_to_image": 0}
+    further = ImageStage(**more, joint=joint, reference=reference)
+    assert further.unet.training
+    if not shared:
+        with pytest.raises(ValueError, match=f"these weights need model.joint {joint}.*{reference}".lower()):
+            ImageStage(**more)
+
+
+@pytest.mark.parametrize(("overlay", "kept"), [("ablate-studio-only", "studio"), ("ablate-fitted-only", "fitted")])
+def test_sources(fakes, tmp_path, overlay, kept):
+    cli = _build("train-image", settings(fakes, tmp_path, overlay, "ablate"))
+    assert list(cli.datamodule.train) == [kept]
+    assert cli.datamodule.train[kept].confidence == (0.5 if kept == "fitted" else None)
+
+
+@pytest.mark.parametrize("ablation", [{"joint": False}, {"shared_timestep": True}])
+def test_a_half_beside_a_given_one_needs_a_joint_network_and_two_timesteps(ablation):
+    with pytest.raises(ValueError, match=r"set model\.image_to_depth and model\.depth_to_image to 0"):
+        ImageStage(**ablation)
