@@ -95,7 +95,5 @@ def build(preset: str, latent_channels: int, widths: Widths | None = None) -> Bu
 def _pair(latent_channels: int, widths: Widths, *, layers: int, head_dim: int) -> Built:
     if any(width % head_dim for width in widths):
         raise ValueError(f"widths must be multiples of {head_dim}, the channels of an attention head; got {widths}")
-    return (
-        JointUNet(unet(2 * latent_channels, widths, layers=layers, head_dim=head_dim, depth_timestep=True)),
-        ReferenceNet(unet(latent_channels, widths, layers=layers, head_dim=head_dim, depth_timestep=False)),
-    )
+    # Both start as the same UNet: what the ReferenceNet writes down looks like what the joint UNet looks up.
+    return from_unet(unet(latent_channels, widths, layers=layers, head_dim=head_dim, depth_timestep=False))

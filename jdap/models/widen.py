@@ -1,4 +1,4 @@
-"""From a plain UNet to the two networks of the image model, which start with what it knows.
+"""From a plain UNet to the two networks of the image model, which start with what it knows; and back.
 
 Shapes: C latent channels.
 """
@@ -52,3 +52,25 @@ def widen(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     tensors["time_embedding.cond_proj.weight"] = torch.zeros(shape)
     fill_strict(wide, tensors, Path("widened UNet"))
     return wide.eval()
+
+
+@torch.no_grad()
+def narrow(joint: JointUNet) -> UNet2DConditionModel:
+    """The RGB half of a joint UNet: a UNet of C channels and one timestep with its weights; it shares no memory.
+
+    It is what a ReferenceNet starts as (:class:`jdap.models.reference.ReferenceNet`). Self-attention has learnt to find
+    what belongs together in the joint UNet's own features, so with these features of a picture of the person it finds
+    the person at once; a ReferenceNet with features of its own has to learn them while nobody looks at them.
+    """
+    wide, channels = joint.unet, joint.latent_channels
+    config: dict[str, Any] = {name: value for name, value in wide.config.items() if not name.startswith("_")}
+    config |= {"in_channels": channels, "out_channels": channels, "time_cond_proj_dim": None}
+    with torch.device("meta"):
+        plain: UNet2DConditionModel = UNet2DConditionModel.from_config(config)
+    tensors = {name: tensor.clone() for name, tensor in wide.state_dict().items()}
+    del tensors["time_embedding.cond_proj.weight"]
+    tensors["conv_in.weight"] = tensors["conv_in.weight"][:, :channels].clone()
+    for name in ("conv_out.weight", "conv_out.bias"):
+        tensors[name] = tensors[name][:channels].clone()
+    fill_strict(plain, tensors, Path("RGB half of the joint UNet"))
+    return plain.eval()

@@ -55,6 +55,8 @@ class ImageStage(L.LightningModule):
             (:class:`jdap.models.separate.SeparateUNets`). They are asked nothing but RGB, and depth from clean RGB, so
             ``image_to_depth`` and ``depth_to_image`` must be 0.
         reference: whether there is a ReferenceNet; false is an ablation: nothing tells the networks who it is.
+        copy_reference: start the ReferenceNet of ``init`` anew, as a copy of the joint UNet's RGB half. For weights
+            whose UNet has learnt to draw before its ReferenceNet was of use.
         shared_timestep: an ablation: both halves always have the same timestep, so ``image_to_depth`` and
             ``depth_to_image`` must be 0, and what is given can only be given by channel-wise inpainting.
         size_px: side of the training pictures; stored with the weights.
@@ -86,6 +88,7 @@ class ImageStage(L.LightningModule):
         gradient_checkpointing: bool = False,
         joint: bool = True,
         reference: bool = True,
+        copy_reference: bool = False,
         shared_timestep: bool = False,
         size_px: int = 128,
         learning_rate: float = 1e-5,
@@ -118,6 +121,7 @@ class ImageStage(L.LightningModule):
             gradient_checkpointing=gradient_checkpointing,
             joint=joint,
             reference=reference,
+            copy_reference=copy_reference,
         )
         self.latents_of = fingerprint(self.codec)  # now, before a precision plugin may cast it
         self.schedule = NoiseSchedule()

@@ -14,7 +14,7 @@ from jdap.models.joint_unet import JointUNet
 from jdap.models.reference import ReferenceNet
 from jdap.models.separate import SeparateUNets, separated
 from jdap.models.stable_diffusion import load_unet, load_vae
-from jdap.models.widen import from_unet
+from jdap.models.widen import from_unet, narrow
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.shipped import resolve
 
@@ -37,6 +37,7 @@ def networks(
     gradient_checkpointing: bool = False,
     joint: bool = True,
     reference: bool = True,
+    copy_reference: bool = False,
 ) -> Networks:
     """The networks of a stage, in training mode but for the frozen codec, on the CPU, float32.
 
@@ -49,10 +50,11 @@ def networks(
         gradient_checkpointing: compute activations again in the backward pass rather than keep them.
         joint: one UNet for both halves; otherwise separate ones (an ablation), from scratch or from such weights.
         reference: whether there is a ReferenceNet (without: an ablation).
+        copy_reference: let the ReferenceNet of ``init`` be a copy of its joint UNet's RGB half, in place of its own.
 
     Raises:
-        ValueError: for settings that exclude each other, an unknown preset, and where a start has other latents or is
-            another ablation.
+        ValueError: for settings that exclude each other, an unknown preset, and where a start has other latents or
+            lacks a network.
         WeightsError: for a folder or file that cannot be used.
     """
     if init and sd:
@@ -69,7 +71,7 @@ def networks(
     else:
         raise ValueError("model.codec is null, and there is no model.sd or model.init to take one from: name a folder")
     made.codec.requires_grad_(False)
-    made = _ablated(made, joint, reference, init, sd)
+    made = _ablated(made, joint, reference, copy_reference, init, sd)
     for network in filter(None, (made.unet, made.reference)):
         # channels last: a fifth faster on a CPU, and what tensor cores want
         network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -79,18 +81,26 @@ def networks(
     return made
 
 
-def _ablated(made: Networks, joint: bool, reference: bool, init: str | None, sd: str | None) -> Networks:
-    """The networks without what an ablation leaves out; those of a weights folder must be of the kind asked for."""
-    theirs = {"joint": isinstance(made.unet, JointUNet), "reference": made.reference is not None}
-    if init and theirs != {"joint": joint, "reference": reference}:
-        needed = ", ".join(f"model.{name} {str(value).lower()}" for name, value in theirs.items())
-        raise ValueError(f"model.init {init}: these weights need {needed}")
-    unet = made.unet
+def _ablated(
+    made: Networks, joint: bool, reference: bool, copy_reference: bool, init: str | None, sd: str | None
+) -> Networks:
+    """The networks that are asked for: those of a start without what an ablation leaves out."""
+    unet, net = made.unet, made.reference
+    if joint and not isinstance(unet, JointUNet):
+        raise ValueError(f"model.init {init}: these weights need model.joint false")
+    if copy_reference:
+        if not (init and joint and reference and isinstance(unet, JointUNet)):
+            raise ValueError(
+                "model.copy_reference copies the joint UNet of model.init into a ReferenceNet: it needs them"
+            )
+        net = ReferenceNet(narrow(unet))
+    if reference and net is None:
+        raise ValueError(f"model.init {init}: these weights need model.reference false or model.copy_reference true")
     if isinstance(unet, JointUNet) and not joint:
-        if sd:
-            raise ValueError("model.sd starts a joint network: model.joint false needs model.init, or no start at all")
+        if init or sd:
+            raise ValueError("model.joint false starts from weights of such networks, or from none")
         unet = separated(unet)
-    return Networks(made.codec, unet, made.reference if reference else None)
+    return Networks(made.codec, unet, net if reference else None)
 
 
 def _of_weights_folder(folder: str, preset: str, codec: str | None) -> Networks:

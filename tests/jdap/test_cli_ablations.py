@@ -55,12 +55,13 @@ def test_networks_and_timesteps(fakes, tmp_path, overlay, joint, reference, shar
     assert (pipeline.reference is not None, pipeline.shared_timestep) == (reference, shared)
     settled = json.loads((tmp_path / "weights" / "training.json").read_text())["hyper_parameters"]
     assert settled["terminal"] == 0.25  # of ablate.yaml, as in every arm
-    # training goes on from such weights where the settings are the same, and nowhere else
+    # training goes on from such weights where the settings are the same, and not where a network is missing
     more = {"codec": str(fakes / "codec"), "init": str(tmp_path / "weights"), "image_to_depth": 0, "depth_to_image": 0}
     further = ImageStage(**more, joint=joint, reference=reference)
     assert further.unet.training
     if not shared:
-        with pytest.raises(ValueError, match=f"these weights need model.joint {joint}.*{reference}".lower()):
+        lacking = "need model.joint false" if reference else "need model.reference false or model.copy_reference true"
+        with pytest.raises(ValueError, match=lacking):
             ImageStage(**more)
 
 
@@ -75,3 +76,22 @@ def test_sources(fakes, tmp_path, overlay, kept):
 def test_a_half_beside_a_given_one_needs_a_joint_network_and_two_timesteps(ablation):
     with pytest.raises(ValueError, match=r"set model\.image_to_depth and model\.depth_to_image to 0"):
         ImageStage(**ablation)
+
+
+def test_a_reference_network_may_start_as_a_copy_of_the_unet_that_training_goes_on_from(tmp_path):
+    begun = ImageStage(widths=[32, 64])
+    for p in begun.unet.parameters():  # as if it had been trained
+        torch.nn.init.normal_(p, std=0.05)
+    begun.pipeline().save_pretrained(tmp_path)
+    copied = ImageStage(init=str(tmp_path), copy_reference=True)
+    theirs, ours = begun.unet.unet.state_dict(), copied.reference.unet.state_dict()
+    assert torch.equal(ours["conv_in.weight"], theirs["conv_in.weight"][:, :4])
+    assert torch.equal(ours["conv_out.bias"], theirs["conv_out.bias"][:4])
+    rest = [name for name in ours if not name.startswith(("conv_in.weight", "conv_out"))]
+    assert all(torch.equal(ours[name], theirs[name]) for name in rest)
+    # without the ReferenceNet of such weights, or with it as it was
+    assert ImageStage(init=str(tmp_path), reference=False).reference is None
+    own = ImageStage(init=str(tmp_path)).reference.unet.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in begun.reference.unet.state_dict().items())
+    with pytest.raises(ValueError, match="needs them"):
+        ImageStage(copy_reference=True)

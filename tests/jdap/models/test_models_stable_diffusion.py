@@ -11,7 +11,7 @@ from stable_diffusion import FAMILIES, original_tensors, small_unet, small_vae, 
 from jdap.models.build import build, sd15
 from jdap.models.loading import WeightsError
 from jdap.models.stable_diffusion import load_unet, load_vae
-from jdap.models.widen import from_unet
+from jdap.models.widen import from_unet, narrow
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -48,6 +48,17 @@ def test_the_reference_network_is_the_original_and_shares_nothing_with_the_joint
     assert ours.isdisjoint(p.data_ptr() for p in reference.parameters())
     features = reference(torch.randn(1, 4, 8, 8))
     assert set(features) == {name for name in joint.unet.attn_processors if ".attn1." in name}
+
+
+def test_the_rgb_half_of_a_widened_network_is_the_original_that_hears_half(checkpoint):
+    family, _, joint, _ = checkpoint
+    half, original = narrow(joint).state_dict(), small_unet(family).state_dict()
+    assert torch.equal(half.pop("conv_in.weight"), original.pop("conv_in.weight") / 2)
+    assert half.keys() == original.keys()
+    assert all(torch.equal(half[name], value) for name, value in original.items())
+    assert {v.data_ptr() for v in narrow(joint).state_dict().values()}.isdisjoint(
+        p.data_ptr() for p in joint.parameters()
+    )
 
 
 def test_the_vae_is_the_codec(checkpoint):
