@@ -20,6 +20,7 @@ from jdap.diffusion.onestep import STARTS, ZEROS
 from jdap.diffusion.samplers import CLEAN, REPAINT, ddim, guided
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.codec import Codec
+from jdap.models.image_tokens import ImageTokens
 from jdap.models.joint_unet import JointUNet
 from jdap.models.reference import ReferenceNet
 from jdap.models.separate import SeparateUNets
@@ -74,6 +75,7 @@ class PortraitPipeline:
             depth half starts from (:data:`jdap.diffusion.onestep.STARTS`); such weights only answer
             :meth:`image_to_depth` in one step. None: weights that draw in any number of steps.
         shared_timestep: an ablation: the network only knows halves at the same timestep.
+        image_tokens: what makes tokens of reference pictures for the cross-attention; None: the networks see none.
     """
 
     def __init__(
@@ -87,13 +89,14 @@ class PortraitPipeline:
         size_px: int,
         one_step_start: str | None = None,
         shared_timestep: bool = False,
+        image_tokens: ImageTokens | None = None,
     ) -> None:
         if unet.latent_channels != codec.latent_channels:
             raise ValueError(f"the UNet has {unet.latent_channels} latent channels, the codec {codec.latent_channels}")
         self.codec, self.unet, self.reference, self.schedule = codec, unet, reference, schedule
         if one_step_start not in (None, *STARTS):
             raise ValueError(f"one_step_start must be one of {', '.join(STARTS)}, got {one_step_start!r}")
-        self.preset, self.size_px = preset, size_px
+        self.preset, self.size_px, self.image_tokens = preset, size_px, image_tokens
         self.one_step_start, self.shared_timestep = one_step_start, shared_timestep
         self.denoiser = JointDenoiser(schedule)
 
@@ -120,12 +123,13 @@ class PortraitPipeline:
             size_px=self.size_px,
             one_step_start=self.one_step_start,
             shared_timestep=self.shared_timestep,
+            image_tokens=self.image_tokens,
             extras=extras,
         )
 
     def to(self, device: torch.device | str) -> Self:
         """Move the networks to a device, in place."""
-        networks: tuple[torch.nn.Module | None, ...] = (self.codec, self.unet, self.reference)
+        networks: tuple[torch.nn.Module | None, ...] = (self.codec, self.unet, self.reference, self.image_tokens)
         for network in filter(None, networks):
             network.to(device)
         return self
@@ -156,7 +160,7 @@ class PortraitPipeline:
             like = torch.empty(count, self.codec.latent_channels, side, side, device=self.device)
         else:
             like = latents if latents.ndim == 4 else latents[:, 0]
-        network = self._network(latents, guidance)
+        network = self._network(reference, guidance, latents)
         drawn = self._draw(network, Pair(like, like), generator, steps=steps, on_step=on_step)
         return self._decode(drawn)
 
@@ -192,8 +196,9 @@ class PortraitPipeline:
             self._refuse("an ensemble, whose draws would be equal")
         self._check(rgb_B3HW, "pictures")
         rgb = self.codec.encode(rgb_B3HW)
-        own = None if self.reference is None else rgb
-        network = self._network(own if reference is None else self._encode(reference), guidance)
+        own = (None, None) if self.reference is None else (rgb_B3HW, rgb)
+        led_by, latents = own if reference is None else (reference, None)
+        network = self._network(led_by, guidance, latents)
         how = {"steps": steps, "method": method, "resample": resample, "jump": jump, "on_step": on_step}
         draws = []
         for _ in range(ensemble):
@@ -226,7 +231,7 @@ class PortraitPipeline:
             raise ValueError("separate networks draw no RGB that belongs to a depth map: that needs a joint one")
         self._check(depth_B1HW, "depth", 1)
         depth = self.codec.encode(depth_frames.to_codec(depth_B1HW))
-        network = self._network(None if reference is None else self._encode(reference), guidance)
+        network = self._network(reference, guidance)
         how = {"steps": steps, "method": method, "resample": resample, "jump": jump, "on_step": on_step}
         drawn = self._draw(network, Pair(depth, depth), generator, known_depth=depth, **how)
         return self.codec.decode(drawn.rgb).clamp(-1, 1)
@@ -268,7 +273,7 @@ class PortraitPipeline:
         self._check(filled.depth, "depth", 1)
         known = Pair(*self.codec.encode(torch.cat([filled.rgb, depth_frames.to_codec(filled.depth)])).chunk(2))
         drawn = self._draw(
-            self._network(None if reference is None else self._encode(reference), guidance),
+            self._network(reference, guidance),
             known,
             generator,
             known_rgb=known.rgb,
@@ -284,14 +289,17 @@ class PortraitPipeline:
         made = self._decode(drawn)
         return Portrait(*(paste_known(x, k, m, feather_px) for x, k, m in zip(made, filled, masks, strict=True)))
 
-    def _network(self, reference: Tensor | None, guidance: float) -> Network:
-        """The joint UNet with reference latents (B, C, h, w) or (B, R, C, h, w), projected once for all steps."""
+    def _network(self, reference: Tensor | None, guidance: float, latents: Tensor | None = None) -> Network:
+        """The joint UNet led by reference pictures, read once for all steps; ``latents`` are theirs, if at hand."""
         if reference is None:
             return self.unet
         if self.reference is None:
             raise ValueError("these weights have no ReferenceNet and keep nobody's likeness: leave the reference out")
-        projected = self.unet.project_reference(self.reference(reference))
-        return guided(partial(self.unet, reference=projected), self.unet, guidance)
+        projected = self.unet.project_reference(self.reference(self._encode(reference) if latents is None else latents))
+        network = partial(self.unet, reference=projected)
+        if self.image_tokens is not None:
+            network = partial(network, tokens_BLD=self.image_tokens(reference))
+        return guided(network, self.unet, guidance)
 
     def _draw(self, network: Network, like: Pair, generator: torch.Generator | None, **how: Any) -> Pair:
         """Latents of both halves, drawn from noise in the shape of ``like``; ``how`` are the options of ``ddim``."""

@@ -23,6 +23,7 @@ from jdap import __version__
 from jdap.diffusion.onestep import STARTS
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.codec import Codec, load_codec
+from jdap.models.image_tokens import ImageTokens, load_image_tokens
 from jdap.models.joint_unet import JointUNet
 from jdap.models.loading import WeightsError, load_strict, read_json
 from jdap.models.reference import ReferenceNet
@@ -45,6 +46,7 @@ def save_components(
     size_px: int,
     shared_timestep: bool,
     one_step_start: str | None = None,
+    image_tokens: ImageTokens | None = None,
     extras: Callable[[Path], None] | None = None,
 ) -> None:
     """Write the folder beside, then put it in place; an older one is replaced, other files in it are lost."""
@@ -58,6 +60,8 @@ def save_components(
     for name, network in parts.items():
         network.save_pretrained(part / name)
     schedule.scheduler().save_pretrained(part / "scheduler")
+    if image_tokens is not None:
+        image_tokens.save_pretrained(part)
     index = {
         "_class_name": CLASS_NAME,
         "_diffusers_version": diffusers_version,
@@ -68,6 +72,7 @@ def save_components(
         "reference": reference is not None,
         "shared_timestep": shared_timestep,
         "depth_convention": DEPTH_CONVENTION,
+        "image_tokens": image_tokens is not None,
     }
     if one_step_start is not None:
         index["one_step_start"] = one_step_start
@@ -104,6 +109,7 @@ def load_components(folder: Path) -> dict[str, Any]:
             "unet": JointUNet(network("unet")) if joint else SeparateUNets(network("unet_rgb"), network("unet_depth")),
             "reference": ReferenceNet(network("reference")) if reference else None,
             "schedule": NoiseSchedule.from_scheduler(scheduler),
+            "image_tokens": load_image_tokens(folder) if index.get("image_tokens") else None,
             "preset": str(index["preset"]),
             "size_px": int(index["size_px"]),
             "one_step_start": index.get("one_step_start"),

@@ -49,6 +49,8 @@ class ImageStage(L.LightningModule):
             preset, and have been trained on this codec's latents.
         sd: Stable Diffusion 1.x or 2.x to start preset ``sd15`` from: a folder of diffusers, or one ``.safetensors``
             file with the original names.
+        image_encoder: folder of a CLIP vision encoder (transformers' ``CLIPVisionModelWithProjection``) that stays
+            frozen; tokens of the reference picture then go to the cross-attention. null: none, or those of ``init``.
         widths: channels of the levels of networks from scratch; null: the preset's.
         gradient_checkpointing: keep few activations, and compute them again in the backward pass.
         joint: one UNet for both halves; false is an ablation: separate ones, which share nothing
@@ -84,6 +86,7 @@ class ImageStage(L.LightningModule):
         codec: str | None = "shipped:codec-tiny",
         init: str | None = None,
         sd: str | None = None,
+        image_encoder: str | None = None,
         widths: list[int] | None = None,
         gradient_checkpointing: bool = False,
         joint: bool = True,
@@ -112,11 +115,12 @@ class ImageStage(L.LightningModule):
                 "model.joint false and model.shared_timestep train no half beside a given one: "
                 "set model.image_to_depth and model.depth_to_image to 0"
             )
-        self.codec, self.unet, self.reference = networks(
+        self.codec, self.unet, self.reference, self.image_tokens = networks(
             preset,
             codec,
             init=init,
             sd=sd,
+            image_encoder=image_encoder,
             widths=widths,
             gradient_checkpointing=gradient_checkpointing,
             joint=joint,
@@ -139,6 +143,7 @@ class ImageStage(L.LightningModule):
             preset=self.hparams["preset"],
             size_px=self.hparams["size_px"],
             shared_timestep=self.hparams["shared_timestep"],
+            image_tokens=self.image_tokens,
         )
 
     @torch.no_grad()
@@ -173,8 +178,16 @@ class ImageStage(L.LightningModule):
         conditions: dict[str, Any] = {}
         if self.reference is not None:
             reference = torch.where(itself[:, None, None, None], clean.rgb, reference)
+            keep_B = chance[1] >= self.hparams["reference_drop"]
             conditions["reference"] = self.unet.project_reference(self.reference(reference))
-            conditions["keep_reference_B"] = chance[1] >= self.hparams["reference_drop"]
+            conditions["keep_reference_B"] = keep_B
+            if self.image_tokens is not None:
+                if isinstance(batch, LatentBatch):
+                    raise ValueError(
+                        "image tokens are made of pictures, and these shards hold latents: train on pictures"
+                    )
+                pictures = torch.where(itself[:, None, None, None], batch.rgb, batch.reference_rgb)
+                conditions["tokens_BLD"] = self.image_tokens(pictures, keep_B)
         if not self.hparams["joint"]:
             conditions["clean_rgb_BChw"] = clean.rgb
         loss = self.denoiser.loss(partial(self.unet, **conditions), clean, t, randn_pair(clean), weight, confidence)

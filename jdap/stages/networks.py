@@ -10,6 +10,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from jdap.models.build import build
 from jdap.models.codec import Codec, load_codec
+from jdap.models.image_tokens import ImageTokens, new_image_tokens
 from jdap.models.joint_unet import JointUNet
 from jdap.models.reference import ReferenceNet
 from jdap.models.separate import SeparateUNets, separated
@@ -25,6 +26,7 @@ class Networks(NamedTuple):
     codec: Codec
     unet: JointUNet | SeparateUNets
     reference: ReferenceNet | None
+    image_tokens: ImageTokens | None = None
 
 
 def networks(
@@ -33,6 +35,7 @@ def networks(
     *,
     init: str | None = None,
     sd: str | None = None,
+    image_encoder: str | None = None,
     widths: Sequence[int] | None = None,
     gradient_checkpointing: bool = False,
     joint: bool = True,
@@ -46,6 +49,8 @@ def networks(
         codec: folder of the image codec, or ``shipped:NAME``; None: the VAE of ``sd``, or the codec of ``init``.
         init: weights folder whose UNets training starts from.
         sd: Stable Diffusion 1.x or 2.x whose UNet both networks start from (:mod:`jdap.models.stable_diffusion`).
+        image_encoder: folder of a CLIP vision encoder whose tokens of the reference picture the joint UNet's
+            cross-attention sees (:mod:`jdap.models.image_tokens`); None: none, or those of ``init``.
         widths: channels of the levels of random networks; None: the preset's.
         gradient_checkpointing: compute activations again in the backward pass rather than keep them.
         joint: one UNet for both halves; otherwise separate ones (an ablation), from scratch or from such weights.
@@ -72,6 +77,10 @@ def networks(
         raise ValueError("model.codec is null, and there is no model.sd or model.init to take one from: name a folder")
     made.codec.requires_grad_(False)
     made = _ablated(made, joint, reference, copy_reference, init, sd)
+    if image_encoder:
+        made = _with_image_tokens(made, image_encoder, init)
+    if made.image_tokens is not None:
+        made.image_tokens.train()
     for network in filter(None, (made.unet, made.reference)):
         # channels last: a fifth faster on a CPU, and what tensor cores want
         network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -100,7 +109,17 @@ def _ablated(
         if init or sd:
             raise ValueError("model.joint false starts from weights of such networks, or from none")
         unet = separated(unet)
-    return Networks(made.codec, unet, net if reference else None)
+    if not reference:
+        return made._replace(unet=unet, reference=None, image_tokens=None)
+    return made._replace(unet=unet, reference=net)
+
+
+def _with_image_tokens(made: Networks, encoder: str, init: str | None) -> Networks:
+    if made.image_tokens is not None:
+        raise ValueError(f"model.init {init} has image tokens of its own: leave model.image_encoder out")
+    if made.reference is None or not isinstance(made.unet, JointUNet):
+        raise ValueError("model.image_encoder reads the reference for the joint network: not for ablations of either")
+    return made._replace(image_tokens=new_image_tokens(encoder, made.unet.unet.config["cross_attention_dim"]))
 
 
 def _of_weights_folder(folder: str, preset: str, codec: str | None) -> Networks:
@@ -111,7 +130,7 @@ def _of_weights_folder(folder: str, preset: str, codec: str | None) -> Networks:
             f"model.init {folder}: preset {start.preset} with {start.codec.latent_channels} latent channels, "
             f"but model.preset is {preset} and model.codec has {frozen.latent_channels}"
         )
-    return Networks(frozen, start.unet, start.reference)
+    return Networks(frozen, start.unet, start.reference, start.image_tokens)
 
 
 def _of_stable_diffusion(source: str, preset: str, codec: str | None) -> Networks:

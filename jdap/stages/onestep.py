@@ -103,6 +103,9 @@ class OneStepStage(L.LightningModule):
                 network.unet.enable_gradient_checkpointing()
         if not train_reference:
             self.reference.requires_grad_(False)
+        self.image_tokens = begun.image_tokens
+        if self.image_tokens is not None:
+            self.image_tokens.requires_grad_(False)
         self.schedule = begun.schedule
         self.preset, self.size_px = begun.preset, begun.size_px
         self.denoiser = JointDenoiser(self.schedule)
@@ -117,6 +120,7 @@ class OneStepStage(L.LightningModule):
             self.schedule,
             preset=self.preset,
             size_px=self.size_px,
+            image_tokens=self.image_tokens,
             one_step_start=self.hparams["start"],
         )
 
@@ -125,6 +129,8 @@ class OneStepStage(L.LightningModule):
         with torch.no_grad():
             rgb, reference = self.codec.encode(torch.cat([rgb_B3HW, reference_B3HW])).chunk(2)
         network = partial(self.unet, reference=self.unet.project_reference(self.reference(reference)))
+        if self.image_tokens is not None:
+            network = partial(network, tokens_BLD=self.image_tokens(reference_B3HW))
         latents = one_step_depth(self.denoiser, network, rgb, depth_start(self.hparams["start"], rgb))
         return self.codec.decode(latents).mean(dim=1, keepdim=True)
 

@@ -10,6 +10,7 @@ import lightning as L
 import pytest
 import torch
 from fakes import write_fakes
+from stable_diffusion import small_image_encoder
 
 from data_prep.sample import read_members
 from data_prep.shards import verify
@@ -318,3 +319,11 @@ def test_what_verify_says_of_damaged_latents(shards, codec, tmp_path):
             tar.addfile(info, io.BytesIO(data))
     problems = [str(p) for p in verify(tmp_path)]
     assert any(record.key in p and "latents.0001.safetensors: latents cannot be read" in p for p in problems)
+
+
+def test_image_tokens_need_pictures(cached, codec, tmp_path):
+    small_image_encoder().save_pretrained(tmp_path / "encoder")
+    stage = ImageStage(codec=codec, size_px=SIZE, widths=[32, 32], image_encoder=str(tmp_path / "encoder"))
+    batch = next(iter(module(of(cached, "studio")).train_dataloader()))
+    with pytest.raises(ValueError, match="image tokens are made of pictures"):
+        stage.training_step(batch, 0)

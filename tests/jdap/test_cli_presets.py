@@ -65,6 +65,8 @@ def test_small_trains_on_any_codec(fakes, tmp_path, codec, kind, channels):
 @pytest.mark.parametrize("source", ["sd", "sd.safetensors"])
 def test_sd15_trains_from_stable_diffusion_and_goes_on_from_its_weights(fakes, tmp_path, source):
     run = [*arguments(fakes, tmp_path / "run", "sd15"), "--trainer.accumulate_grad_batches", "1"]
+    if source == "sd":
+        run += ["--model.image_encoder", str(fakes / "sd" / "image_encoder")]
     assert main([*run, "--model.sd", str(fakes / source)]) == 0
     weights = tmp_path / "run" / "weights"
     settings = json.loads((weights / "training.json").read_text())["hyper_parameters"]
@@ -76,10 +78,13 @@ def test_sd15_trains_from_stable_diffusion_and_goes_on_from_its_weights(fakes, t
         assert torch.allclose(pipeline.codec.autoencoder.state_dict()[name], value, atol=1e-5)
     answer(weights)
     if source == "sd.safetensors":
+        assert pipeline.image_tokens is None
         return  # how a run goes on does not depend on where the first one came from
+    assert pipeline.image_tokens.projection.norm_out.weight.abs().max() > 0  # zero before the first step
     further = [*arguments(fakes, tmp_path / "further", "sd15"), "--trainer.accumulate_grad_batches", "1"]
     assert main([*further, "--model.init", str(weights)]) == 0  # the codec is that of the weights folder
     answer(tmp_path / "further" / "weights")
+    assert PortraitPipeline.from_pretrained(tmp_path / "further" / "weights").image_tokens is not None
 
 
 @pytest.mark.parametrize(
