@@ -229,6 +229,15 @@ def test_what_cannot_be_started_from_is_refused(init, tmp_path):
     other.save_pretrained(tmp_path / "other")
     with pytest.raises(WeightsError, match=r"model\.codec .*other: its encoder is not that of model\.init"):
         stage(init, codec=str(tmp_path / "other"))
+    full = PortraitPipeline.from_pretrained(init)
+    full.shared_timestep = True
+    full.save_pretrained(tmp_path / "ablation")
+    with pytest.raises(WeightsError, match="ablation: the weights of an ablation"):
+        stage(str(tmp_path / "ablation"))
+    full.shared_timestep, full.reference = False, None
+    full.save_pretrained(tmp_path / "nobody")
+    with pytest.raises(WeightsError, match="nobody: the weights of an ablation"):
+        stage(str(tmp_path / "nobody"))
     with pytest.raises(ValueError, match="holds latents, and this loss is of pixels"):
         stage(init).training_step(None, 0)
     with pytest.raises(ValueError, match=r"model\.start must be one of zeros, noise, got 'ones'"):
