@@ -20,6 +20,7 @@ COMMANDS = {
     "scan": "the same on renders of a real, scanned head",
     "modes": "image-to-depth, depth-to-image, joint generation and inpainting by one model, beside baselines",
     "overfit": "samples of an overfitted model beside the codec's own reconstruction",
+    "speed": "what the reference costs in training and in sampling, and a training run's pictures a second",
     "codec": "error of image codecs by factor and channels against seconds of training and sampling",
     "studio": "pictures a second of the synthetic studio",
     "coding": "size and decode time of the ways to code frames and depth in shards",

@@ -133,19 +133,16 @@ def levels(steps: int, resample: int = 1, jump: int = 1) -> list[int]:
     return path
 
 
-def guided(with_reference: Network, without_reference: Network, scale: float) -> Network:
+def guided(without_and_with: Network, scale: float) -> Network:
     """Classifier-free guidance over the reference (arXiv 2207.12598): v = v₀ + scale · (v₁ − v₀).
 
-    The two are separate calls, so that the one without a reference pays for no reference keys. ``scale`` 1 is plain
-    conditioning and costs one call.
+    ``without_and_with`` is asked for v₀ and v₁ in one batch: it is given every sample twice, first all without a
+    reference, then all with theirs.
     """
-    if scale == 1:
-        return with_reference
 
     def network(z_rgb: Tensor, z_depth: Tensor, t_rgb: Tensor, t_depth: Tensor) -> tuple[Tensor, Tensor]:
-        free = without_reference(z_rgb, z_depth, t_rgb, t_depth)
-        led = with_reference(z_rgb, z_depth, t_rgb, t_depth)
-        rgb, depth = (f + scale * (x - f) for f, x in zip(free, led, strict=True))
+        both = without_and_with(*(torch.cat([x, x]) for x in (z_rgb, z_depth, t_rgb, t_depth)))
+        rgb, depth = (free + scale * (led - free) for free, led in (v.chunk(2) for v in both))
         return rgb, depth
 
     return network

@@ -37,19 +37,18 @@ def project(attn: Attention, context_BMD: Tensor) -> KeyValue:
     return KeyValue(attn.to_k(context_BMD), attn.to_v(context_BMD))
 
 
-def attend(attn: Attention, query_BND: Tensor, context: KeyValue, mask_BM: Tensor | None = None) -> Tensor:
-    """Multi-head attention of ``query`` to ``context`` with the layer's own projections → (B, N, D).
+def look_up(query_BND: Tensor, context: KeyValue, heads: int, mask_BM: Tensor | None = None) -> Tensor:
+    """Multi-head attention of projected queries to keys and values → (B, N, D), heads side by side.
 
     ``mask_BM`` bool says which context tokens may be seen (None: all).
     """
-    q, k, v = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (attn.to_q(query_BND), *context))
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query_BND, *context))
     mask = None if mask_BM is None else mask_BM[:, None, None, :]
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
-    return attn.to_out[1](attn.to_out[0](out)) / attn.rescale_output_factor
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
 
 class PlainAttention:
-    """Attention as diffusers does it; takes the reference dictionaries and leaves them alone (for ``attn2``)."""
+    """Attention as diffusers does it; takes what is meant for the readers and leaves it alone (for ``attn2``)."""
 
     def __call__(
         self,
@@ -58,45 +57,64 @@ class PlainAttention:
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
-        written: Features | None = None,
         reference: Projected | None = None,
         keep_reference: Tensor | None = None,
+        reference_from: int = 0,
     ) -> Tensor:
         """(B, N, D) → (B, N, D). diffusers passes on only what this signature names."""
         if attention_mask is not None:
             raise ValueError("these attention layers take no attention_mask")
         own = project(attn, hidden_states if encoder_hidden_states is None else encoder_hidden_states)
-        return attend(attn, hidden_states, *self.context(own, reference, keep_reference))
+        out = self.mix(attn.to_q(hidden_states), own, attn.heads, reference, keep_reference, reference_from)
+        return attn.to_out[1](attn.to_out[0](out)) / attn.rescale_output_factor
 
-    def context(
-        self, own: KeyValue, reference: Projected | None, keep_reference_B: Tensor | None
-    ) -> tuple[KeyValue, Tensor | None]:
-        """What is looked up, and which of its tokens may be seen, (B, M) bool (None: all)."""
-        return own, None
+    def mix(
+        self,
+        query_BND: Tensor,
+        own: KeyValue,
+        heads: int,
+        reference: Projected | None,
+        keep_reference_B: Tensor | None,
+        reference_from: int,
+    ) -> Tensor:
+        """What the queries look up → (B, N, D)."""
+        return look_up(query_BND, own, heads)
 
 
 class ReferenceReader(PlainAttention):
     """Self-attention of the joint UNet, which also looks up the reference's keys and values.
 
     ``reference[name]`` (B, M, D) each; ``keep_reference`` (B,) bool: samples that may see it. A sample that may not,
-    gets exactly the attention it would get without a reference.
+    gets exactly the attention it would get without a reference. The first ``reference_from`` samples of the batch have
+    no reference (nor a place in ``reference`` and ``keep_reference``), and pay for none: all else of the network is
+    then done once for both kinds.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def context(
-        self, own: KeyValue, reference: Projected | None, keep_reference_B: Tensor | None
-    ) -> tuple[KeyValue, Tensor | None]:
-        """Its own tokens and then the reference's; the latter only where they are kept."""
+    def mix(
+        self,
+        query_BND: Tensor,
+        own: KeyValue,
+        heads: int,
+        reference: Projected | None,
+        keep_reference_B: Tensor | None,
+        reference_from: int,
+    ) -> Tensor:
+        """Its own tokens and then the reference's; the latter only where they are there and kept."""
         if reference is None:
-            return own, None
-        others = reference[self.name]
-        both = KeyValue(*(torch.cat(pair, dim=1) for pair in zip(own, others, strict=True)))
-        if keep_reference_B is None:
-            return both, None
-        seen = keep_reference_B.new_ones(own.key.shape[:2])
-        return both, torch.cat([seen, keep_reference_B[:, None].expand(others.key.shape[:2])], dim=1)
+            return look_up(query_BND, own, heads)
+        alone, led = slice(None, reference_from), slice(reference_from, None)
+        others, mask = reference[self.name], None
+        both = KeyValue(*(torch.cat([x[led], y], dim=1) for x, y in zip(own, others, strict=True)))
+        if keep_reference_B is not None:
+            seen = keep_reference_B.new_ones(own.key[led].shape[:2])
+            mask = torch.cat([seen, keep_reference_B[:, None].expand(others.key.shape[:2])], dim=1)
+        found = look_up(query_BND[led], both, heads, mask)
+        if not reference_from:
+            return found
+        return torch.cat([look_up(query_BND[alone], KeyValue(*(x[alone] for x in own)), heads), found])
 
 
 class ReferenceWriter:

@@ -66,12 +66,16 @@ class JointUNet(nn.Module):
         reference: Projected | None = None,
         keep_reference_B: Tensor | None = None,
         tokens_BLD: Tensor | None = None,
+        reference_from: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """Noisy halves and their timesteps (int64, 0 … T−1) → the v-prediction of each half, (B, C, h, w) twice.
 
         ``reference`` comes from :meth:`project_reference`; ``keep_reference_B`` bool says which samples may see it
         (None: all). A mask that lies on the CPU and keeps all costs nothing; one on a GPU is not looked into, as that
         would wait for the GPU. ``tokens`` go to the cross-attention (None: one zero token).
+
+        The first ``reference_from`` samples have no reference and take no place in ``reference`` and
+        ``keep_reference``: guidance asks for both in one batch.
         """
         unet = self.unet
         if keep_reference_B is not None:
@@ -82,7 +86,11 @@ class JointUNet(nn.Module):
             t_rgb_B,
             encoder_hidden_states=no_tokens(unet, rgb_BChw) if tokens_BLD is None else tokens_BLD,
             timestep_cond=unet.time_proj(t_depth_B).to(rgb_BChw.dtype),
-            cross_attention_kwargs={"reference": reference, "keep_reference": keep_reference_B},
+            cross_attention_kwargs={
+                "reference": reference,
+                "keep_reference": keep_reference_B,
+                "reference_from": reference_from,
+            },
         ).sample
         rgb, depth = out.chunk(2, dim=1)
         return rgb, depth

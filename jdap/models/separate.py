@@ -65,6 +65,7 @@ class SeparateUNets(nn.Module):
         reference: Projected | None = None,
         keep_reference_B: Tensor | None = None,
         tokens_BLD: Tensor | None = None,
+        reference_from: int = 0,
         clean_rgb_BChw: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As :meth:`jdap.models.joint_unet.JointUNet.forward`: the v-prediction of each half, (B, C, h, w) twice.
@@ -77,7 +78,11 @@ class SeparateUNets(nn.Module):
             rgb_BChw,
             t_rgb_B,
             encoder_hidden_states=none if tokens_BLD is None else tokens_BLD,
-            cross_attention_kwargs={"reference": reference, "keep_reference": keep},
+            cross_attention_kwargs={
+                "reference": reference,
+                "keep_reference": keep,
+                "reference_from": reference_from,
+            },
         ).sample
         given = rgb_BChw if clean_rgb_BChw is None else clean_rgb_BChw
         depth = self.depth(torch.cat([given, depth_BChw], dim=1), t_depth_B, encoder_hidden_states=none).sample

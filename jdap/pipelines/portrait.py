@@ -297,9 +297,12 @@ class PortraitPipeline:
             raise ValueError("these weights have no ReferenceNet and keep nobody's likeness: leave the reference out")
         projected = self.unet.project_reference(self.reference(self._encode(reference) if latents is None else latents))
         network = partial(self.unet, reference=projected)
-        if self.image_tokens is not None:
-            network = partial(network, tokens_BLD=self.image_tokens(reference))
-        return guided(network, self.unet, guidance)
+        tokens = None if self.image_tokens is None else self.image_tokens(reference)
+        if guidance == 1:
+            return partial(network, tokens_BLD=tokens)
+        # no tokens are zero tokens, however many
+        tokens = None if tokens is None else torch.cat([torch.zeros_like(tokens), tokens])
+        return guided(partial(network, tokens_BLD=tokens, reference_from=len(reference)), guidance)
 
     def _draw(self, network: Network, like: Pair, generator: torch.Generator | None, **how: Any) -> Pair:
         """Latents of both halves, drawn from noise in the shape of ``like``; ``how`` are the options of ``ddim``."""

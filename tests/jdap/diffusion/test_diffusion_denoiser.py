@@ -143,7 +143,17 @@ def test_a_known_half_stays_and_is_told_to_be_clean():
 
 
 def test_guidance_extrapolates_from_without_to_with():
-    one, two = (lambda *_: (torch.ones(1), torch.ones(1))), (lambda *_: (torch.zeros(1), torch.full((1,), 3.0)))
-    rgb, depth = guided(one, two, 2.0)(None, None, None, None)
-    assert (rgb, depth) == (2.0, -1.0)
-    assert guided(one, two, 1.0) is one
+    """The first half of the batch is the one without; each sample is guided by its own pair."""
+    seen = []
+
+    def network(z_rgb, z_depth, t_rgb, t_depth):
+        seen.append((z_rgb, z_depth, t_rgb, t_depth))
+        return z_rgb + torch.tensor([0.0, 0.0, 1.0, 1.0]), z_depth + torch.tensor([3.0, 3.0, 0.0, 0.0])
+
+    z_rgb, z_depth, t_rgb, t_depth = torch.arange(8.0).reshape(4, 2)
+    rgb, depth = guided(network, 2.0)(z_rgb, z_depth, t_rgb, t_depth)
+    assert all(
+        torch.equal(x, torch.cat([y, y])) for x, y in zip(seen[0], (z_rgb, z_depth, t_rgb, t_depth), strict=True)
+    )
+    assert torch.equal(rgb, z_rgb + 2)
+    assert torch.equal(depth, z_depth - 3)

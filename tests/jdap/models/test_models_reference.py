@@ -168,6 +168,25 @@ def test_a_dropped_sample_is_a_sample_without_a_reference():
     assert torch.equal(draw(known, torch.ones(3, dtype=torch.bool)), everyone)
 
 
+@pytest.mark.parametrize("keep", [None, [True, False]])
+@torch.no_grad()
+def test_the_first_samples_may_have_no_reference_at_all(keep):
+    joint, reference = networks()
+    rgb, depth, ref = latents(3)
+    keep = None if keep is None else torch.tensor(keep)
+    t_rgb, t_depth = timesteps(3)
+    known = joint.project_reference(reference(ref[1:]))
+    both = torch.cat(joint(rgb, depth, t_rgb, t_depth, known, keep, reference_from=1), dim=1)
+    alone = torch.cat(joint(rgb[:1], depth[:1], t_rgb[:1], t_depth[:1]), dim=1)
+    led = torch.cat(joint(rgb[1:], depth[1:], t_rgb[1:], t_depth[1:], known, keep), dim=1)
+    torch.testing.assert_close(both, torch.cat([alone, led]), atol=1e-5, rtol=1e-5)
+    # nor any tokens, which zero tokens are, however many
+    tokens = torch.cat([torch.zeros(1, 3, 32), torch.randn(2, 3, 32)])
+    told = torch.cat(joint(rgb, depth, t_rgb, t_depth, known, keep, tokens, reference_from=1), dim=1)
+    torch.testing.assert_close(told[:1], alone, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(told[1:], led, atol=1e-3)
+
+
 @torch.no_grad()
 def test_projecting_once_is_projecting_at_every_step():
     joint, reference = networks()

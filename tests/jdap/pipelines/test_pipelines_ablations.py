@@ -60,6 +60,8 @@ def test_separate_networks_draw_rgb_and_then_its_depth(pipeline, tmp_path):
     made = loaded.generate(pictures(), steps=3, generator=seed(), on_step=lambda *step: calls.append(step))
     assert len(calls) == 6
     assert torch.equal(made.rgb, separate.generate(pictures(), steps=3, generator=seed()).rgb)
+    guided = loaded.generate(pictures(), steps=3, guidance=3.0, generator=seed())
+    assert not torch.allclose(guided.rgb, made.rgb, atol=1e-4)
     # the depth is that of the picture: of its latents, before the decoder clamps them
     latents = []
     codec_decode = loaded.codec.decode

@@ -123,6 +123,19 @@ def test_an_unknown_start_is_refused(pipeline, folder):
         PortraitPipeline.from_pretrained(folder)
 
 
+@torch.no_grad()
+def test_guidance_is_without_and_beyond_the_reference(pipeline):
+    z, t = torch.randn(2, pipeline.codec.latent_channels, 4, 4), torch.tensor([999, 500])
+    reference = torch.stack([pictures(), pictures().flip(3)], dim=1)
+    latents = torch.stack([pipeline.codec.encode(x) for x in reference])
+    free = pipeline.unet(z, z, t, t)
+    led = pipeline.unet(z, z, t, t, pipeline.unet.project_reference(pipeline.reference(latents)))
+    for scale in (1, 2.5):
+        for v, v0, v1 in zip(pipeline._network(reference, scale)(z, z, t, t), free, led, strict=True):
+            torch.testing.assert_close(v, v0 + scale * (v1 - v0), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(led[1], free[1], atol=1e-3)
+
+
 def test_pictures_out_of_range_are_refused(pipeline):
     with pytest.raises(ValueError, match=r"in \[-1, 1\]"):
         pipeline.image_to_depth(pictures() * 100)
