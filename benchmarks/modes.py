@@ -31,6 +31,7 @@ from jdap import shipped
 from jdap.batch import ImageBatch
 from jdap.data.modules import ImageDataModule
 from jdap.device import default_device, find_device
+from jdap.diffusion.samplers import CLEAN, REPAINT
 from jdap.metrics.bootstrap import grouped_interval
 from jdap.pipelines.grid import depth_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
@@ -49,7 +50,14 @@ MEASURES = {
     "face_found": ("share", True),
 }
 #: Pairs of the model's answers that are compared picture by picture.
-COMPARED = (("clean, 1 step", "repaint"), ("clean", "repaint"), ("either", "resampled"))
+COMPARED = (
+    (measure.ONE_STEP, REPAINT),
+    (CLEAN, REPAINT),
+    (measure.EITHER, measure.RESAMPLED),
+)
+
+#: Of the picture with its hole, in the sheet.
+HIDDEN = "hidden"
 
 
 @dataclass
@@ -72,7 +80,11 @@ class Scores:
 
 
 def ask(
-    pipeline: PortraitPipeline, batch: ImageBatch, settings: measure.Settings, mean_depth: Tensor | None = None
+    pipeline: PortraitPipeline,
+    batch: ImageBatch,
+    settings: measure.Settings,
+    mean_depth: Tensor | None = None,
+    estimator: PortraitPipeline | None = None,
 ) -> tuple[dict[str, measure.Outcome], dict[str, float]]:
     """All questions about a batch, and the seconds that each took."""
     outcomes: dict[str, measure.Outcome] = {}
@@ -89,9 +101,9 @@ def ask(
         if question == measure.IMAGE_TO_DEPTH:
             outcomes[question] = measure.image_to_depth(pipeline, batch, settings, mean_depth)
         elif question == measure.DEPTH_TO_IMAGE:
-            outcomes[question] = measure.depth_to_image(pipeline, batch, settings)
+            outcomes[question] = measure.depth_to_image(pipeline, batch, settings, estimator)
         elif question == measure.JOINT:
-            outcomes[question] = measure.joint(pipeline, batch, settings)
+            outcomes[question] = measure.joint(pipeline, batch, settings, estimator)
         else:
             outcomes[question] = measure.inpaint(pipeline, batch, settings, question)
         # The numbers are on the CPU by now: a GPU has been waited for.
@@ -142,6 +154,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shards", required=True, help="test shards: a folder, a brace pattern, an fsspec URL, shipped:…"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for modes.json, modes.csv and modes.png")
+    parser.add_argument("--estimator", help="weights that estimate depth again from drawn pictures (default: the same)")
     parser.add_argument("--steps", type=positive, default=20, help="sampling steps (default 20)")
     parser.add_argument("--guidance", type=float, default=1.0, help="strength of the reference (default 1: as trained)")
     parser.add_argument(
@@ -161,6 +174,11 @@ def run(args: argparse.Namespace) -> int:
     console, device = Console(), find_device(args.device)
     folder = Path(shipped.resolve(args.weights))
     pipeline = PortraitPipeline.from_pretrained(folder).to(device)
+    if pipeline.one_step_start is not None:
+        raise BenchmarkError(f"--weights {args.weights}: they only estimate depth in one step; see benchmarks depth")
+    estimator = None
+    if args.estimator is not None:
+        estimator = PortraitPipeline.from_pretrained(shipped.resolve(args.estimator)).to(device)
     try:
         pipeline.schedule.spaced(args.steps)
     except ValueError as error:
@@ -180,7 +198,7 @@ def run(args: argparse.Namespace) -> int:
         with progress:
             task = progress.add_task("asking", total=args.limit)
             for batch in pictures(data.test_dataloader(), device, args.limit):
-                outcomes, took = ask(pipeline, batch, settings, mean.predict(batch) if mean else None)
+                outcomes, took = ask(pipeline, batch, settings, mean.predict(batch) if mean else None, estimator)
                 if identity is not None:
                     identity.add(outcomes, batch)
                 if (missing := args.drawn - len(scores.key)) > 0:
@@ -199,6 +217,7 @@ def run(args: argparse.Namespace) -> int:
     stamp = report.software_stamp() | {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "weights": args.weights,
+        "estimator": args.estimator or args.weights,
         "shards": args.shards,
         "steps": args.steps,
         "guidance": args.guidance,
@@ -221,26 +240,36 @@ def run(args: argparse.Namespace) -> int:
 
 
 def panels(batch: ImageBatch, outcomes: dict[str, measure.Outcome]) -> dict[str, Tensor]:
-    """The pictures of a batch for people, by the label of their column: (B, 3, H, W) in [-1, 1] each."""
-    both, rgb, joint = (outcomes[q] for q in (measure.INPAINT_BOTH, measure.INPAINT_RGB, measure.JOINT))
+    """The pictures of a batch for people, by the label of their column: (B, 3, H, W) in [-1, 1] each.
+
+    Answers that ablated networks do not give have no column.
+    """
     hole = measure.half_face(batch.skin)
-    resampled = next(a for a in both.rgb if a.startswith("resampled "))
-    return {
+    found = {
         "reference": batch.reference_rgb,
         "true": batch.rgb,
         "true depth": depth_picture(batch.depth),
-        "image-to-depth": depth_picture(outcomes[measure.IMAGE_TO_DEPTH].depth["clean, 1 step"]),
-        "depth-to-image": outcomes[measure.DEPTH_TO_IMAGE].rgb["clean"],
-        "… repaint": outcomes[measure.DEPTH_TO_IMAGE].rgb["repaint"],
-        "joint": joint.rgb[measure.JOINT],
-        "joint: depth": depth_picture(joint.depth[measure.JOINT]),
-        "half hidden": torch.where(hole, -0.2, batch.rgb),
-        "inpainted": both.rgb["either"],
-        "… depth": depth_picture(both.depth["either"]),
-        "… resampled": both.rgb[resampled],
-        "depth known": rgb.rgb["clean"],
-        "… repaint ": rgb.rgb["repaint"],
     }
+    both = (measure.INPAINT_BOTH, measure.EITHER)
+    for label, (question, answer), half in (
+        ("image-to-depth", (measure.IMAGE_TO_DEPTH, measure.ONE_STEP), "depth"),
+        ("… repaint", (measure.IMAGE_TO_DEPTH, REPAINT), "depth"),
+        ("depth-to-image", (measure.DEPTH_TO_IMAGE, CLEAN), "rgb"),
+        ("… repaint ", (measure.DEPTH_TO_IMAGE, REPAINT), "rgb"),
+        ("joint", (measure.JOINT, measure.JOINT), "rgb"),
+        ("joint: depth", (measure.JOINT, measure.JOINT), "depth"),
+        ("half hidden", (measure.INPAINT_BOTH, HIDDEN), "rgb"),
+        ("inpainted", both, "rgb"),
+        ("… depth", both, "depth"),
+        ("… resampled", (measure.INPAINT_BOTH, measure.RESAMPLED), "rgb"),
+        ("depth known", (measure.INPAINT_RGB, CLEAN), "rgb"),
+        ("… repaint  ", (measure.INPAINT_RGB, REPAINT), "rgb"),
+    ):
+        drawn = getattr(outcomes[question], half) | {HIDDEN: torch.where(hole, -0.2, batch.rgb)}
+        # "resampled" goes on with how many times.
+        if name := next((name for name in drawn if name == answer or name.startswith(f"{answer} ")), None):
+            found[label] = drawn[name] if half == "rgb" else depth_picture(drawn[name])
+    return found
 
 
 def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:

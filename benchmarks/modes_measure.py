@@ -21,12 +21,15 @@ from jdap import depth as depth_frames
 from jdap.batch import ImageBatch
 from jdap.diffusion.samplers import CLEAN, METHODS, REPAINT
 from jdap.metrics.depth import FAR, MEASURES, NEAR, NORMALISED, align_scale_shift, ground_truth, rmse
+from jdap.models.separate import SeparateUNets
 from jdap.pipelines.masks import fill_unknown, paste_known
 from jdap.pipelines.portrait import PortraitPipeline
 
 #: Answers that are not the model's.
 CODEC, REFERENCE, OTHER, TRUE, NEAREST, MEAN = "codec", "reference", "other person", "true", "nearest pixel", "mean"
 IMAGE_TO_DEPTH, DEPTH_TO_IMAGE, JOINT = "image-to-depth", "depth-to-image", "joint"
+#: The model's answers, where they are not just named by their method.
+ONE_STEP, EITHER, RESAMPLED = "clean, 1 step", "either", "resampled"
 #: What the hole is cut out of.
 INPAINT_BOTH, INPAINT_RGB, INPAINT_DEPTH = "inpaint both", "inpaint rgb", "inpaint depth"
 #: Beyond this normalised depth a drawn pixel counts as background.
@@ -67,10 +70,11 @@ def image_to_depth(
     depth of another person.
     """
     out = Outcome()
-    for answer, method, steps in (("clean, 1 step", CLEAN, 1), (REPAINT, REPAINT, settings.steps)):
+    for method in methods_of(pipeline):
+        answer = ONE_STEP if method == CLEAN else REPAINT
         out.depth[answer] = pipeline.image_to_depth(
             batch.rgb,
-            steps=steps,
+            steps=1 if method == CLEAN else settings.steps,
             method=method,
             generator=seeded(settings.seed, [IMAGE_TO_DEPTH, answer, *batch.key]),
         ).depth
@@ -88,16 +92,20 @@ def image_to_depth(
     return out
 
 
-def depth_to_image(pipeline: PortraitPipeline, batch: ImageBatch, settings: Settings) -> Outcome:
+def depth_to_image(
+    pipeline: PortraitPipeline, batch: ImageBatch, settings: Settings, estimator: PortraitPipeline | None = None
+) -> Outcome:
     """Pictures of the true depth and the reference, against the true ones; ``depth_rmse``: is the depth still theirs?
+
+    It is estimated by ``estimator`` (None: the pipeline itself). Separate networks have no answer of their own.
 
     Beside: the codec's reconstruction of the true picture; the reference picture; the true picture of another person.
     """
     out = Outcome()
-    for method in METHODS:
+    for method in () if isinstance(pipeline.unet, SeparateUNets) else methods_of(pipeline):
         out.rgb[method] = pipeline.depth_to_image(
             batch.depth,
-            reference=batch.reference_rgb,
+            reference=reference_of(pipeline, batch),
             steps=settings.steps,
             guidance=settings.guidance,
             method=method,
@@ -110,7 +118,7 @@ def depth_to_image(pipeline: PortraitPipeline, batch: ImageBatch, settings: Sett
     target, mask = ground_truth(NORMALISED, batch.depth_mm, batch.skin, batch.range_mm)
     whole = torch.ones_like(batch.skin)
     for answer, rgb in out.rgb.items():
-        again = estimated(pipeline, rgb, settings, batch.key)
+        again = estimated(estimator or pipeline, rgb, settings, batch.key)
         values = {
             "psnr": psnr(rgb, batch.rgb, whole),
             "ssim": ssim(rgb, batch.rgb, whole),
@@ -121,25 +129,30 @@ def depth_to_image(pipeline: PortraitPipeline, batch: ImageBatch, settings: Sett
     return out
 
 
-def joint(pipeline: PortraitPipeline, batch: ImageBatch, settings: Settings) -> Outcome:
+def joint(
+    pipeline: PortraitPipeline, batch: ImageBatch, settings: Settings, estimator: PortraitPipeline | None = None
+) -> Outcome:
     """Portraits drawn from the reference: is the depth that is drawn the depth of the picture that is drawn?
 
-    Depth is estimated again from the drawn RGB in one step and compared with the drawn depth on the head (depth under
-    :data:`HEAD`), after scale and shift. Beside: the same with true pictures and their depth (what estimating costs);
-    the depth estimated of another person's drawn picture (no alignment of the halves at all).
+    Depth is estimated again from the drawn RGB (by ``estimator``; None: the pipeline itself) and compared with the
+    drawn depth on the head (depth under :data:`HEAD`), after scale and shift. Beside: the same with true pictures and
+    their depth (what estimating costs); the depth estimated of another person's drawn picture (no alignment of the
+    halves at all).
     """
     out = Outcome()
+    estimator = estimator or pipeline
     made = pipeline.generate(
-        batch.reference_rgb,
+        reference_of(pipeline, batch),
+        count=len(batch),
         steps=settings.steps,
         guidance=settings.guidance,
         generator=seeded(settings.seed, [JOINT, *batch.key]),
     )
     others, lonely = other_people(batch.person_id)
-    again = estimated(pipeline, made.rgb, settings, batch.key)
+    again = estimated(estimator, made.rgb, settings, batch.key)
     for answer, rgb, depth, found in (
         (JOINT, made.rgb, made.depth, again),
-        (TRUE, batch.rgb, batch.depth, estimated(pipeline, batch.rgb, settings, batch.key)),
+        (TRUE, batch.rgb, batch.depth, estimated(estimator, batch.rgb, settings, batch.key)),
         (OTHER, made.rgb[others], made.depth, again[others]),
     ):
         out.rgb[answer], out.depth[answer] = rgb, depth
@@ -160,16 +173,17 @@ def inpaint(pipeline: PortraitPipeline, batch: ImageBatch, settings: Settings, w
     known_rgb = ~hole if what != INPAINT_DEPTH else torch.ones_like(hole)
     known_depth = ~hole if what != INPAINT_RGB else torch.ones_like(hole)
     out = Outcome()
-    asked = {m: (m, 1) for m in METHODS}
+    asked = {m: (m, 1) for m in methods_of(pipeline)}
     if what == INPAINT_BOTH:
-        asked = {"either": (CLEAN, 1), f"resampled {settings.resample}x": (CLEAN, settings.resample)}
+        method = methods_of(pipeline)[0]
+        asked = {EITHER: (method, 1), f"{RESAMPLED} {settings.resample}x": (method, settings.resample)}
     for answer, (method, resample) in asked.items():
         out.rgb[answer], out.depth[answer] = pipeline.edit(
             batch.rgb,
             batch.depth,
             known_rgb,
             known_depth,
-            reference=batch.reference_rgb,
+            reference=reference_of(pipeline, batch),
             steps=settings.steps,
             guidance=settings.guidance,
             method=method,
@@ -199,6 +213,18 @@ def inpaint(pipeline: PortraitPipeline, batch: ImageBatch, settings: Settings, w
         for name, value in values.items():
             out.add(answer, name, without(value, lonely) if answer == OTHER else value)
     return out
+
+
+def methods_of(pipeline: PortraitPipeline) -> tuple[str, ...]:
+    """The methods that these networks can be asked by; ablated ones know one of them."""
+    if pipeline.shared_timestep:
+        return (REPAINT,)
+    return (CLEAN,) if isinstance(pipeline.unet, SeparateUNets) else METHODS
+
+
+def reference_of(pipeline: PortraitPipeline, batch: ImageBatch) -> Tensor | None:
+    """The reference pictures, for networks that read them."""
+    return None if pipeline.reference is None else batch.reference_rgb
 
 
 def half_face(skin_B1HW: Tensor) -> Tensor:
@@ -249,8 +275,9 @@ def masked_mean(values_B1HW: Tensor, mask_B1HW: Tensor) -> Tensor:
 
 
 def estimated(pipeline: PortraitPipeline, rgb: Tensor, settings: Settings, keys: Sequence[str]) -> Tensor:
-    """Depth (B, 1, H, W) of drawn pictures, in one step as it is measured elsewhere."""
-    return pipeline.image_to_depth(rgb, generator=seeded(settings.seed, ["again", *keys])).depth
+    """Depth (B, 1, H, W) of drawn pictures, in one step as it is measured elsewhere (RePaint needs all of them)."""
+    steps = 1 if CLEAN in methods_of(pipeline) else settings.steps
+    return pipeline.image_to_depth(rgb, steps=steps, generator=seeded(settings.seed, ["again", *keys])).depth
 
 
 def codec_depth(pipeline: PortraitPipeline, depth_B1HW: Tensor) -> Tensor:

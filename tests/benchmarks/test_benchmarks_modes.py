@@ -18,6 +18,7 @@ from jdap.models.build import unet
 from jdap.models.codec import ImageCodec
 from jdap.models.joint_unet import JointUNet
 from jdap.models.reference import ReferenceNet
+from jdap.models.separate import separated
 from jdap.pipelines.portrait import PortraitPipeline
 
 SHAPE = {"widths": (32, 32), "layers": 1, "head_dim": 16}
@@ -100,6 +101,37 @@ def test_joint_generation_is_measured_on_its_own_head(pipeline, fake_batch, monk
     out = measure.joint(pipeline, batch, SETTINGS)
     assert out.values["joint"]["depth_rmse"].max() < 1e-6
     assert out.values["other person"]["depth_rmse"].min() > 0.01
+
+
+@pytest.mark.parametrize("kind", ["no reference", "shared timestep", "separate"])
+def test_ablated_networks_answer_what_they_can(kind, fake_batch):
+    batch = fake_batch()
+    torch.manual_seed(0)
+    networks = [JointUNet(unet(6, depth_timestep=True, **SHAPE)), ReferenceNet(unet(3, depth_timestep=False, **SHAPE))]
+    if kind == "no reference":
+        networks[1] = None
+    if kind == "separate":
+        networks[0] = separated(networks[0])
+    ablated = PortraitPipeline(
+        ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).eval(),
+        *networks,
+        NoiseSchedule(),
+        preset="tiny",
+        size_px=32,
+        shared_timestep=kind == "shared timestep",
+    )
+    outcomes, _ = modes.ask(ablated, batch, SETTINGS)
+    ours = {question: set(o.values) & {"clean", "clean, 1 step", "repaint"} for question, o in outcomes.items()}
+    expected = {
+        "no reference": [{"clean, 1 step", "repaint"}, {"clean", "repaint"}, {"clean", "repaint"}],
+        "shared timestep": [{"repaint"}, {"repaint"}, {"repaint"}],
+        "separate": [{"clean, 1 step"}, set(), {"clean"}],
+    }[kind]
+    assert [ours[q] for q in (measure.IMAGE_TO_DEPTH, measure.DEPTH_TO_IMAGE, measure.INPAINT_RGB)] == expected
+    assert "either" in outcomes[measure.INPAINT_BOTH].values
+    assert outcomes[measure.JOINT].values["joint"]["depth_rmse"].isfinite().all()
+    labels = [label.strip() for label in modes.panels(batch, outcomes)]
+    assert labels.count("… repaint") == (0 if kind == "separate" else 3)
 
 
 def test_half_of_the_face():
@@ -204,7 +236,7 @@ def test_from_the_command_line(pipeline, shards, tmp_path, capsys, monkeypatch):
     assert row["mean"] == pytest.approx(np.mean(values))
     assert len(found["pictures"]["key"]) == 2
     assert "pip install 'jdap[identity]'" in found["stamp"]["left_out"]["identity"]
-    assert Image.open(out / "modes.png").size == (14 * 32, 32 + 14)
+    assert Image.open(out / "modes.png").size == (15 * 32, 32 + 14)
     printed = capsys.readouterr().out
     assert "inpaint both" in printed
     assert "left out: identity" in printed
