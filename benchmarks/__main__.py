@@ -23,6 +23,7 @@ COMMANDS = {
     "speed": "what the reference costs in training and in sampling, and a training run's pictures a second",
     "codec": "error of image codecs by factor and channels against seconds of training and sampling",
     "studio": "pictures a second of the synthetic studio",
+    "footprint": "memory and seconds of training and sampling at a preset's full size, with random weights",
     "coding": "size and decode time of the ways to code frames and depth in shards",
 }
 
