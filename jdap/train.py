@@ -21,6 +21,7 @@ from jdap.data.modules import ImageDataModule
 from jdap.stages.codec import CodecStage
 from jdap.stages.image import ImageStage
 from jdap.stages.onestep import OneStepStage
+from jdap.stages.randomness import RandomStates
 
 #: command -> (stage, data module, default config)
 TRAINING: dict[str, tuple[type[LightningModule], type[LightningDataModule], str]] = {
@@ -91,6 +92,7 @@ def _build(command: str, argv: list[str]) -> StageCLI:
             args=argv,
             run=False,
             parser_kwargs={"prog": f"jdap {command}", "exit_on_error": False},
+            trainer_defaults={"callbacks": RandomStates()},
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
         )

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import webdataset as wds
 
+from jdap.data.position import Progress
 from jdap.data.sources import ShardError
 
 
@@ -85,6 +86,7 @@ class Mix:
         streams: the stages of each source, from shards to examples; they must be endless.
         step: the optimiser step that the next example is for.
         seed: of the draws; make it differ between readers.
+        progress: counts what is drawn, and holds the places of the streams.
     """
 
     def __init__(
@@ -93,17 +95,21 @@ class Mix:
         streams: dict[str, list[Callable[..., Iterator[Any]]]],
         step: Callable[[], int],
         seed: str,
+        progress: Progress,
     ) -> None:
-        self.sources, self.streams, self.step, self.seed = sources, streams, step, seed
+        self.sources, self.streams, self.step, self.seed, self.progress = sources, streams, step, seed, progress
 
     def __call__(self) -> Iterator[Any]:
         """Examples. Raises :class:`ShardError` that names the source; a source of bad shards is met before any step."""
         streams = {name: iter(wds.DataPipeline(*stages)) for name, stages in self.streams.items()}
+        progress, names = self.progress, list(streams)
+        progress.held = {name: replace(place) for name, place in progress.places.items()}
         first = {name: _next(name, stream) for name, stream in streams.items()}
-        rng, names = random.Random(self.seed), list(streams)
         while True:
-            step = self.step()
+            step, rng = self.step(), random.Random(f"{self.seed} {progress.drawn}")
             (name,) = rng.choices(names, [self.sources[name].weight_at(step) for name in names])
+            progress.drawn += 1
+            progress.held.pop(name, None)
             yield first.pop(name) if name in first else _next(name, streams[name])
 
 

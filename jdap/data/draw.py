@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 
 from jdap import depth, schema
 from jdap.batch import ClipBatch, ImageBatch
+from jdap.data.position import Place
 from jdap.data.transforms import Example
 from jdap.latents import latents_member
 from jdap.schema import FITTED, SAMPLE_RATE, STUDIO, Record, SchemaError, frame_member
@@ -34,7 +35,7 @@ class Drawn:
     """A choice of frames of one sample, still encoded.
 
     ``members`` holds the frames ``reference`` and ``first`` … ``first + frames − 1`` and nothing else; ``url`` is the
-    shard's; ``chance`` seeds what is drawn later for this choice (:func:`seeded`).
+    shard's; ``chance`` seeds what is drawn later for this choice (:func:`seeded`); ``place`` is where it was read.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Drawn:
     frames: int
     members: dict[str, bytes]
     chance: tuple[object, ...] = ()
+    place: Place = field(default_factory=Place)
 
 
 def read_record(sample: dict[str, Any]) -> Record:
@@ -124,7 +126,13 @@ def fixed_window(record: Record, frames: int) -> tuple[int, int]:
 
 
 def pick(
-    sample: dict[str, Any], record: Record, reference: int, first: int, frames: int = 1, chance: tuple[object, ...] = ()
+    sample: dict[str, Any],
+    record: Record,
+    reference: int,
+    first: int,
+    frames: int = 1,
+    chance: tuple[object, ...] = (),
+    pair: int = 0,
 ) -> Drawn:
     """Keep the members of the reference and of ``frames`` frames from ``first``, and let go of the rest."""
     names = set(_frame_members(sample, record, range(first, first + frames)))
@@ -132,9 +140,8 @@ def pick(
     if record.fps > 0 and "audio.wav" in sample:
         names.add("audio.wav")
     members = {name: sample[name] for name in names}
-    return Drawn(
-        f"{sample['__key__']}/{first:04d}", sample["__url__"], record, reference, first, frames, members, chance
-    )
+    key, place = f"{sample['__key__']}/{first:04d}", replace(sample.get("place", Place()), pair=pair)
+    return Drawn(key, sample["__url__"], record, reference, first, frames, members, chance, place)
 
 
 def decode(

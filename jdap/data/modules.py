@@ -2,113 +2,42 @@
 
 Training never runs dry: the stream of batches is endless, and one Lightning epoch is ``epoch_steps`` batches of it on
 each rank. The next epoch goes on where the last one stopped. ``Trainer(max_steps=…)`` therefore ends a run, and
-validation comes after each epoch or by ``val_check_interval``. A resumed run starts a stream of its own, seeded by the
-seed and the step, rather than the draws of step 0 again.
+validation comes after each epoch or by ``val_check_interval``.
+
+A checkpoint holds where the readers are, and a resumed run goes on with the very next batch, wherever in an epoch that
+is. Another number of processes, workers or sources makes other readers: a warning says that the data starts anew, by a
+seed of its own, rather than with the draws of step 0 again.
 
 Training shards may be named sources with weights that change over the optimiser's steps
-(:mod:`jdap.data.curriculum`). A batch's step is known where it is drawn, be it far ahead in a worker: when the loader
-starts an epoch, the trainer is at step k₀ and accumulates the gradients of a batches a step, so the epoch's batch j
-(over all workers of a rank) is for step k₀ + ⌊j / a⌋. That holds after a resume too, for k₀ is read from the trainer.
+(:mod:`jdap.data.curriculum`). A batch's step is known where it is drawn, be it far ahead in a worker
+(:class:`jdap.data.loader.Clock`).
 """
 
 from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
-import webdataset as wds
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveFloat, PositiveInt
 from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader
 
 from jdap.batch import ClipBatch, ImageBatch, LatentBatch
 from jdap.data.curriculum import Source, used
 from jdap.data.latents import LatentReader, read_depth_sums
-from jdap.data.shards import Share, Stage, clip_stages, image_stages, resolve_shards
+from jdap.data.loader import Batches, Clock, TrainingBatches, TrainingLoader
+from jdap.data.shards import ALL, Stage, clip_stages, image_stages, resolve_shards, source_names
 from jdap.data.sources import ShardError
 from jdap.data.transforms import augment
 
 Shards = str | list[str] | None
-
-
-class Batches(IterableDataset):
-    """Batches of one rank, shared out to DataLoader workers without overlap.
-
-    Args:
-        stages: makes the list of stages for a ``share`` and a ``seed`` (None: evaluation, one turn).
-        rank: of this process.
-        world: number of processes.
-        seed: of an endless training stream, or None.
-        epoch_steps: batches in one iteration of a training stream, over all workers of this rank.
-    """
-
-    def __init__(
-        self,
-        stages: Callable[..., list[Stage]],
-        rank: int = 0,
-        world: int = 1,
-        seed: int | None = None,
-        epoch_steps: int = 1,
-    ) -> None:
-        self.stages, self.rank, self.world, self.seed, self.epoch_steps = stages, rank, world, seed, epoch_steps
-        # The step at which an epoch begins, and batches a step: in memory that workers see, see TrainingLoader.
-        self.clock = torch.tensor([0, 1]).share_memory_()
-        self._step = 0
-        self._stream: Iterator[Any] | None = None
-
-    def __iter__(self) -> Iterator[Any]:
-        info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        if self.seed is None:
-            return self._new_stream(worker, workers)
-        self._stream = self._stream or self._new_stream(worker, workers, step=lambda: self._step)
-        return self._epoch(worker, workers, *self.clock.tolist())
-
-    def _new_stream(self, worker: int, workers: int, **more: Any) -> Iterator[Any]:
-        share = Share(self.rank * workers + worker, self.world * workers)
-        return iter(wds.DataPipeline(*self.stages(share=share, seed=self.seed, **more)))
-
-    def _epoch(self, worker: int, workers: int, first_step: int, accumulated: int) -> Iterator[Any]:
-        assert self._stream is not None
-        # A DataLoader takes a batch of each worker in turn.
-        for index in range(worker, self.epoch_steps, workers):
-            self._step = first_step + index // accumulated
-            yield next(self._stream)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A running stream cannot travel to another process; there it starts from the seed.
-        return self.__dict__ | {"_stream": None}
-
-
-class TrainingBatches(Batches):
-    """An endless stream, cut into epochs: its length is exact, for :class:`Batches` shares it out to the workers."""
-
-    def __len__(self) -> int:
-        return self.epoch_steps
-
-
-class TrainingLoader(DataLoader):
-    """Tells its :class:`TrainingBatches` at the start of each epoch what the trainer's clock shows.
-
-    Args:
-        dataset: the batches.
-        clock: the optimiser step now, and the batches of one step.
-        options: of ``DataLoader``.
-    """
-
-    def __init__(self, dataset: TrainingBatches, clock: Callable[[], tuple[int, int]], **options: Any) -> None:
-        super().__init__(dataset, **options)
-        self.clock = clock
-
-    def __iter__(self) -> Any:
-        self.dataset.clock.copy_(torch.tensor(self.clock()))  # type: ignore[attr-defined]
-        return super().__iter__()
 
 
 class ShardDataModule(LightningDataModule):
@@ -127,7 +56,9 @@ class ShardDataModule(LightningDataModule):
         self.train = used(train) if isinstance(train, dict) else train
         self.specs = {"val": val, "test": test}
         self.workers, self.epoch_steps, self.seed = workers, epoch_steps, seed
-        self._resumed_at = 0
+        self._resumed: dict[str, Any] | None = None
+        self._loader: TrainingLoader | None = None
+        self._readers: dict[str, Any] = {}
 
     @abstractmethod
     def stages(self, shards: list[str] | dict[str, Source], training: bool) -> Callable[..., list[Stage]]:
@@ -135,13 +66,27 @@ class ShardDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Endless batches in epochs of ``epoch_steps``. Raises :class:`jdap.data.shards.ShardError`."""
-        # Lightning warns of lengths that forget the workers; this one is exact.
+        # Lightning warns of lengths that forget the workers, and of loaders that cannot resume in an epoch; this one is
+        # exact, and it can: its state is this module's.
         warnings.filterwarnings("ignore", message=".*IterableDataset. has .__len__. defined")
-        # Some prime: neighbouring seeds and steps do not meet.
-        seed = self.seed + 1_000_003 * self._resumed_at
-        stages = self.stages(self._training_shards(), training=True)
-        batches = TrainingBatches(stages, *self._place(), seed, self.epoch_steps)
-        return TrainingLoader(batches, self._clock, **self._options)
+        warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
+        shards = self._training_shards()
+        rank, world = self._place()
+        places, seed = self._start(shards, rank)
+        batches = TrainingBatches(
+            self.stages(shards, training=True),
+            rank,
+            world,
+            source_names(shards),
+            max(1, self.workers),
+            seed,
+            self._epoch_length,
+        )
+        self._loader = TrainingLoader(
+            batches, self.epoch_steps, self._clock if self.trainer else None, places, **self._options
+        )
+        self._readers = self._readers_of(shards, seed)
+        return self._loader
 
     def val_dataloader(self) -> DataLoader | list:
         """Every sample once, in order; nothing where no validation shards were named."""
@@ -155,13 +100,45 @@ class ShardDataModule(LightningDataModule):
         """Move a typed batch; Lightning moves tensors, and would not look into a frozen dataclass."""
         return batch.to(device) if isinstance(batch, ImageBatch | LatentBatch | ClipBatch) else batch
 
-    def state_dict(self) -> dict[str, int]:
-        """The optimiser step, so that a resumed run draws other pictures than the steps before it."""
-        return {"step": self.trainer.global_step if self.trainer else 0}
+    def state_dict(self) -> dict[str, Any]:
+        """Where every worker of every rank is, and of which readers that is true."""
+        if self._loader is None or self.trainer is None:
+            return {}
+        places = self._loader.places(self._clock().taken).to(self.trainer.strategy.root_device)
+        everyones = self.trainer.strategy.all_gather(places).reshape(-1, *places.shape)
+        return {"places": everyones.cpu(), "step": self.trainer.global_step} | self._readers
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
-        self._resumed_at = state_dict["step"]
+        self._resumed = state_dict
+
+    def _start(self, shards: list[str] | dict[str, Source], rank: int) -> tuple[Tensor | None, int]:
+        """Where this rank's workers start, None for the start, and the seed; a warning where they cannot go on."""
+        if self._resumed is None:
+            return None, self.seed
+        then = self._resumed
+        readers = self._readers_of(shards, then.get("seed", self.seed))
+        differs = [f"{name} was {then.get(name)}, is {now}" for name, now in readers.items() if then.get(name) != now]
+        if "places" in then and not differs:
+            return then["places"][rank], then["seed"]
+        # Some prime: neighbouring seeds and steps do not meet.
+        step = then.get("step", 0)
+        rank_zero_warn(
+            "the data of the checkpoint cannot be gone on with, so its order starts anew: "
+            f"{'; '.join(differs) or 'it holds no place in the data'}"
+        )
+        return None, self.seed + 1_000_003 * step
+
+    def _readers_of(self, shards: list[str] | dict[str, Source], seed: int) -> dict[str, Any]:
+        """What decides the order of the data: a place has a meaning for the same alone."""
+        sets = {name: list(s.shards) for name, s in shards.items()} if isinstance(shards, dict) else {ALL: shards}
+        return {
+            "processes": self._place()[1],
+            "workers": max(1, self.workers),
+            "shards": {name: len(urls) for name, urls in sets.items()},
+            "configured_seed": self.seed,
+            "seed": seed,
+        }
 
     def _training_shards(self) -> list[str] | dict[str, Source]:
         if not isinstance(self.train, dict):
@@ -179,13 +156,27 @@ class ShardDataModule(LightningDataModule):
         if not spec:
             return []
         batches = Batches(self.stages(resolve_shards(spec), training=False), *self._place())
-        return DataLoader(batches, **self._options)
+        # A generator of its own: a validation must not move the draws of training.
+        return DataLoader(batches, generator=torch.Generator().manual_seed(self.seed), **self._options)
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _clock(self) -> tuple[int, int]:
-        return (self.trainer.global_step, self.trainer.accumulate_grad_batches) if self.trainer else (0, 1)
+    @property
+    def _epoch_length(self) -> int:
+        """Batches of an epoch that Lightning takes."""
+        limit = self.trainer.limit_train_batches if self.trainer else 1.0
+        return min(self.epoch_steps, limit if isinstance(limit, int) else int(self.epoch_steps * limit))
+
+    def _clock(self) -> Clock:
+        assert self.trainer is not None
+        # Processed: a batch that an exception came into is not, and is drawn again by a run that goes on.
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress
+        # A checkpoint at the very end of an epoch leaves its batches counted.
+        epoch_taken = batches.current.processed % self._epoch_length  # type: ignore[attr-defined]
+        taken: int = batches.total.processed  # type: ignore[attr-defined]
+        step, accumulated = self.trainer.global_step, self.trainer.accumulate_grad_batches
+        return Clock(taken, epoch_taken, step, accumulated)
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -213,7 +204,7 @@ class ImageDataModule(ShardDataModule):
         zoom: largest share that a random crop takes off the side of a training target.
         pairs: pictures drawn of a training sample each time that it is read; more spare bandwidth.
         eval_frames: targets of each sample in evaluation; null: all of stills, first, middle and last of a clip.
-        shuffle: training pictures in the buffer that mixes them, in each worker, of each source.
+        shuffle: training pictures that are mixed at a time, in each worker, of each source.
         keep_mb: megabytes of training shards that each worker keeps in memory, rather than to read them again.
         epoch_steps: batches of one Lightning epoch, on each rank.
         seed: of everything that is drawn.
@@ -279,7 +270,7 @@ class ClipDataModule(ShardDataModule):
         flip: mirror half of the training clips.
         jitter: strength of the colour change in training, 0 … 1; the same for every frame and the reference.
         zoom: largest share that a random crop takes off the side of a training clip.
-        shuffle: training clips in the buffer that mixes them, in each worker, of each source.
+        shuffle: training clips that are mixed at a time, in each worker, of each source.
         keep_mb: megabytes of training shards that each worker keeps in memory, rather than to read them again.
         epoch_steps: batches of one Lightning epoch, on each rank.
         seed: of everything that is drawn.

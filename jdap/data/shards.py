@@ -3,7 +3,7 @@
 :func:`image_stages` and :func:`clip_stages` list the stages of a WebDataset ``DataPipeline`` in order::
 
     shards of each turn → split by shard → tar to samples → usable ones → split by sample → draw frames
-    → shuffle → decode → resize, augment → (mix with other sources) → batch
+    → shuffle in blocks → decode → resize, augment → (mix with other sources) → batch
 
 A sample says whether it holds pictures or latents (:mod:`jdap.data.latents`), which are neither resized nor augmented.
 With named sources (:mod:`jdap.data.curriculum`) everything before the batch stands once for each source.
@@ -12,7 +12,8 @@ Splitting: a :class:`Share` is one DataLoader worker of one rank. With at least 
 shards of its own; with fewer, everyone walks through all shards and keeps every count-th sample. So no worker of a
 training is ever idle, and in evaluation every sample is seen exactly once, though not by ranks equally often.
 
-Order: training goes on for ever, in an order and with draws that follow from the seed alone; evaluation is one turn.
+Order: training goes on for ever, in an order and with draws that follow from the seed alone, and can start anywhere in
+it (:mod:`jdap.data.position`); evaluation is one turn.
 
 Bad shards and samples: evaluation stops at the first with an error that names it; training logs one warning a shard and
 goes on, until :data:`jdap.data.tars.GIVE_UP_AFTER` in a row are bad.
@@ -23,17 +24,17 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import webdataset as wds
 from torch import Generator
 
 from jdap.data import draw
 from jdap.data.curriculum import Mix, Source
 from jdap.data.draw import Drawn
 from jdap.data.latents import LatentExample, LatentReader, collate
+from jdap.data.position import Place, Progress, shuffled
 from jdap.data.sources import REMEDY, ShardError, resolve_shards
 from jdap.data.tars import Faults, Sample, read_tars
 from jdap.data.transforms import Example, resize
@@ -58,29 +59,37 @@ class Share:
 
 
 ALONE = Share()
+#: The name of shards that have none.
+ALL = ""
 
 
 class Turns:
-    """The first stage: ``{url, turn, of}`` for each shard of a share, once in order or, ``endless``, shuffled by turn.
+    """The first stage: each shard of a share, once in order or, ``endless``, shuffled by turn, from ``start`` on.
 
+    A shard is ``{url, turn, shard, everything, of}``, as :class:`jdap.data.position.Place` says.
     ``faults.good`` tells it whether a turn had anything usable. In training a share that had nothing (its shards were
     bad) reads all shards in the next turn; when that finds nothing either, :class:`ShardError` is raised.
     """
 
-    def __init__(self, urls: list[str], share: Share, faults: Faults, seed: int, endless: bool) -> None:
+    def __init__(
+        self, urls: list[str], share: Share, faults: Faults, seed: int, endless: bool, start: Place | None = None
+    ) -> None:
         self.urls, self.share, self.faults, self.seed, self.endless = urls, share, faults, seed, endless
+        self.start = replace(start or Place())
 
     def __call__(self) -> Iterator[Sample]:
         """Shards, turn by turn."""
-        share, of = self.share, len(self.urls)
-        everything = of < share.count or share.count == 1
-        for turn in itertools.count():
+        share, of, start = self.share, len(self.urls), self.start
+        everything = of < share.count or share.count == 1 or bool(start.everything)
+        for turn in itertools.count(start.turn):
             before, order = self.faults.good, list(self.urls)
             if self.endless:
                 random.Random(f"{self.seed} {turn}").shuffle(order)
-            for url in order if everything else order[share.index :: share.count]:
-                yield {"url": url, "turn": turn, "of": of}
-            if self.faults.good == before:
+            for shard, url in enumerate(order if everything else order[share.index :: share.count]):
+                if turn > start.turn or shard >= start.shard:
+                    yield {"url": url, "turn": turn, "shard": shard, "everything": int(everything), "of": of}
+            # what lies before the start was good, or there were no start in this turn
+            if self.faults.good == before and (turn > start.turn or start == Place()):
                 if everything:
                     raise ShardError(f"none of {of} shards holds a usable sample, {self.urls[0]} first; {REMEDY}")
                 everything = True
@@ -117,31 +126,41 @@ def usable(
 
 
 def split_by_sample(samples: Iterable[tuple[Sample, Record]], share: Share) -> Iterator[tuple[Sample, Record]]:
-    """Every count-th sample, where the shards were too few for :class:`Turns` to split."""
-    for index, (sample, record) in enumerate(samples):
-        if sample["of"] >= share.count or index % share.count == share.index:
+    """Every count-th sample, where the shards were too few for :class:`Turns` to split: other ones in each turn."""
+    for sample, record in samples:
+        place = sample["place"]
+        if sample["of"] >= share.count or (place.index + place.turn) % share.count == share.index:
             yield sample, record
 
 
 def draw_pairs(
-    samples: Iterable[tuple[Sample, Record]], seed: int | None, pairs: int, eval_frames: int | None
+    samples: Iterable[tuple[Sample, Record]],
+    seed: int | None,
+    pairs: int,
+    eval_frames: int | None,
+    start: Place | None = None,
 ) -> Iterator[Drawn]:
-    """``pairs`` random pairs of frames of each sample, by (seed, turn, key); with ``seed`` None the fixed ones."""
+    """``pairs`` random pairs of frames of each sample, by (seed, turn, key); with ``seed`` None the fixed ones.
+
+    Of the sample at ``start`` the pairs before it are left out.
+    """
+    start = replace(start or Place())
     for sample, record in samples:
-        chance = (seed, sample["turn"], sample["__key__"])
+        chance = (seed, sample["place"].turn, sample["__key__"])
         if seed is None:
             chosen = draw.fixed_pairs(record, eval_frames)
         else:
             generator = draw.seeded(*chance)
             chosen = [draw.random_pair(record, generator) for _ in range(pairs)]
         for n, (reference, target) in enumerate(chosen):
-            yield draw.pick(sample, record, reference, target, chance=(*chance, n))
+            if replace(sample["place"], pair=n) != replace(start, pair=n, given=0) or n >= start.pair:
+                yield draw.pick(sample, record, reference, target, chance=(*chance, n), pair=n)
 
 
 def draw_windows(samples: Iterable[tuple[Sample, Record]], seed: int | None, frames: int) -> Iterator[Drawn]:
     """One window of each clip and a reference, random by (seed, turn, key); with ``seed`` None the fixed ones."""
     for sample, record in samples:
-        chance = (seed, sample["turn"], sample["__key__"])
+        chance = (seed, sample["place"].turn, sample["__key__"])
         if seed is None:
             reference, first = draw.fixed_window(record, frames)
         else:
@@ -202,27 +221,31 @@ def image_stages(
     latents: LatentReader | None = None,
     keep_bytes: int = 0,
     step: Callable[[], int] = lambda: 0,
+    progress: Progress | None = None,
 ) -> list[Stage]:
     """The stages from shards (URLs, or sources that hold URLs, by name) to :class:`jdap.batch.ImageBatch`.
 
     Of shards of latents to :class:`jdap.batch.LatentBatch`; without ``latents`` they are refused.
 
     With a ``seed`` for training: endless, bad shards skipped, ``pairs`` random pairs of frames of each sample and turn,
-    mixed in a buffer of ``shuffle`` encoded pairs, only whole batches, up to ``keep_bytes`` of shards kept in memory
-    (shared out evenly to the sources). ``step`` tells the optimiser step that the next batch is for.
+    mixed in blocks of ``shuffle`` encoded pairs, only whole batches, up to ``keep_bytes`` of shards kept in memory
+    (shared out evenly to the sources). ``step`` tells the optimiser step that the next batch is for; the stream starts
+    at ``progress``, and keeps it up to date.
     Without one for evaluation: one turn, strict, ``eval_frames`` targets of each sample as
     :func:`jdap.data.draw.fixed_pairs` gives them, a last batch that may be smaller.
     """
 
-    def examples(urls: list[str], source: str | None, confidence: float | None, keep_bytes: int) -> list[Stage]:
+    def examples(
+        urls: list[str], source: str | None, confidence: float | None, keep_bytes: int, place: Place
+    ) -> list[Stage]:
         reading, decoding = Faults(strict=seed is None), Faults(strict=seed is None)
         return [
-            Turns(urls, share, reading, seed or 0, endless=seed is not None),
-            partial(read_tars, faults=reading, keep_bytes=keep_bytes),
+            Turns(urls, share, reading, seed or 0, endless=seed is not None, start=place),
+            partial(read_tars, faults=reading, keep_bytes=keep_bytes, start=place),
             partial(usable, faults=reading, latents=latents is not None),
             partial(split_by_sample, share=share),
-            partial(draw_pairs, seed=seed, pairs=pairs, eval_frames=eval_frames),
-            *_shuffle(shuffle, seed, share),
+            partial(draw_pairs, seed=seed, pairs=pairs, eval_frames=eval_frames, start=place),
+            *_shuffle(shuffle, seed, share, place),
             partial(
                 decode,
                 faults=decoding,
@@ -235,7 +258,7 @@ def image_stages(
         ]
 
     batch = partial(batched, size=batch_size, collate=collate, last=seed is None)
-    return [*_of_all(shards, examples, keep_bytes, seed, share, step), batch]
+    return [*_of_all(shards, examples, keep_bytes, seed, share, step, progress), batch]
 
 
 def clip_stages(
@@ -250,18 +273,21 @@ def clip_stages(
     augmentation: Augmentation | None = None,
     keep_bytes: int = 0,
     step: Callable[[], int] = lambda: 0,
+    progress: Progress | None = None,
 ) -> list[Stage]:
     """The stages from shards to :class:`jdap.batch.ClipBatch`: windows of ``frames`` frames; else as image_stages."""
 
-    def examples(urls: list[str], source: str | None, confidence: float | None, keep_bytes: int) -> list[Stage]:
+    def examples(
+        urls: list[str], source: str | None, confidence: float | None, keep_bytes: int, place: Place
+    ) -> list[Stage]:
         reading, decoding = Faults(strict=seed is None), Faults(strict=seed is None)
         return [
-            Turns(urls, share, reading, seed or 0, endless=seed is not None),
-            partial(read_tars, faults=reading, keep_bytes=keep_bytes),
+            Turns(urls, share, reading, seed or 0, endless=seed is not None, start=place),
+            partial(read_tars, faults=reading, keep_bytes=keep_bytes, start=place),
             partial(usable, faults=reading, clip_frames=frames, fps=fps),
             partial(split_by_sample, share=share),
             partial(draw_windows, seed=seed, frames=frames),
-            *_shuffle(shuffle, seed, share),
+            *_shuffle(shuffle, seed, share, place),
             partial(
                 decode,
                 faults=decoding,
@@ -274,27 +300,36 @@ def clip_stages(
         ]
 
     batch = partial(batched, size=batch_size, collate=draw.clip_batch, last=seed is None)
-    return [*_of_all(shards, examples, keep_bytes, seed, share, step), batch]
+    return [*_of_all(shards, examples, keep_bytes, seed, share, step, progress), batch]
 
 
 def _of_all(
     shards: list[str] | dict[str, Source],
-    examples: Callable[[list[str], str | None, float | None, int], list[Stage]],
+    examples: Callable[[list[str], str | None, float | None, int, Place], list[Stage]],
     keep_bytes: int,
     seed: int | None,
     share: Share,
     step: Callable[[], int],
+    progress: Progress | None,
 ) -> list[Stage]:
     """The stages to examples: of one set of shards as they are, of named sources behind the one stage that mixes."""
+    progress = progress or Progress.of(source_names(shards))
     if not isinstance(shards, dict):
-        return examples(shards, None, None, keep_bytes)
+        return examples(shards, None, None, keep_bytes, progress.places[ALL])
     each = keep_bytes // len(shards)
-    streams = {name: examples(list(s.shards), name, s.confidence, each) for name, s in shards.items()}
-    return [Mix(shards, streams, step, f"mix {seed} {share.index} of {share.count}")]
+    streams = {
+        name: examples(list(s.shards), name, s.confidence, each, progress.places[name]) for name, s in shards.items()
+    }
+    return [Mix(shards, streams, step, f"mix {seed} {share.index} of {share.count}", progress)]
 
 
-def _shuffle(size: int, seed: int | None, share: Share) -> list[Stage]:
-    """A shuffle buffer, seeded for each reader apart."""
-    if size < 2 or seed is None:
+def source_names(shards: list[str] | dict[str, Source]) -> list[str]:
+    """The names by which :class:`jdap.data.position.Progress` knows the sources."""
+    return list(shards) if isinstance(shards, dict) else [ALL]
+
+
+def _shuffle(size: int, seed: int | None, share: Share, place: Place) -> list[Stage]:
+    """Training's order, seeded for each reader apart."""
+    if seed is None:
         return []
-    return [wds.shuffle(size, initial=size // 4, rng=random.Random(f"{seed} {share.index} of {share.count}"))]
+    return [partial(shuffled, size=size, seed=f"{seed} {share.index} of {share.count}", place=place)]

@@ -9,13 +9,14 @@ import logging
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
+from jdap.data.position import Place
 from jdap.data.sources import ShardError
 from jdap.files import sync_folder, write_whole
 from jdap.schema import SchemaError
@@ -54,22 +55,31 @@ class Faults:
             raise ShardError(f"{self.in_a_row} shards or samples in a row could not be read, the last: {reason}")
 
 
-def read_tars(shards: Iterable[Sample], faults: Faults, keep_bytes: int = 0) -> Iterator[Sample]:
-    """Samples of each shard: members' bytes by name, ``__key__``, ``__url__``, and the shard's ``turn`` and ``of``.
+def read_tars(
+    shards: Iterable[Sample], faults: Faults, keep_bytes: int = 0, start: Place | None = None
+) -> Iterator[Sample]:
+    """Samples of each shard: members' bytes by name, ``__key__``, ``__url__``, the shard's ``of``, and their ``place``.
 
-    Whole shards stay in memory up to ``keep_bytes`` and are not read again in later turns: to walk through a tar of
-    small members costs more than to decode the few that are drawn.
+    Samples before ``start`` are left out. Whole shards stay in memory up to ``keep_bytes`` and are not read again in
+    later turns: to walk through a tar of small members costs more than to decode the few that are drawn.
     """
     kept: dict[str, list[Sample]] = {}
+    # a copy: the place goes on while this reads ahead
+    start, turn, index = replace(start or Place()), -1, 0
     for shard in shards:
         url, count, size, here = shard["url"], 0, 0, list[Sample]()
+        place = Place(shard["turn"], shard["shard"], everything=shard["everything"])
+        if place.turn != turn:
+            index = start.index - start.sample if place.turn == start.turn else 0
+            turn = place.turn
         try:
             for sample in kept.get(url) or read_tar(url):
-                count += 1
+                count, index = count + 1, index + 1
                 size += sum(map(len, sample.values()))
                 if url not in kept and size <= keep_bytes:
                     here.append(sample)
-                yield sample | {"turn": shard["turn"], "of": shard["of"]}
+                if not start.before(place.turn, place.shard, count - 1):
+                    yield sample | {"of": shard["of"], "place": replace(place, sample=count - 1, index=index - 1)}
             if not count:
                 raise SchemaError("holds no sample")
             if url not in kept and size <= keep_bytes:

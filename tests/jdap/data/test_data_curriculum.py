@@ -10,6 +10,7 @@ from torch import nn
 
 from jdap.data.curriculum import Mix, Source, used
 from jdap.data.modules import ClipDataModule, ImageDataModule
+from jdap.data.position import Progress
 from jdap.data.shards import ShardError, Share, image_stages, resolve_shards
 
 
@@ -64,7 +65,7 @@ class TestWeights:
 class TestMixing:
     def draws(self, sources, count, step=lambda: 0, seed="0") -> list[str]:
         streams = {name: [lambda name=name: itertools.repeat(name)] for name in sources}
-        return list(itertools.islice(Mix(sources, streams, step, seed)(), count))
+        return list(itertools.islice(Mix(sources, streams, step, seed, Progress.of(sources))(), count))
 
     def test_shares_are_the_weights(self):
         drawn = self.draws({"a": Source("x", 3.0), "b": Source("y", 1.0)}, 4000)

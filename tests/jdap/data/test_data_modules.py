@@ -1,10 +1,12 @@
 import pickle
+from types import SimpleNamespace
 
 import fakes
 import lightning as L
 import pytest
 import torch
 from jsonargparse import ArgumentParser
+from lightning.pytorch.loops.progress import _BatchProgress
 from torch import nn
 from torch._utils import ExceptionWrapper
 
@@ -116,38 +118,118 @@ def test_the_exact_length_brings_no_warning(folder, tmp_path):
     trainer(tmp_path, max_steps=1).fit(Brightness(), datamodule=image_module(folder))
 
 
-def test_a_resumed_run_draws_anew_from_its_step(folder, tmp_path):
-    path = tmp_path / "last.ckpt"
-    first = Brightness()
-    options = {"enable_checkpointing": True, "num_sanity_val_steps": 0}
-    run = trainer(tmp_path, max_steps=3, **options)
-    run.fit(first, datamodule=image_module(folder))
-    run.save_checkpoint(path)
-    resumed = []
-    for _ in range(2):
-        model = Brightness()
-        module = image_module(folder)
-        trainer(tmp_path, max_steps=6, **options).fit(model, datamodule=module, ckpt_path=path, weights_only=True)
-        resumed.append(model.trained)
-    assert resumed[0] == resumed[1]
-    assert len(resumed[0]) == 12
-    assert resumed[0] != first.trained
+class Kept(L.Callback):
+    """A checkpoint after each batch, as ModelCheckpoint writes them."""
+
+    def __init__(self, folder) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        trainer.save_checkpoint(self.folder / f"{len(pl_module.trained) // 4}.ckpt")
+
+
+def run_of(folder, tmp_path, steps=None, path=None, callbacks=(), module=None, **options) -> list[str]:
+    """The pictures that a run is trained on."""
+    model = Brightness()
+    plain = {"max_steps": steps or -1, "max_epochs": -1, "num_sanity_val_steps": 0}
+    run = trainer(tmp_path, callbacks=list(callbacks), **plain | options)
+    module = module or image_module(folder, epoch_steps=5, shuffle=4)
+    run.fit(model, datamodule=module, ckpt_path=path, weights_only=path and True)
+    return model.trained
+
+
+@pytest.mark.parametrize("workers", [0, 2, 3])
+def test_a_resumed_run_goes_on_with_the_next_batch(folder, tmp_path, workers):
+    """From checkpoints in the middle of an epoch, at its end, at its beginning, and before a validation."""
+
+    def module():
+        return image_module(folder, workers=workers, epoch_steps=5, shuffle=4, pairs=2, batch_size=4)
+
+    options = {"val_check_interval": 3, "check_val_every_n_epoch": None, "limit_val_batches": 1}
+    whole = run_of(folder, tmp_path, 13, callbacks=[Kept(tmp_path)], module=module(), **options)
+    for step in (1, 3, 5, 6, 10):
+        rest = run_of(folder, tmp_path, 13, tmp_path / f"{step}.ckpt", module=module(), **options)
+        assert rest == whole[4 * step :], step
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_epochs_that_are_cut_lose_no_batch(folder, tmp_path, workers):
+    """Workers are ahead when an epoch is cut; what they had made is made again, and a run can go on from there."""
+    whole = keys(image_module(folder, workers=workers, epoch_steps=20).train_dataloader())
+    limit = {"limit_train_batches": 0.375}
+
+    def module():
+        return image_module(folder, workers=workers, epoch_steps=8)
+
+    assert run_of(folder, tmp_path, 9, callbacks=[Kept(tmp_path)], module=module(), **limit) == whole[:36]
+    rest = run_of(folder, tmp_path, 9, tmp_path / "4.ckpt", module=module(), **limit)
+    assert rest == whole[16:36]
+
+
+def test_epochs_alone_can_end_a_resumed_run(folder, tmp_path):
+    """Without max_steps Lightning does not count a checkpoint at the end of an epoch as a restart."""
+    whole = run_of(folder, tmp_path, callbacks=[Kept(tmp_path)], max_epochs=3)
+    assert run_of(folder, tmp_path, path=tmp_path / "5.ckpt", max_epochs=3) == whole[20:]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"workers": 2}, "workers was 1, is 2"),
+        ({"seed": 7}, "configured_seed was 0, is 7"),
+    ],
+)
+def test_other_readers_start_anew_and_it_is_said(folder, tmp_path, change, says):
+    whole = run_of(folder, tmp_path, 4, callbacks=[Kept(tmp_path)])
+    with pytest.warns(UserWarning, match=f"order starts anew: {says}"):
+        rest = run_of(
+            folder, tmp_path, 6, tmp_path / "2.ckpt", module=image_module(folder, epoch_steps=5, shuffle=4, **change)
+        )
+    assert len(rest) == 16
+    assert rest[:8] != whole[8:]
+
+
+def test_a_batch_that_an_exception_came_into_is_drawn_again(folder, tmp_path):
+    """As when ModelCheckpoint saves on an exception: nothing was learnt from the fourth batch."""
+    whole = run_of(folder, tmp_path, 7)
+
+    class Fails(L.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if len(pl_module.trained) == 12:
+                raise RuntimeError("out of memory")
+
+        def on_exception(self, trainer, pl_module, exception):
+            trainer.save_checkpoint(tmp_path / "failed.ckpt")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_of(folder, tmp_path, 7, callbacks=[Fails()])
+    assert run_of(folder, tmp_path, 7, tmp_path / "failed.ckpt") == whole[12:]
+
+
+def test_other_shards_start_anew(folder, tmp_path):
+    run_of(folder, tmp_path, 2, callbacks=[Kept(tmp_path)])
+    further = ImageDataModule([str(folder / "stills"), str(folder / "clips")], batch_size=4, size_px=16)
+    with pytest.warns(UserWarning, match="order starts anew: shards was"):
+        run_of(folder, tmp_path, 3, tmp_path / "2.ckpt", module=further)
+
+
+def placed(rank, world):
+    """What a data module asks of a trainer that has not begun yet, on one rank of many."""
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=_BatchProgress()))
+    count = {"global_step": 0, "accumulate_grad_batches": 1, "limit_train_batches": 1.0}
+    return SimpleNamespace(global_rank=rank, world_size=world, fit_loop=loop, **count)
 
 
 def test_ranks_see_every_picture_once_between_them(folder):
     module, seen = image_module(folder), []
     for rank in range(3):
-        module.trainer = type(
-            "Placed", (), {"global_rank": rank, "world_size": 3, "global_step": 0, "accumulate_grad_batches": 1}
-        )()
+        module.trainer = placed(rank, 3)
         seen.append(keys(module.val_dataloader()))
     assert sorted(key for some in seen for key in some) == sorted(keys(image_module(folder).val_dataloader()))
     assert all(seen)
     trained = []
     for rank in range(2):
-        module.trainer = type(
-            "Placed", (), {"global_rank": rank, "world_size": 2, "global_step": 0, "accumulate_grad_batches": 1}
-        )()
+        module.trainer = placed(rank, 2)
         trained.append(keys(module.train_dataloader()))
     assert trained[0] != trained[1]
 
@@ -185,7 +267,7 @@ def test_the_dataset_travels_to_spawned_workers_even_after_reading(folder):
     loader = image_module(folder).train_dataloader()
     before = keys(loader)
     copy = pickle.loads(pickle.dumps(loader.dataset))
-    assert [key for batch in copy for key in batch.key] == before
+    assert [key for batch, _ in copy for key in batch.key] == before
 
 
 def test_a_bad_shard_in_evaluation_is_one_line(folder, tmp_path):

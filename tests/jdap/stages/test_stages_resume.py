@@ -1,0 +1,175 @@
+"""A run that was stopped and resumed ends as one that was not: every number in its last checkpoint, to the bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from fakes import write_fakes
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+
+from jdap.data.curriculum import Source
+from jdap.data.modules import ImageDataModule
+from jdap.models import build as builders
+from jdap.models.codec import ImageCodec
+from jdap.stages.callbacks import MeanDepth, SourceLog
+from jdap.stages.image import ImageStage
+from jdap.stages.randomness import RandomStates, put, states
+
+STEPS, EPOCH = 8, 5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resume")
+    write_fakes(folder / "studio", people=4, frames=2, size_px=32, per_shard=2)
+    write_fakes(folder / "fitted", people=2, frames=2, size_px=32, first_person=9, depth_source="fitted")
+    write_fakes(folder / "val", people=1, frames=2, size_px=32, seed=1)
+    torch.manual_seed(0)
+    ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).save_pretrained(folder / "codec")
+    return folder
+
+
+class Die(L.Callback):
+    """Sends this process a signal after a step, as an operator or the kernel would."""
+
+    def __init__(self, step, number) -> None:
+        self.step, self.number = step, number
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+def run(folder, out, workers, seed, every=STEPS, resume=None, further=()) -> None:
+    """Two sources with a schedule, augmentation, warm-up and cosine, averaged weights, validation in between."""
+    builders.TINY_WIDTHS = (32, 64)
+    L.seed_everything(seed)
+    model = ImageStage(codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=3, cosine=True)
+    sources = {
+        "studio": Source(str(folder / "studio")),
+        "fitted": Source(str(folder / "fitted"), [(0, 0.0), (STEPS, 2.0)]),
+    }
+    data = ImageDataModule(
+        sources, str(folder / "val"), batch_size=3, size_px=32, workers=workers, epoch_steps=EPOCH, shuffle=4
+    )
+    keep = ModelCheckpoint(
+        dirpath=out,
+        every_n_train_steps=every,
+        save_top_k=-1,
+        save_last=True,
+        filename="{step}",
+        enable_version_counter=False,
+    )
+    averaged = EMAWeightAveraging(decay=0.5, use_buffers=False)
+    trainer = L.Trainer(
+        default_root_dir=out,
+        max_steps=STEPS,
+        max_epochs=-1,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[MeanDepth(), SourceLog(), averaged, RandomStates(), *further, keep],
+        gradient_clip_val=1.0,
+        val_check_interval=3,
+        check_val_every_n_epoch=None,
+        limit_val_batches=1,
+        num_sanity_val_steps=1,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, data, ckpt_path=resume, weights_only=resume and True)
+
+
+def last(out) -> dict:
+    return torch.load(Path(out) / f"step={STEPS}.ckpt", weights_only=True)
+
+
+def differences(one, other, at="") -> list[str]:
+    """Where two checkpoints differ in anything but times and paths."""
+    if isinstance(one, dict):
+        if one.keys() != other.keys():
+            return [f"{at}: {one.keys() ^ other.keys()}"]
+        return [d for k in one for d in differences(one[k], other[k], f"{at}/{k}")]
+    if isinstance(one, list | tuple):
+        return [d for i, (a, b) in enumerate(zip(one, other, strict=True)) for d in differences(a, b, f"{at}/{i}")]
+    same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+    return [] if same else [at]
+
+
+def same(one, other) -> bool:
+    """Weights, their averages, optimiser, rates, clock, mean depth, generators, place in the data."""
+    parts = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "global_step")
+    parts += ("RandomStates", "ImageDataModule", "hyper_parameters", "epoch")
+    found = [d for part in parts for d in differences(one[part], other[part], part)]
+    found += differences(one["callbacks"]["MeanDepth"], other["callbacks"]["MeanDepth"], "MeanDepth")
+    assert found == []
+    return True
+
+
+@pytest.fixture(scope="module", params=[0, 2])
+def whole(request, folder):
+    """A run that nothing stopped."""
+    out = folder / f"whole{request.param}"
+    run(folder, out, request.param, seed=1, every=1)
+    return request.param, out
+
+
+@pytest.mark.parametrize("step", [3, 4, EPOCH])
+def test_a_resumed_run_ends_the_same(folder, whole, tmp_path, step):
+    """From a checkpoint just before a validation, in the middle of an epoch, at its end; whatever the seed."""
+    workers, out = whole
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*anew")
+        warnings.filterwarnings("error", message=".*not resumable")
+        run(folder, tmp_path, workers, seed=2, resume=out / f"step={step}.ckpt")
+    assert same(last(tmp_path), last(out))
+    # and the test can fail: a step before the end is another state
+    before = torch.load(out / f"step={STEPS - 1}.ckpt", weights_only=True)
+    assert len(differences(last(out)["current_model_state"], before["current_model_state"])) > 50
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_ends_the_same(folder, whole, tmp_path, number):
+    """Killed outright, and asked to stop, two steps after its last checkpoint, as a process of its own."""
+    workers, out = whole
+    if (workers == 2) != (number == signal.SIGKILL):
+        pytest.skip("one process for each signal and each number of workers is enough")
+    code = (
+        "import sys; sys.path[:0] = sys.argv[4:]; from pathlib import Path; from test_stages_resume import *; "
+        f"run(Path(sys.argv[1]), Path(sys.argv[2]), {workers}, 1, every=4, further=[Die(6, int(sys.argv[3]))])"
+    )
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[2]), str(Path(__file__).parents[3])]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(tmp_path), str(int(number)), *paths],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == (-number if number == signal.SIGKILL else 0), done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.ckpt", "step=4.ckpt"], done.stderr
+    run(folder, tmp_path, workers, seed=3, resume=tmp_path / "last.ckpt")
+    assert same(last(tmp_path), last(out))
+
+
+def test_states_of_all_generators_come_back():
+    import random
+
+    device = torch.device("cpu")
+    random.gauss(0, 1)
+    np.random.standard_normal()
+    kept = states(device)
+
+    def draw() -> list[float]:
+        return [torch.rand(()).item(), random.gauss(0, 1), random.random(), np.random.standard_normal()]
+
+    first = draw()
+    assert draw() != first
+    put(kept, device)
+    assert draw() == first
