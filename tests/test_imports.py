@@ -50,6 +50,7 @@ RULES: dict[str, set[str]] = {
 SHARED_BY_STAGES = {"jdap.stages.optimizers", "jdap.stages.networks"}
 #: Heavy or unmaintained packages → the one file that imports them.
 ONLY_IN = {
+    "bitsandbytes": "jdap/stages/optimizers.py",
     "decord": "data_prep/video.py",
     "mediapipe": "jdap/faces/landmarker.py",
     "dlib": "jdap/metrics/identity.py",

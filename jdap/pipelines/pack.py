@@ -21,7 +21,7 @@ from jdap.pipelines.weights import INDEX
 def same_latents(first: Codec, second: Codec) -> bool:
     """Whether two codecs of this project have the same encoder and statistics, up to rounding.
 
-    Weight averaging rounds the frozen codec along with what it averages, by a few parts in a million.
+    Folders that were trained while the frozen codec was averaged along hold it rounded by a few parts in a million.
     """
     if not (isinstance(first, ImageCodec) and isinstance(second, ImageCodec)):
         return False

@@ -1,6 +1,6 @@
 """Callbacks of the stages: mean depth, sources and their losses, sample grids, and the weights folder at the end.
 
-Order matters beside Lightning's ``EMAWeightAveraging``, which swaps the averaged weights in before validation and out
+Order matters beside :class:`jdap.stages.averaging.EMA`, which swaps the averaged weights in before validation and out
 after it: ``SampleGrid`` stands before it in the list, so that it draws with the averaged weights. What happens at the
 end of training is done in ``on_fit_end``, when every callback has finished ``on_train_end`` and the averaged weights
 are in place for good.

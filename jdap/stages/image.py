@@ -11,18 +11,20 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from jdap import depth as depth_frames
 from jdap.batch import ImageBatch, LatentBatch
-from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
+from jdap.diffusion.denoiser import JointDenoiser, Pair
+from jdap.diffusion.draws import Place, draw_noise, draw_timesteps
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.diffusion.timesteps import TimestepLaw
 from jdap.metrics import DepthMetrics
 from jdap.models.codec import fingerprint
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.networks import networks
-from jdap.stages.optimizers import adamw, share_done
+from jdap.stages.optimizers import optimizer, share_done
 
 
 class Encoded(NamedTuple):
@@ -78,6 +80,9 @@ class ImageStage(L.LightningModule):
         nearly: how noisy a given half may be, as a share of the timesteps.
         terminal: extra share of drawn halves at the last timestep, where one-step prediction happens.
         validation_steps: sampling steps of the validation depth.
+        optimizer: ``adamw``, or ``adamw8bit`` with states of 8 bits (extra ``jdap[adamw8bit]``, CUDA).
+        compile: backend of ``torch.compile`` for the UNets (``inductor``), or null.
+        seed: of timesteps, noise and dropped references, which are drawn alike on any number of processes.
     """
 
     def __init__(
@@ -107,6 +112,9 @@ class ImageStage(L.LightningModule):
         nearly: float = 0.05,
         terminal: float = 0.0,
         validation_steps: int = 1,
+        optimizer: str = "adamw",
+        compile: str | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -127,6 +135,9 @@ class ImageStage(L.LightningModule):
             reference=reference,
             copy_reference=copy_reference,
         )
+        for network in self.modules():
+            if compile is not None and isinstance(network, UNet2DConditionModel):
+                network.compile(backend=compile)
         self.latents_of = fingerprint(self.codec)  # now, before a precision plugin may cast it
         self.schedule = NoiseSchedule()
         self.denoiser = JointDenoiser(self.schedule, gamma)
@@ -162,7 +173,7 @@ class ImageStage(L.LightningModule):
             skin, confidence = batch.skin.float(), batch.confidence.float()
         else:
             pictures = torch.cat([batch.rgb, depth_frames.to_codec(batch.depth), batch.reference_rgb])
-            rgb, depth, reference = self.codec.encode(pictures).chunk(3)
+            rgb, depth, reference = self.codec.encode(pictures).float().chunk(3)
             skin = depth_frames.latent_weight(batch.skin, self.codec.factor)
             confidence = depth_frames.latent_confidence(batch.confidence, batch.skin, self.codec.factor)
         weight = depth_frames.loss_weight(skin, batch.depth_source, batch.range_mm, self.hparams["outside_skin"])
@@ -171,13 +182,14 @@ class ImageStage(L.LightningModule):
     def training_step(self, batch: ImageBatch | LatentBatch, batch_idx: int) -> dict[str, Tensor]:
         """One step on pictures or latents: its loss, and what each sample gave to the depth loss, for the logs."""
         clean, reference, weight, confidence = self.encode(batch)
-        t = Pair(*(x.to(self.device) for x in self.law.draw(len(batch), self.schedule.timesteps)))
-        chance = torch.rand(2, len(batch), device=self.device)
+        place = self._place(len(batch), batch_idx)
+        t, chance = draw_timesteps(self.law, self.schedule.timesteps, self.hparams["seed"], place)
         itself = (t.rgb < t.depth) & (t.rgb <= self.law.nearly * self.schedule.timesteps)
         itself &= chance[0] < self.hparams["self_reference"]
         conditions: dict[str, Any] = {}
         if self.reference is not None:
-            reference = torch.where(itself[:, None, None, None], clean.rgb, reference)
+            itself_here = itself[:, None, None, None].to(self.device)
+            reference = torch.where(itself_here, clean.rgb, reference)
             keep_B = chance[1] >= self.hparams["reference_drop"]
             conditions["reference"] = self.unet.project_reference(self.reference(reference))
             conditions["keep_reference_B"] = keep_B
@@ -186,15 +198,37 @@ class ImageStage(L.LightningModule):
                     raise ValueError(
                         "image tokens are made of pictures, and these shards hold latents: train on pictures"
                     )
-                pictures = torch.where(itself[:, None, None, None], batch.rgb, batch.reference_rgb)
-                conditions["tokens_BLD"] = self.image_tokens(pictures, keep_B)
+                pictures = torch.where(itself_here, batch.rgb, batch.reference_rgb)
+                conditions["tokens_BLD"] = self.image_tokens(pictures, keep_B.to(self.device))
         if not self.hparams["joint"]:
             conditions["clean_rgb_BChw"] = clean.rgb
-        loss = self.denoiser.loss(partial(self.unet, **conditions), clean, t, randn_pair(clean), weight, confidence)
-        scalars = {"train/loss": loss.total, "train/loss_rgb": loss.rgb, "train/loss_depth": loss.depth}
-        self.log_dict(scalars, batch_size=len(batch))
-        self.log("loss", loss.total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
-        return {"loss": loss.total, "depth_B": loss.depth_B, "has_depth_B": loss.has_depth_B}
+        noise = draw_noise(clean, self.hparams["seed"], place)
+        t_here = Pair(*(x.to(self.device) for x in t))
+        loss = self.denoiser.loss(partial(self.unet, **conditions), clean, t_here, noise, weight, confidence)
+        depth = loss.depth * self._share_of_depth(loss.has_depth_B)
+        total = loss.rgb + depth
+        self.log_dict(
+            {"train/loss": total, "train/loss_rgb": loss.rgb, "train/loss_depth": depth}, batch_size=len(batch)
+        )
+        self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
+        self.terms = {"loss_rgb": loss.rgb_B, "loss_depth": loss.depth_B}
+        told = {"rgb_B": loss.rgb_B, "depth_B": loss.depth_B, "has_depth_B": loss.has_depth_B}
+        return {"loss": total, **told, "t_rgb_B": t.rgb, "t_depth_B": t.depth}
+
+    def _place(self, count: int, batch_idx: int) -> Place:
+        """Which of the samples of an optimiser step a batch of this process holds."""
+        trainer = self._trainer
+        if trainer is None:
+            return Place.of(0, count)
+        parts = trainer.accumulate_grad_batches
+        return Place.of(trainer.global_step, count, batch_idx % parts, parts, trainer.global_rank, trainer.world_size)
+
+    def _share_of_depth(self, has_depth_B: Tensor) -> Tensor | float:
+        """Samples with depth here, against the mean over processes: their mean loss is that of one large batch."""
+        if self._trainer is None or self._trainer.world_size == 1:
+            return 1.0
+        count = has_depth_B.sum().float()
+        return count / self._trainer.strategy.reduce(count.clone(), reduce_op="mean").clamp_min(1e-6)
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Image-to-depth on held-out pictures, scored in the normalised frame after scale and shift."""
@@ -213,7 +247,7 @@ class ImageStage(L.LightningModule):
         """AdamW over what trains, with warm-up and, if asked for, a cosine to the trainer's last step."""
         trained = [p for p in self.parameters() if p.requires_grad]
         rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
-        optimizer = adamw(self.trainer, trained, **rates)
+        made = optimizer(self.hparams["optimizer"], self.trainer, trained, **rates)
         warmup = max(1, self.hparams["warmup_steps"])
         done = share_done(self.trainer) if self.hparams["cosine"] else None
 
@@ -221,5 +255,5 @@ class ImageStage(L.LightningModule):
             rise = min(1.0, (step + 1) / warmup)
             return rise * (0.5 * (1 + math.cos(math.pi * done(step))) if done else 1.0)
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        schedule = torch.optim.lr_scheduler.LambdaLR(made, rate)
+        return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -19,6 +19,26 @@ def adamw(trainer: L.Trainer, parameters: Iterable[torch.nn.Parameter], **rates:
     return torch.optim.AdamW(parameters, fused="mixed" not in str(trainer.precision), **rates)
 
 
+def optimizer(
+    name: str, trainer: L.Trainer, parameters: Iterable[torch.nn.Parameter], **rates: Any
+) -> torch.optim.Optimizer:
+    """``adamw``, or ``adamw8bit``: two bytes of state a parameter rather than eight, on CUDA.
+
+    Raises ValueError for another name, and where bitsandbytes or CUDA are missing.
+    """
+    if name == "adamw":
+        return adamw(trainer, parameters, **rates)
+    if name != "adamw8bit":
+        raise ValueError(f"model.optimizer must be adamw or adamw8bit, got {name!r}")
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise ValueError("model.optimizer adamw8bit needs an extra: pip install 'jdap[adamw8bit]'") from error
+    if trainer.strategy.root_device.type != "cuda":
+        raise ValueError(f"model.optimizer adamw8bit needs CUDA, not {trainer.strategy.root_device.type}: take adamw")
+    return AdamW8bit(parameters, **rates)
+
+
 def share_done(trainer: L.Trainer) -> Callable[[int], float]:
     """A function of the optimiser step: the share of the run that is over, 0 … 1.
 

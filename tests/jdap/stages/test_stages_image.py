@@ -4,7 +4,7 @@ import lightning as L
 import pytest
 import torch
 from fakes import write_fakes
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from PIL import Image
 from safetensors.torch import load_file
@@ -14,6 +14,7 @@ from jdap.data.modules import ImageDataModule
 from jdap.models import build as builders
 from jdap.models.codec import ImageCodec
 from jdap.pipelines.portrait import PortraitPipeline
+from jdap.stages.averaging import EMA
 from jdap.stages.callbacks import ExportWeights, MeanDepth, SampleGrid, SourceLog
 from jdap.stages.image import ImageStage
 
@@ -65,7 +66,7 @@ def trainer(folder, steps, *callbacks) -> L.Trainer:
 
 
 def test_a_run_ends_with_weights_that_answer(shards, codec, tmp_path):
-    callbacks = (MeanDepth(), SampleGrid(pictures=2, steps=2), EMAWeightAveraging(decay=0.5), ExportWeights())
+    callbacks = (MeanDepth(), SampleGrid(pictures=2, steps=2), EMA(decay=0.5), ExportWeights())
     model = stage(codec)
     trainer(tmp_path, 10, *callbacks).fit(model, data(shards))
     pipeline = PortraitPipeline.from_pretrained(tmp_path / "weights")
@@ -213,9 +214,9 @@ def test_the_rate_warms_up_and_falls_to_zero(shards, codec, tmp_path):
 
 def test_a_run_goes_on_from_its_checkpoint(shards, codec, tmp_path):
     keep = ModelCheckpoint(dirpath=tmp_path, save_last=True, every_n_train_steps=5)
-    trainer(tmp_path, 5, keep, MeanDepth(), EMAWeightAveraging(decay=0.5)).fit(stage(codec), data(shards))
+    trainer(tmp_path, 5, keep, MeanDepth(), EMA(decay=0.5)).fit(stage(codec), data(shards))
     model, mean = stage(codec), MeanDepth()
-    further = trainer(tmp_path, 8, mean, EMAWeightAveraging(decay=0.5))
+    further = trainer(tmp_path, 8, mean, EMA(decay=0.5))
     further.fit(model, data(shards), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert further.global_step == 8
     assert mean.count.max() <= 8 * 4

@@ -5,7 +5,6 @@ import lightning as L
 import pytest
 import torch
 from fakes import write_fakes
-from lightning.pytorch.callbacks import EMAWeightAveraging
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -19,6 +18,7 @@ from jdap.models.loading import WeightsError
 from jdap.models.reference import ReferenceNet
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.shipped import resolve
+from jdap.stages.averaging import EMA
 from jdap.stages.callbacks import ExportWeights, MeanDepth, SampleGrid, SourceLog
 from jdap.stages.image import ImageStage
 from jdap.stages.onestep import OneStepStage
@@ -91,7 +91,7 @@ def test_a_run_ends_with_weights_that_see_depth_better(init, shards, tmp_path):
     torch.manual_seed(0)
     model, batch = stage(init, learning_rate=2e-3, framed=1.0), first_batch(shards)
     before = rmse(model.pipeline().image_to_depth(batch.rgb).depth, batch)
-    callbacks = (MeanDepth(), SourceLog(), SampleGrid(2), EMAWeightAveraging(decay=0.8), ExportWeights())
+    callbacks = (MeanDepth(), SourceLog(), SampleGrid(2), EMA(decay=0.8), ExportWeights())
     trainer(tmp_path, 40, *callbacks).fit(model, data(shards))
     pipeline = PortraitPipeline.from_pretrained(tmp_path / "weights")
     assert (pipeline.preset, pipeline.size_px, pipeline.one_step_start) == ("tiny", 32, "zeros")
