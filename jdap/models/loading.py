@@ -57,6 +57,7 @@ def load_strict(kind: Any, folder: str | Path, weights: str = SAFETENSORS_WEIGHT
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # what it would warn of is the error below
     try:
+        _check_size(kind, config, folder / weights)
         model, info = kind.from_pretrained(
             str(folder),
             output_loading_info=True,
@@ -67,6 +68,8 @@ def load_strict(kind: Any, folder: str | Path, weights: str = SAFETENSORS_WEIGHT
             torch_dtype=torch.float32,
             **({"variant": variant[1]} if variant else {}),
         )
+    except WeightsError:
+        raise
     # Whatever a config makes a library's constructor stumble over (an index, a key, a division) is the config's fault.
     except Exception as error:
         raise WeightsError(f"{folder}: cannot be read as {kind.__name__}: {one_line(error)}") from error
@@ -75,6 +78,15 @@ def load_strict(kind: Any, folder: str | Path, weights: str = SAFETENSORS_WEIGHT
     report(folder, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
     check_finite(model.state_dict(), folder)
     return model.eval()
+
+
+def _check_size(kind: Any, config: dict[str, Any], file: Path) -> None:
+    """Raises :class:`WeightsError` for a config whose network would take more memory than its weights can fill."""
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in kind.from_config(config).parameters())
+    if parameters > file.stat().st_size:  # a byte each is less than any format of weights has
+        size = file.stat().st_size
+        raise WeightsError(f"{file.parent}: config.json asks for {parameters} parameters, {file.name} has {size} bytes")
 
 
 def check_class(config: Mapping[str, Any], kind: Any, file: Path) -> None:

@@ -25,7 +25,7 @@ from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.codec import Codec, load_codec
 from jdap.models.image_tokens import ImageTokens, load_image_tokens
 from jdap.models.joint_unet import JointUNet
-from jdap.models.loading import WeightsError, load_strict, read_json
+from jdap.models.loading import WeightsError, load_strict, one_line, read_json
 from jdap.models.reference import ReferenceNet
 from jdap.models.separate import SeparateUNets
 
@@ -89,42 +89,93 @@ def load_components(folder: Path) -> dict[str, Any]:
     """
     if not folder.is_dir():
         raise WeightsError(f"{folder}: no such weights folder; train one with `make train-image`")
-    index = read_json(folder / INDEX)
-    if index.get("_class_name") != CLASS_NAME:
-        raise WeightsError(f"{folder / INDEX}: _class_name is {index.get('_class_name')!r}, expected {CLASS_NAME!r}")
-    if index.get("depth_convention") != DEPTH_CONVENTION:
-        raise WeightsError(f"{folder / INDEX}: depth_convention is not {DEPTH_CONVENTION!r}; train again")
-    if index.get("one_step_start") not in (None, *STARTS):
-        raise WeightsError(f"{folder / INDEX}: one_step_start must be {' or '.join(STARTS)}, or not be there")
+    index = _read_index(folder / INDEX)
 
     def network(name: str) -> UNet2DConditionModel:
         return load_strict(UNet2DConditionModel, folder / name)
 
-    # An index that does not say so is of the model in full.
-    joint, reference = index.get("joint", True), index.get("reference", True)
+    codec = load_codec(folder / "codec")
     try:
-        scheduler = DDIMScheduler.from_pretrained(str(folder / "scheduler"), local_files_only=True)
         components: dict[str, Any] = {
-            "codec": load_codec(folder / "codec"),
-            "unet": JointUNet(network("unet")) if joint else SeparateUNets(network("unet_rgb"), network("unet_depth")),
-            "reference": ReferenceNet(network("reference")) if reference else None,
-            "schedule": NoiseSchedule.from_scheduler(scheduler),
-            "image_tokens": load_image_tokens(folder) if index.get("image_tokens") else None,
-            "preset": str(index["preset"]),
-            "size_px": int(index["size_px"]),
-            "one_step_start": index.get("one_step_start"),
-            "shared_timestep": bool(index.get("shared_timestep", False)),
+            "codec": codec,
+            "unet": JointUNet(network("unet"))
+            if index["joint"]
+            else SeparateUNets(network("unet_rgb"), network("unet_depth")),
+            "reference": ReferenceNet(network("reference")) if index["reference"] else None,
+            "image_tokens": load_image_tokens(folder) if index["image_tokens"] else None,
+            "schedule": _read_schedule(folder / "scheduler"),
+            **{name: index[name] for name in ("preset", "size_px", "one_step_start", "shared_timestep")},
         }
-    except KeyError as error:
-        raise WeightsError(f"{folder / INDEX}: {error} is missing") from error
+        _check_fit(components)
     except WeightsError:
         raise
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{folder}: {' '.join(str(error).split())}") from error
+    # A network whose config is no joint UNet's or no ReferenceNet's lacks this or that, in as many ways.
+    except Exception as error:
+        raise WeightsError(f"{folder}: {one_line(error)}") from error
     for part in (components["unet"], components["reference"]):
         if part is not None:
             part.eval()
     return components
+
+
+def _read_index(file: Path) -> dict[str, Any]:
+    """What ``model_index.json`` says, checked, and with what older folders do not say."""
+    index = {"joint": True, "reference": True, "shared_timestep": False, "image_tokens": False, "one_step_start": None}
+    index |= read_json(file)
+    if index.get("_class_name") != CLASS_NAME:
+        raise WeightsError(f"{file}: _class_name is {index.get('_class_name')!r}, expected {CLASS_NAME!r}")
+    if index.get("depth_convention") != DEPTH_CONVENTION:
+        raise WeightsError(f"{file}: depth_convention is not {DEPTH_CONVENTION!r}; train again")
+    if index["one_step_start"] not in (None, *STARTS):
+        raise WeightsError(f"{file}: one_step_start must be {' or '.join(STARTS)}, or not be there")
+    kinds = {"preset": str, "size_px": int}
+    kinds |= dict.fromkeys(("joint", "reference", "shared_timestep", "image_tokens"), bool)
+    for name, kind in kinds.items():
+        if type(index.get(name)) is not kind:
+            raise WeightsError(f"{file}: {name} must be {kind.__name__}, got {index.get(name)!r}")
+    return index
+
+
+def _read_schedule(folder: Path) -> NoiseSchedule:
+    config = read_json(folder / "scheduler_config.json")
+    # before anything is built: a schedule is a table of this length
+    if type(config.get("num_train_timesteps")) is not int or not 1 <= config["num_train_timesteps"] <= 100_000:
+        raise WeightsError(
+            f"{folder}: num_train_timesteps is {config.get('num_train_timesteps')!r}, not a number of steps"
+        )
+    try:
+        schedule = NoiseSchedule.from_scheduler(DDIMScheduler.from_config(config))
+        shares = ((schedule.alpha_bar >= 0) & (schedule.alpha_bar <= 1)).all()  # not so of NaN, either
+    except Exception as error:  # whatever a config makes diffusers stumble over is the config's fault
+        raise WeightsError(f"{folder}: {one_line(error)}") from error
+    if not shares:
+        raise WeightsError(f"{folder}: the betas of its noise schedule are not between 0 and 1")
+    return schedule
+
+
+def _check_fit(components: dict[str, Any]) -> None:
+    """Raises ValueError where components that are sound by themselves do not go together."""
+    codec, unet, reference = (components[name] for name in ("codec", "unet", "reference"))
+    channels = {"codec": codec.latent_channels, "unet": unet.latent_channels}
+    if reference is not None:
+        channels["reference"] = reference.unet.config["in_channels"]
+        reader = unet.unet if isinstance(unet, JointUNet) else unet.rgb
+        if _self_attention(reader) != _self_attention(reference.unet):
+            raise ValueError("unet and reference have different layers of self-attention: they are not of one model")
+    if len(set(channels.values())) != 1:
+        raise ValueError(f"latent channels differ: {', '.join(f'{name} {c}' for name, c in channels.items())}")
+    if components["size_px"] < 1 or components["size_px"] % codec.factor:
+        raise ValueError(f"size_px {components['size_px']} is no multiple of the codec's factor {codec.factor}")
+    tokens = components["image_tokens"]
+    if tokens is not None and tokens.cross_attention_dim != unet.unet.config["cross_attention_dim"]:
+        raise ValueError(f"image_tokens has tokens of {tokens.cross_attention_dim} channels, which unet does not take")
+
+
+def _self_attention(unet: UNet2DConditionModel) -> dict[str, int]:
+    """Channels by layer."""
+    names = [name.removesuffix(".processor") for name in unet.attn_processors if ".attn1." in name]
+    layer: Callable[[str], Any] = unet.get_submodule
+    return {name: layer(name).to_k.in_features for name in names}
 
 
 def replace_folder(part: Path, folder: Path) -> None:
