@@ -78,6 +78,8 @@ def states(device: torch.device) -> dict[str, Tensor]:
 
 def put(found: dict[str, Tensor], device: torch.device) -> None:
     """The inverse of :func:`states`."""
+    # torch reads past a state that is a part of another tensor, and crashes (2.13)
+    found = {name: state.clone() for name, state in found.items()}
     torch.set_rng_state(found["torch"])
     position, has_gauss, gauss = found["numpy_rest"].view(torch.float64).tolist()
     words = found["numpy"].numpy().view(np.uint32)

@@ -138,7 +138,7 @@ def run_of(folder, tmp_path, steps=None, path=None, callbacks=(), module=None, *
     return model.trained
 
 
-@pytest.mark.parametrize("workers", [0, 2, 3])
+@pytest.mark.parametrize("workers", [0, 3])
 def test_a_resumed_run_goes_on_with_the_next_batch(folder, tmp_path, workers):
     """From checkpoints in the middle of an epoch, at its end, at its beginning, and before a validation."""
 
@@ -147,7 +147,7 @@ def test_a_resumed_run_goes_on_with_the_next_batch(folder, tmp_path, workers):
 
     options = {"val_check_interval": 3, "check_val_every_n_epoch": None, "limit_val_batches": 1}
     whole = run_of(folder, tmp_path, 13, callbacks=[Kept(tmp_path)], module=module(), **options)
-    for step in (1, 3, 5, 6, 10):
+    for step in (1, 3, 5, 6):
         rest = run_of(folder, tmp_path, 13, tmp_path / f"{step}.ckpt", module=module(), **options)
         assert rest == whole[4 * step :], step
 
