@@ -18,10 +18,12 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback
 
 from jdap.cache import cache
 from jdap.data.modules import ImageDataModule
+from jdap.stages.averaging import EMA
+from jdap.stages.guard import FiniteGuard
 from jdap.stages.image import ImageStage
 
 SHARDS = "shipped:shards/train"
@@ -87,7 +89,7 @@ def _run(stage: ImageStage, data: ImageDataModule, steps: int, device: torch.dev
             max_steps=WARM_UP + steps,
             max_epochs=-1,
             gradient_clip_val=1.0,
-            callbacks=[EMAWeightAveraging(decay=0.99, use_buffers=False), clock],
+            callbacks=[FiniteGuard(), EMA(decay=0.99), clock],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -73,12 +73,12 @@ def run(args: argparse.Namespace) -> int:
         if "training" in args.parts:
             steps = training_steps(args.widths, size, args.batch, device, autocast)
             timings = interleaved(steps, args.repeats, device)
-            for name, ours in (("all see the reference", "injected"), ("one does not", "dropping")):
+            for name, ours in (("all see it", "injected"), ("one does not", "dropping")):
                 rows.append(_row("training", name, size, timings, ours, ["joint", "other"], CLOCKS[clock], args.widths))
         if "sampling" in args.parts:
             runs = sampling_runs(args.widths, size, args.steps, device, autocast)
             timings = interleaved(runs, args.repeats, device)
-            for name, theirs in ((f"{args.steps} guided steps", "bank"), ("  against a leaner design", "lean")):
+            for name, theirs in ((f"{args.steps} guided steps", "bank"), ("against leaner", "lean")):
                 rows.append(_row("sampling", name, size, timings, "ours", [theirs], CLOCKS[clock], args.widths))
     paces = []
     if "pace" in args.parts:
@@ -131,23 +131,21 @@ def _row(
 
 def _table(rows: list[dict[str, Any]], title: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("part", no_wrap=True)
-    table.add_column("of", no_wrap=True)
-    for header in ("latents", "ours", "theirs", "ratio", "range", "target", "peak MiB"):
+    measured = any(call["peak_bytes"] is not None for row in rows for call in row["calls"].values())
+    table.add_column("part, latents", no_wrap=True)
+    for header in ("ours", "theirs", "ratio", "range", "target", *(["peak MiB"] if measured else [])):
         table.add_column(header, justify="right", no_wrap=True)
     for row in rows:
         low, high = row["ratio_range"]
-        peaks = [call["peak_bytes"] for call in row["calls"].values()]
+        peaks = [call["peak_bytes"] for call in row["calls"].values() if call["peak_bytes"] is not None]
         table.add_row(
-            row["part"],
-            row["what"],
-            f"{row['size']}²",
+            f"{row['part']} {row['size']}²: {row['what']}",
             f"{row['ours_s']:.3f}",
             f"{row['theirs_s']:.3f}",
             f"{row['ratio']:.2f}",
             f"{low:.2f}–{high:.2f}",
             "" if row["target"] is None else f"≤ {row['target']:.2f}",
-            "" if None in peaks else " / ".join(f"{peak / 2**20:.0f}" for peak in peaks),
+            *([" / ".join(f"{peak / 2**20:.0f}" for peak in peaks)] if measured else []),
         )
     return table
 
