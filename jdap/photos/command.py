@@ -1,4 +1,4 @@
-"""What ``jdap depth`` and ``jdap generate`` have in common: options, a row for each photo, and the exit status."""
+"""What the commands on photos have in common: options, a row for each photo, and the exit status."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from jdap.files import write_whole
 from jdap.photos import window
 from jdap.photos.read import Photo, PhotoError
 from jdap.pipelines.hub import find_weights
-from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pipelines.portrait import METHODS, PortraitPipeline
 
 SHIPPED = "shipped:image-tiny"
 ROWS_FILE = "rows.jsonl"
@@ -68,6 +68,24 @@ def add_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
         choices=window.SEVERAL,
         default=window.LARGEST,
         help="photos with several faces: the largest (default), all of them, or none",
+    )
+
+
+def add_guidance(parser: argparse.ArgumentParser) -> None:
+    """``--guidance``, which all commands have."""
+    parser.add_argument("--guidance", type=float, default=1.0, help="strength of the reference (default 1: as trained)")
+
+
+def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the commands that draw pictures, ``jdap generate`` and ``jdap edit``."""
+    add_arguments(parser, steps=20)
+    add_guidance(parser)
+    parser.add_argument("--count", type=positive, default=1, help="pictures of each, of seeds K, K + 1 …")
+    parser.add_argument(
+        "--method", choices=METHODS, help="how what is given is held (default: clean where the weights know it)"
+    )
+    parser.add_argument(
+        "--resample", type=positive, default=1, help="RePaint's resampling of what is given (default 1)"
     )
 
 

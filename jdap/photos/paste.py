@@ -30,6 +30,13 @@ FRAME = {
         "its middle's distance. Two photos, or two faces of one, share neither."
     ),
 }
+UNCERTAINTY = {
+    "encoding": "uint16; 0 = no value; uncertainty = (value - 1) / 65534",
+    "meaning": (
+        "the standard deviation of the ensemble's draws after alignment, in the unit of depth (whose range is 2): how "
+        "far draws differ, not how far they are off together"
+    ),
+}
 #: Longer side of the two halves of a preview.
 PREVIEW_PX = 1024
 
@@ -73,6 +80,22 @@ def full_depth(depth_SS: np.ndarray, window_px: np.ndarray, photo: Photo) -> np.
     if photo.empty_HW is not None:
         full[photo.empty_HW] = NO_VALUE
     return full
+
+
+def full_uncertainty(uncertainty_SS: np.ndarray, window_px: np.ndarray, photo: Photo) -> np.ndarray:
+    """Uncertainty in [0, 1] as (H, W) uint16 of the whole photo, encoded as :data:`UNCERTAINTY` says."""
+    # Depth's encoding is affine: the same values mean (value − 1) / 65534 of [0, 1].
+    return full_depth(2 * uncertainty_SS.clip(0, 1) - 1, window_px, photo)
+
+
+def full_rgb(rgb_SS3: np.ndarray, window_px: np.ndarray, photo: Photo) -> tuple[np.ndarray, np.ndarray]:
+    """A drawn window in [-1, 1] on the photo: (H, W, 3) uint8, and the pixels (H, W) bool that it covers."""
+    rgb, covered = photo.rgb_HW3.copy(), np.zeros(photo.rgb_HW3.shape[:2], dtype=bool)
+    channels = [paste(rgb_SS3[..., k], window_px, photo.width, photo.height) for k in range(3)]
+    (_, left, top), drawn = channels[0], np.stack([c[0] for c in channels], axis=-1)
+    part = np.s_[top : top + drawn.shape[0], left : left + drawn.shape[1]]
+    rgb[part], covered[part] = np.rint((drawn + 1) * 127.5).astype(np.uint8), True
+    return rgb, covered
 
 
 def preview(depth_SS: np.ndarray, window_px: np.ndarray, photo: Photo) -> Image.Image:

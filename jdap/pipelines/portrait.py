@@ -17,7 +17,7 @@ from jdap import depth as depth_frames
 from jdap.diffusion import ensemble as ensembles
 from jdap.diffusion.denoiser import JointDenoiser, Network, Pair, randn_pair
 from jdap.diffusion.onestep import STARTS, ZEROS
-from jdap.diffusion.samplers import CLEAN, REPAINT, ddim, guided
+from jdap.diffusion.samplers import CLEAN, METHODS, REPAINT, ddim, guided
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.codec import Codec
 from jdap.models.image_tokens import ImageTokens
@@ -26,6 +26,8 @@ from jdap.models.reference import ReferenceNet
 from jdap.models.separate import SeparateUNets
 from jdap.pipelines.masks import fill_unknown, known_cells, paste_known
 from jdap.pipelines.weights import load_components, save_components
+
+__all__ = ["METHODS", "DepthEstimate", "Portrait", "PortraitPipeline"]
 
 OnStep = Callable[[int, int], None]
 

@@ -40,7 +40,13 @@ def test_depth_is_that_of_the_pipeline_in_its_place(small_weights: Path, tmp_pat
     box, seed = (10.25, 12.5, 48.0), 3
     asked = ["--weights", small_weights, "--box", ",".join(map(str, box)), "--device", "cpu"]
     assert jdap("depth", path, "--out", out, *asked, "--steps", 2, "--ensemble", 2, "--seed", seed) == 0
-    assert sorted(p.name for p in out.iterdir()) == ["a.depth.png", "a.json", "a.preview.png", "rows.jsonl"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "a.depth.png",
+        "a.json",
+        "a.preview.png",
+        "a.uncertainty.png",
+        "rows.jsonl",
+    ]
 
     pipeline = PortraitPipeline.from_pretrained(small_weights)
     rgb = torch.from_numpy(crop_frame(np.asarray(Image.open(path)), np.array(box), SIZE).copy())
@@ -65,9 +71,8 @@ def test_depth_is_that_of_the_pipeline_in_its_place(small_weights: Path, tmp_pat
     assert "scale" in data["depth"]["meaning"]
     made_by = data["made_by"]
     assert (made_by["steps"], made_by["ensemble"], made_by["seed"], made_by["size_px"]) == (2, 2, 3, SIZE)
-    assert rows(out) == [
-        {"source": str(path), "status": "done", "message": "", "files": ["a.depth.png", "a.preview.png", "a.json"]}
-    ]
+    files = ["a.depth.png", "a.preview.png", "a.uncertainty.png", "a.json"]
+    assert rows(out) == [{"source": str(path), "status": "done", "message": "", "files": files}]
 
 
 def test_what_a_photo_gets_depends_on_it_and_the_seed_alone(small_weights: Path, tmp_path: Path) -> None:

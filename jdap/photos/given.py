@@ -1,0 +1,97 @@
+"""What is given with a photo: a mask of what to draw anew, and a depth map.
+
+Shapes: H x W pixels of the photo, S x S of a crop.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from jdap.photos import paste
+from jdap.photos.read import Photo, PhotoError, read_photo
+
+
+def read_mask(path: Path, photo: Photo) -> np.ndarray:
+    """A mask picture of the photo's size (upright): (H, W) bool, True where it is lighter than middle grey.
+
+    Raises :class:`PhotoError` for another size, or a mask that hides nothing.
+    """
+    mask = read_photo(path)
+    if (mask.width, mask.height) != (photo.width, photo.height):
+        raise PhotoError(
+            f"{path}: the mask is {mask.width} x {mask.height}, the upright photo {photo.width} x {photo.height}; "
+            "draw it on the photo"
+        )
+    hole = mask.rgb_HW3.astype(np.float32).mean(2) > 127.5
+    if not hole.any():
+        raise PhotoError(f"{path}: the mask has no white pixel; what is white is drawn anew")
+    return hole
+
+
+def crop_mask(mask_HW: np.ndarray, window_px: np.ndarray, size: int) -> np.ndarray:
+    """A mask in a window (left, top, size): (S, S) bool, True where any of it falls into the crop's pixel.
+
+    What of the window lies outside of the photo is masked where the photo's edge is.
+    """
+    left, top, side = (float(x) for x in window_px)
+    height, width = mask_HW.shape
+    # The pixels of the photo under each pixel of the crop, by their integral.
+    edges = [
+        np.clip(start + np.arange(size + 1) * side / size, 0, end) for start, end in ((left, width), (top, height))
+    ]
+    columns, rows = (
+        (np.minimum(np.floor(e[:-1]), end - 1).astype(int), np.maximum(np.ceil(e[1:]), 1).astype(int))
+        for e, end in zip(edges, (width, height), strict=True)
+    )
+    total = np.pad(mask_HW.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    low, high = (total[np.ix_(r, c)] for r, c in ((rows[0], columns[0]), (rows[1], columns[1])))
+    return high - total[np.ix_(rows[0], columns[1])] - total[np.ix_(rows[1], columns[0])] + low > 0
+
+
+def read_depth(path: Path, size: int) -> np.ndarray:
+    """A depth map as ``jdap depth`` or ``jdap generate`` writes it: (S, S) float32 in [-1, 1], no value = far.
+
+    A map of a whole photo (``NAME.depth.png``) is cut to its window, which the ``NAME.json`` beside it tells; without
+    one the map must be square. Raises :class:`PhotoError` for anything else.
+    """
+    if not path.is_file():
+        raise PhotoError(f"{path}: no such file")
+    try:
+        with Image.open(path) as image:
+            value = np.array(image)
+    except (OSError, SyntaxError) as error:
+        raise PhotoError(f"{path}: damaged, cannot be read: {error}") from error
+    if value.ndim != 2 or value.dtype.kind not in "iu" or value.dtype.itemsize < 2:
+        raise PhotoError(f"{path}: no 16-bit grey PNG; depth is encoded as {paste.ENCODING}")
+    depth = np.nan_to_num(paste.decode(value), nan=1.0)
+    height, width = depth.shape
+    window = _window(path)
+    if window is None and width != height:
+        raise PhotoError(f"{path}: {width} x {height} is no square, and no {_beside(path).name} tells its window")
+    left, top, side = (0.0, 0.0, float(width)) if window is None else window
+    pad = int(np.ceil(max(0.0, -left, -top, left + side - width, top + side - height)))
+    box = (left + pad, top + pad, left + side + pad, top + side + pad)
+    padded = Image.fromarray(np.pad(depth, pad, constant_values=1.0).astype(np.float32))
+    return np.asarray(padded.resize((size, size), Image.Resampling.BICUBIC, box=box)).clip(-1, 1)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".png").removesuffix(".depth") + ".json")
+
+
+def _window(path: Path) -> tuple[float, float, float] | None:
+    beside = _beside(path)
+    if not beside.is_file():
+        return None
+    try:
+        data = json.loads(beside.read_text(encoding="utf-8"))
+        if data["depth"].get("file") != path.name:
+            return None
+        left, top, side = (float(data["window_px"][key]) for key in ("left", "top", "size"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PhotoError(f"{beside}: tells no window of {path.name} ({error}); crop the map to a square") from error
+    return left, top, side
