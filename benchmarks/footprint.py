@@ -74,6 +74,7 @@ def measure(case: Case) -> dict[str, Any]:
             codec=_codec(case.preset, Path(folder)),
             size_px=case.size_px,
             gradient_checkpointing=case.checkpointing,
+            compile="inductor" if case.compiled else None,
         )
     if case.precision == "bf16-true":
         stage.to(torch.bfloat16)
@@ -81,9 +82,6 @@ def measure(case: Case) -> dict[str, Any]:
     stage.to(case.device)
     parts: dict[str, Any] = {"unet": stage.unet, "reference": stage.reference, "codec": stage.codec}
     counts = {name: round(sum(p.numel() for p in part.parameters()) / 1e6, 1) for name, part in parts.items()}
-    if case.compiled:
-        for name in ("unet", "reference"):
-            parts[name].unet.compile()
     figures = _train(stage, case) if case.what == "train" else _sample(stage, case)
     return {**asdict(case), "millions": counts, **figures, "peak_gib": round(_peak(case.device) / 2**30, 2)}
 
