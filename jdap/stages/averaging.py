@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -42,6 +43,8 @@ class EMA(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin with the weights as they are, or with the averages of the checkpoint."""
+        if isinstance(trainer.strategy, FSDPStrategy):
+            raise ValueError("averages cannot be kept under the strategy fsdp, whose shards have no shape: take ddp")
         loaded, self._loaded = self._loaded, {}
         for name, weight in _trained(pl_module):
             start = weight.detach() if name not in loaded else _as(loaded[name], weight)

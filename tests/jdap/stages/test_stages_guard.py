@@ -1,11 +1,14 @@
 """The guard, the averages and the logs, in a real training."""
 
+from types import SimpleNamespace
+
 import lightning as L
 import pytest
 import torch
 from fakes import write_fakes
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import FSDPStrategy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jdap.data.modules import ImageDataModule
@@ -177,6 +180,11 @@ def test_averages_of_bfloat16_weights_are_float32(tmp_path):
     torch.testing.assert_close(average, expected)
     assert not torch.equal(average, average.bfloat16().float())
     assert torch.equal(line.layer.weight, average.bfloat16())
+
+
+def test_averages_of_nameless_shards_are_refused():
+    with pytest.raises(ValueError, match="take ddp"):
+        EMA().on_train_start(SimpleNamespace(strategy=FSDPStrategy()), torch.nn.Linear(2, 2))
 
 
 def test_a_resumed_run_goes_on_with_its_averages(folder, tmp_path):
