@@ -78,17 +78,17 @@ sample-shards: install  ## draw the stills and talking clips that ship anew (int
 # The people of the training set begin at 1000: none of them is in the sample shards, and those of val/ and test/ are new to both.
 # The decoder goes on alone while its latents stay, so it could as well be trained beside the image model.
 shipped-weights: OUT ?= out/shipped
-shipped-weights: MANY = --data.train '["jdap/assets/shards/train","$(OUT)/people"]'
-shipped-weights: LONG = --config jdap/configs/image-tiny.yaml --config jdap/configs/image-tiny-long.yaml
+shipped-weights: MANY = ["jdap/assets/shards/train","$(OUT)/people"]
 shipped-weights: install  ## make codec and image model as they ship, from nothing: hours (OUT=)
-	$(RUN) data_prep studio --out $(OUT)/people --split train --first 1000 --people 2000 --frames 2 --workers 2
+	$(RUN) data_prep studio --out $(OUT)/people --split train --first 1000 --people 2400 --frames 4 --workers 2
+	$(RUN) data_prep studio --out $(OUT)/sittings --split train --first 6000 --people 1400 --frames 4 --sittings --workers 2
 	$(RUN) jdap train-codec --out $(OUT)/codec --trainer.max_steps 9400
 	$(RUN) jdap train-codec --out $(OUT)/decoder --model.init $(OUT)/codec/weights --model.freeze_encoder true \
-	  --model.decoder_blocks '[4,4]' --model.learning_rate 1.5e-3 --trainer.max_steps 3000 --data.seed 1 $(MANY)
-	$(RUN) jdap train-image $(LONG) --out $(OUT)/image --model.codec $(OUT)/codec/weights $(MANY) $(ARGS)
-	$(RUN) jdap train-image $(LONG) --config jdap/configs/image-tiny-depth.yaml --out $(OUT)/depth --data.seed 1 \
-	  --model.init $(OUT)/image/weights --model.codec $(OUT)/codec/weights $(MANY) $(ARGS)
-	$(RUN) jdap pack $(OUT)/depth/weights --codec $(OUT)/decoder/weights --half --out $(OUT)/image-tiny
+	  --model.decoder_blocks '[4,4]' --model.learning_rate 1.5e-3 --trainer.max_steps 3000 --data.seed 1 --data.train '$(MANY)'
+	$(RUN) jdap train-image --config jdap/configs/image-tiny.yaml --config jdap/configs/image-tiny-long.yaml \
+	  --out $(OUT)/image --model.codec $(OUT)/codec/weights \
+	  --data.train.sittings.shards $(OUT)/sittings --data.train.stills.shards '$(MANY)' $(ARGS)
+	$(RUN) jdap pack $(OUT)/image/weights --codec $(OUT)/decoder/weights --half --out $(OUT)/image-tiny
 
 clean:  ## remove what runs have written
 	rm -rf out

@@ -113,16 +113,16 @@ def test_hybrid_configs_go_on_top_of_a_preset(fakes, tmp_path, overlay):
 
 def test_the_recipe_of_the_shipped_weights_runs(fakes, tmp_path):
     long = [word for name in ("tiny", "tiny-long") for word in ("--config", str(CONFIGS / f"image-{name}.yaml"))]
-    command, *first = image_arguments(fakes, tmp_path / "first")
+    command, *given = image_arguments(fakes, tmp_path / "run")
+    at = given.index("--data.train")
+    sources = [f"--data.train.{name}.shards" for name in ("sittings", "stills")]
+    given[at : at + 2] = [word for source in sources for word in (source, given[at + 1])]
     few = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]
-    assert main([command, *long, *first, *few]) == 0
-    _, *second = image_arguments(fakes, tmp_path / "second")
-    start = ["--model.init", str(tmp_path / "first" / "weights")]
-    assert main([command, *long, "--config", str(CONFIGS / "image-tiny-depth.yaml"), *second, *start, *few]) == 0
-    settings = json.loads((tmp_path / "second" / "weights" / "training.json").read_text())["hyper_parameters"]
-    assert (settings["image_to_depth"], settings["init"]) == (0.8, start[1])
+    assert main([command, *long, *given, *few]) == 0
+    settings = json.loads((tmp_path / "run" / "weights" / "training.json").read_text())["hyper_parameters"]
+    assert (settings["image_to_depth"], settings["reference_drop"]) == (0.3, 0.1)
     packed = tmp_path / "packed"
-    assert main(["pack", str(tmp_path / "second" / "weights"), "--half", "--out", str(packed)]) == 0
+    assert main(["pack", str(tmp_path / "run" / "weights"), "--half", "--out", str(packed)]) == 0
     assert (packed / "training.json").is_file()
 
 
