@@ -47,7 +47,7 @@ RULES: dict[str, set[str]] = {
     "benchmarks": {"jdap", "data_prep"},
 }
 #: how far a run is; where networks come from
-SHARED_BY_STAGES = {"jdap.stages.optimizers", "jdap.stages.networks"}
+SHARED_BY_STAGES = {"jdap.stages.optimizers", "jdap.stages.networks", "jdap.stages.sharding"}
 #: Heavy or unmaintained packages → the one file that imports them.
 ONLY_IN = {
     "bitsandbytes": "jdap/stages/optimizers.py",

@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from jdap import depth as depth_frames
 from jdap.batch import ImageBatch, LatentBatch
@@ -25,6 +26,7 @@ from jdap.models.codec import fingerprint
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.networks import networks
 from jdap.stages.optimizers import optimizer, share_done
+from jdap.stages.sharding import shard, whole
 
 
 class Encoded(NamedTuple):
@@ -143,18 +145,39 @@ class ImageStage(L.LightningModule):
         self.denoiser = JointDenoiser(self.schedule, gamma)
         self.law = TimestepLaw(image_to_depth, depth_to_image, nearly, terminal)
         self.validation_depth = DepthMetrics("normalised")
+        # plain dictionaries, of networks that are not the stage's children
+        self._forms: dict[str, Any] = {}
+        self._whole: dict[str, Any] = {}
+
+    def configure_model(self) -> None:
+        """Share the networks out to the processes where the strategy does: see :mod:`jdap.stages.sharding`."""
+        if self.device_mesh is not None and not isinstance(self, FSDPModule):
+            self._forms = shard(self, self.device_mesh)
+
+    def _put_together(self) -> dict[str, Any]:
+        return {name: whole(getattr(self, name), form) for name, form in self._forms.items()}
+
+    def on_validation_epoch_start(self) -> None:
+        """Put shared out networks together: processes have more or fewer batches, and only one draws samples."""
+        self._whole = self._put_together()
+
+    def on_train_end(self) -> None:
+        """Put shared out networks together for good, for what is exported; averages are in their place by now."""
+        for name, network in self._put_together().items():
+            setattr(self, name, network)
+        self._forms = {}
 
     def pipeline(self) -> PortraitPipeline:
-        """The networks as they are now, as a pipeline that shares them."""
+        """The networks as they are now, as a pipeline that shares them; in a validation, what was put together."""
         return PortraitPipeline(
             self.codec,
-            self.unet,
-            self.reference,
+            self._whole.get("unet", self.unet),
+            self._whole.get("reference", self.reference),
             self.schedule,
             preset=self.hparams["preset"],
             size_px=self.hparams["size_px"],
             shared_timestep=self.hparams["shared_timestep"],
-            image_tokens=self.image_tokens,
+            image_tokens=self._whole.get("image_tokens", self.image_tokens),
         )
 
     @torch.no_grad()
@@ -239,6 +262,7 @@ class ImageStage(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log AbsRel, δ1 and RMSE."""
+        self._whole = {}
         scores = self.validation_depth.compute()
         self.log_dict({f"val/{name}": value for name, value in scores.items()}, prog_bar=True)
         self.validation_depth.reset()

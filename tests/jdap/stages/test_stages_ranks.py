@@ -1,4 +1,4 @@
-"""Two processes under DDP train as one does on the same total batch, and so does one that accumulates gradients."""
+"""Two processes under DDP or FSDP2 train as one does on the same total batch; so does one that accumulates."""
 
 import os
 import subprocess
@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from fakes import write_fakes
+from lightning import LightningModule
+from torch.distributed.device_mesh import init_device_mesh
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from jdap.models.codec import ImageCodec
+from jdap.stages.sharding import shard
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +34,10 @@ def runs(tmp_path_factory):
 
 
 def test_all_trained(runs):
-    assert set(runs) == {"alone.0", "whole.0", "accumulated.0", "ddp.0", "ddp.1"}
+    assert set(runs) == {"alone.0", "whole.0", "accumulated.0", "ddp.0", "ddp.1", "fsdp.0", "fsdp.1"}
 
 
-@pytest.mark.parametrize(("one", "other"), [("whole.0", "accumulated.0"), ("alone.0", "ddp.0")])
+@pytest.mark.parametrize(("one", "other"), [("whole.0", "accumulated.0"), ("alone.0", "ddp.0"), ("alone.0", "fsdp.0")])
 @pytest.mark.parametrize("what", ["weights", "averages"])
 def test_weights_and_averages_are_those_of_one_process(runs, one, other, what):
     start, alone, there = runs[one]["start"], runs[one][what], runs[other][what]
@@ -46,11 +51,31 @@ def test_weights_and_averages_are_those_of_one_process(runs, one, other, what):
     assert moved > 100
 
 
-def test_the_mean_loss_over_processes_is_that_of_one(runs):
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+def test_the_mean_loss_over_processes_is_that_of_one(runs, mode):
     alone = runs["alone.0"]["losses"]
-    processes = torch.stack([runs[f"ddp.{rank}"]["losses"] for rank in range(2)])
+    processes = torch.stack([runs[f"{mode}.{rank}"]["losses"] for rank in range(2)])
     assert not torch.allclose(processes[0], processes[1], rtol=1e-3)  # each saw samples of its own
     torch.testing.assert_close(processes.mean(0), alone, rtol=1e-4, atol=1e-6)
-    assert all(
-        torch.equal(a, b) for a, b in zip(*(runs[f"ddp.{r}"]["weights"].values() for r in range(2)), strict=True)
-    )
+    ends = [runs[f"{mode}.{rank}"]["end"] for rank in range(2)]
+    assert all(torch.equal(a, b) for a, b in zip(*(end.values() for end in ends), strict=True))
+
+
+@pytest.mark.parametrize("mode", ["alone", "ddp", "fsdp"])
+def test_averages_are_exported_whole_and_states_of_the_optimiser_are_saved(runs, mode):
+    run = runs[f"{mode}.0"]
+    for name, x in run["averages"].items():
+        network, key = name.split(".", 1)
+        assert torch.equal(run[network][key], x), name
+        assert torch.equal(run["end"][name], x), name
+    assert run["moments"] == len(run["averages"])
+
+
+def test_tensor_parallelism_is_refused():
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        mesh = init_device_mesh("cpu", (1, 2), mesh_dim_names=("data_parallel", "tensor_parallel"))
+        with pytest.raises(ValueError, match="set data_parallel_size to 2 and tensor_parallel_size to 1"):
+            shard(LightningModule(), mesh)
+    finally:
+        dist.destroy_process_group()
