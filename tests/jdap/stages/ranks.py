@@ -3,8 +3,9 @@
     python ranks.py FOLDER
 
 Every optimiser step sees the same four samples, whoever reads them: ``alone``, by two processes (``ddp``, ``fsdp``),
-and, all of them with depth, ``whole`` or in two batches (``accumulated``). Writes FOLDER/MODE.RANK.pt: weights,
-averages, losses.
+and, all of them with depth, ``whole`` or in two batches (``accumulated``). There is a validation before the last step,
+of fewer batches on the second process. Writes FOLDER/MODE.RANK.pt: losses, weights at the end, and, by the first
+process, what is in the checkpoint and what was exported.
 """
 
 import multiprocessing
