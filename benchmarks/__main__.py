@@ -19,6 +19,7 @@ COMMANDS = {
     "depth": "AbsRel, delta1 and RMSE of image-to-depth, ours beside baselines",
     "scan": "the same on renders of a real, scanned head",
     "modes": "image-to-depth, depth-to-image, joint generation and inpainting by one model, beside baselines",
+    "paired": "what one run of modes gained over others, picture by picture: how ablations are read",
     "overfit": "samples of an overfitted model beside the codec's own reconstruction",
     "speed": "what the reference costs in training and in sampling, and a training run's pictures a second",
     "codec": "error of image codecs by factor and channels against seconds of training and sampling",

@@ -32,7 +32,8 @@ from rich.table import Table
 
 from benchmarks import BenchmarkError, report
 from jdap import schema
-from jdap.data.shards import Faults, read_tars, resolve_shards, usable
+from jdap.data.shards import ALONE, Turns, resolve_shards, usable
+from jdap.data.tars import Faults, read_tars
 
 RGB, DEPTH = "rgb", "depth"
 FRAMES = 4
@@ -94,9 +95,9 @@ def read_pictures(shards: str, limit: int, shrink: int) -> Iterator[tuple[np.nda
     RGB is averaged; of depth every ``shrink``-th pixel is taken. Raises :class:`jdap.data.shards.ShardError` where
     there are no shards or a bad one.
     """
-    urls = ({"url": url, "turn": 0, "of": 1} for url in resolve_shards(shards))
     faults, count = Faults(strict=True), 0
-    for sample, record in usable(read_tars(urls, faults), faults):
+    once = Turns(resolve_shards(shards), ALONE, faults, seed=0, endless=False)
+    for sample, record in usable(read_tars(once(), faults), faults):
         for frame in sorted({round(i) for i in np.linspace(0, record.frames - 1, min(FRAMES, record.frames))}):
             rgb = schema.decode_rgb(sample[schema.frame_member("rgb", frame)])
             depth = schema.decode_depth(sample[schema.frame_member("depth", frame)])
