@@ -94,17 +94,16 @@ def compared(first: dict[str, Any], other: dict[str, Any], seed: int = 0) -> lis
 
 
 def print_table(rows: list[dict[str, Any]], console: Console) -> None:
-    """One block for each other run."""
-    for other in dict.fromkeys(row["other"] for row in rows):
-        mine = [row for row in rows if row["other"] == other]
-        console.print(f"{mine[0]['first']} against {other}, picture by picture", style="bold")
+    """One block for each other run and question; 80 columns are what a log has."""
+    for other, question in dict.fromkeys((row["other"], row["question"]) for row in rows):
+        mine = [row for row in rows if (row["other"], row["question"]) == (other, question)]
+        console.print(f"{question}: {mine[0]['first']} against {other}", style="bold")
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        for header in ("question", "answer", "measure", "first", "other", "difference", "95 % interval"):
-            table.add_column(header, no_wrap=True, justify="left" if header in ("question", "answer") else "right")
+        for header in ("answer", "measure", "first", "other", "difference", "95 % interval"):
+            table.add_column(header, no_wrap=True, justify="left" if header == "answer" else "right")
         for row in mine:
             low, high = row["difference_ci"]
             table.add_row(
-                row["question"],
                 row["answer"],
                 row["measure"],
                 f"{row['first_mean']:.3f}",

@@ -77,6 +77,7 @@ def save_components(
     if one_step_start is not None:
         index["one_step_start"] = one_step_start
     (part / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    _forget_paths(part)
     if extras is not None:
         extras(part)
     replace_folder(part, folder)
@@ -176,6 +177,14 @@ def _self_attention(unet: UNet2DConditionModel) -> dict[str, int]:
     names = [name.removesuffix(".processor") for name in unet.attn_processors if ".attn1." in name]
     layer: Callable[[str], Any] = unet.get_submodule
     return {name: layer(name).to_k.in_features for name in names}
+
+
+def _forget_paths(folder: Path) -> None:
+    """Take out where the networks were loaded from, which diffusers writes into configs: weights are handed on."""
+    for file in folder.rglob("config.json"):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if config.pop("_name_or_path", None) is not None:
+            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def replace_folder(part: Path, folder: Path) -> None:

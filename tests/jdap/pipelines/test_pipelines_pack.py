@@ -67,3 +67,10 @@ def test_a_folder_without_mean_depth_is_packed_too(folder, tmp_path):
     pack(folder, folder)  # in its own place
     assert not (folder / "mean_depth.safetensors").exists()
     PortraitPipeline.from_pretrained(folder)
+
+
+def test_a_packed_folder_tells_no_path_of_this_machine(folder, tmp_path):
+    pack(folder, tmp_path / "packed", half=True)
+    texts = [path.read_text() for path in (tmp_path / "packed").rglob("*.json")]
+    assert len(texts) >= 5
+    assert not any(str(tmp_path) in text or "_name_or_path" in text for text in texts)
