@@ -6,6 +6,8 @@ the data module and of Lightning's Trainer can be set; a misspelt one is an erro
 
 from __future__ import annotations
 
+import signal
+import sys
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,6 +18,7 @@ from typing import Any
 from jsonargparse import ArgumentError, Namespace
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from jdap.data.modules import ImageDataModule
 from jdap.stages.codec import CodecStage
@@ -78,6 +81,11 @@ def train(command: str, argv: Sequence[str]) -> None:
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
     except UnpicklingError as error:
         raise ValueError(f"{resume}: no checkpoint of ours, it holds more than tensors and numbers") from error
+    except SIGTERMException as ended:  # which would exit with status 0, as if the weights were there
+        last = Path(cli.config.out) / "checkpoints" / "last.ckpt"
+        remedy = f"go on with --resume {last}" if last.is_file() else "there is no checkpoint yet"
+        print(f"ended by SIGTERM at step {cli.trainer.global_step}, without weights; {remedy}", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGTERM) from ended
 
 
 def _build(command: str, argv: list[str]) -> StageCLI:

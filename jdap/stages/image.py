@@ -5,7 +5,6 @@ Shapes: B pictures, C latent channels, h x w latent cells.
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ from jdap.metrics import DepthMetrics
 from jdap.models.codec import fingerprint
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.networks import networks
-from jdap.stages.optimizers import optimizer, share_done
+from jdap.stages.optimizers import optimizer, warmed
 from jdap.stages.sharding import shard, whole
 
 
@@ -272,12 +271,6 @@ class ImageStage(L.LightningModule):
         trained = [p for p in self.parameters() if p.requires_grad]
         rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
         made = optimizer(self.hparams["optimizer"], self.trainer, trained, **rates)
-        warmup = max(1, self.hparams["warmup_steps"])
-        done = share_done(self.trainer) if self.hparams["cosine"] else None
-
-        def rate(step: int) -> float:
-            rise = min(1.0, (step + 1) / warmup)
-            return rise * (0.5 * (1 + math.cos(math.pi * done(step))) if done else 1.0)
-
+        rate = warmed(self.trainer, self.hparams["warmup_steps"], self.hparams["cosine"])
         schedule = torch.optim.lr_scheduler.LambdaLR(made, rate)
         return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

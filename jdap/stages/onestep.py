@@ -28,7 +28,7 @@ from jdap.models.loading import WeightsError
 from jdap.pipelines.pack import same_latents
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.shipped import resolve
-from jdap.stages.optimizers import adamw, warm_cosine
+from jdap.stages.optimizers import adamw, warmed
 
 
 class OneStepLoss(NamedTuple):
@@ -182,6 +182,6 @@ class OneStepStage(L.LightningModule):
         trained = [p for p in (*self.unet.parameters(), *self.reference.parameters()) if p.requires_grad]
         rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
         optimizer = adamw(self.trainer, trained, **rates)
-        rate = warm_cosine(self.trainer, self.hparams["warmup_steps"])
+        rate = warmed(self.trainer, self.hparams["warmup_steps"], cosine=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -54,9 +54,9 @@ def share_done(trainer: L.Trainer) -> Callable[[int], float]:
     return lambda step: min(1.0, max([step / last, *map(_share_of_time, timers)]))
 
 
-def warm_cosine(trainer: L.Trainer, warmup_steps: int) -> Callable[[int], float]:
-    """A function of the optimiser step: the rate's factor, up in a line, and along a cosine to 0 at the run's end."""
-    rise, done = max(1, warmup_steps), share_done(trainer)
+def warmed(trainer: L.Trainer, warmup_steps: int, cosine: bool) -> Callable[[int], float]:
+    """A function of the optimiser step: the rate's factor, up in a line, then 1, or a cosine to 0 at the run's end."""
+    rise, done = max(1, warmup_steps), share_done(trainer) if cosine else lambda step: 0.0
     return lambda step: min(1.0, (step + 1) / rise) * 0.5 * (1 + math.cos(math.pi * done(step)))
 
 

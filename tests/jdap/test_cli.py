@@ -1,10 +1,13 @@
 """The shipped YAMLs, end to end on drawn people, as a user runs them."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 import yaml
@@ -39,6 +42,28 @@ def arguments(fakes, out) -> list[str]:
 def image_arguments(fakes, out) -> list[str]:
     codec = ("--model.codec", str(fakes / "codec"), "--model.size_px", "64")
     return ["train-image", *arguments(fakes, out), *codec]
+
+
+class Terminate(L.Callback):
+    """What a cluster does to a job whose time is over."""
+
+    def on_train_batch_start(self, trainer, *args) -> None:
+        if trainer.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_terminated_training_says_so_and_where_to_go_on(fakes, tmp_path, capsys):
+    run = [*image_arguments(fakes, tmp_path), "--trainer.max_steps", "4", "--trainer.val_check_interval", "2"]
+    ended = ["--trainer.callbacks+", f"{__name__}.Terminate"]
+    every = ["--trainer.callbacks+", "ModelCheckpoint", "--trainer.callbacks.every_n_train_steps", "1"]
+    every += ["--trainer.callbacks.save_last", "true"]
+    with pytest.raises(SystemExit) as status:
+        main([*run, *every, *ended])
+    assert status.value.code == 128 + signal.SIGTERM
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert f"ended by SIGTERM at step 3, without weights; go on with --resume {last}" in capsys.readouterr().err
+    assert last.is_file()
+    assert not (tmp_path / "weights").exists()
 
 
 def test_train_image_runs_resumes_and_leaves_weights(fakes, tmp_path):
