@@ -17,7 +17,7 @@ from collections.abc import Sequence
 OURS = ("data_prep", "jdap")
 #: command -> (module, what it does)
 COMMANDS = {
-    "prepare": ("data_prep.pipeline", "videos of people → shards with fitted depth"),
+    "prepare": ("data_prep.prepare", "videos of people → shards with fitted depth"),
     "studio": ("data_prep.studio", "drawn people → shards with exact depth"),
     "verify": ("data_prep.shards", "check a folder of shards: checksums, counts, every sample"),
     "report": ("data_prep.report", "contact sheet and numbers of a folder of shards"),

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from data_prep import pipeline
+from data_prep import prepare as preparing
 from data_prep.__main__ import main
 from data_prep.correspondence import LANDMARKS, load_correspondence
 from data_prep.morphable import head_to_camera, load_ict
-from data_prep.pipeline import PrepareError, prepare, video_id
+from data_prep.prepare import PrepareError, prepare, video_id
 from data_prep.sample import Sample, read_samples
 from data_prep.shards import verify
 from data_prep.stages import Settings
@@ -193,7 +194,7 @@ def test_a_folder_is_replaced_only_when_asked(inputs: Path, tmp_path: Path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "prepare_video", interrupt)
+        patch.setattr(preparing, "prepare_video", interrupt)
         with pytest.raises(KeyboardInterrupt):
             prepare([inputs / "text.mp4"], out, Settings(SIZE), workers=0, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
