@@ -9,7 +9,6 @@ ablation says ``"reference": false`` (no such folder) or ``"joint": false`` (``u
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from jdap import __version__
 from jdap.diffusion.onestep import STARTS
 from jdap.diffusion.schedule import NoiseSchedule
+from jdap.files import replace_folder
 from jdap.models.codec import Codec, load_codec
 from jdap.models.image_tokens import ImageTokens, load_image_tokens
 from jdap.models.joint_unet import JointUNet
@@ -185,13 +185,3 @@ def _forget_paths(folder: Path) -> None:
         config = json.loads(file.read_text(encoding="utf-8"))
         if config.pop("_name_or_path", None) is not None:
             file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def replace_folder(part: Path, folder: Path) -> None:
-    """Put the finished ``part`` in the place of ``folder``. A crash in between leaves the new one under ``.part``."""
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(part, folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from jdap import depth as depth_frames
 from jdap.batch import ImageBatch
+from jdap.files import replace_folder
 from jdap.models.codec import ImageCodec, load_codec
 from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
-from jdap.pipelines.weights import replace_folder
 from jdap.shipped import resolve
 from jdap.stages.optimizers import adamw, share_done
 
