@@ -151,7 +151,11 @@ class ClipBatch(_Batch):
       whole clip
     * ``range_mm`` (B, 2) float32, over the skin of all frames
     * ``camera_px`` (B, F, 3) float32: (f, cx, cy) in pixels
-    * ``audio`` (B, S) float32 in [-1, 1], mono, 16 kHz, S = F x 16000 / fps; zeros where the clip has no sound
+    * ``pose`` (B, F, 6) float32: head to camera, axis-angle in radians and translation in millimetres
+    * ``lip_opening_mm`` (B, F) float32: distance of the inner lips; NaN where the shard does not say
+    * ``mouth_px`` (B, F, 3) float32: (x, y) of the mouth's centre and its radius, in pixels of these pictures
+    * ``audio`` (B, S) float32 in [-1, 1], mono, 16 kHz, S = (F + 2 ``audio_margin``) x 16000 / fps: from
+      ``audio_margin`` frames' time before the first frame to as much after the last; zeros where there is no sound
     * ``has_audio`` (B,) bool
     * ``fps``: frames per second, the same for the batch
     * ``key``, ``person_id``, ``depth_source``, ``source``: B strings each, as in :class:`ImageBatch`
@@ -165,6 +169,9 @@ class ClipBatch(_Batch):
     confidence: Tensor
     range_mm: Tensor
     camera_px: Tensor
+    pose: Tensor
+    lip_opening_mm: Tensor
+    mouth_px: Tensor
     audio: Tensor
     has_audio: Tensor
     fps: float
@@ -172,6 +179,7 @@ class ClipBatch(_Batch):
     person_id: tuple[str, ...]
     depth_source: tuple[str, ...]
     source: tuple[str, ...]
+    audio_margin: int = 0
 
     def __post_init__(self) -> None:
         b, f, _, h, w = self.rgb.shape
@@ -190,7 +198,14 @@ class ClipBatch(_Batch):
         self._check_range("confidence", 0, 1)
         self._check("range_mm", (b, 2), torch.float32)
         self._check("camera_px", (b, f, 3), torch.float32)
-        self._check("audio", (b, round(f * 16000 / self.fps)), self.rgb.dtype)
+        self._check("pose", (b, f, 6), torch.float32)
+        self._check("lip_opening_mm", (b, f), torch.float32)
+        self._check("mouth_px", (b, f, 3), torch.float32)
+        for name in ("pose", "mouth_px"):
+            self._check_range(name, -torch.inf, torch.inf)
+        if self.audio_margin < 0:
+            raise ValueError(f"ClipBatch.audio_margin must be at least 0, got {self.audio_margin}")
+        self._check("audio", (b, round((f + 2 * self.audio_margin) * 16000 / self.fps)), self.rgb.dtype)
         self._check("has_audio", (b,), torch.bool)
         self._check_names(b, "key", "person_id", "depth_source", "source")
 

@@ -163,6 +163,9 @@ def sample(
         depth_mm.append(z)
         skin.append(part == SKIN)
         mean_mm.append(trace(MEAN_PERSON, *pose)[0])
+    # Of the mouth's ellipsoid, whose half height this is; a fit of a video does not know it.
+    opening_mm = [float(2 * (3 + 10 * m)) for m in mouth]
+    lips = {} if stills or depth_source != schema.STUDIO else {"lip_opening_mm": opening_mm}
     record = Record(
         clip_id=f"{who.person_id}-stills-{chunk}" if stills else f"{who.person_id}-clip",
         person_id=who.person_id,
@@ -172,7 +175,7 @@ def sample(
         fps=fps,
         first_frame=0 if stills else first,
         source="tests/fakes.py",
-        scores={"sharpness": [1.0] * frames},
+        scores={"sharpness": [1.0] * frames} | lips,
         software={"numpy": np.__version__},
     )
     arrays = {

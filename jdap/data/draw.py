@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +20,7 @@ from torch import Generator, Tensor
 
 from jdap import depth, schema
 from jdap.batch import ClipBatch, ImageBatch
+from jdap.data.pose import mouth_px
 from jdap.data.position import Place
 from jdap.data.transforms import Example
 from jdap.latents import latents_member
@@ -34,8 +36,9 @@ OPTIONAL_KINDS = ("meanhead", "confidence")
 class Drawn:
     """A choice of frames of one sample, still encoded.
 
-    ``members`` holds the frames ``reference`` and ``first`` … ``first + frames − 1`` and nothing else; ``url`` is the
-    shard's; ``chance`` seeds what is drawn later for this choice (:func:`seeded`); ``place`` is where it was read.
+    ``members`` holds the frame ``reference``, ``frames`` frames from ``first`` on, every ``stride``-th, and nothing
+    else; ``url`` is the shard's; ``chance`` seeds what is drawn later for this choice (:func:`seeded`); ``place`` is
+    where it was read.
     """
 
     key: str
@@ -47,6 +50,12 @@ class Drawn:
     members: dict[str, bytes]
     chance: tuple[object, ...] = ()
     place: Place = field(default_factory=Place)
+    stride: int = 1
+
+    @property
+    def targets(self) -> range:
+        """The frames that are drawn, without the reference."""
+        return range(self.first, self.first + self.frames * self.stride, self.stride)
 
 
 def read_record(sample: dict[str, Any]) -> Record:
@@ -133,27 +142,28 @@ def pick(
     frames: int = 1,
     chance: tuple[object, ...] = (),
     pair: int = 0,
+    stride: int = 1,
 ) -> Drawn:
     """Keep the members of the reference and of ``frames`` frames from ``first``, and let go of the rest."""
-    names = set(_frame_members(sample, record, range(first, first + frames)))
+    names = set(_frame_members(sample, record, range(first, first + frames * stride, stride)))
     names.add(latents_member(reference) if record.latents else frame_member("rgb", reference))
     if record.fps > 0 and "audio.wav" in sample:
         names.add("audio.wav")
     members = {name: sample[name] for name in names}
     key, place = f"{sample['__key__']}/{first:04d}", replace(sample.get("place", Place()), pair=pair)
-    return Drawn(key, sample["__url__"], record, reference, first, frames, members, chance, place)
+    return Drawn(key, sample["__url__"], record, reference, first, frames, members, chance, place, stride)
 
 
 def decode(
-    drawn: Drawn, with_audio: bool = False, source: str | None = None, confidence: float | None = None
+    drawn: Drawn, audio_margin: int | None = None, source: str | None = None, confidence: float | None = None
 ) -> Example:
     """Decode what was drawn. Raises :class:`SchemaError` that names the member.
 
+    ``audio_margin`` is how many frames' time of sound comes before and after the drawn ones; None: no sound.
     ``source`` names the set that it was drawn of (None: after its depth_source); ``confidence`` is that of samples
     without a map of their own (None: :data:`CONFIDENCE` of its depth_source).
     """
-    record, members = drawn.record, drawn.members
-    targets = range(drawn.first, drawn.first + drawn.frames)
+    record, members, targets = drawn.record, drawn.members, drawn.targets
 
     def stack(kind: str, read: Callable[[bytes], np.ndarray]) -> Tensor:
         return torch.from_numpy(np.stack([_read(members, kind, i, read, record) for i in targets])).unsqueeze(1)
@@ -161,6 +171,8 @@ def decode(
     rgb = [_read(members, "rgb", i, schema.decode_rgb, record) for i in (drawn.reference, *targets)]
     rgb_F3HW = torch.from_numpy(np.stack(rgb)).permute(0, 3, 1, 2).contiguous().float().div_(255)
     arrays = schema.decode_arrays(members["arrays.safetensors"], record.frames)
+    shown = slice(targets.start, targets.stop, targets.step)
+    pose = np.concatenate([arrays["rotation"], arrays["translation_mm"]], 1)
     has_mean_head = frame_member("meanhead", drawn.first) in members
     if frame_member("confidence", drawn.first) in members:
         confidence_F1HW = stack("confidence", schema.decode_confidence)
@@ -177,10 +189,13 @@ def decode(
         depth_mm_F1HW=stack("depth", _decode_mm),
         skin_F1HW=stack("skin", schema.decode_skin),
         confidence_F1HW=confidence_F1HW,
-        camera_px_F3=torch.from_numpy(arrays["camera_px"])[drawn.first : drawn.first + drawn.frames],
+        camera_px_F3=torch.from_numpy(arrays["camera_px"])[shown],
+        pose_F6=torch.from_numpy(pose)[shown],
         mean_head_mm_F1HW=stack("meanhead", _decode_mm) if has_mean_head else None,
-        audio=_decode_audio(drawn) if with_audio else None,
-        fps=record.fps,
+        lip_opening_mm_F=_lip_opening_mm(record)[shown],
+        audio=None if audio_margin is None else _decode_audio(drawn, audio_margin),
+        audio_margin=audio_margin or 0,
+        fps=record.fps / drawn.stride,
     )
 
 
@@ -213,8 +228,10 @@ def clip_batch(examples: list[Example]) -> ClipBatch:
     skin = torch.stack([e.skin_F1HW for e in examples])
     # The frames of a clip side by side are one tall picture: its quantiles are the clip's.
     range_mm = depth.skin_range_mm(depth_mm.flatten(1, 3)[:, None], skin.flatten(1, 3)[:, None])
-    fps = examples[0].fps
-    silence = torch.zeros(round(depth_mm.shape[1] * SAMPLE_RATE / fps))
+    fps, margin = examples[0].fps, examples[0].audio_margin
+    silence = torch.zeros(round((depth_mm.shape[1] + 2 * margin) * SAMPLE_RATE / fps))
+    pose = torch.stack([e.pose_F6 for e in examples])
+    camera_px = torch.stack([e.camera_px_F3 for e in examples])
     return ClipBatch(
         reference_rgb=_signed(torch.stack([e.reference_3HW for e in examples])),
         rgb=_signed(torch.stack([e.rgb_F3HW for e in examples])),
@@ -223,10 +240,15 @@ def clip_batch(examples: list[Example]) -> ClipBatch:
         skin=skin,
         confidence=torch.stack([e.confidence_F1HW for e in examples]),
         range_mm=range_mm,
-        camera_px=torch.stack([e.camera_px_F3 for e in examples]),
+        camera_px=camera_px,
+        pose=pose,
+        # Flip, zoom and resize moved pose and camera, and so move what is projected by them.
+        mouth_px=mouth_px(pose, camera_px),
+        lip_opening_mm=torch.stack([e.lip_opening_mm_F for e in examples]),
         audio=torch.stack([silence if e.audio is None else e.audio for e in examples]),
         has_audio=torch.tensor([e.audio is not None for e in examples]),
         fps=fps,
+        audio_margin=margin,
         **_names(examples),
     )
 
@@ -264,11 +286,25 @@ def _read(
     return picture
 
 
-def _decode_audio(drawn: Drawn) -> Tensor | None:
-    """The window's part of the sound, padded with silence to its length; None where the sample has none."""
+def _lip_opening_mm(record: Record) -> Tensor:
+    """(T,) distance of the inner lips, NaN where the record does not say. Raises :class:`SchemaError`."""
+    opening = record.scores.get("lip_opening_mm", [math.nan] * record.frames)
+    if len(opening) != record.frames:
+        raise SchemaError(f"json: the score lip_opening_mm has {len(opening)} numbers for {record.frames} frames")
+    return torch.tensor(opening, dtype=torch.float32)
+
+
+def _decode_audio(drawn: Drawn, margin: int) -> Tensor | None:
+    """The window's part of the sound and ``margin`` frames' time on both sides; None where the sample has none.
+
+    Silence where the sample's sound does not reach.
+    """
     if "audio.wav" not in drawn.members:
         return None
-    audio = schema.decode_audio(drawn.members["audio.wav"])
-    start, count = (round(n * SAMPLE_RATE / drawn.record.fps) for n in (drawn.first, drawn.frames))
-    part = torch.from_numpy(audio[start : start + count])
-    return torch.nn.functional.pad(part, (0, count - len(part)))
+    audio = torch.from_numpy(schema.decode_audio(drawn.members["audio.wav"]))
+    frame = drawn.stride * SAMPLE_RATE / drawn.record.fps
+    start = round(drawn.first * SAMPLE_RATE / drawn.record.fps - margin * frame)
+    count = round((drawn.frames + 2 * margin) * frame)
+    part = audio[max(0, start) : max(0, start + count)]
+    before = max(0, -start)
+    return torch.nn.functional.pad(part, (before, count - before - len(part)))

@@ -270,6 +270,7 @@ class ClipDataModule(ShardDataModule):
         flip: mirror half of the training clips.
         jitter: strength of the colour change in training, 0 … 1; the same for every frame and the reference.
         zoom: largest share that a random crop takes off the side of a training clip.
+        audio_margin: sound that comes before the first and after the last frame, in frames' time.
         shuffle: training clips that are mixed at a time, in each worker, of each source.
         keep_mb: megabytes of training shards that each worker keeps in memory, rather than to read them again.
         epoch_steps: batches of one Lightning epoch, on each rank.
@@ -289,6 +290,7 @@ class ClipDataModule(ShardDataModule):
         flip: bool = True,
         jitter: ClosedUnitInterval = 0.1,
         zoom: ClosedUnitInterval = 0.0,
+        audio_margin: NonNegativeInt = 0,
         shuffle: NonNegativeInt = 32,
         keep_mb: NonNegativeInt = 256,
         epoch_steps: PositiveInt = 500,
@@ -296,6 +298,7 @@ class ClipDataModule(ShardDataModule):
     ) -> None:
         super().__init__(train, val, test, workers, epoch_steps, seed)
         self.batch_size, self.frames, self.fps, self.size_px = batch_size, frames, fps, size_px
+        self.audio_margin = audio_margin
         self.training = {
             "augmentation": partial(augment, flip_=flip, jitter=jitter, zoom=zoom),
             "shuffle": shuffle,
@@ -304,5 +307,5 @@ class ClipDataModule(ShardDataModule):
 
     def stages(self, shards: list[str] | dict[str, Source], training: bool) -> Callable[..., list[Stage]]:
         """See :func:`jdap.data.shards.clip_stages`."""
-        more: dict[str, Any] = self.training if training else {}
+        more: dict[str, Any] = {"audio_margin": self.audio_margin} | (self.training if training else {})
         return partial(clip_stages, shards, self.batch_size, self.frames, self.fps, self.size_px, **more)

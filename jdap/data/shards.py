@@ -173,7 +173,7 @@ def decode(
     faults: Faults,
     size_px: int | None,
     augmentation: Augmentation | None,
-    audio: bool = False,
+    audio_margin: int | None = None,
     source: str | None = None,
     confidence: float | None = None,
     latents: LatentReader | None = None,
@@ -185,7 +185,7 @@ def decode(
                 yield latents(one, source, confidence)
                 faults.pass_good()
                 continue
-            example = draw.decode(one, audio, source, confidence)
+            example = draw.decode(one, audio_margin, source, confidence)
         except SchemaError as error:
             faults.bad(one.url, error, one.key)
             continue
@@ -271,6 +271,7 @@ def clip_stages(
     seed: int | None = None,
     shuffle: int = 0,
     augmentation: Augmentation | None = None,
+    audio_margin: int = 0,
     keep_bytes: int = 0,
     step: Callable[[], int] = lambda: 0,
     progress: Progress | None = None,
@@ -293,7 +294,7 @@ def clip_stages(
                 faults=decoding,
                 size_px=size_px,
                 augmentation=augmentation,
-                audio=True,
+                audio_margin=audio_margin,
                 source=source,
                 confidence=confidence,
             ),

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from jdap.data.pose import mirror
+
 #: RGB → YIQ (NTSC 1953): hue is an angle and saturation a length in the IQ plane, so both are linear maps of RGB.
 _RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
 _YIQ_TO_RGB = torch.linalg.inv(_RGB_TO_YIQ)
@@ -32,9 +34,12 @@ class Example:
     * ``skin_F1HW`` bool
     * ``confidence_F1HW`` float32 in [0, 1]: how far the depth is trusted
     * ``camera_px_F3`` float32 (f, cx, cy) in pixels of these frames
+    * ``pose_F6`` float32: head to camera, axis-angle (rad) and translation (mm), :mod:`jdap.data.pose`
+    * ``lip_opening_mm_F`` float32, NaN where it is not known
     * ``mean_head_mm_F1HW`` float32 millimetres, 0 = no value, or None
     * ``source``: name of the set that it was drawn of
-    * ``audio`` (N,) float32 in [-1, 1], mono 16 kHz, in time with the first frame, or None; ``fps`` 0 for stills
+    * ``audio`` (N,) float32 in [-1, 1], mono 16 kHz, or None: from ``audio_margin`` frames before the first frame to as
+      many after the last one; ``fps`` of these frames, 0 for stills
     """
 
     key: str
@@ -47,8 +52,11 @@ class Example:
     skin_F1HW: Tensor
     confidence_F1HW: Tensor
     camera_px_F3: Tensor
+    pose_F6: Tensor
+    lip_opening_mm_F: Tensor
     mean_head_mm_F1HW: Tensor | None = None
     audio: Tensor | None = None
+    audio_margin: int = 0
     fps: float = 0.0
 
     @property
@@ -93,13 +101,14 @@ def crop(example: Example, left: int, top: int, side: int) -> Example:
 
 
 def flip(example: Example) -> Example:
-    """Left and right exchanged in reference and target, and the camera with them: cx' = W − cx."""
+    """Left and right exchanged in reference and target, camera and pose with them: cx' = W − cx."""
     f_px, cx, cy = example.camera_px_F3.unbind(-1)
     return replace(
         example,
         reference_3HW=example.reference_3HW.flip(-1),
         rgb_F3HW=example.rgb_F3HW.flip(-1),
         camera_px_F3=torch.stack([f_px, example.size_px - cx, cy], -1),
+        pose_F6=mirror(example.pose_F6),
         **_each_map(example, lambda m: m.flip(-1)),
     )
 

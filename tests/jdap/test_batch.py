@@ -36,6 +36,9 @@ def clip_batch(**changes) -> ClipBatch:
         "confidence": torch.rand(B, F, 1, S, S),
         "range_mm": torch.tensor([[500.0, 600.0]] * B),
         "camera_px": torch.tensor([20.0, 4.0, 4.0]).expand(B, F, 3),
+        "pose": torch.randn(B, F, 6),
+        "lip_opening_mm": torch.tensor([[3.0] * F, [torch.nan] * F]),
+        "mouth_px": torch.rand(B, F, 3) * S,
         "audio": torch.rand(B, F * 640) * 2 - 1,
         "has_audio": torch.tensor([True, False]),
         "fps": 25.0,
@@ -96,6 +99,13 @@ def test_wrong_image_batches_are_refused(name, value, says):
         ("audio", torch.zeros(B, F * 640 - 1), r"audio must be \(2, 3200\)"),
         ("audio", torch.full((B, F * 640), 2.0), "audio must lie in"),
         ("has_audio", torch.ones(B), "has_audio must be"),
+        ("pose", torch.zeros(B, 6), r"pose must be \(2, 5, 6\)"),
+        ("pose", torch.full((B, F, 6), torch.nan), "pose must lie in"),
+        ("lip_opening_mm", torch.zeros(B, F, 1), r"lip_opening_mm must be \(2, 5\)"),
+        ("mouth_px", torch.zeros(B, F, 2), r"mouth_px must be \(2, 5, 3\)"),
+        ("mouth_px", torch.full((B, F, 3), torch.nan), "mouth_px must lie in"),
+        ("audio_margin", -1, "audio_margin must be at least 0"),
+        ("audio_margin", 1, r"audio must be \(2, 4480\)"),
     ],
 )
 def test_wrong_clip_batches_are_refused(name, value, says):
@@ -107,6 +117,8 @@ def test_the_length_of_sound_follows_the_frame_rate():
     assert clip_batch(fps=20.0, audio=torch.zeros(B, F * 800)).audio.shape == (B, 4000)
     with pytest.raises(ValueError, match=r"audio must be \(2, 4000\)"):
         clip_batch(fps=20.0)
+    around = clip_batch(fps=20.0, audio_margin=3, audio=torch.zeros(B, (F + 6) * 800))
+    assert around.audio.shape == (B, 8800)
 
 
 @pytest.mark.parametrize("make", [image_batch, clip_batch])
@@ -117,7 +129,7 @@ def test_to_moves_every_tensor_and_nothing_else(make):
     for name, value in vars(batch).items():
         other = getattr(moved, name)
         if isinstance(value, torch.Tensor):
-            assert torch.equal(other, value)
+            assert torch.allclose(other, value, rtol=0, atol=0, equal_nan=True)
             assert other.data_ptr() != value.data_ptr()
         else:
             assert other is value

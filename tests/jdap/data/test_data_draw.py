@@ -5,9 +5,11 @@ import fakes
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from jdap import depth, schema
 from jdap.data import draw
+from jdap.data.pose import MOUTH_MM, MOUTH_RADIUS_MM
 from jdap.schema import Record, SchemaError, frame_member
 
 
@@ -133,11 +135,11 @@ def test_another_schema_version_is_refused():
         draw.read_record(members)
 
 
-def examples(frames=1, fps=0.0, audio=False, **options):
+def examples(frames=1, fps=0.0, margin=None, **options):
     made = []
     for index in range(2):
         sample = fakes.sample(index=index, frames=4, size_px=32, fps=fps, **options)
-        made.append(draw.decode(draw.pick(encoded(sample), sample.record, 3, 0, frames), audio))
+        made.append(draw.decode(draw.pick(encoded(sample), sample.record, 3, 0, frames), margin))
     return made
 
 
@@ -179,7 +181,7 @@ def test_sizes_cannot_be_mixed():
 
 
 def test_a_clip_batch_has_one_range_a_clip():
-    batch = draw.clip_batch(examples(frames=3, fps=25.0, audio=True))
+    batch = draw.clip_batch(examples(frames=3, fps=25.0, margin=0))
     assert batch.rgb.shape == (2, 3, 3, 32, 32)
     for i in range(2):
         z = batch.depth_mm[i].numpy()
@@ -194,7 +196,7 @@ def test_a_clip_batch_has_one_range_a_clip():
 
 def test_a_windows_sound_is_its_own():
     sample = fakes.sample(frames=6, size_px=16, fps=25.0)
-    example = draw.decode(draw.pick(encoded(sample), sample.record, 0, first=2, frames=3), with_audio=True)
+    example = draw.decode(draw.pick(encoded(sample), sample.record, 0, first=2, frames=3), audio_margin=0)
     np.testing.assert_allclose(example.audio.numpy(), sample.audio[2 * 640 : 5 * 640], atol=1 / 32767)
 
 
@@ -202,11 +204,69 @@ def test_short_sound_ends_in_silence_and_none_is_silence():
     sample = fakes.sample(frames=4, size_px=16, fps=25.0)
     members = encoded(sample)
     members["audio.wav"] = schema.encode_audio(sample.audio[:2000])
-    example = draw.decode(draw.pick(members, sample.record, 0, 0, 4), with_audio=True)
+    example = draw.decode(draw.pick(members, sample.record, 0, 0, 4), audio_margin=0)
     assert example.audio.shape == (2560,)
     assert example.audio[2000:].abs().max() == 0
     assert example.audio[:2000].abs().max() > 0.01
-    silent = draw.clip_batch(examples(frames=4, fps=25.0, audio=True, sound=False))
+    silent = draw.clip_batch(examples(frames=4, fps=25.0, margin=0, sound=False))
     assert silent.has_audio.tolist() == [False, False]
     assert silent.audio.shape == (2, 2560)
     assert silent.audio.abs().max() == 0
+
+
+def test_the_margin_is_the_sound_around_the_window_and_silence_where_there_is_none():
+    sample = fakes.sample(frames=12, size_px=16, fps=25.0)
+    members, heard = encoded(sample), torch.from_numpy(sample.audio)
+    for first, frames, margin, stride in [(4, 3, 2, 1), (0, 4, 3, 1), (9, 3, 5, 1), (3, 3, 1, 2), (0, 6, 2, 2)]:
+        drawn = draw.pick(members, sample.record, 0, first, frames, stride=stride)
+        example = draw.decode(drawn, audio_margin=margin)
+        assert example.fps == 25.0 / stride
+        assert example.audio.shape == ((frames + 2 * margin) * 640 * stride,)
+        # Sample n of the window belongs to sample n + offset of the clip.
+        offset = (first - margin * stride) * 640
+        for n in range(0, len(example.audio), 97):
+            expected = heard[n + offset] if 0 <= n + offset < len(heard) else 0.0
+            assert example.audio[n] == pytest.approx(float(expected), abs=1 / 32767)
+
+
+def test_only_every_stride_th_frame_is_drawn():
+    sample = fakes.sample(frames=9, size_px=16, fps=25.0)
+    drawn = draw.pick(encoded(sample), sample.record, reference=8, first=1, frames=3, stride=3)
+    assert sorted(name for name in drawn.members if name.startswith("depth")) == [
+        f"depth.000{i}.png" for i in (1, 4, 7)
+    ]
+    example = draw.decode(drawn)
+    np.testing.assert_array_equal(example.camera_px_F3.numpy(), sample.arrays["camera_px"][1::3])
+    np.testing.assert_array_equal(example.pose_F6[:, 3:].numpy(), sample.arrays["translation_mm"][1::3])
+    np.testing.assert_allclose(
+        example.lip_opening_mm_F.numpy(), sample.record.scores["lip_opening_mm"][1::3], rtol=1e-6
+    )
+    for i in range(3):
+        exact = np.rint(sample.depth_mm_FHW[1 + 3 * i] * 10).astype(np.float32) / 10
+        np.testing.assert_array_equal(example.depth_mm_F1HW[i, 0].numpy(), exact)
+
+
+def test_the_opening_of_the_lips_is_nan_where_the_record_does_not_say():
+    made = examples(frames=3, fps=25.0, margin=0, depth_source="fitted")
+    batch = draw.clip_batch([examples(frames=3, fps=25.0, margin=0)[0], made[1]])
+    assert batch.lip_opening_mm[0].isfinite().all()
+    assert batch.lip_opening_mm[1].isnan().all()
+    sample = fakes.sample(frames=4, size_px=16, fps=25.0)
+    sample.record.scores["lip_opening_mm"].pop()
+    with pytest.raises(SchemaError, match="lip_opening_mm has 3 numbers for 4 frames"):
+        draw.decode(draw.pick(encoded(sample), sample.record, 0, 0, 2))
+
+
+def test_clips_carry_pose_and_mouth():
+    batch = draw.clip_batch(examples(frames=3, fps=25.0, margin=1))
+    assert batch.audio_margin == 1
+    assert batch.audio.shape == (2, 5 * 640)
+    for b in range(2):
+        arrays = fakes.sample(index=b, frames=4, size_px=32, fps=25.0).arrays
+        for i in range(3):
+            turn = Rotation.from_rotvec(arrays["rotation"][i]).as_matrix() @ fakes.HEAD_TO_CAMERA
+            x, y, z = turn @ MOUTH_MM + arrays["translation_mm"][i]
+            f_px, cx, cy = arrays["camera_px"][i]
+            expected = [cx + f_px * x / z, cy + f_px * y / z, MOUTH_RADIUS_MM * f_px / z]
+            np.testing.assert_allclose(batch.mouth_px[b, i].numpy(), expected, rtol=1e-4)
+            np.testing.assert_array_equal(batch.pose[b, i, :3].numpy(), arrays["rotation"][i])

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from jdap.data import draw
+from jdap.data.pose import mouth_px
 from jdap.data.transforms import Colour, Example, augment, crop, draw_colour, flip, recolour, resize
 from jdap.geometry import unproject
 
@@ -98,7 +100,8 @@ def test_the_default_colour_changes_nothing(example):
 def one_colour(rgb, colour: Colour) -> np.ndarray:
     pixel = torch.tensor(rgb, dtype=torch.float32).reshape(1, 3, 1, 1)
     depth_mm = pixel[:, :1]
-    example = Example("k", "p", "studio", "s", pixel[0], pixel, depth_mm, depth_mm > 0, depth_mm, torch.zeros(1, 3))
+    nothing = (depth_mm, depth_mm > 0, depth_mm, torch.zeros(1, 3), torch.zeros(1, 6), torch.zeros(1))
+    example = Example("k", "p", "studio", "s", pixel[0], pixel, *nothing)
     return recolour(example, colour).rgb_F3HW.flatten().numpy()
 
 
@@ -185,3 +188,28 @@ def test_zoom_moves_the_camera_with_the_target(example):
         cloud = before[i].T[before[i, 2] > 0]
         far = torch.cdist(now[i][:, on[i]].T, cloud).amin(1)
         assert far.max() < 1.5 * 700 / example.camera_px_F3[0, 0]
+
+
+def test_pose_and_mouth_follow_the_picture(example):
+    """The mouth of the posed head is at the same place of the face whatever is done to the picture."""
+    before = mouth_px(example.pose_F6, example.camera_px_F3)
+    half = resize(example, 32)
+    torch.testing.assert_close(mouth_px(half.pose_F6, half.camera_px_F3), before / 2)
+    part = crop(example, left=10, top=6, side=40)
+    moved = before - torch.tensor([10.0, 6.0, 0.0])
+    torch.testing.assert_close(mouth_px(part.pose_F6, part.camera_px_F3), moved)
+    mirrored = flip(example)
+    across = before * torch.tensor([-1.0, 1, 1]) + torch.tensor([64.0, 0, 0])
+    torch.testing.assert_close(mouth_px(mirrored.pose_F6, mirrored.camera_px_F3), across)
+
+
+def test_a_mirrored_pose_mirrors_every_point_of_a_head(example):
+    rng = np.random.default_rng(0)
+    points = rng.normal(0, 80, (20, 3))
+    across = np.diag([-1.0, 1, 1])
+    for pose, other in zip(example.pose_F6.numpy(), flip(example).pose_F6.numpy(), strict=True):
+        turn, turned = (Rotation.from_rotvec(p[:3]).as_matrix() @ fakes.HEAD_TO_CAMERA for p in (pose, other))
+        # The mirror image of a head's point is that of the mirrored head, whose left is the other's right.
+        there = (points @ across) @ turned.T + other[3:]
+        np.testing.assert_allclose(there, (points @ turn.T + pose[3:]) @ across, atol=1e-3)
+    torch.testing.assert_close(flip(flip(example)).pose_F6, example.pose_F6)
