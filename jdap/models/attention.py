@@ -2,10 +2,11 @@
 
 Dictionaries travel through diffusers' ``cross_attention_kwargs``, under the layers' names: ``written`` is filled by
 the ReferenceNet's spatial self-attention; what it holds, once through the joint UNet's own projections
-(:meth:`jdap.models.joint_unet.JointUNet.project_reference`), is the ``reference`` that the joint UNet's looks up. There
-is no state in the modules, so gradient checkpointing, accumulation and several calls in flight are all safe.
+(:meth:`jdap.models.joint_unet.JointUNet.project_reference`), is the reference that the joint UNet's looks up, as part of
+``beside``. There is no state in the modules, so gradient checkpointing, accumulation and several calls in flight are
+all safe.
 
-Shapes: B pictures, N tokens of the main picture, M tokens of what it looks up, D channels.
+Shapes: B pictures, N tokens of the main picture, M tokens of what it looks up, L tokens of sound, D channels.
 """
 
 from __future__ import annotations
@@ -30,6 +31,29 @@ class KeyValue(NamedTuple):
 
 #: The same as the joint UNet looks it up: the name of its self-attention layer → keys and values.
 Projected = dict[str, KeyValue]
+
+
+class Beside(NamedTuple):
+    """What the layers may look up beside the picture itself, the same for all of them.
+
+    * ``reference``: of R people, each with ``frames`` consecutive pictures in the batch; nobody's features are copied
+      for each of their frames
+    * ``reference_from``: the first pictures of the batch have no reference (nor a place in ``reference`` and
+      ``keep_reference``), and pay for none. The others may be the R people several times over, one time after the other.
+    * ``keep_reference`` (R,) bool: people whose pictures may see it (None: all)
+    * ``sound``: layer → keys and values of the sound of each picture from ``sound_from`` on, (B − sound_from, L, D)
+    * ``keep_sound`` (B − sound_from,) bool: pictures that may hear it (None: all)
+    * ``sound_scale``: what the layers of sound answer is multiplied with
+    """
+
+    reference: Projected | None = None
+    keep_reference: Tensor | None = None
+    reference_from: int = 0
+    frames: int = 1
+    sound: Projected | None = None
+    keep_sound: Tensor | None = None
+    sound_from: int = 0
+    sound_scale: float = 1.0
 
 
 def project(attn: Attention, context_BMD: Tensor) -> KeyValue:
@@ -57,26 +81,16 @@ class PlainAttention:
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
-        reference: Projected | None = None,
-        keep_reference: Tensor | None = None,
-        reference_from: int = 0,
+        beside: Beside | None = None,
     ) -> Tensor:
         """(B, N, D) → (B, N, D). diffusers passes on only what this signature names."""
         if attention_mask is not None:
             raise ValueError("these attention layers take no attention_mask")
         own = project(attn, hidden_states if encoder_hidden_states is None else encoder_hidden_states)
-        out = self.mix(attn.to_q(hidden_states), own, attn.heads, reference, keep_reference, reference_from)
+        out = self.mix(attn.to_q(hidden_states), own, attn.heads, beside or Beside())
         return attn.to_out[1](attn.to_out[0](out)) / attn.rescale_output_factor
 
-    def mix(
-        self,
-        query_BND: Tensor,
-        own: KeyValue,
-        heads: int,
-        reference: Projected | None,
-        keep_reference_B: Tensor | None,
-        reference_from: int,
-    ) -> Tensor:
+    def mix(self, query_BND: Tensor, own: KeyValue, heads: int, beside: Beside) -> Tensor:
         """What the queries look up → (B, N, D)."""
         return look_up(query_BND, own, heads)
 
@@ -84,35 +98,36 @@ class PlainAttention:
 class ReferenceReader(PlainAttention):
     """Self-attention of the joint UNet, which also looks up the reference's keys and values.
 
-    ``reference[name]`` (B, M, D) each; ``keep_reference`` (B,) bool: samples that may see it. A sample that may not,
-    gets exactly the attention it would get without a reference. The first ``reference_from`` samples of the batch have
-    no reference (nor a place in ``reference`` and ``keep_reference``), and pay for none: all else of the network is
-    then done once for both kinds.
+    ``beside.reference[name]`` (R, M, D) each. A picture that may not see its reference gets exactly the attention it
+    would get without one; those before ``beside.reference_from`` pay for none, while all else of the network is done
+    once for both kinds.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def mix(
-        self,
-        query_BND: Tensor,
-        own: KeyValue,
-        heads: int,
-        reference: Projected | None,
-        keep_reference_B: Tensor | None,
-        reference_from: int,
-    ) -> Tensor:
+    def mix(self, query_BND: Tensor, own: KeyValue, heads: int, beside: Beside) -> Tensor:
         """Its own tokens and then the reference's; the latter only where they are there and kept."""
-        if reference is None:
+        if beside.reference is None:
             return look_up(query_BND, own, heads)
-        alone, led = slice(None, reference_from), slice(reference_from, None)
-        others, mask = reference[self.name], None
-        both = KeyValue(*(torch.cat([x[led], y], dim=1) for x, y in zip(own, others, strict=True)))
-        if keep_reference_B is not None:
-            seen = keep_reference_B.new_ones(own.key[led].shape[:2])
-            mask = torch.cat([seen, keep_reference_B[:, None].expand(others.key.shape[:2])], dim=1)
-        found = look_up(query_BND[led], both, heads, mask)
-        if not reference_from:
+        alone, led = slice(None, beside.reference_from), slice(beside.reference_from, None)
+        people = (-1, len(beside.reference[self.name].key), beside.frames)
+
+        def of_everyone(x_RMD: Tensor) -> Tensor:
+            """For every picture, (-1, R, F, M, D); a view, so that it is first written down beside the picture's own."""
+            times = len(query_BND[led]) // (people[1] * people[2])
+            return x_RMD[None, :, None].expand(times, -1, people[2], *x_RMD.shape[1:])
+
+        both, mask = [], None
+        for x, y in zip(own, beside.reference[self.name], strict=True):
+            both.append(torch.cat([x[led].unflatten(0, people), of_everyone(y)], dim=-2).flatten(0, 2))
+        if beside.keep_reference is not None:
+            keep_B = of_everyone(beside.keep_reference[:, None, None]).flatten()
+            seen = keep_B.new_ones(own.key[led].shape[:2])
+            others = keep_B[:, None].expand(-1, both[0].shape[1] - seen.shape[1])
+            mask = torch.cat([seen, others], dim=1)
+        found = look_up(query_BND[led], KeyValue(*both), heads, mask)
+        if not beside.reference_from:
             return found
         return torch.cat([look_up(query_BND[alone], KeyValue(*(x[alone] for x in own)), heads), found])
 

@@ -13,7 +13,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from jdap.models.attention import Features, PlainAttention, Projected, ReferenceReader, project
+from jdap.models.attention import Beside, Features, PlainAttention, Projected, ReferenceReader, project
 
 
 class JointUNet(nn.Module):
@@ -86,11 +86,7 @@ class JointUNet(nn.Module):
             t_rgb_B,
             encoder_hidden_states=no_tokens(unet, rgb_BChw) if tokens_BLD is None else tokens_BLD,
             timestep_cond=unet.time_proj(t_depth_B).to(rgb_BChw.dtype),
-            cross_attention_kwargs={
-                "reference": reference,
-                "keep_reference": keep_reference_B,
-                "reference_from": reference_from,
-            },
+            cross_attention_kwargs={"beside": Beside(reference, keep_reference_B, reference_from)},
         ).sample
         rgb, depth = out.chunk(2, dim=1)
         return rgb, depth

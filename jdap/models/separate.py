@@ -11,7 +11,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from jdap.models.attention import Features, PlainAttention, Projected, ReferenceReader
+from jdap.models.attention import Beside, Features, PlainAttention, Projected, ReferenceReader
 from jdap.models.joint_unet import JointUNet, no_tokens, project_features
 
 
@@ -78,11 +78,7 @@ class SeparateUNets(nn.Module):
             rgb_BChw,
             t_rgb_B,
             encoder_hidden_states=none if tokens_BLD is None else tokens_BLD,
-            cross_attention_kwargs={
-                "reference": reference,
-                "keep_reference": keep,
-                "reference_from": reference_from,
-            },
+            cross_attention_kwargs={"beside": Beside(reference, keep, reference_from)},
         ).sample
         given = rgb_BChw if clean_rgb_BChw is None else clean_rgb_BChw
         depth = self.depth(torch.cat([given, depth_BChw], dim=1), t_depth_B, encoder_hidden_states=none).sample
