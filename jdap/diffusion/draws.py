@@ -1,8 +1,8 @@
 """What a training step draws by chance, as a function of the seed, the step, and a sample's place in the step.
 
 So a step draws the same on one process as on many, with gradients accumulated or in one go, and after a resume: what
-counts is only how many samples the step has in all, and which of them is asked for. Everything is drawn on the CPU,
-whatever the device.
+counts is only how many samples the step has in all, and which of them is asked for. The frames of a video are drawn in
+the same way, by the seed and their index (:func:`draw_frames`). Everything is drawn on the CPU, whatever the device.
 
 Shapes: B samples of this process and batch, N of the whole step, C latent channels, h x w latent cells.
 """
@@ -50,6 +50,23 @@ def draw_noise(like: Pair, seed: int, place: Place) -> Pair:
     samples = range(place.first, place.first + place.size)
     noise = torch.stack([torch.randn(2, *shape, generator=_seeded(seed, place.step, i)) for i in samples])
     return Pair(*noise.to(like.rgb.device, like.rgb.dtype).unbind(1))
+
+
+def draw_frames(like: Pair, seed: int, first: int, sharing: float = 0.0) -> Pair:
+    """Noise for the frames ``first`` … of a video, as many as ``like`` (F, C, h, w) has: standard normal in each half.
+
+    A frame's noise is a function of the seed and its index, whichever frames are asked for together. ``sharing`` 0 … 1
+    is the share of its power that all frames of the video have in common: s^½ common + (1 − s)^½ own, as in the mixed
+    noise of arXiv 2305.10474. Raises ValueError for a sharing outside of it.
+    """
+    if not 0 <= sharing <= 1:
+        raise ValueError(f"noise sharing must be within 0 … 1, got {sharing}")
+    frames = len(like.rgb)
+    own = draw_noise(like, seed, Place(0, first, frames, first + frames))
+    if sharing == 0:
+        return own
+    common = draw_noise(Pair(*(x[:1] for x in like)), seed, Place(1, 0, 1, 1))
+    return Pair(*(sharing**0.5 * c + (1 - sharing) ** 0.5 * o for c, o in zip(common, own, strict=True)))
 
 
 def _seeded(*parts: int) -> Generator:

@@ -5,7 +5,7 @@ Shapes: B pictures, C latent channels, h x w latent cells.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -133,19 +133,40 @@ def levels(steps: int, resample: int = 1, jump: int = 1) -> list[int]:
     return path
 
 
-def guided(without_and_with: Network, scale: float) -> Network:
-    """Classifier-free guidance over the reference (arXiv 2207.12598): v = v₀ + scale · (v₁ − v₀).
+def guided(branches: Network, *scales: float) -> Network:
+    """Classifier-free guidance (arXiv 2207.12598) over one condition or several, each with a scale of its own.
 
-    ``without_and_with`` is asked for v₀ and v₁ in one batch: it is given every sample twice, first all without a
-    reference, then all with theirs.
+    With v₀ the prediction without any condition and v_k that with the first k of them, v = v₀ + Σ_k scale_k (v_k −
+    v_{k−1}), as in InstructPix2Pix (arXiv 2211.09800, equation 3). ``branches`` is asked for all in one batch: it is
+    given every sample once for each, first all for v₀, then all for v₁ …
     """
+    count = len(scales) + 1
 
     def network(z_rgb: Tensor, z_depth: Tensor, t_rgb: Tensor, t_depth: Tensor) -> tuple[Tensor, Tensor]:
-        both = without_and_with(*(torch.cat([x, x]) for x in (z_rgb, z_depth, t_rgb, t_depth)))
-        rgb, depth = (free + scale * (led - free) for free, led in (v.chunk(2) for v in both))
+        stacked = branches(*(torch.cat([x] * count) for x in (z_rgb, z_depth, t_rgb, t_depth)))
+        rgb, depth = (_summed(v.chunk(count), scales) for v in stacked)
         return rgb, depth
 
     return network
+
+
+def needed_branches(*scales: float) -> tuple[list[int], list[float]]:
+    """Which predictions v_k the sum of :func:`guided` really holds, and the scales of all but the first of them.
+
+    v_k counts scale_k − scale_{k+1} times (with scale₀ = 1, and 0 after the last), which is often nothing: with all
+    scales 1 only the last is needed, with two equal ones not the one in between. So the network need not be asked for
+    those, and ``guided`` of the rest with the scales given here is the same sum.
+    """
+    chain = (1.0, *scales, 0.0)
+    kept = [k for k, (own, following) in enumerate(pairwise(chain)) if own != following]
+    return kept, [chain[k] for k in kept[1:]]
+
+
+def _summed(v: Sequence[Tensor], scales: Sequence[float]) -> Tensor:
+    total = v[0]
+    for scale, (without, led) in zip(scales, pairwise(v), strict=True):
+        total = total + scale * (led - without)
+    return total
 
 
 def _cells(known: Tensor | None, cells: Tensor | None, like: Tensor) -> Tensor:

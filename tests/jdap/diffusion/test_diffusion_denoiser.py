@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
-from jdap.diffusion.samplers import ddim, guided
+from jdap.diffusion.samplers import ddim, guided, needed_branches
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.diffusion.timesteps import KNOWN
 
@@ -157,3 +157,44 @@ def test_guidance_extrapolates_from_without_to_with():
     )
     assert torch.equal(rgb, z_rgb + 2)
     assert torch.equal(depth, z_depth - 3)
+
+
+def conditioned(*kept):
+    """A network of as many branches, v_k of each a number that is all its own, and how many samples it saw."""
+    values, seen = torch.tensor([3.0, -1.0, 7.0]), []
+
+    def network(z_rgb, z_depth, t_rgb, t_depth):
+        seen.append(len(z_rgb))
+        v = values[list(kept)].repeat_interleave(len(z_rgb) // len(kept))
+        return z_rgb + v, z_depth - 2 * v
+
+    return network, seen
+
+
+@pytest.mark.parametrize("reference", [0.0, 1.0, 1.7, 2.5])
+@pytest.mark.parametrize("sound", [0.0, 1.0, 2.5])
+def test_two_scales_guide_as_the_formula_says_and_ask_for_no_more_than_it_takes(reference, sound):
+    z, t = torch.arange(2.0), torch.zeros(2)
+    v0, v1, v2 = 3.0, -1.0, 7.0
+    expected = v0 + reference * (v1 - v0) + sound * (v2 - v1)
+    network, seen = conditioned(0, 1, 2)
+    rgb, depth = guided(network, reference, sound)(z, z, t, t)
+    assert seen == [6]
+    torch.testing.assert_close(rgb, z + expected)
+    torch.testing.assert_close(depth, z - 2 * expected)
+
+    kept, scales = needed_branches(reference, sound)
+    weights = (1 - reference, reference - sound, sound)
+    assert kept == [k for k in range(3) if weights[k]]
+    network, seen = conditioned(*kept)
+    less = guided(network, *scales)(z, z, t, t)
+    assert seen == [2 * len(kept)]
+    torch.testing.assert_close(less, (rgb, depth))
+
+
+def test_scales_of_one_ask_for_the_last_branch_alone():
+    assert needed_branches(1.0, 1.0) == ([2], [])
+    assert needed_branches(1.0) == ([1], [])
+    assert needed_branches(1.0, 3.0) == ([1, 2], [3.0])
+    assert needed_branches(3.0, 3.0) == ([0, 2], [3.0])
+    assert needed_branches(3.0, 0.0) == ([0, 1], [3.0])

@@ -1,7 +1,8 @@
+import pytest
 import torch
 
 from jdap.diffusion.denoiser import Pair
-from jdap.diffusion.draws import Place, draw_noise, draw_timesteps
+from jdap.diffusion.draws import Place, draw_frames, draw_noise, draw_timesteps
 from jdap.diffusion.timesteps import TimestepLaw
 
 LAW = TimestepLaw()
@@ -42,3 +43,27 @@ def test_kinds_are_stratified_over_the_whole_step():
     places = [Place.of(3, 2, rank=rank, ranks=8) for rank in range(8)]
     t_rgb, t_depth = (torch.cat(x) for x in zip(*(draw_timesteps(LAW, 1000, 0, p)[0] for p in places), strict=True))
     assert int((t_rgb == t_depth).sum()) in (8, 9)  # half are joint; a given half may meet the other by chance
+
+
+def frames(count, side=2):
+    like = torch.zeros(count, 3, side, side)
+    return Pair(like, like)
+
+
+def test_noise_of_a_frame_depends_on_its_index_and_the_seed_alone():
+    for sharing in (0.0, 0.3):
+        whole = draw_frames(frames(9), 5, 0, sharing)
+        parts = [draw_frames(frames(4), 5, 0, sharing), draw_frames(frames(5), 5, 4, sharing)]
+        for half, pieces in zip(whole, zip(*parts, strict=True), strict=True):
+            assert torch.equal(half, torch.cat(pieces))
+        assert not torch.isclose(whole.rgb, draw_frames(frames(9), 6, 0, sharing).rgb).any()
+
+
+@pytest.mark.parametrize("sharing", [0.0, 0.25, 1.0])
+def test_shared_noise_is_standard_normal_and_correlated_as_told(sharing):
+    for half in draw_frames(frames(32, side=32), 0, 0, sharing):
+        assert half.std() == pytest.approx(1, abs=0.05)
+        between = torch.corrcoef(half.flatten(1))[~torch.eye(32, dtype=torch.bool)]
+        assert between.mean() == pytest.approx(sharing, abs=0.03)
+    with pytest.raises(ValueError, match="within 0 … 1"):
+        draw_frames(frames(1), 0, 0, 1.5)
