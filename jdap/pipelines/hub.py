@@ -1,43 +1,17 @@
-"""Weights by name: a folder, ``shipped:NAME``, or a repository of the Hugging Face hub."""
+"""Weights of pipelines by name: a folder, ``shipped:NAME``, or a repository of the Hugging Face hub."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
 from jdap import shipped
-from jdap.models.loading import WeightsError
-
-#: OWNER/NAME, with @REVISION to pin it.
-_REPOSITORY = re.compile(r"(?P<id>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?")
+from jdap.models.hub import find_folder
 
 
 def find_weights(name: str) -> Path:
     """The local folder of weights: a folder's path, ``shipped:NAME``, or ``OWNER/NAME[@REVISION]`` of the hub.
 
-    Of a repository only JSON and safetensors are fetched, into the hub's own cache. Raises FileNotFoundError for a name
-    that does not ship, and :class:`jdap.models.loading.WeightsError` for what is neither here nor there.
+    Raises FileNotFoundError for a name that does not ship, and :class:`jdap.models.loading.WeightsError` for what is
+    neither here nor there.
     """
-    folder = Path(shipped.resolve(name))
-    if folder.is_dir():
-        return folder
-    repository = _REPOSITORY.fullmatch(name)
-    if repository is None:
-        raise WeightsError(f"{name}: no such weights folder; train one with `make train-image`")
-    try:
-        return Path(
-            snapshot_download(
-                repository["id"],
-                revision=repository["revision"],
-                # "*" matches across slashes here.
-                allow_patterns=["*.json", "*.safetensors"],
-            )
-        )
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(
-            f"{name}: no such folder here, and the hub does not give it: {type(error).__name__}: {reason}"
-        ) from error
+    return find_folder(shipped.resolve(name), "train one with `make train-image`")

@@ -1,0 +1,26 @@
+"""Sound as the clip model hears it: encoders behind one interface, and the projection of their features to tokens.
+
+Shapes: B clips, S samples at 16 kHz, F video frames at 25 fps, C channels, L tokens of D channels a frame.
+
+An encoder is an ``nn.Module`` with ``channels`` C = ``layers`` x width, ``context_frames`` (how many video frames of
+sound on each side one output frame looks at) and ``forward(audio_BS, frames) -> (B, F, C)`` for sound of exactly
+``frames`` video frames; what is not there is silence.
+"""
+
+from jdap.models.audio.frames import FPS, FRAME_SAMPLES
+from jdap.models.audio.mel import LogMelEncoder
+from jdap.models.audio.pretrained import Wav2VecEncoder, WhisperEncoder
+from jdap.models.audio.projection import AudioProjection
+from jdap.models.audio.tokens import AudioTokens, load_audio_tokens, new_audio_tokens
+
+__all__ = [
+    "FPS",
+    "FRAME_SAMPLES",
+    "AudioProjection",
+    "AudioTokens",
+    "LogMelEncoder",
+    "Wav2VecEncoder",
+    "WhisperEncoder",
+    "load_audio_tokens",
+    "new_audio_tokens",
+]
