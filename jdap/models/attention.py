@@ -2,7 +2,7 @@
 
 Dictionaries travel through diffusers' ``cross_attention_kwargs``, under the layers' names: ``written`` is filled by
 the ReferenceNet's spatial self-attention; what it holds, once through the joint UNet's own projections
-(:meth:`jdap.models.joint_unet.JointUNet.project_reference`), is the reference that the joint UNet's looks up, as part of
+(:meth:`jdap.models.joint_unet.JointUNet.project_reference`), is the reference that the joint UNet's looks up, part of
 ``beside``. There is no state in the modules, so gradient checkpointing, accumulation and several calls in flight are
 all safe.
 
@@ -39,21 +39,21 @@ class Beside(NamedTuple):
     * ``reference``: of R people, each with ``frames`` consecutive pictures in the batch; nobody's features are copied
       for each of their frames
     * ``reference_from``: the first pictures of the batch have no reference (nor a place in ``reference`` and
-      ``keep_reference``), and pay for none. The others may be the R people several times over, one time after the other.
+      ``keep_reference``), and pay for none. The others may be the R people several times over, one time after another.
     * ``keep_reference`` (R,) bool: people whose pictures may see it (None: all)
-    * ``sound``: layer → keys and values of the sound of each picture from ``sound_from`` on, (B − sound_from, L, D)
-    * ``keep_sound`` (B − sound_from,) bool: pictures that may hear it (None: all)
-    * ``sound_scale``: what the layers of sound answer is multiplied with
+    * ``audio``: layer → keys and values of the sound of each picture from ``audio_from`` on, (B − audio_from, L, D)
+    * ``keep_audio`` (B − audio_from,) bool: pictures that may hear it (None: all)
+    * ``audio_scale``: what the layers of sound answer is multiplied with
     """
 
     reference: Projected | None = None
     keep_reference: Tensor | None = None
     reference_from: int = 0
     frames: int = 1
-    sound: Projected | None = None
-    keep_sound: Tensor | None = None
-    sound_from: int = 0
-    sound_scale: float = 1.0
+    audio: Projected | None = None
+    keep_audio: Tensor | None = None
+    audio_from: int = 0
+    audio_scale: float = 1.0
 
 
 def project(attn: Attention, context_BMD: Tensor) -> KeyValue:
@@ -114,7 +114,7 @@ class ReferenceReader(PlainAttention):
         people = (-1, len(beside.reference[self.name].key), beside.frames)
 
         def of_everyone(x_RMD: Tensor) -> Tensor:
-            """For every picture, (-1, R, F, M, D); a view, so that it is first written down beside the picture's own."""
+            """For every picture, (-1, R, F, M, D): a view, first written down beside the picture's own."""
             times = len(query_BND[led]) // (people[1] * people[2])
             return x_RMD[None, :, None].expand(times, -1, people[2], *x_RMD.shape[1:])
 

@@ -1,4 +1,4 @@
-"""The clip model: a frozen joint UNet that draws several frames at once, through motion modules and attention to sound.
+"""The clip model: a frozen joint UNet that draws several frames at once, by motion modules and attention to sound.
 
 Shapes: B clips, F frames drawn of each, M motion frames before them, N = B · F pictures, C latent channels, h x w latent
 cells, L tokens of D channels a frame.
@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from jdap.models.attention import Beside, Features, PlainAttention, Projected, ReferenceReader
 from jdap.models.joint_unet import JointUNet, no_tokens, project_features
-from jdap.models.sound_attention import SoundAttention, SoundReader
+from jdap.models.audio_attention import AudioAttention, AudioReader
 
 
 class MotionFrames(NamedTuple):
@@ -49,13 +49,13 @@ class ClipUNet(nn.Module):
     Args:
         joint: the image model; its tensors are copied, and frozen.
         motion: motion modules of the same widths (:func:`jdap.models.motion.new_motion`, or AnimateDiff's).
-        sound: layers of the joint UNet's names, None for a model that is deaf.
+        audio: layers of the joint UNet's names, None for a model that is deaf.
 
     Raises:
         ValueError: where the parts do not fit.
     """
 
-    def __init__(self, joint: JointUNet, motion: MotionAdapter, sound: SoundAttention | None) -> None:
+    def __init__(self, joint: JointUNet, motion: MotionAdapter, audio: AudioAttention | None) -> None:
         super().__init__()
         self.image_config: dict[str, Any] = dict(joint.unet.config)
         if motion.config["motion_layers_per_block"] != joint.unet.config["layers_per_block"] or (
@@ -71,18 +71,18 @@ class ClipUNet(nn.Module):
         self.unet = UNetMotionModel.from_unet2d(joint.unet, motion)
         logging.set_verbosity(level)
         self.motion_config: dict[str, Any] = dict(motion.config)
-        self.sound = sound
+        self.audio = audio
         processors: dict[str, Any] = dict(self.unet.attn_processors)
         spatial = [name for name in processors if "motion_modules" not in name]
         heard = {name.removesuffix(".processor") for name in spatial if ".attn2." in name}
-        if sound is not None and set(sound.config["channels"]) != heard:
+        if audio is not None and set(audio.config["channels"]) != heard:
             raise ValueError("the layers of sound are not those beside this UNet's cross-attention")
         for name in spatial:
             layer = name.removesuffix(".processor")
             if ".attn1." in name:
                 processors[name] = ReferenceReader(name)
             else:
-                processors[name] = PlainAttention() if sound is None else SoundReader(layer, sound.layer(layer))
+                processors[name] = PlainAttention() if audio is None else AudioReader(layer, audio.layer(layer))
         self.unet.set_attn_processor(processors)
         self.unet.freeze_unet2d_params()
         self.checkpointing = False
@@ -101,11 +101,11 @@ class ClipUNet(nn.Module):
         """As :meth:`jdap.models.joint_unet.JointUNet.project_reference`: once for all frames, windows and steps."""
         return project_features(self.unet, features)
 
-    def project_sound(self, tokens_BFLD: Tensor) -> Projected:
-        """Tokens of the frames' sound as keys and values of the layers of sound: once for all steps of a window."""
-        if self.sound is None:
+    def project_audio(self, tokens_BFLD: Tensor) -> Projected:
+        """Tokens of the frames' sound as keys and values of the layers of audio: once for all steps of a window."""
+        if self.audio is None:
             raise ValueError("this clip model is deaf: it was built without layers of sound")
-        return self.sound.project(tokens_BFLD.flatten(0, 1))
+        return self.audio.project(tokens_BFLD.flatten(0, 1))
 
     def forward(
         self,
@@ -119,10 +119,10 @@ class ClipUNet(nn.Module):
         reference: Projected | None = None,
         keep_reference_B: Tensor | None = None,
         reference_from: int = 0,
-        sound: Projected | None = None,
-        keep_sound_B: Tensor | None = None,
-        sound_from: int = 0,
-        sound_scale: float = 1.0,
+        audio: Projected | None = None,
+        keep_audio_B: Tensor | None = None,
+        audio_from: int = 0,
+        audio_scale: float = 1.0,
         tokens_BLD: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Noisy halves of the frames of clips, one clip after another → the v-prediction of each half, (N, C, h, w).
@@ -135,9 +135,9 @@ class ClipUNet(nn.Module):
             motion: what came before, of B clips; None: nothing, and no frames stand for it.
             reference: of :meth:`project_reference`, of B people. ``keep_reference_B`` bool: who may be seen.
             reference_from: how many clips have none, from the first on.
-            sound: of :meth:`project_sound`, of all F frames (and the M before them, if ``motion`` is given) of the
-                clips from ``sound_from`` on. ``keep_sound_B`` bool: of which clips among them it may be heard.
-            sound_scale: strength of the sound; 1 is as trained.
+            audio: of :meth:`project_audio`, of all F frames (and the M before them, if ``motion`` is given) of the
+                clips from ``audio_from`` on. ``keep_audio_B`` bool: of which clips among them it may be heard.
+            audio_scale: strength of the sound; 1 is as trained.
             tokens_BLD: image tokens of the references, for all clips; None: one zero token.
 
         Guidance asks for the B clips several times over in one batch, those without a reference or sound first;
@@ -171,10 +171,10 @@ class ClipUNet(nn.Module):
             None if keep_reference_B is None else keep_reference_B.to(x.device),
             reference_from * whole,
             whole,
-            sound,
-            None if keep_sound_B is None else keep_sound_B.to(x.device).repeat_interleave(whole),
-            sound_from * whole,
-            sound_scale,
+            audio,
+            None if keep_audio_B is None else keep_audio_B.to(x.device).repeat_interleave(whole),
+            audio_from * whole,
+            audio_scale,
         )
         seeing = {"encoder_hidden_states": tokens, "cross_attention_kwargs": {"beside": beside}}
         x = unet.conv_in(x)

@@ -8,7 +8,7 @@ from torch import nn
 from jdap.models.build import build
 from jdap.models.clip_unet import ClipUNet, MotionFrames
 from jdap.models.motion import new_motion
-from jdap.models.sound_attention import new_sound_attention
+from jdap.models.audio_attention import new_audio_attention
 
 B, F, M, L, D = 2, 3, 2, 5, 12
 
@@ -17,10 +17,10 @@ def clip_unet(moved=True, heard=True):
     """The small networks as a clip model; its fresh layers, which answer zero, are let loose if asked for."""
     joint, reference = networks()
     torch.manual_seed(3)
-    clip = ClipUNet(joint, new_motion(joint.unet), new_sound_attention(joint.unet, D))
+    clip = ClipUNet(joint, new_motion(joint.unet), new_audio_attention(joint.unet, D))
     for name, parameter in clip.named_parameters():
         motion = moved and "motion_modules" in name and ".proj_out." in name
-        if motion or (heard and name.startswith("sound.") and ".to_out." in name):
+        if motion or (heard and name.startswith("audio.") and ".to_out." in name):
             nn.init.normal_(parameter, std=0.2)
     return joint.eval(), reference.eval(), clip.eval()
 
@@ -53,8 +53,8 @@ def test_a_fresh_clip_model_is_the_image_model_frame_by_frame():
     of_frames = {name: x.repeat_interleave(F, dim=0) for name, x in features.items()}
     wanted = both(joint(*inputs(), joint.project_reference(of_frames)))
     known = clip.project_reference(features)
-    sound = clip.project_sound(tokens(M + F))
-    found = both(clip(*inputs(), frames=F, motion=before(), reference=known, sound=sound))
+    sound = clip.project_audio(tokens(M + F))
+    found = both(clip(*inputs(), frames=F, motion=before(), reference=known, audio=sound))
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(both(clip.image_model()(*inputs())), both(joint(*inputs())), atol=0, rtol=0)
 
@@ -79,13 +79,16 @@ def test_frames_see_each_other_and_what_came_before_and_other_clips_do_not():
     other = rgb.clone()
     other[0] += 1
     moved = (both(clip(other, depth, *t, frames=F, motion=before())) - plain).abs().amax((1, 2, 3)).unflatten(0, (B, F))
-    assert (moved[0] > 1e-4).all() and (moved[1] == 0).all()
+    assert (moved[0] > 1e-4).all()
+    assert (moved[1] == 0).all()
     known = before()
     known.rgb[0, 0] += 1
     moved = (both(clip(rgb, depth, *t, frames=F, motion=known)) - plain).abs().amax((1, 2, 3)).unflatten(0, (B, F))
-    assert (moved[0] > 1e-4).all() and (moved[1] == 0).all()
+    assert (moved[0] > 1e-4).all()
+    assert (moved[1] == 0).all()
     null = MotionFrames.null(known.rgb, 1000)
-    assert (null.t == 999).all() and not null.rgb.any()
+    assert (null.t == 999).all()
+    assert not null.rgb.any()
     assert (both(clip(rgb, depth, *t, frames=F, motion=null)) - plain).abs().max() > 1e-3
 
 
@@ -105,17 +108,18 @@ def test_each_frame_hears_its_own_sound_and_nothing_where_it_is_dropped():
     _, _, clip = clip_unet(moved=False)
     given = inputs()
     deaf = both(clip(*given, frames=F))
-    heard = both(clip(*given, frames=F, sound=clip.project_sound(tokens())))
+    heard = both(clip(*given, frames=F, audio=clip.project_audio(tokens())))
     assert ((heard - deaf).abs().amax((1, 2, 3)) > 1e-4).all()
     other = tokens()
     other[1, 2] += 1
-    changed = (both(clip(*given, frames=F, sound=clip.project_sound(other))) - heard).abs().amax((1, 2, 3))
-    assert changed[5] > 1e-4 and (changed[:5] == 0).all()
+    changed = (both(clip(*given, frames=F, audio=clip.project_audio(other))) - heard).abs().amax((1, 2, 3))
+    assert changed[5] > 1e-4
+    assert (changed[:5] == 0).all()
     keep = torch.tensor([False, True])
-    kept = both(clip(*given, frames=F, sound=clip.project_sound(tokens()), keep_sound_B=keep))
+    kept = both(clip(*given, frames=F, audio=clip.project_audio(tokens()), keep_audio_B=keep))
     torch.testing.assert_close(kept[:F], deaf[:F], atol=0, rtol=0)
     torch.testing.assert_close(kept[F:], heard[F:], atol=0, rtol=0)
-    louder = both(clip(*given, frames=F, sound=clip.project_sound(tokens()), sound_scale=0.0))
+    louder = both(clip(*given, frames=F, audio=clip.project_audio(tokens()), audio_scale=0.0))
     torch.testing.assert_close(louder, deaf, atol=0, rtol=0)
 
 
@@ -123,17 +127,17 @@ def test_each_frame_hears_its_own_sound_and_nothing_where_it_is_dropped():
 def test_guidance_asks_for_all_branches_in_one_batch():
     _, reference, clip = clip_unet()
     known = clip.project_reference(reference(latents(B)[2]))
-    sound = clip.project_sound(tokens(M + F))
+    sound = clip.project_audio(tokens(M + F))
     given, how = inputs(), {"frames": F, "motion": before()}
     image_tokens = torch.randn(B, 4, clip.unet.config["cross_attention_dim"])
     how["tokens_BLD"] = image_tokens
     wanted = [
         both(clip(*given, **how)),
         both(clip(*given, **how, reference=known)),
-        both(clip(*given, **how, reference=known, sound=sound)),
+        both(clip(*given, **how, reference=known, audio=sound)),
     ]
     three = [torch.cat([x] * 3) for x in given]
-    found = both(clip(*three, **how, reference=known, reference_from=B, sound=sound, sound_from=2 * B))
+    found = both(clip(*three, **how, reference=known, reference_from=B, audio=sound, audio_from=2 * B))
     torch.testing.assert_close(found, torch.cat(wanted), atol=1e-5, rtol=1e-5)
 
 
@@ -154,7 +158,7 @@ def gradients(checkpointing):
     clip.train()
     clip.checkpointing = checkpointing
     known = clip.project_reference(reference(latents(B)[2]))
-    out = both(clip(*inputs(), frames=F, motion=before(), reference=known, sound=clip.project_sound(tokens(M + F))))
+    out = both(clip(*inputs(), frames=F, motion=before(), reference=known, audio=clip.project_audio(tokens(M + F))))
     out.square().sum().backward()
     return out.detach(), {name: p.grad for name, p in clip.named_parameters()}
 
@@ -163,7 +167,7 @@ def test_only_motion_and_sound_train_and_checkpointing_changes_nothing():
     (out, grads), (again, others) = gradients(False), gradients(True)
     torch.testing.assert_close(out, again)
     trained = {name for name, grad in grads.items() if grad is not None}
-    assert trained == {name for name in grads if "motion_modules" in name or name.startswith("sound.")}
+    assert trained == {name for name in grads if "motion_modules" in name or name.startswith("audio.")}
     for name in trained:
         torch.testing.assert_close(grads[name], others[name], atol=1e-4 * grads[name].abs().max().item(), rtol=1e-4)
 
@@ -181,7 +185,7 @@ def test_parts_of_different_models_are_refused():
     with pytest.raises(ValueError, match="motion modules of widths"):
         ClipUNet(joint, new_motion(wide.unet), None)
     with pytest.raises(ValueError, match="the layers of sound"):
-        ClipUNet(joint, new_motion(joint.unet), new_sound_attention(wide.unet, D))
+        ClipUNet(joint, new_motion(joint.unet), new_audio_attention(wide.unet, D))
     deaf = ClipUNet(joint, new_motion(joint.unet), None)
     with pytest.raises(ValueError, match="deaf"):
-        deaf.project_sound(tokens())
+        deaf.project_audio(tokens())

@@ -1,4 +1,4 @@
-"""Attention to sound: beside each text cross-attention of the UNet, a layer of its own looks up what is heard.
+"""Attention to audio: beside each text cross-attention of the UNet, a layer of its own looks up what is heard.
 
 It is decoupled (as in arXiv 2308.06721): own queries, keys, values and output, added to what the frozen layer answers,
 times a scale. Outputs start at zero, so that a fresh model answers as one without sound.
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from jdap.models.attention import Beside, KeyValue, PlainAttention, Projected, look_up
 
 
-class SoundLayer(nn.Module):
+class AudioLayer(nn.Module):
     """One layer of attention from the positions of a picture to the tokens of its sound."""
 
     def __init__(self, channels: int, token_dim: int, heads: int) -> None:
@@ -34,12 +34,12 @@ class SoundLayer(nn.Module):
         """Keys and values of tokens; they do not depend on what is drawn."""
         return KeyValue(self.to_k(tokens_NLD), self.to_v(tokens_NLD))
 
-    def forward(self, hidden_NPD: Tensor, sound: KeyValue) -> Tensor:
+    def forward(self, hidden_NPD: Tensor, audio: KeyValue) -> Tensor:
         """What the positions hear, (N, P, D)."""
-        return self.to_out(look_up(self.to_q(hidden_NPD), sound, self.heads))
+        return self.to_out(look_up(self.to_q(hidden_NPD), audio, self.heads))
 
 
-class SoundAttention(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class AudioAttention(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """The layers of sound of a UNet, apart from it: what trains, and what a weights folder stores.
 
     Args:
@@ -53,12 +53,12 @@ class SoundAttention(ModelMixin, ConfigMixin):  # type: ignore[misc]
         super().__init__()
         # names of modules may not hold dots
         self.layers = nn.ModuleDict(
-            {_key(name): SoundLayer(width, token_dim, heads[name]) for name, width in channels.items()}
+            {_key(name): AudioLayer(width, token_dim, heads[name]) for name, width in channels.items()}
         )
 
-    def layer(self, name: str) -> SoundLayer:
+    def layer(self, name: str) -> AudioLayer:
         """The layer beside the cross-attention of this name."""
-        found: SoundLayer = self.layers[_key(name)]  # type: ignore[assignment]
+        found: AudioLayer = self.layers[_key(name)]  # type: ignore[assignment]
         return found
 
     def project(self, tokens_NLD: Tensor) -> Projected:
@@ -66,15 +66,15 @@ class SoundAttention(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return {name: self.layer(name).project(tokens_NLD) for name in self.config["channels"]}
 
 
-class SoundReader(PlainAttention):
+class AudioReader(PlainAttention):
     """Cross-attention of the joint UNet, and beside it a layer that hears; without sound it is the former alone.
 
     Args:
         name: of the cross-attention layer.
-        layer: of the :class:`SoundAttention`, which owns it.
+        layer: of the :class:`AudioAttention`, which owns it.
     """
 
-    def __init__(self, name: str, layer: SoundLayer) -> None:
+    def __init__(self, name: str, layer: AudioLayer) -> None:
         self.name, self.layer = name, layer
 
     def __call__(
@@ -88,20 +88,20 @@ class SoundReader(PlainAttention):
     ) -> Tensor:
         """(N, P, D) → (N, P, D)."""
         out = super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb, beside)
-        if beside is None or beside.sound is None:
+        if beside is None or beside.audio is None:
             return out
-        heard = beside.sound_scale * self.layer(hidden_states[beside.sound_from :], beside.sound[self.name])
-        if beside.keep_sound is not None:
-            heard = heard * beside.keep_sound[:, None, None]
-        out[beside.sound_from :] += heard
+        heard = beside.audio_scale * self.layer(hidden_states[beside.audio_from :], beside.audio[self.name])
+        if beside.keep_audio is not None:
+            heard = heard * beside.keep_audio[:, None, None]
+        out[beside.audio_from :] += heard
         return out
 
 
-def new_sound_attention(unet: UNet2DConditionModel, token_dim: int) -> SoundAttention:
+def new_audio_attention(unet: UNet2DConditionModel, token_dim: int) -> AudioAttention:
     """Fresh layers beside every cross-attention of a UNet, with its heads."""
     names = [name.removesuffix(".processor") for name in unet.attn_processors if ".attn2." in name]
     attention: dict[str, Attention] = {name: unet.get_submodule(name) for name in names}  # type: ignore[misc]
-    return SoundAttention(
+    return AudioAttention(
         channels={name: layer.to_q.in_features for name, layer in attention.items()},
         heads={name: layer.heads for name, layer in attention.items()},
         token_dim=token_dim,
