@@ -19,8 +19,7 @@ import torch
 from torch import Generator, Tensor
 
 from jdap import depth, schema
-from jdap.batch import ClipBatch, ImageBatch
-from jdap.data.pose import mouth_px
+from jdap.batch import ImageBatch
 from jdap.data.position import Place
 from jdap.data.transforms import Example
 from jdap.latents import latents_member
@@ -69,14 +68,14 @@ def read_record(sample: dict[str, Any]) -> Record:
         record = Record.from_json(json.loads(sample["json"]))
     except (TypeError, ValueError) as error:
         raise SchemaError(f"json: {error}") from error
-    names = _frame_members(sample, record, range(record.frames))
+    names = frame_members(sample, record, range(record.frames))
     missing = [name for name in names if name not in sample]
     if missing:
         raise SchemaError(f"{len(missing)} members are missing, {missing[0]} first")
     return record
 
 
-def _frame_members(sample: dict[str, Any], record: Record, frames: range) -> list[str]:
+def frame_members(sample: dict[str, Any], record: Record, frames: range) -> list[str]:
     """Names of the members that hold these frames, of pictures or of latents."""
     if record.latents:
         return list(map(latents_member, frames))
@@ -90,22 +89,28 @@ def seeded(*parts: object) -> Generator:
     return Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
-def _choose(options: Sequence[int], generator: Generator) -> int:
+def choose(options: Sequence[int], generator: Generator) -> int:
+    """One of the options, each as likely."""
     return options[int(torch.randint(len(options), (), generator=generator))]
 
 
-def random_pair(record: Record, generator: Generator) -> tuple[int, int]:
-    """Frames (reference, target) for training: the target is uniformly random.
+def random_reference(record: Record, target: float, generator: Generator) -> int:
+    """A reference for the target frame, or the middle of several: uniformly random among the allowed ones.
 
-    The reference of a clip is at least half the chunk away, or as far as there is; of stills it is any other frame.
-    The only frame of a sample is both.
+    Of a clip at least half the sample away, or as far as there is; of stills any other frame. The only frame of a
+    sample is its own reference.
     """
     frames = range(record.frames)
-    target = _choose(frames, generator)
     if record.frames == 1:
-        return target, target
+        return 0
     least = 1.0 if record.fps == 0 else min(record.frames / 2, max(target, record.frames - 1 - target))
-    return _choose([i for i in frames if abs(i - target) >= least], generator), target
+    return choose([i for i in frames if abs(i - target) >= least], generator)
+
+
+def random_pair(record: Record, generator: Generator) -> tuple[int, int]:
+    """Frames (reference, target) for training: the target uniformly random, its :func:`random_reference`."""
+    target = choose(range(record.frames), generator)
+    return random_reference(record, target, generator), target
 
 
 def fixed_pairs(record: Record, limit: int | None = None) -> list[tuple[int, int]]:
@@ -122,16 +127,13 @@ def fixed_pairs(record: Record, limit: int | None = None) -> list[tuple[int, int
     return [(0 if target > last / 2 else last, target) for target in targets]
 
 
-def random_window(record: Record, frames: int, generator: Generator) -> tuple[int, int]:
-    """(reference, first frame) of a window of ``frames`` for training; the reference is outside of it if it can be."""
-    first = _choose(range(record.frames - frames + 1), generator)
-    outside = [i for i in range(record.frames) if not first <= i < first + frames]
-    return _choose(outside or range(record.frames), generator), first
-
-
-def fixed_window(record: Record, frames: int) -> tuple[int, int]:
-    """(reference, first frame) for evaluation: the sample's last and first frame."""
-    return record.frames - 1, 0
+def choose_pairs(
+    record: Record, generator: Generator | None, pairs: int, eval_frames: int | None
+) -> list[tuple[int, int]]:
+    """``pairs`` random pairs; without a generator the fixed ones, ``eval_frames`` at most."""
+    if generator is None:
+        return fixed_pairs(record, eval_frames)
+    return [random_pair(record, generator) for _ in range(pairs)]
 
 
 def pick(
@@ -145,7 +147,7 @@ def pick(
     stride: int = 1,
 ) -> Drawn:
     """Keep the members of the reference and of ``frames`` frames from ``first``, and let go of the rest."""
-    names = set(_frame_members(sample, record, range(first, first + frames * stride, stride)))
+    names = set(frame_members(sample, record, range(first, first + frames * stride, stride)))
     names.add(latents_member(reference) if record.latents else frame_member("rgb", reference))
     if record.fps > 0 and "audio.wav" in sample:
         names.add("audio.wav")
@@ -201,14 +203,14 @@ def decode(
 
 def image_batch(examples: list[Example]) -> ImageBatch:
     """Examples of one frame each as a batch; depth is normalised here, after every resize and crop."""
-    _check_sizes(examples)
+    check_sizes(examples)
     depth_mm = torch.cat([e.depth_mm_F1HW for e in examples])
     skin = torch.cat([e.skin_F1HW for e in examples])
     range_mm = depth.skin_range_mm(depth_mm, skin)
     mean_heads = [e.mean_head_mm_F1HW for e in examples if e.mean_head_mm_F1HW is not None]
     return ImageBatch(
-        reference_rgb=_signed(torch.stack([e.reference_3HW for e in examples])),
-        rgb=_signed(torch.cat([e.rgb_F3HW for e in examples])),
+        reference_rgb=signed(torch.stack([e.reference_3HW for e in examples])),
+        rgb=signed(torch.cat([e.rgb_F3HW for e in examples])),
         depth_mm=depth_mm,
         depth=depth.normalise(depth_mm, range_mm),
         skin=skin,
@@ -217,54 +219,24 @@ def image_batch(examples: list[Example]) -> ImageBatch:
         camera_px=torch.cat([e.camera_px_F3 for e in examples]),
         # All or none: a baseline on a part of the pictures would be compared with a score over all of them.
         mean_head_mm=torch.cat(mean_heads) if len(mean_heads) == len(examples) else None,
-        **_names(examples),
+        **names_of(examples),
     )
 
 
-def clip_batch(examples: list[Example]) -> ClipBatch:
-    """Examples of equally many frames as a batch; one depth range serves a clip. Silence where there is no sound."""
-    _check_sizes(examples)
-    depth_mm = torch.stack([e.depth_mm_F1HW for e in examples])
-    skin = torch.stack([e.skin_F1HW for e in examples])
-    # The frames of a clip side by side are one tall picture: its quantiles are the clip's.
-    range_mm = depth.skin_range_mm(depth_mm.flatten(1, 3)[:, None], skin.flatten(1, 3)[:, None])
-    fps, margin = examples[0].fps, examples[0].audio_margin
-    silence = torch.zeros(round((depth_mm.shape[1] + 2 * margin) * SAMPLE_RATE / fps))
-    pose = torch.stack([e.pose_F6 for e in examples])
-    camera_px = torch.stack([e.camera_px_F3 for e in examples])
-    return ClipBatch(
-        reference_rgb=_signed(torch.stack([e.reference_3HW for e in examples])),
-        rgb=_signed(torch.stack([e.rgb_F3HW for e in examples])),
-        depth_mm=depth_mm,
-        depth=depth.normalise(depth_mm, range_mm),
-        skin=skin,
-        confidence=torch.stack([e.confidence_F1HW for e in examples]),
-        range_mm=range_mm,
-        camera_px=camera_px,
-        pose=pose,
-        # Flip, zoom and resize moved pose and camera, and so move what is projected by them.
-        mouth_px=mouth_px(pose, camera_px),
-        lip_opening_mm=torch.stack([e.lip_opening_mm_F for e in examples]),
-        audio=torch.stack([silence if e.audio is None else e.audio for e in examples]),
-        has_audio=torch.tensor([e.audio is not None for e in examples]),
-        fps=fps,
-        audio_margin=margin,
-        **_names(examples),
-    )
-
-
-def _signed(rgb: Tensor) -> Tensor:
+def signed(rgb: Tensor) -> Tensor:
     """[0, 1] to [-1, 1], in place: fresh memory for a batch costs twenty times the arithmetic."""
     return rgb.mul_(2).sub_(1)
 
 
-def _check_sizes(examples: list[Example]) -> None:
+def check_sizes(examples: list[Example]) -> None:
+    """Raise :class:`SchemaError` unless all pictures are of one size."""
     sizes = sorted({e.size_px for e in examples})
     if len(sizes) > 1:
         raise SchemaError(f"shards hold pictures of {sizes} pixels: give size_px, to which all are resized")
 
 
-def _names(examples: list[Example]) -> dict[str, Any]:
+def names_of(examples: list[Example]) -> dict[str, Any]:
+    """The batch's fields of strings."""
     names = ("key", "person_id", "depth_source", "source")
     return {name: tuple(getattr(e, name) for e in examples) for name in names}
 

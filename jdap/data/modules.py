@@ -30,10 +30,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from jdap.batch import ClipBatch, ImageBatch, LatentBatch
+from jdap.data.clips import clip_stages
 from jdap.data.curriculum import Source, used
 from jdap.data.latents import LatentReader, read_depth_sums
 from jdap.data.loader import Batches, Clock, TrainingBatches, TrainingLoader
-from jdap.data.shards import ALL, Stage, clip_stages, image_stages, resolve_shards, source_names
+from jdap.data.shards import ALL, Stage, image_stages, resolve_shards, source_names
 from jdap.data.sources import ShardError
 from jdap.data.transforms import augment
 
@@ -263,15 +264,17 @@ class ClipDataModule(ShardDataModule):
         val: validation shards, or null.
         test: test shards, or null.
         batch_size: clips in a batch of one rank.
-        frames: consecutive frames of a clip; shorter ones are refused.
+        frames: frames of a window; clips that are too short for one are refused.
         fps: frames per second that the clips must have.
+        stride: take every stride-th frame, so that batches are at fps / stride, the sound along with them.
+        windows: windows drawn of a training clip each time that it is read; more spare bandwidth.
         size_px: side of the pictures; stored ones of another size are resized. Null: as stored.
         workers: processes that decode, on each rank; 0 decodes in the training process.
         flip: mirror half of the training clips.
         jitter: strength of the colour change in training, 0 … 1; the same for every frame and the reference.
         zoom: largest share that a random crop takes off the side of a training clip.
-        audio_margin: sound that comes before the first and after the last frame, in frames' time.
-        shuffle: training clips that are mixed at a time, in each worker, of each source.
+        audio_margin: how many frames' time of sound comes before the first and after the last frame of a window.
+        shuffle: training windows that are mixed at a time, in each worker, of each source.
         keep_mb: megabytes of training shards that each worker keeps in memory, rather than to read them again.
         epoch_steps: batches of one Lightning epoch, on each rank.
         seed: of everything that is drawn.
@@ -285,6 +288,8 @@ class ClipDataModule(ShardDataModule):
         batch_size: PositiveInt = 1,
         frames: PositiveInt = 16,
         fps: PositiveFloat = 25.0,
+        stride: PositiveInt = 1,
+        windows: PositiveInt = 1,
         size_px: PositiveInt | None = 128,
         workers: NonNegativeInt = 0,
         flip: bool = True,
@@ -298,14 +303,15 @@ class ClipDataModule(ShardDataModule):
     ) -> None:
         super().__init__(train, val, test, workers, epoch_steps, seed)
         self.batch_size, self.frames, self.fps, self.size_px = batch_size, frames, fps, size_px
-        self.audio_margin = audio_margin
+        self.windows = {"stride": stride, "audio_margin": audio_margin}
         self.training = {
             "augmentation": partial(augment, flip_=flip, jitter=jitter, zoom=zoom),
+            "windows": windows,
             "shuffle": shuffle,
             "keep_bytes": keep_mb << 20,
         }
 
     def stages(self, shards: list[str] | dict[str, Source], training: bool) -> Callable[..., list[Stage]]:
-        """See :func:`jdap.data.shards.clip_stages`."""
-        more: dict[str, Any] = {"audio_margin": self.audio_margin} | (self.training if training else {})
+        """See :func:`jdap.data.clips.clip_stages`."""
+        more: dict[str, Any] = self.windows | (self.training if training else {})
         return partial(clip_stages, shards, self.batch_size, self.frames, self.fps, self.size_px, **more)

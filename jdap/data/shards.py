@@ -1,6 +1,6 @@
 """Shards to batches: where shards are found, and the visible list of stages that turns them into batches.
 
-:func:`image_stages` and :func:`clip_stages` list the stages of a WebDataset ``DataPipeline`` in order::
+:func:`image_stages` and :func:`jdap.data.clips.clip_stages` list the stages of a WebDataset ``DataPipeline`` in order::
 
     shards of each turn → split by shard → tar to samples → usable ones → split by sample → draw frames
     → shuffle in blocks → decode → resize, augment → (mix with other sources) → batch
@@ -40,7 +40,7 @@ from jdap.data.tars import Faults, Sample, read_tars
 from jdap.data.transforms import Example, resize
 from jdap.schema import Record, SchemaError
 
-__all__ = ["ALONE", "ShardError", "Share", "clip_stages", "image_stages", "resolve_shards"]
+__all__ = ["ALONE", "ShardError", "Share", "image_stages", "resolve_shards"]
 
 Stage = Callable[..., Iterator[Any]]
 Augmentation = Callable[[Example, Generator], Example]
@@ -104,20 +104,25 @@ def usable(
     fps: float | None = None,
     latents: bool = False,
 ) -> Iterator[tuple[Sample, Record]]:
-    """Samples with their records, all members there. Latents are bad unless ``latents``.
+    """Samples with their records, all members there. Raises :class:`ShardError` for latents, unless ``latents``.
 
     With ``clip_frames`` clips alone: stills are left out, and a clip that is shorter or not at ``fps`` is bad.
     """
     for sample in samples:
         try:
             record = draw.read_record(sample)
-            if record.latents and not latents:
-                raise SchemaError("holds latents, which only the image stage trains on: name shards of pictures here")
+            if record.latents and not latents:  # nothing is wrong with it, so this is no fault to go on after
+                raise ShardError(
+                    f"{sample['__url__']}: holds latents, which only the image stage trains on; name "
+                    "shards of pictures here"
+                )
             if clip_frames is not None:
                 if record.fps == 0:
                     continue
                 if record.fps != fps or record.frames < clip_frames:
                     raise SchemaError(f"{record.frames} frames at {record.fps} fps, asked for {clip_frames} at {fps}")
+        except ShardError:
+            raise
         except SchemaError as error:
             faults.bad(sample["__url__"], error, sample["__key__"])
             continue
@@ -133,39 +138,26 @@ def split_by_sample(samples: Iterable[tuple[Sample, Record]], share: Share) -> I
             yield sample, record
 
 
-def draw_pairs(
+def draw_frames(
     samples: Iterable[tuple[Sample, Record]],
     seed: int | None,
-    pairs: int,
-    eval_frames: int | None,
+    choose: Callable[[Record, Generator | None], list[tuple[int, int]]],
+    frames: int = 1,
+    stride: int = 1,
     start: Place | None = None,
 ) -> Iterator[Drawn]:
-    """``pairs`` random pairs of frames of each sample, by (seed, turn, key); with ``seed`` None the fixed ones.
+    """What is chosen of each sample: ``frames`` frames, every ``stride``-th, and a reference.
 
-    Of the sample at ``start`` the pairs before it are left out.
+    ``choose`` gives (reference, first frame), drawn from a generator by (seed, turn, key), or with ``seed`` None
+    without one. Of the sample at ``start`` the choices before it are left out.
     """
     start = replace(start or Place())
     for sample, record in samples:
         chance = (seed, sample["place"].turn, sample["__key__"])
-        if seed is None:
-            chosen = draw.fixed_pairs(record, eval_frames)
-        else:
-            generator = draw.seeded(*chance)
-            chosen = [draw.random_pair(record, generator) for _ in range(pairs)]
-        for n, (reference, target) in enumerate(chosen):
+        chosen = choose(record, None if seed is None else draw.seeded(*chance))
+        for n, (reference, first) in enumerate(chosen):
             if replace(sample["place"], pair=n) != replace(start, pair=n, given=0) or n >= start.pair:
-                yield draw.pick(sample, record, reference, target, chance=(*chance, n), pair=n)
-
-
-def draw_windows(samples: Iterable[tuple[Sample, Record]], seed: int | None, frames: int) -> Iterator[Drawn]:
-    """One window of each clip and a reference, random by (seed, turn, key); with ``seed`` None the fixed ones."""
-    for sample, record in samples:
-        chance = (seed, sample["place"].turn, sample["__key__"])
-        if seed is None:
-            reference, first = draw.fixed_window(record, frames)
-        else:
-            reference, first = draw.random_window(record, frames, draw.seeded(*chance))
-        yield draw.pick(sample, record, reference, first, frames, chance)
+                yield draw.pick(sample, record, reference, first, frames, (*chance, n), n, stride)
 
 
 def decode(
@@ -235,6 +227,8 @@ def image_stages(
     :func:`jdap.data.draw.fixed_pairs` gives them, a last batch that may be smaller.
     """
 
+    choose = partial(draw.choose_pairs, pairs=pairs, eval_frames=eval_frames)
+
     def examples(
         urls: list[str], source: str | None, confidence: float | None, keep_bytes: int, place: Place
     ) -> list[Stage]:
@@ -244,8 +238,8 @@ def image_stages(
             partial(read_tars, faults=reading, keep_bytes=keep_bytes, start=place),
             partial(usable, faults=reading, latents=latents is not None),
             partial(split_by_sample, share=share),
-            partial(draw_pairs, seed=seed, pairs=pairs, eval_frames=eval_frames, start=place),
-            *_shuffle(shuffle, seed, share, place),
+            partial(draw_frames, seed=seed, choose=choose, start=place),
+            *in_blocks(shuffle, seed, share, place),
             partial(
                 decode,
                 faults=decoding,
@@ -258,53 +252,10 @@ def image_stages(
         ]
 
     batch = partial(batched, size=batch_size, collate=collate, last=seed is None)
-    return [*_of_all(shards, examples, keep_bytes, seed, share, step, progress), batch]
+    return [*of_all(shards, examples, keep_bytes, seed, share, step, progress), batch]
 
 
-def clip_stages(
-    shards: list[str] | dict[str, Source],
-    batch_size: int,
-    frames: int,
-    fps: float = 25.0,
-    size_px: int | None = None,
-    share: Share = ALONE,
-    seed: int | None = None,
-    shuffle: int = 0,
-    augmentation: Augmentation | None = None,
-    audio_margin: int = 0,
-    keep_bytes: int = 0,
-    step: Callable[[], int] = lambda: 0,
-    progress: Progress | None = None,
-) -> list[Stage]:
-    """The stages from shards to :class:`jdap.batch.ClipBatch`: windows of ``frames`` frames; else as image_stages."""
-
-    def examples(
-        urls: list[str], source: str | None, confidence: float | None, keep_bytes: int, place: Place
-    ) -> list[Stage]:
-        reading, decoding = Faults(strict=seed is None), Faults(strict=seed is None)
-        return [
-            Turns(urls, share, reading, seed or 0, endless=seed is not None, start=place),
-            partial(read_tars, faults=reading, keep_bytes=keep_bytes, start=place),
-            partial(usable, faults=reading, clip_frames=frames, fps=fps),
-            partial(split_by_sample, share=share),
-            partial(draw_windows, seed=seed, frames=frames),
-            *_shuffle(shuffle, seed, share, place),
-            partial(
-                decode,
-                faults=decoding,
-                size_px=size_px,
-                augmentation=augmentation,
-                audio_margin=audio_margin,
-                source=source,
-                confidence=confidence,
-            ),
-        ]
-
-    batch = partial(batched, size=batch_size, collate=draw.clip_batch, last=seed is None)
-    return [*_of_all(shards, examples, keep_bytes, seed, share, step, progress), batch]
-
-
-def _of_all(
+def of_all(
     shards: list[str] | dict[str, Source],
     examples: Callable[[list[str], str | None, float | None, int, Place], list[Stage]],
     keep_bytes: int,
@@ -329,7 +280,7 @@ def source_names(shards: list[str] | dict[str, Source]) -> list[str]:
     return list(shards) if isinstance(shards, dict) else [ALL]
 
 
-def _shuffle(size: int, seed: int | None, share: Share, place: Place) -> list[Stage]:
+def in_blocks(size: int, seed: int | None, share: Share, place: Place) -> list[Stage]:
     """Training's order, seeded for each reader apart."""
     if seed is None:
         return []

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from jdap import depth, schema
 from jdap.data import draw
+from jdap.data.clips import clip_batch
 from jdap.data.pose import MOUTH_MM, MOUTH_RADIUS_MM
 from jdap.schema import Record, SchemaError, frame_member
 
@@ -54,21 +55,6 @@ def test_fixed_pairs():
     assert draw.fixed_pairs(record(9, 25.0), limit=1) == [(8, 4)]
     assert [target for _, target in draw.fixed_pairs(record(9), limit=5)] == [0, 2, 4, 6, 8]
     assert [target for _, target in draw.fixed_pairs(record(3), limit=50)] == [0, 1, 2]
-
-
-def test_windows_lie_inside_and_their_reference_outside_if_it_can():
-    starts = set()
-    for i in range(300):
-        reference, first = draw.random_window(record(12, 25.0), 8, draw.seeded(i))
-        assert 0 <= first <= 4
-        assert not first <= reference < first + 8
-        assert 0 <= reference < 12
-        starts.add(first)
-    assert starts == set(range(5))
-    reference, first = draw.random_window(record(8, 25.0), 8, draw.seeded(0))
-    assert first == 0
-    assert 0 <= reference < 8
-    assert draw.fixed_window(record(12, 25.0), 8) == (11, 0)
 
 
 def test_seeds_do_not_depend_on_the_process():
@@ -181,7 +167,7 @@ def test_sizes_cannot_be_mixed():
 
 
 def test_a_clip_batch_has_one_range_a_clip():
-    batch = draw.clip_batch(examples(frames=3, fps=25.0, margin=0))
+    batch = clip_batch(examples(frames=3, fps=25.0, margin=0))
     assert batch.rgb.shape == (2, 3, 3, 32, 32)
     for i in range(2):
         z = batch.depth_mm[i].numpy()
@@ -208,7 +194,7 @@ def test_short_sound_ends_in_silence_and_none_is_silence():
     assert example.audio.shape == (2560,)
     assert example.audio[2000:].abs().max() == 0
     assert example.audio[:2000].abs().max() > 0.01
-    silent = draw.clip_batch(examples(frames=4, fps=25.0, margin=0, sound=False))
+    silent = clip_batch(examples(frames=4, fps=25.0, margin=0, sound=False))
     assert silent.has_audio.tolist() == [False, False]
     assert silent.audio.shape == (2, 2560)
     assert silent.audio.abs().max() == 0
@@ -248,7 +234,7 @@ def test_only_every_stride_th_frame_is_drawn():
 
 def test_the_opening_of_the_lips_is_nan_where_the_record_does_not_say():
     made = examples(frames=3, fps=25.0, margin=0, depth_source="fitted")
-    batch = draw.clip_batch([examples(frames=3, fps=25.0, margin=0)[0], made[1]])
+    batch = clip_batch([examples(frames=3, fps=25.0, margin=0)[0], made[1]])
     assert batch.lip_opening_mm[0].isfinite().all()
     assert batch.lip_opening_mm[1].isnan().all()
     sample = fakes.sample(frames=4, size_px=16, fps=25.0)
@@ -258,7 +244,7 @@ def test_the_opening_of_the_lips_is_nan_where_the_record_does_not_say():
 
 
 def test_clips_carry_pose_and_mouth():
-    batch = draw.clip_batch(examples(frames=3, fps=25.0, margin=1))
+    batch = clip_batch(examples(frames=3, fps=25.0, margin=1))
     assert batch.audio_margin == 1
     assert batch.audio.shape == (2, 5 * 640)
     for b in range(2):

@@ -5,9 +5,10 @@ import pytest
 import webdataset as wds
 
 from jdap.data import tars
+from jdap.data.clips import clip_stages
 from jdap.data.curriculum import Source
 from jdap.data.position import Place, Progress
-from jdap.data.shards import Share, clip_stages, image_stages, resolve_shards, source_names
+from jdap.data.shards import Share, image_stages, resolve_shards, source_names
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +80,10 @@ def test_named_sources(folder):
             assert next(batches).key == whole[n], (k, n)
 
 
-def test_clips(folder):
-    goes_on(resolve_shards(str(folder / "clips")), make=clip_stages, batch_size=1, frames=6, shuffle=3, every=4)
+@pytest.mark.parametrize(("stride", "windows", "shuffle"), [(1, 1, 3), (2, 3, 5), (1, 3, 0)])
+def test_clips(folder, stride, windows, shuffle):
+    urls, options = resolve_shards(str(folder / "clips")), {"stride": stride, "windows": windows, "shuffle": shuffle}
+    goes_on(urls, make=clip_stages, batch_size=1, frames=4, audio_margin=1, every=4, **options)
 
 
 def test_a_reader_whose_shards_are_bad_goes_on_reading_everything(folder, tmp_path):

@@ -11,9 +11,9 @@ import pytest
 import torch
 import webdataset as wds
 
-from jdap.batch import ClipBatch, ImageBatch
+from jdap.batch import ImageBatch
 from jdap.data import tars
-from jdap.data.shards import ALONE, ShardError, Share, clip_stages, image_stages, resolve_shards
+from jdap.data.shards import ALONE, ShardError, Share, image_stages, resolve_shards
 
 PEOPLE, FRAMES = 7, 3
 
@@ -42,15 +42,6 @@ def memory(stills):
         with fsspec.open(f"{root}/{path.name}", "wb") as file:
             file.write(path.read_bytes())
     return root
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    """Two clips of two chunks of 10 frames, and stills of two people."""
-    folder = tmp_path_factory.mktemp("clips")
-    fakes.write_fakes(folder / "c", people=2, frames=10, chunks=2, size_px=16, fps=25.0)
-    fakes.write_fakes(folder / "s", people=2, frames=3, size_px=16, first_person=2)
-    return folder
 
 
 def every_key(stills_frames: int = FRAMES) -> list[str]:
@@ -309,43 +300,6 @@ class TestBadShards:
         self.damage(copies, kind)
         with pytest.raises(ShardError, match="fakes-000001"):
             keys(image_stages(urls, 2, seed=0), 1)
-
-
-class TestClips:
-    def test_windows(self, clips):
-        stages = clip_stages(resolve_shards(str(clips / "c")), 3, frames=8)
-        batches = list(wds.DataPipeline(*stages))
-        assert [len(b) for b in batches] == [3, 1]
-        assert all(isinstance(b, ClipBatch) for b in batches)
-        assert batches[0].rgb.shape == (3, 8, 3, 16, 16)
-        assert batches[0].audio.shape == (3, 5120)
-        assert sorted(k for b in batches for k in b.key) == [
-            f"fake-0-{p}-clip-0000{c}0/0000" for p in range(2) for c in ("0", "1")
-        ]
-
-    def test_training_windows_vary(self, clips):
-        found = keys(clip_stages(resolve_shards(str(clips / "c")), 2, frames=6, seed=0, shuffle=4), 20)
-        assert {key.split("/")[1] for key in found} == {f"{i:04d}" for i in range(5)}
-
-    def test_stills_are_left_out(self, clips):
-        urls = resolve_shards([str(clips / "c"), str(clips / "s")])
-        assert len(keys(clip_stages(urls, 2, frames=8))) == 4
-        with pytest.raises(ShardError, match="none of 1 shards holds a usable sample"):
-            keys(clip_stages(resolve_shards(str(clips / "s")), 2, frames=8))
-        with pytest.raises(ShardError, match="none of 1 shards holds a usable sample"):
-            keys(clip_stages(resolve_shards(str(clips / "s")), 2, frames=8, seed=0), 1)
-
-    def test_short_clips_and_other_rates_are_refused(self, clips):
-        urls = resolve_shards(str(clips / "c"))
-        with pytest.raises(ShardError, match=r"10 frames at 25.0 fps, asked for 11 at 25.0"):
-            keys(clip_stages(urls, 2, frames=11))
-        with pytest.raises(ShardError, match=r"asked for 8 at 30.0"):
-            keys(clip_stages(urls, 2, frames=8, fps=30.0))
-
-    def test_every_clip_is_seen_once_by_all_readers(self, clips):
-        urls = resolve_shards(str(clips / "c"))
-        shares = [keys(clip_stages(urls, 1, frames=8, share=Share(i, 3))) for i in range(3)]
-        assert len({key for share in shares for key in share}) == sum(map(len, shares)) == 4
 
 
 def test_shares_are_checked():
