@@ -25,18 +25,12 @@ from jdap.models.joint_unet import JointUNet
 from jdap.models.reference import ReferenceNet
 from jdap.models.separate import SeparateUNets
 from jdap.pipelines.masks import fill_unknown, known_cells, paste_known
+from jdap.pipelines.pictures import Portrait, check_pictures, decode
 from jdap.pipelines.weights import load_components, save_components
 
 __all__ = ["METHODS", "DepthEstimate", "Portrait", "PortraitPipeline"]
 
 OnStep = Callable[[int, int], None]
-
-
-class Portrait(NamedTuple):
-    """A generated portrait: ``rgb`` (B, 3, H, W) and normalised ``depth`` (B, 1, H, W), both in [-1, 1]."""
-
-    rgb: Tensor
-    depth: Tensor
 
 
 class DepthEstimate(NamedTuple):
@@ -164,7 +158,7 @@ class PortraitPipeline:
             like = latents if latents.ndim == 4 else latents[:, 0]
         network = self._network(reference, guidance, latents)
         drawn = self._draw(network, Pair(like, like), generator, steps=steps, on_step=on_step)
-        return self._decode(drawn)
+        return decode(self.codec, drawn)
 
     @torch.no_grad()
     def image_to_depth(
@@ -196,7 +190,7 @@ class PortraitPipeline:
             self._refuse("guidance")
         if self.one_step_start == ZEROS and ensemble > 1:
             self._refuse("an ensemble, whose draws would be equal")
-        self._check(rgb_B3HW, "pictures")
+        check_pictures(rgb_B3HW, "pictures")
         rgb = self.codec.encode(rgb_B3HW)
         own = (None, None) if self.reference is None else (rgb_B3HW, rgb)
         led_by, latents = own if reference is None else (reference, None)
@@ -231,7 +225,7 @@ class PortraitPipeline:
         """
         if isinstance(self.unet, SeparateUNets):
             raise ValueError("separate networks draw no RGB that belongs to a depth map: that needs a joint one")
-        self._check(depth_B1HW, "depth", 1)
+        check_pictures(depth_B1HW, "depth", 1)
         depth = self.codec.encode(depth_frames.to_codec(depth_B1HW))
         network = self._network(reference, guidance)
         how = {"steps": steps, "method": method, "resample": resample, "jump": jump, "on_step": on_step}
@@ -271,8 +265,8 @@ class PortraitPipeline:
             if mask.dtype != torch.bool or mask.shape != depth_B1HW.shape:
                 raise ValueError(f"{name} must be {tuple(depth_B1HW.shape)} bool, got {tuple(mask.shape)} {mask.dtype}")
         filled = Pair(*(fill_unknown(x, mask) for x, mask in zip((rgb_B3HW, depth_B1HW), masks, strict=True)))
-        self._check(filled.rgb, "pictures")
-        self._check(filled.depth, "depth", 1)
+        check_pictures(filled.rgb, "pictures")
+        check_pictures(filled.depth, "depth", 1)
         known = Pair(*self.codec.encode(torch.cat([filled.rgb, depth_frames.to_codec(filled.depth)])).chunk(2))
         drawn = self._draw(
             self._network(reference, guidance),
@@ -288,7 +282,7 @@ class PortraitPipeline:
             jump=jump,
             on_step=on_step,
         )
-        made = self._decode(drawn)
+        made = decode(self.codec, drawn)
         return Portrait(*(paste_known(x, k, m, feather_px) for x, k, m in zip(made, filled, masks, strict=True)))
 
     def _network(self, reference: Tensor | None, guidance: float, latents: Tensor | None = None) -> Network:
@@ -338,17 +332,7 @@ class PortraitPipeline:
     def _encode(self, reference: Tensor) -> Tensor:
         """Latents of references (B, 3, H, W) → (B, C, h, w), or (B, R, 3, H, W) → (B, R, C, h, w)."""
         if reference.ndim != 5:
-            self._check(reference, "references")
+            check_pictures(reference, "references")
             return self.codec.encode(reference)
-        self._check(reference.flatten(0, 1), "references")
+        check_pictures(reference.flatten(0, 1), "references")
         return self.codec.encode(reference.flatten(0, 1)).unflatten(0, reference.shape[:2])
-
-    def _decode(self, latents: Pair) -> Portrait:
-        rgb, depth = self.codec.decode(torch.cat(latents)).chunk(2)
-        return Portrait(rgb.clamp(-1, 1), depth_frames.from_codec(depth))
-
-    def _check(self, pictures: Tensor, what: str, channels: int = 3) -> None:
-        # A NaN fails both comparisons, so it is caught here too.
-        right = pictures.ndim == 4 and pictures.shape[1] == channels
-        if not right or not (pictures.amin() >= -1 and pictures.amax() <= 1):
-            raise ValueError(f"{what} must be (B, {channels}, H, W) in [-1, 1], got {tuple(pictures.shape)}")

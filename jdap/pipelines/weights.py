@@ -4,13 +4,15 @@ Diffusers' layout: ``model_index.json``, and a folder each for ``codec``, ``unet
 ``scheduler`` (with the exact noise schedule). The UNets are plain ``UNet2DConditionModel`` folders. The index of an
 ablation says ``"reference": false`` (no such folder) or ``"joint": false`` (``unet_rgb`` and ``unet_depth`` in place of
 ``unet``); ``"shared_timestep": true``: it was never trained with halves at different timesteps.
+
+Weights that talk are the same and more (:mod:`jdap.pipelines.talking_weights`).
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,13 @@ def save_components(
     one_step_start: str | None = None,
     image_tokens: ImageTokens | None = None,
     extras: Callable[[Path], None] | None = None,
+    class_name: str = CLASS_NAME,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the folder beside, then put it in place; an older one is replaced, other files in it are lost."""
+    """Write the folder beside, then put it in place; an older one is replaced, other files in it are lost.
+
+    ``class_name`` of the pipeline that reads it, and ``more`` entries of its own, go to the index.
+    """
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -63,7 +70,7 @@ def save_components(
     if image_tokens is not None:
         image_tokens.save_pretrained(part)
     index = {
-        "_class_name": CLASS_NAME,
+        "_class_name": class_name,
         "_diffusers_version": diffusers_version,
         "_jdap_version": __version__,
         "preset": preset,
@@ -76,21 +83,23 @@ def save_components(
     }
     if one_step_start is not None:
         index["one_step_start"] = one_step_start
+    index |= more or {}
     (part / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    _forget_paths(part)
     if extras is not None:
         extras(part)
+    _forget_paths(part)
     replace_folder(part, folder)
 
 
-def load_components(folder: Path) -> dict[str, Any]:
+def load_components(folder: Path, class_name: str = CLASS_NAME, remedy: str = "make train-image") -> dict[str, Any]:
     """The arguments of :class:`jdap.pipelines.portrait.PortraitPipeline`, strictly.
 
-    Raises :class:`WeightsError` naming the folder or file and what is wrong.
+    ``class_name`` is what the index must say, and ``remedy`` what makes such a folder. Raises :class:`WeightsError`
+    naming the folder or file and what is wrong.
     """
     if not folder.is_dir():
-        raise WeightsError(f"{folder}: no such weights folder; train one with `make train-image`")
-    index = _read_index(folder / INDEX)
+        raise WeightsError(f"{folder}: no such weights folder; train one with `{remedy}`")
+    index = _read_index(folder / INDEX, class_name, remedy)
 
     def network(name: str) -> UNet2DConditionModel:
         return load_strict(UNet2DConditionModel, folder / name)
@@ -119,12 +128,14 @@ def load_components(folder: Path) -> dict[str, Any]:
     return components
 
 
-def _read_index(file: Path) -> dict[str, Any]:
+def _read_index(file: Path, class_name: str, remedy: str) -> dict[str, Any]:
     """What ``model_index.json`` says, checked, and with what older folders do not say."""
     index = {"joint": True, "reference": True, "shared_timestep": False, "image_tokens": False, "one_step_start": None}
     index |= read_json(file)
-    if index.get("_class_name") != CLASS_NAME:
-        raise WeightsError(f"{file}: _class_name is {index.get('_class_name')!r}, expected {CLASS_NAME!r}")
+    if index.get("_class_name") != class_name:
+        raise WeightsError(
+            f"{file}: _class_name is {index.get('_class_name')!r}, expected {class_name!r}, as `{remedy}` writes it"
+        )
     if index.get("depth_convention") != DEPTH_CONVENTION:
         raise WeightsError(f"{file}: depth_convention is not {DEPTH_CONVENTION!r}; train again")
     if index["one_step_start"] not in (None, *STARTS):

@@ -1,0 +1,258 @@
+"""The talking pipeline: a reference picture and sound of any length → video and depth, window by window.
+
+Shapes: F frames drawn in a window, M motion frames before them, C latent channels, H = W = ``size_px`` pixels, h x w
+cells, S audio samples at 16 kHz, L tokens of D channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jdap.diffusion.denoiser import JointDenoiser, Network, Pair
+from jdap.diffusion.draws import draw_frames
+from jdap.diffusion.samplers import ddim, guided, needed_branches
+from jdap.diffusion.schedule import NoiseSchedule
+from jdap.models.attention import Projected
+from jdap.models.audio import AudioTokens
+from jdap.models.clip_unet import ClipUNet, MotionFrames
+from jdap.models.codec import Codec
+from jdap.models.image_tokens import ImageTokens
+from jdap.models.reference import ReferenceNet
+from jdap.pipelines.pictures import Portrait, check_pictures, decode
+from jdap.pipelines.sound_windows import SoundWindows
+from jdap.pipelines.talking_weights import (
+    NULL,
+    REFERENCE,
+    STARTS,
+    WindowShape,
+    check_fit,
+    load_talking,
+    save_talking,
+)
+
+__all__ = ["NULL", "REFERENCE", "STARTS", "TalkingPipeline", "WindowShape"]
+
+#: The branches of guidance: nothing is given, the reference is, the sound is, too.
+FREE, LED, HEARD = 0, 1, 2
+#: Frames that are decoded at once: at 512² a window of them would need more memory than drawing it.
+DECODED = 4
+
+
+class _Person(NamedTuple):
+    """What is read of the reference once for the whole video."""
+
+    latents_1Chw: Tensor
+    projected: Projected | None
+    tokens_1LD: Tensor | None
+
+
+class TalkingPipeline:
+    """Codec, clip model, ReferenceNet, audio tokens and noise schedule, ready to talk.
+
+    Args:
+        codec, unet, reference, audio: the networks. Without a ReferenceNet nobody's likeness is kept; without ``audio``
+            (of a clip model without layers of sound) the video only gets the sound's length.
+        schedule: the noise schedule that the weights were trained with.
+        shape: how windows are made.
+        preset: the name of the builder that made the image model.
+        size_px: the side of the pictures that the weights were trained on.
+        image_tokens: what makes tokens of the reference for the cross-attention; None: the networks see none.
+
+    Raises:
+        ValueError: where the parts do not go together.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        unet: ClipUNet,
+        reference: ReferenceNet | None,
+        audio: AudioTokens | None,
+        schedule: NoiseSchedule,
+        *,
+        shape: WindowShape,
+        preset: str,
+        size_px: int,
+        image_tokens: ImageTokens | None = None,
+    ) -> None:
+        if unet.latent_channels != codec.latent_channels:
+            raise ValueError(f"the UNet has {unet.latent_channels} latent channels, the codec {codec.latent_channels}")
+        check_fit(unet, audio, shape)
+        self.codec, self.unet, self.reference, self.audio = codec, unet, reference, audio
+        self.schedule, self.shape, self.preset, self.size_px = schedule, shape, preset, size_px
+        self.image_tokens = image_tokens
+        self.denoiser = JointDenoiser(schedule)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """The pipeline of a weights folder, float32 on the CPU, in evaluation mode.
+
+        Raises :class:`jdap.models.loading.WeightsError` for anything missing, unexpected or unreadable.
+        """
+        return cls(**load_talking(Path(folder)))
+
+    def save_pretrained(self, folder: str | Path, extras: Callable[[Path], None] | None = None) -> None:
+        """Write a weights folder in diffusers' layout, whole or not at all; an existing one is replaced.
+
+        ``extras`` may put further files into the folder before it gets its name.
+        """
+        save_talking(
+            Path(folder),
+            codec=self.codec,
+            unet=self.unet,
+            reference=self.reference,
+            audio=self.audio,
+            schedule=self.schedule,
+            shape=self.shape,
+            preset=self.preset,
+            size_px=self.size_px,
+            image_tokens=self.image_tokens,
+            extras=extras,
+        )
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the networks to a device, in place."""
+        networks: list[torch.nn.Module | None] = [self.codec, self.unet, self.reference, self.audio, self.image_tokens]
+        for network in filter(None, networks):
+            network.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.unet.parameters()).device
+
+    def talk(
+        self,
+        reference_13HW: Tensor,
+        sound: Tensor | np.ndarray | Iterable[Tensor | np.ndarray],
+        *,
+        steps: int = 20,
+        guidance: float = 1.0,
+        audio_guidance: float = 1.0,
+        seed: int = 0,
+        noise_sharing: float = 0.0,
+        start: str | None = None,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Portrait]:
+        """The person in ``reference`` (1, 3, H, W) in [-1, 1] says what is in ``sound``: windows of frames as drawn.
+
+        Each window is a :class:`Portrait` of up to F frames, ``rgb`` (F, 3, H, W) and ``depth`` (F, 1, H, W); together
+        they are as many frames as begin before the sound ends. A window continues the one before by its last M frames,
+        which are kept as latents. Memory does not depend on the length, nor the video on how the sound is cut into
+        blocks. The first error in the sound comes when it is reached.
+
+        Args:
+            reference_13HW: the person, H and W as the weights were trained (``size_px``).
+            sound: mono at 16 kHz in [-1, 1], (S,), or blocks of it of any lengths.
+            steps: of DDIM in each window.
+            guidance, audio_guidance: strength of the reference and of the sound
+                (:func:`jdap.diffusion.samplers.guided`); with both 1, as trained, the network is asked once a step.
+            seed: of the noise, which is a function of it and of a frame's index.
+            noise_sharing: 0 … 1, share of the noise's power that all frames have in common.
+            start: what stands for the motion frames of the first window, ``null`` (none) or ``reference``; None: what
+                the weights say.
+            on_step: called with (network calls done, calls in all) of the window.
+
+        Raises:
+            ValueError: for a picture of another shape, settings that do not exist, sound that is empty or out of range,
+                and guidance by what these weights do not have.
+        """
+        check_pictures(reference_13HW, "the reference")
+        if tuple(reference_13HW.shape) != (1, 3, self.size_px, self.size_px):
+            raise ValueError(f"the reference must be one picture of {self.size_px} pixels square")
+        self.schedule.spaced(steps)
+        if start not in (None, *STARTS):
+            raise ValueError(f"start must be one of {', '.join(STARTS)}, got {start!r}")
+        if self.reference is None and guidance != 1:
+            raise ValueError("these weights have no ReferenceNet and keep nobody's likeness: guidance must be 1")
+        if self.audio is None and audio_guidance != 1:
+            raise ValueError("these weights are deaf: audio guidance must be 1")
+        given = [(LED, guidance)] * (self.reference is not None) + [(HEARD, audio_guidance)] * (self.audio is not None)
+        places, scales = needed_branches(*(scale for _, scale in given))
+        branches = [[FREE, *(branch for branch, _ in given)][place] for place in places]
+        draw = partial(
+            self._draw, branches=branches, scales=scales, seed=seed, sharing=noise_sharing, steps=steps, on_step=on_step
+        )
+        windows = SoundWindows(sound, self.shape.fps)
+        return self._talk(reference_13HW.to(self.device), windows, draw, start or self.shape.start, seed)
+
+    @torch.no_grad()
+    def _talk(
+        self, reference_13HW: Tensor, sound: SoundWindows, draw: Callable[..., Pair], start: str, seed: int
+    ) -> Iterator[Portrait]:
+        shape = self.shape
+        person = self._read(reference_13HW)
+        motion = self._first_motion(person, start, seed)
+        around = shape.motion_frames + shape.audio_margin
+        for first in count(step=shape.frames):
+            there = sound.frames(first + shape.frames) - first
+            if there <= 0:
+                if not first:
+                    raise ValueError("the sound is empty: there is nothing to say")
+                return
+            heard_S = sound.cut(first - around, shape.frames + around + shape.audio_margin)
+            drawn = draw(first, person, motion, heard_S.to(self.device))
+            if motion is not None:
+                rgb, depth = (x[-shape.motion_frames :][None] for x in drawn)
+                motion = MotionFrames(rgb, depth, torch.zeros_like(motion.t))
+            pieces = [
+                decode(self.codec, Pair(*few)) for few in zip(*(x[:there].split(DECODED) for x in drawn), strict=True)
+            ]
+            yield Portrait(*(torch.cat(x) for x in zip(*pieces, strict=True)))
+
+    def _draw(
+        self,
+        first: int,
+        person: _Person,
+        motion: MotionFrames | None,
+        heard_S: Tensor,
+        *,
+        branches: list[int],
+        scales: list[float],
+        seed: int,
+        sharing: float,
+        steps: int,
+        on_step: Callable[[int, int], None] | None,
+    ) -> Pair:
+        """Latents of the window that begins with frame ``first``."""
+        shape = self.shape
+        given: dict[str, Any] = {"frames": shape.frames, "motion": motion}
+        if branches[-1] >= LED and person.projected is not None:
+            given |= {"reference": person.projected, "reference_from": sum(b < LED for b in branches)}
+        if person.tokens_1LD is not None:
+            # no tokens are zero tokens, however many
+            given["tokens_BLD"] = torch.cat([person.tokens_1LD * (b >= LED) for b in branches])
+        if branches[-1] >= HEARD and self.audio is not None:
+            tokens = self.audio(heard_S[None], shape.motion_frames + shape.frames, shape.audio_margin)
+            given |= {"sound": self.unet.project_sound(tokens), "sound_from": sum(b < HEARD for b in branches)}
+        network: Network = partial(self.unet, **given)
+        like = person.latents_1Chw.expand(shape.frames, -1, -1, -1)
+        noise = draw_frames(Pair(like, like), seed, first, sharing)
+        return ddim(self.denoiser, guided(network, *scales), noise, steps=steps, on_step=on_step)
+
+    def _read(self, reference_13HW: Tensor) -> _Person:
+        latents = self.codec.encode(reference_13HW)
+        projected = None if self.reference is None else self.unet.project_reference(self.reference(latents))
+        return _Person(latents, projected, None if self.image_tokens is None else self.image_tokens(reference_13HW))
+
+    def _first_motion(self, person: _Person, start: str, seed: int) -> MotionFrames | None:
+        """What the first window continues: nothing, or the reference and its depth, by the image model in one step."""
+        if not self.shape.motion_frames:
+            return None
+        rgb = person.latents_1Chw
+        if start == NULL:
+            like = rgb[:, None].expand(-1, self.shape.motion_frames, -1, -1, -1)
+            return MotionFrames.null(like, self.schedule.timesteps)
+        image = partial(self.unet.image_model(), reference=person.projected, tokens_BLD=person.tokens_1LD)
+        drawn = ddim(self.denoiser, image, draw_frames(Pair(rgb, rgb), seed, -1), known_rgb=rgb, steps=1)
+        rgb, depth = (x[:, None].expand(-1, self.shape.motion_frames, -1, -1, -1) for x in drawn)
+        return MotionFrames(rgb, depth, torch.zeros(1, dtype=torch.long, device=rgb.device))

@@ -1,0 +1,145 @@
+"""The weights folder of a portrait that talks: an image model's components and more.
+
+Beside those of :mod:`jdap.pipelines.weights` there are ``motion`` (a diffusers ``MotionAdapter``), ``audio_attention``,
+``audio_encoder`` and ``audio_projection`` (the last three not of a deaf model, whose index says ``"audio": false``).
+The image model's UNet is a plain ``UNet2DConditionModel`` folder here, too. The index says how windows are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from jdap.diffusion.schedule import NoiseSchedule
+from jdap.models.audio import AudioTokens, load_audio_tokens
+from jdap.models.clip_unet import ClipUNet
+from jdap.models.codec import Codec
+from jdap.models.image_tokens import ImageTokens
+from jdap.models.joint_unet import JointUNet
+from jdap.models.loading import WeightsError, load_strict, one_line, read_json
+from jdap.models.motion import load_motion
+from jdap.models.reference import ReferenceNet
+from jdap.models.sound_attention import SoundAttention
+from jdap.pipelines.weights import INDEX, load_components, save_components
+
+CLASS_NAME = "TalkingPipeline"
+REMEDY = "make train-video"
+MOTION, AUDIO_ATTENTION = "motion", "audio_attention"
+#: What stands for the motion frames of the first window: nothing, or the reference.
+NULL, REFERENCE = "null", "reference"
+STARTS = (NULL, REFERENCE)
+
+
+@dataclass(frozen=True)
+class WindowShape:
+    """How a video is made of windows.
+
+    * ``frames``: drawn in each
+    * ``motion_frames``: the last ones of the window before, 0 … ``frames``
+    * ``audio_margin``: frames of sound that are heard before and after those of the window
+    * ``fps``: frames per second
+    * ``start``: what stands for the motion frames of the first window, one of :data:`STARTS`
+    """
+
+    frames: int = 14
+    motion_frames: int = 2
+    audio_margin: int = 0
+    fps: float = 25.0
+    start: str = NULL
+
+    def __post_init__(self) -> None:
+        for name, least in (("frames", 1), ("motion_frames", 0), ("audio_margin", 0)):
+            if type(getattr(self, name)) is not int or getattr(self, name) < least:
+                raise ValueError(f"{name} must be a whole number from {least}, got {getattr(self, name)!r}")
+        if self.motion_frames > self.frames:
+            raise ValueError(f"motion_frames {self.motion_frames} are more than the {self.frames} frames of a window")
+        if isinstance(self.fps, bool) or not isinstance(self.fps, int | float) or not 0 < self.fps <= 1000:
+            raise ValueError(f"fps must be within 0 … 1000, got {self.fps!r}")
+        if self.start not in STARTS:
+            raise ValueError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
+
+
+def check_fit(unet: ClipUNet, audio: AudioTokens | None, shape: WindowShape) -> None:
+    """Raises ValueError where parts that are sound by themselves do not go together."""
+    whole = shape.frames + shape.motion_frames
+    if whole > unet.max_frames:
+        raise ValueError(f"windows of {whole} frames; the motion modules have positions for {unet.max_frames}")
+    if (audio is None) != (unet.sound is None):
+        raise ValueError("audio tokens and layers of sound: the one is of no use without the other")
+    if audio is None or unet.sound is None:
+        return
+    if audio.dim != unet.sound.config["token_dim"]:
+        raise ValueError(f"audio tokens have {audio.dim} channels, layers of sound {unet.sound.config['token_dim']}")
+    if shape.audio_margin < audio.required_margin:
+        raise ValueError(f"audio_margin {shape.audio_margin} is less than the {audio.required_margin} that are heard")
+
+
+def save_talking(
+    folder: Path,
+    *,
+    codec: Codec,
+    unet: ClipUNet,
+    reference: ReferenceNet | None,
+    audio: AudioTokens | None,
+    schedule: NoiseSchedule,
+    shape: WindowShape,
+    preset: str,
+    size_px: int,
+    image_tokens: ImageTokens | None = None,
+    extras: Callable[[Path], None] | None = None,
+) -> None:
+    """Write the folder beside, then put it in place; an older one is replaced, other files in it are lost."""
+
+    def parts(part: Path) -> None:
+        unet.motion_adapter().save_pretrained(part / MOTION)
+        if audio is not None and unet.sound is not None:
+            unet.sound.save_pretrained(part / AUDIO_ATTENTION)
+            audio.save_pretrained(part)
+        if extras is not None:
+            extras(part)
+
+    save_components(
+        folder,
+        codec=codec,
+        unet=unet.image_model(),
+        reference=reference,
+        schedule=schedule,
+        preset=preset,
+        size_px=size_px,
+        shared_timestep=False,
+        image_tokens=image_tokens,
+        extras=parts,
+        class_name=CLASS_NAME,
+        more={"audio": audio is not None, **asdict(shape)},
+    )
+
+
+def load_talking(folder: Path) -> dict[str, Any]:
+    """The arguments of :class:`jdap.pipelines.talking.TalkingPipeline`, strictly.
+
+    Raises :class:`WeightsError` naming the folder or file and what is wrong.
+    """
+    components = load_components(folder, CLASS_NAME, REMEDY)
+    joint = components.pop("unet")
+    if not isinstance(joint, JointUNet) or components.pop("shared_timestep") or components.pop("one_step_start"):
+        raise WeightsError(f"{folder}: a portrait talks with joint weights of any timesteps, not with these ablations")
+    index = read_json(folder / INDEX)
+    if type(index.get("audio")) is not bool:
+        raise WeightsError(f"{folder / INDEX}: audio must be bool, got {index.get('audio')!r}")
+    try:
+        settings: dict[str, Any] = {field.name: index.get(field.name) for field in fields(WindowShape)}
+        shape = WindowShape(**settings)
+    except ValueError as error:
+        raise WeightsError(f"{folder / INDEX}: {error}") from error
+    motion = load_motion(folder / MOTION)
+    sound = load_strict(SoundAttention, folder / AUDIO_ATTENTION) if index["audio"] else None
+    audio = load_audio_tokens(folder) if index["audio"] else None
+    try:
+        unet = ClipUNet(joint, motion, sound).eval()
+        check_fit(unet, audio, shape)
+    # Parts that do not belong together fail in as many ways as there are.
+    except Exception as error:
+        raise WeightsError(f"{folder}: {one_line(error)}") from error
+    return components | {"unet": unet, "audio": audio, "shape": shape}

@@ -1,0 +1,52 @@
+"""A small pipeline that talks, by the real builders: random weights, in which motion and sound are let loose."""
+
+import torch
+from networks import C, networks
+from torch import Tensor, nn
+
+from jdap.diffusion.schedule import NoiseSchedule
+from jdap.models.audio import new_audio_tokens
+from jdap.models.clip_unet import ClipUNet
+from jdap.models.codec import ImageCodec
+from jdap.models.motion import new_motion
+from jdap.models.sound_attention import new_sound_attention
+from jdap.pipelines.talking import TalkingPipeline, WindowShape
+
+SIZE, TOKEN_DIM = 32, 12
+SHAPE = WindowShape(frames=4, motion_frames=2, audio_margin=5)
+
+
+def talker(seed: int = 0, shape: WindowShape = SHAPE, deaf: bool = False) -> TalkingPipeline:
+    """For pictures of 32 pixels, windows of 4 + 2 frames."""
+    joint, reference = networks(seed)
+    torch.manual_seed(seed)
+    sound = None if deaf else new_sound_attention(joint.unet, TOKEN_DIM)
+    unet = ClipUNet(joint, new_motion(joint.unet), sound)
+    for name, parameter in unet.named_parameters():
+        # fresh ones answer zero
+        if ("motion_modules" in name and ".proj_out." in name) or (name.startswith("sound.") and ".to_out." in name):
+            nn.init.normal_(parameter, std=0.2)
+    audio = None if deaf else new_audio_tokens(tokens=3, dim=TOKEN_DIM, hidden=16, channels=8)
+    assert C == 3
+    return TalkingPipeline(
+        ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).eval(),
+        unet.eval(),
+        reference.eval(),
+        None if audio is None else audio.eval(),
+        NoiseSchedule(),
+        shape=shape,
+        preset="tiny",
+        size_px=SIZE,
+    )
+
+
+def person(seed: int = 3) -> Tensor:
+    """A reference picture (1, 3, 32, 32)."""
+    return torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def speech(seconds: float, seed: int = 4) -> Tensor:
+    """Noise that swells and falls, (S,) at 16 kHz."""
+    samples = round(seconds * 16000)
+    noise = torch.rand(samples, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return noise * (torch.arange(samples) / 1500).sin().abs()
