@@ -24,7 +24,7 @@ from torch import Tensor
 
 from data_prep.correspondence import LANDMARKS, Correspondence
 from data_prep.correspondence_derive import closest_points
-from data_prep.faces import FaceTracker
+from data_prep.faces import FaceFinder
 from data_prep.fit import CHEEKS, FitSettings, default_camera, expression_prior, fit
 from data_prep.morphable import MorphableModel, head_to_camera
 from data_prep.video import FrameReader, open_video
@@ -62,14 +62,15 @@ def person_of(video_path: Path, model: MorphableModel) -> Person:
     Raises ValueError for a video with fewer faces than :data:`LOOKS`.
     """
     video = open_video(video_path)
-    with FaceTracker() as tracker:
-        track = tracker.track(FrameReader(video).read(0, min(video.frames, SPAN)))
-    found = np.nonzero(track.faces_F == 1)[0]
-    if len(found) < LOOKS:
-        raise ValueError(f"{video_path}: a single face is in {len(found)} frames only; give videos of one person each")
-    chosen = found[np.linspace(0, len(found) - 1, LOOKS).round().astype(int)]
-    landmarks = torch.from_numpy(track.landmarks_px_FN3[chosen, :LANDMARKS])
-    prior = expression_prior(torch.from_numpy(track.blendshapes_FB[chosen]), track.blendshape_names, model)
+    with FaceFinder() as finder:
+        faces = [finder.find(frame) for frame in FrameReader(video).read(0, min(video.frames, SPAN))]
+    alone = [found[0] for found in faces if len(found) == 1]
+    if len(alone) < LOOKS:
+        raise ValueError(f"{video_path}: a single face is in {len(alone)} frames only; give videos of one person each")
+    chosen = [alone[i] for i in np.linspace(0, len(alone) - 1, LOOKS).round().astype(int)]
+    landmarks = torch.from_numpy(np.stack([face.landmarks_px_N3[:LANDMARKS] for face in chosen]))
+    scores = torch.from_numpy(np.stack([face.blendshapes_B for face in chosen]))
+    prior = expression_prior(scores, chosen[0].names, model)
     across = float((landmarks[:, CHEEKS[0], :2] - landmarks[:, CHEEKS[1], :2]).norm(dim=-1).max())
     return Person(landmarks, prior, default_camera(video.width, video.height, across))
 

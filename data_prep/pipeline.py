@@ -5,30 +5,35 @@ Whatever goes wrong with a video is a row. Who does which videos where is told i
 
 from __future__ import annotations
 
-import time
 import traceback
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep import stages
-from data_prep.clip import FAILED, KEPT, Clip
-from data_prep.faces import FaceTracker
-from data_prep.stages import Job, Tools
+from data_prep.clip import Clip, cut_evenly
+from data_prep.faces import FaceFinder
+from data_prep.quality import FAILED, KEPT, mark_duplicates
+from data_prep.shots import find_cuts
+from data_prep.stages import Job, Stage, Tools
+from data_prep.stages.draw import draw_samples
+from data_prep.stages.head import fit_heads
+from data_prep.stages.people import find_people
+from data_prep.stages.rating import rate
+from data_prep.stages.sound import read_sound
+from data_prep.stages.window import choose_window
+from data_prep.tracks import Tracker
 from data_prep.video import FPS, FrameReader, VideoError, open_video
 
-#: Every stage takes a clip and yields clips; one that was turned down skips the rest. A new stage is one more line
-#: here.
-STAGES: tuple[tuple[str, Callable[[Clip, Job], Iterator[Clip]]], ...] = (
-    ("faces", stages.find_faces),
-    ("fit", stages.fit_head),
-    ("crop", stages.crop_head),
-    ("audio", stages.read_sound),
-    ("quality", stages.judge),
-    ("depth", stages.draw_depth),
+#: The way of a segment of a video: each stage takes the clips that are still in. A new stage is one more line here.
+STAGES: tuple[tuple[str, Stage], ...] = (
+    ("people", find_people),  # first pass: decode at 25 fps, find cuts, landmarks; a clip for each person and shot
+    ("fit", fit_heads),  # camera, identity, expressions, pose
+    ("crop", choose_window),  # a stable square window, and its cameras
+    ("sound", read_sound),  # 16 kHz mono, in time with the first frame
+    ("rate", rate),  # scores; thresholds are applied to them at the very end, by quality.select
+    ("draw", draw_samples),  # second pass: crops, depth, skin, confidence; samples and contact sheets
 )
-#: Longer videos are worked through in even segments of at most this, each a clip of its own: memory stays bounded.
+#: Longer videos are worked through in even segments of at most this, each with clips of its own: memory stays bounded.
 SEGMENT_S = 60.0
 
 
@@ -44,43 +49,45 @@ class Task:
 
 
 def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
-    """Run one video through the pipeline; returns its rows and never raises (an interrupt passes)."""
+    """Run one video through the pipeline; returns its rows and never raises (an interrupt passes).
+
+    The samples of a row that is ``kept`` lie in ``task.scratch/CLIP_ID/*.tar``. Whether it stays kept or is held is
+    the answer of :func:`data_prep.quality.select` when they are stored.
+    """
     rows: list[dict[str, Any]] = []
     try:
         video = open_video(task.path)
         task.sheets.mkdir(parents=True, exist_ok=True)
-        with FaceTracker() as tracker:
-            readers = FrameReader(video), FrameReader(video)
-            job = Job(tools, task.name, video, tracker, *readers, task.scratch, task.sheets)
-            for start, stop in stages.cut_evenly(video.frames, round(SEGMENT_S * FPS)):
+        with FaceFinder() as finder:
+            job = Job(tools, task.name, video, finder, Tracker(), FrameReader(video), task.scratch, task.sheets)
+            job.shots = find_cuts(job.timed_each("decode", FrameReader(video).read(0, video.frames)))
+            for start, stop in cut_evenly(video.frames, round(SEGMENT_S * FPS)):
                 segment = Clip(str(task.path), task.base_id, video, start, stop - start)
-                for clip in run_stages(segment, job):
-                    rows.append(clip.row())  # one by one: clips before a failure stay
+                rows += [clip.row() for clip in run_stages(segment, job)]  # segments before a failure stay
     except VideoError as error:
         rows.append(failed_row(task, str(error).removeprefix(f"{task.path}: ")))
     except Exception as error:  # a bug or a full disk must not cost the other videos their rows
         rows.append(failed_row(task, f"{type(error).__name__}: {error}", traceback.format_exc()))
-    return rows
+    return mark_duplicates(rows)
 
 
-def run_stages(clip: Clip, job: Job) -> Iterator[Clip]:
-    """Clips that come out of :data:`STAGES`, each timed; a clip goes through all stages before the next one starts."""
+def run_stages(segment: Clip, job: Job) -> list[Clip]:
+    """The clips that :data:`STAGES` make of a segment, in the order of their first frames, with what each stage took.
 
-    def through(clip: Clip, index: int) -> Iterator[Clip]:
-        if clip.status != KEPT or index == len(STAGES):
-            yield clip
-            return
-        name, stage = STAGES[index]
-        results, spent = stage(clip, job), dict(clip.seconds)
-        while True:
-            started = time.perf_counter()
-            result = next(results, None)
-            if result is None:
-                return
-            result.seconds = {**spent, **result.seconds, name: time.perf_counter() - started}
-            yield from through(result, index + 1)
-
-    return through(clip, 0)
+    A stage's seconds are shared out by frames, and so are those of its parts (:meth:`data_prep.stages.Job.timed`).
+    """
+    clips, done = [segment], list[Clip]()
+    for name, stage in STAGES:
+        job.parts.clear()
+        with job.timed(name):
+            clips = stage(clips, job)
+        total = sum(clip.frames for clip in clips)
+        for clip in clips:
+            for part, seconds in job.parts.items():
+                clip.seconds[part] = clip.seconds.get(part, 0.0) + seconds * clip.frames / total
+        done += [clip for clip in clips if clip.status != KEPT]
+        clips = [clip for clip in clips if clip.status == KEPT]
+    return sorted(done + clips, key=lambda clip: (clip.start, clip.nth))
 
 
 def failed_row(task: Task, reason: str, details: str = "") -> dict[str, Any]:

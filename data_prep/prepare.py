@@ -30,13 +30,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from data_prep import contact_sheet
-from data_prep.clip import KEPT, reason_kind
 from data_prep.pipeline import Task, failed_row, prepare_video
 from data_prep.pool import Died, run_tasks
+from data_prep.quality import HELD, KEPT, reason_kind, select
 from data_prep.report import MANIFEST
 from data_prep.sample import read_members
 from data_prep.shards import Sample, ShardWriter
-from data_prep.stages import Settings, Tools
+from data_prep.stages import Settings, Tools, add_settings, read_settings
 from data_prep.video import find_videos
 from jdap.files import write_whole
 from jdap.schema import Record
@@ -91,18 +91,25 @@ def _prepare(tasks: list[Task], part: Path, settings: Settings, workers: int) ->
     rows: list[dict[str, Any]] = []
     make = functools.partial(_make_worker, settings)
     (part / "contact").mkdir()
-    with ShardWriter(part, "clips") as writer, Progress(*columns, console=Console(stderr=True)) as progress:
+    with (
+        ShardWriter(part, "clips") as writer,
+        ShardWriter(part / "held", "clips") as held,
+        Progress(*columns, console=Console(stderr=True)) as progress,
+    ):
         bar = progress.add_task("preparing", total=len(tasks))
         log = part / "scratch" / "workers.log"
         log.parent.mkdir(exist_ok=True)
         for index, result in run_tasks(tasks, make, min(workers, len(tasks)), log):
             task = tasks[index]
             found = [failed_row(task, result.reason)] if isinstance(result, Died) else result
+            found = [select(row, settings.thresholds) for row in found]
             for row in found:
-                _store(row, task, writer)
+                _store(row, task, held if row["status"] == HELD else writer)
             rows += found
             _remove(task.scratch)
             progress.update(bar, advance=1, description=f"{sum(r['status'] == KEPT for r in rows)} clips kept")
+    if not held.shards:
+        held.folder.rmdir()
     return rows
 
 
@@ -110,7 +117,7 @@ def _store(row: dict[str, Any], task: Task, writer: ShardWriter) -> None:
     """Move a clip's samples into the shards, and its time and reason into the sidecar."""
     for stage, seconds in row["seconds"].items():
         writer.add_seconds(stage, seconds)
-    if row["status"] != KEPT:
+    if row["status"] not in (KEPT, HELD):
         writer.reject(reason_kind(row["reason"]))
         return
     for shard in sorted((task.scratch / row["clip_id"]).glob("*.tar")):
@@ -162,22 +169,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Videos of people to shards with fitted depth, at 25 frames a second."
     parser.add_argument("inputs", nargs="+", type=Path, metavar="VIDEO_OR_FOLDER", help="folders are searched")
     parser.add_argument("--out", type=Path, required=True, help="folder for shards, manifest.jsonl and contact/")
-    parser.add_argument("--size", type=int, default=512, help="side of the stored frames, pixels (default 512)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda, for the fit and the renderer (default cpu)")
+    add_settings(parser)
     parser.add_argument("--workers", type=int, default=1, help="processes; 0 works without protection (default 1)")
-    parser.add_argument("--mean-head", action="store_true", help="store the posed mean head's depth too")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder if there is one")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prepare, and print what became of the videos; 0 when every input has its row."""
-    if args.size < 32 or args.size % 8:
-        raise PrepareError(f"--size must be a multiple of 8, at least 32, got {args.size}")
     if args.workers < 0:
         raise PrepareError(f"--workers must not be negative, got {args.workers}")
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        raise PrepareError("--device cuda: this torch sees no CUDA device; use --device cpu")
-    settings = Settings(args.size, args.device, args.mean_head)
+    settings = read_settings(args)
     # A scheduler's SIGTERM ends the run as Ctrl-C does: workers are ended and nothing half written stays.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     started = time.perf_counter()

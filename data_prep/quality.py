@@ -1,113 +1,201 @@
-"""Scores of every frame, and the thresholds that are applied to them at the end.
+"""What a clip is judged by: scores of every frame, one number a clip, thresholds, and the decision at the very end.
 
-=============  =====================================================================================================
-score          meaning, for each frame
-=============  =====================================================================================================
-found          1 where a face was found, 0 where a short gap was filled
-several        1 where another large face is in the picture
-face_px        width of the face, cheek to cheek, in pixels of the source (not of the stored frame)
-sharpness      variance of the Laplacian of the face, resampled to 128 pixels, grey in 0 … 255; low = blurred
-brightness     mean grey of the face, 0 … 1
-yaw_deg        turn of the head: + looks to the picture's left
-pitch_deg      nod: + looks down
-roll_deg       tilt in the picture: + is clockwise
-fit_error      median reprojection error of the landmarks, as a share of the face's width
-fit_error_p95  95 % quantile of the same
-padded         share of the crop that lies outside of the source picture
-audio          1 where the clip has an audio track
-=============  =====================================================================================================
+Every stage adds scores of every frame. :data:`SCORES` lists them: how frames become the clip's number, and
+between which values a clip is kept. Nothing is thrown away by a threshold: what fails one is *held*, drawn and
+stored apart, and :func:`select` admits it when the threshold changes. What cannot be measured at all (no face, a face
+behind another one) is *rejected*.
 
 Shapes: F frames.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
-from scipy.ndimage import laplace
 
-from data_prep.fit import Fit
-from jdap.geometry import axis_angle_to_matrix
+#: Measured clips are kept or, where a threshold says so, held; rejected ones could not be measured or were not asked
+#: for; failed ones met an error.
+KEPT, HELD, REJECTED, FAILED = "kept", "held", "rejected", "failed"
+INF = float("inf")
+#: Clip score → (least, most): a clip outside of them is held.
+Thresholds = dict[str, tuple[float, float]]
+#: Bits (of 64) by which two pictures' hashes may differ and still be the same picture, coded anew or resized.
+SAME_PICTURE_BITS = 6
+#: Duplicates move alike: correlation of their motion; and they move, by so many times the noise (root mean square).
+SAME_MOTION, MOVES = 0.8, 1.0
+#: A clip's motion in its fingerprint: scores, each with the noise it is measured with, at so many moments.
+MOTION_NOISE = {"yaw_deg": 0.5, "pitch_deg": 0.5, "roll_deg": 0.3, "lip_opening_mm": 0.5}
+MOMENTS = 16
 
-FACE_GRID = 128
+
+def reason_kind(reason: str) -> str:
+    """A reason without its numbers, to count by: "several faces in 40% of the frames" is "several faces in"."""
+    return re.split(r"[\d(]", reason, maxsplit=1)[0].rstrip(" :,") or reason
+
+
+class ThresholdError(ValueError):
+    """A threshold that cannot be understood."""
 
 
 @dataclass(frozen=True)
-class Threshold:
-    """A clip is turned down when the mean of ``score`` is under ``least`` or over ``most``."""
+class Score:
+    """A clip's number: ``statistic`` over the frames of the score ``of``; kept from ``least`` to ``most``."""
 
-    score: str
-    least: float = -np.inf
-    most: float = np.inf
+    name: str
+    of: str
+    statistic: str
+    least: float = -INF
+    most: float = INF
 
 
-#: In the order in which they are looked at; the first that fails is the reason.
-THRESHOLDS = (
-    Threshold("several", most=0.05),
-    Threshold("found", least=0.8),
-    Threshold("face_px", least=64),
-    Threshold("brightness", least=0.08, most=0.95),
-    Threshold("sharpness", least=10),
-    Threshold("fit_error", most=0.02),
-    Threshold("padded", most=0.3),
+#: In the order in which they are looked at; the first that fails is the reason. Units and rules: docs/data.md.
+SCORES: tuple[Score, ...] = (
+    Score("found", "found", "mean", least=0.8),
+    Score("several", "several", "mean"),
+    Score("crowded", "crowded", "mean", most=0.1),
+    Score("face_px", "face_px", "mean", least=64),
+    Score("brightness", "brightness", "mean", least=0.08, most=0.95),
+    Score("sharpness", "sharpness", "mean", least=10),
+    Score("yaw_deg", "yaw_deg", "largest"),
+    Score("pitch_deg", "pitch_deg", "largest"),
+    Score("roll_deg", "roll_deg", "largest"),
+    Score("yaw_range_deg", "yaw_deg", "range"),
+    Score("pitch_range_deg", "pitch_deg", "range"),
+    Score("eyes_open", "eyes_open", "mean", least=0.2),
+    Score("occluded", "occluded", "mean", most=0.5),
+    Score("motion", "motion", "largest"),
+    Score("fit_error", "fit_error", "mean", most=0.02),
+    Score("fit_error_p95", "fit_error_p95", "mean"),
+    Score("padded", "padded", "mean", most=0.3),
+    Score("cut_margin", "cut_margin", "least", least=0.25),
+    Score("audio", "audio", "mean"),
+    Score("voice", "voice", "mean"),
+    Score("speech", "speech", "mean"),
+    Score("lip_opening_mm", "lip_opening_mm", "mean"),
+    Score("lip_range_mm", "lip_opening_mm", "range"),
+    Score("sync_confidence", "sync_confidence", "mean"),
+    Score("sync_offset_frames", "sync_offset_frames", "largest"),
 )
+DEFAULTS: Thresholds = {s.name: (s.least, s.most) for s in SCORES if s.least > -INF or s.most < INF}
+
+_STATISTICS = {
+    "mean": lambda x: np.mean(x),
+    "largest": lambda x: np.quantile(np.abs(x), 0.95),
+    "least": lambda x: np.min(x),
+    "range": lambda x: np.quantile(x, 0.95) - np.quantile(x, 0.05),
+}
 
 
-def judge(scores: dict[str, np.ndarray]) -> str:
-    """Why a clip is turned down, naming score and value, or an empty string. Missing scores are not judged."""
-    for threshold in THRESHOLDS:
-        values = scores.get(threshold.score)
-        if values is None or not len(values):
+def clip_scores(scores: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Frame scores (F,) → the clip's numbers; of scores that :data:`SCORES` does not know the mean. NaN is left out."""
+    found: dict[str, float] = {}
+    known = {score.of for score in SCORES}
+    for score in (*SCORES, *(Score(name, name, "mean") for name in sorted(scores) if name not in known)):
+        values = np.asarray(scores.get(score.of, ()), np.float64)
+        values = values[np.isfinite(values)]
+        if len(values):
+            found[score.name] = round(float(_STATISTICS[score.statistic](values)), 5)
+    return found
+
+
+def select(row: dict[str, Any], thresholds: Thresholds) -> dict[str, Any]:
+    """The row of a measured clip, ``kept`` or ``held`` by its scores; every other row as it is.
+
+    A pure function of the row's scores and its ``duplicate_of``: it may be asked again with other thresholds.
+    Scores that a row lacks are not judged.
+    """
+    if row["status"] not in (KEPT, HELD):
+        return row
+    reason = why_not(row["scores"], thresholds)
+    if not reason and row.get("duplicate_of"):
+        reason = f"duplicate of {row['duplicate_of']}"
+    remark = "no audio track" if row["scores"].get("audio") == 0 else ""
+    return {**row, "status": HELD if reason else KEPT, "reason": reason or remark}
+
+
+def why_not(scores: Mapping[str, float], thresholds: Thresholds) -> str:
+    """Which threshold a clip's scores fail, by name and value; empty if none."""
+    order = [s.name for s in SCORES]
+    for name in sorted(thresholds, key=lambda n: order.index(n) if n in order else len(order)):
+        least, most = thresholds[name]
+        value = scores.get(name)
+        if value is None:
             continue
-        mean = float(np.nanmean(values))
-        if threshold.score == "several" and mean > threshold.most:
-            return f"several faces in {mean:.0%} of the frames (most {threshold.most:.0%})"
-        if not mean >= threshold.least:
-            return f"{threshold.score} {mean:.3g} is under {threshold.least:g}"
-        if not mean <= threshold.most:
-            return f"{threshold.score} {mean:.3g} is over {threshold.most:g}"
+        if not value >= least:
+            return f"{name} {value:.3g} is under {least:g}"
+        if not value <= most:
+            return f"{name} {value:.3g} is over {most:g}"
     return ""
 
 
-def appearance(frame: np.ndarray, landmarks_px: np.ndarray) -> tuple[float, float]:
-    """(sharpness, brightness) of a face with landmarks (N, 2 or 3) in a frame (H, W, 3) uint8; NaN outside of it."""
-    height, width = frame.shape[:2]
-    low = landmarks_px[:, :2].min(0).clip(0)
-    high = np.minimum(landmarks_px[:, :2].max(0), [width, height])
-    if not (high - low >= 2).all():
-        return float("nan"), float("nan")
-    left, top, right, bottom = (int(x) for x in (*low, *high))
-    face = Image.fromarray(frame[top:bottom, left:right]).convert("L").resize((FACE_GRID, FACE_GRID))
-    grey = np.asarray(face, np.float32)
-    return float(laplace(grey).var()), float(grey.mean() / 255)
+def parse_thresholds(least: str = "", most: str = "", known: Mapping[str, object] | None = None) -> Thresholds:
+    """:data:`DEFAULTS`, changed by ``--min`` and ``--max``: ``face_px=96,sharpness=20``; ``face_px=none`` lifts one.
 
-
-def head_angles_deg(rotation_F3: torch.Tensor) -> np.ndarray:
-    """(F, 3) yaw, pitch, roll in degrees of head-to-camera rotations (axis-angle), for R = Rz(roll) Ry(yaw) Rx(pitch).
-
-    Camera axes are x right, y down, z forward: a positive yaw looks to the picture's left, a positive pitch down, and a
-    positive roll is clockwise in the picture.
+    Raises :class:`ThresholdError` for what is no number, or names no score.
     """
-    r = axis_angle_to_matrix(rotation_F3.double()).cpu()
-    yaw = torch.asin((-r[:, 2, 0]).clamp(-1, 1))
-    pitch = torch.atan2(r[:, 2, 1], r[:, 2, 2])
-    roll = torch.atan2(r[:, 1, 0], r[:, 0, 0])
-    return torch.rad2deg(torch.stack([yaw, pitch, roll], -1)).numpy()
+    found, names = dict(DEFAULTS), known or {score.name: None for score in SCORES}
+    for text, side in ((least, 0), (most, 1)):
+        for part in filter(None, (p.strip() for p in text.split(","))):
+            name, equals, number = (x.strip() for x in part.partition("="))
+            if not equals or name not in names:
+                raise ThresholdError(f"{part!r} is not SCORE=NUMBER; scores: {', '.join(names)}")
+            none = (-INF, INF)[side]
+            try:
+                value = none if number == "none" else float(number)
+            except ValueError as error:
+                raise ThresholdError(
+                    f"{part!r}: {number!r} is no number (nor none, which lifts a threshold)"
+                ) from error
+            low, high = found.get(name, (-INF, INF))
+            found[name] = (value, high) if side == 0 else (low, value)
+    return found
 
 
-def fit_scores(fit: Fit) -> dict[str, np.ndarray]:
-    """The scores that follow from a fit."""
-    angles = head_angles_deg(fit.rotation_F3)
-    error = fit.error_FN.cpu()
-    scores = {
-        "face_px": fit.width_px_F.cpu().numpy(),
-        "yaw_deg": angles[:, 0],
-        "pitch_deg": angles[:, 1],
-        "roll_deg": angles[:, 2],
-        "fit_error": error.median(1).values.numpy(),
-        "fit_error_p95": error.quantile(0.95, dim=1).numpy(),
-    }
-    return {name: values.astype(np.float32) for name, values in scores.items()}
+def fingerprint(hashes: list[bytes], scores: Mapping[str, np.ndarray]) -> str:
+    """What a clip is known by, hexadecimal: hashes of its first, middle and last picture (8 bytes each), and how head
+    and lips move (:data:`MOTION_NOISE`, quarters of the noise around the mean, a signed byte each)."""
+    series = []
+    for name, noise in MOTION_NOISE.items():
+        values = np.asarray(scores[name], np.float64)
+        at = np.linspace(0, len(values) - 1, MOMENTS)
+        series.append(np.interp(at, np.arange(len(values)), values - values.mean()) / noise * 4)
+    motion = np.concatenate(series).round().clip(-127, 127).astype(np.int8)
+    return (b"".join(hashes) + motion.tobytes()).hex()
+
+
+def mark_duplicates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with ``duplicate_of`` for each measured clip that shows what an earlier one shows, in their order.
+
+    A duplicate is as long as the earlier clip, give or take a frame, its pictures look the same
+    (:data:`SAME_PICTURE_BITS`), and head and lips move alike (:data:`SAME_MOTION`): two moments of one person before
+    one wall are none. Clips in which nothing moves are not told apart, and so not marked. What was marked before is
+    forgotten.
+    """
+    marked, firsts = [], dict[int, list[tuple[str, np.ndarray, np.ndarray]]]()
+    for row in rows:
+        row = {name: value for name, value in row.items() if name != "duplicate_of"}
+        marked.append(row)
+        if row["status"] not in (KEPT, HELD) or not row.get("fingerprint"):
+            continue
+        data = np.frombuffer(bytes.fromhex(row["fingerprint"]), np.uint8)
+        motion = data[24:].view(np.int8).astype(np.float64)
+        if np.sqrt(np.square(motion).mean()) < 4 * MOVES:
+            continue
+        bits, frames = np.unpackbits(data[:24]).reshape(3, 64), int(row["frames"])
+        near = [first for length in (frames - 1, frames, frames + 1) for first in firsts.get(length, ())]
+        same = (name for name, *other in near if _same((bits, motion), other))
+        original = next(same, None)
+        if original is None:
+            firsts.setdefault(frames, []).append((row["clip_id"], bits, motion))
+        else:
+            row["duplicate_of"] = original
+    return marked
+
+
+def _same(one: tuple[np.ndarray, np.ndarray], other: list[np.ndarray]) -> bool:
+    alike = one[1] @ other[1] / (np.linalg.norm(one[1]) * np.linalg.norm(other[1]))
+    return bool(alike >= SAME_MOTION and ((one[0] != other[0]).sum(1) <= SAME_PICTURE_BITS).all())

@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data_prep.clip import KEPT, reason_kind
+from data_prep.quality import KEPT, reason_kind
 from jdap.files import write_whole
 
 MANIFEST, REPORT = "manifest.jsonl", "report.json"

@@ -54,6 +54,7 @@ ONLY_IN = {
     "bitsandbytes": "jdap/stages/optimizers.py",
     "decord": "data_prep/video.py",
     "mediapipe": "jdap/faces/landmarker.py",
+    "scenedetect": "data_prep/shots.py",
     "dlib": "jdap/metrics/identity.py",
 }
 
@@ -138,7 +139,8 @@ HOUSE = (
         "jdap/photos/__init__.py",
     ),
     *("jdap/stages/image.py", "jdap/stages/codec.py", "jdap/stages/callbacks.py", "jdap/cli.py", "jdap/train.py"),
-    *("data_prep/__init__.py", "data_prep/video.py", "data_prep/faces.py", "benchmarks/__init__.py"),
+    *("data_prep/__init__.py", "data_prep/video.py", "data_prep/faces.py", "data_prep/shots.py"),
+    "benchmarks/__init__.py",
 )
 
 
@@ -181,6 +183,7 @@ def house(tmp_path):
         ("data_prep/faces.py", "from jdap.models import codec", "jdap.models.codec"),
         ("data_prep/faces.py", "import benchmarks", "benchmarks"),
         ("data_prep/faces.py", "import decord", "decord: only data_prep/video.py may"),
+        ("data_prep/video.py", "import scenedetect", "scenedetect: only data_prep/shots.py may"),
         ("data_prep/video.py", "from mediapipe.tasks import python", "mediapipe: only jdap/faces/landmarker.py may"),
         ("benchmarks/__init__.py", "def f():\n    import mediapipe", "mediapipe: only jdap/faces/landmarker.py may"),
     ],

@@ -60,19 +60,26 @@ def _smooth(path_F2: np.ndarray, frames: float) -> np.ndarray:
     return gaussian_filter1d(longer, frames, axis=0, mode="nearest")[reach : reach + len(path_F2)]
 
 
-def crop_frame(frame: np.ndarray, window_px: np.ndarray, size: int) -> np.ndarray:
+def crop_frame(frame: np.ndarray, window_px: np.ndarray, size: int, black: bool = False) -> np.ndarray:
     """The window (left, top, size in pixels) of a frame (H, W, 3) uint8, resampled to (size, size, 3).
 
     Bicubic with antialiasing, exact for fractional windows: the square [left, left + size) fills the output, as in
-    :meth:`jdap.geometry.PinholeCamera.crop`.
+    :meth:`jdap.geometry.PinholeCamera.crop`. What lies outside of the frame repeats its edge, or is ``black``.
     """
     left, top, side = (float(x) for x in window_px)
     height, width = frame.shape[:2]
-    pad = int(np.ceil(max(0.0, -left, -top, left + side - width, top + side - height)))
-    if pad:
-        frame = np.pad(frame, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
-    box = (left + pad, top + pad, left + side + pad, top + side + pad)
-    return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BICUBIC, box=box))
+    # Only what the filter sees is touched: two pixels of the coarser grid around the window.
+    margin = int(np.ceil(2 * max(1.0, side / size))) + 1
+    x0, y0 = int(np.floor(left)) - margin, int(np.floor(top)) - margin
+    x1, y1 = int(np.ceil(left + side)) + margin, int(np.ceil(top + side)) + margin
+    part = frame[max(y0, 0) : y1, max(x0, 0) : x1]
+    if left < 0 or top < 0 or left + side > width or top + side > height:
+        around = ((max(-y0, 0), max(y1 - height, 0)), (max(-x0, 0), max(x1 - width, 0)), (0, 0))
+        part = np.pad(part, around, mode="constant" if black else "edge")
+    else:
+        x0, y0 = max(x0, 0), max(y0, 0)
+    box = (left - x0, top - y0, left - x0 + side, top - y0 + side)
+    return np.asarray(Image.fromarray(part).resize((size, size), Image.Resampling.BICUBIC, box=box))
 
 
 def window_cameras(camera: PinholeCamera, windows_px_F3: np.ndarray, size: int) -> np.ndarray:

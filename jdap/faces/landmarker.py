@@ -136,6 +136,11 @@ def face_width_px(landmarks_px: np.ndarray) -> np.ndarray:
     return np.ptp(landmarks_px[..., :2], axis=-2).max(-1)
 
 
+def face_box(landmarks_px: np.ndarray) -> np.ndarray:
+    """(4,) left, top, right, bottom of a face (N, 2 or 3), in pixels: the landmarks' bounding box."""
+    return np.concatenate([landmarks_px[:, :2].min(0), landmarks_px[:, :2].max(0)])
+
+
 def apart(face: np.ndarray, other: np.ndarray) -> float:
     """Distance of two faces' centres in widths of the larger one; infinite when one is over twice the other's size."""
     widths = face_width_px(face), face_width_px(other)

@@ -1,4 +1,4 @@
-"""mediapipe behind our interface: one face followed, several counted, none found."""
+"""mediapipe behind our interface: faces found, looked for anew after a cut, small ones counted."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -6,55 +6,46 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.faces import LANDMARKS, FaceTracker, count_small_faces, face_width_px
-from data_prep.stages import MAX_GAP, cut_evenly, fill_gaps, unbroken
+from data_prep.clip import cut_evenly
+from data_prep.faces import FaceFinder, count_small_faces
+from data_prep.stages.people import fill_gaps
 from data_prep.video import FrameReader, open_video
+from jdap.faces.landmarker import LANDMARKS, face_width_px
 
 
 def frames_of(path: Path, count: int, first: int = 0) -> list[np.ndarray]:
     return list(FrameReader(open_video(path)).read(first, first + count))
 
 
-def test_one_face_is_followed(assets: Path) -> None:
-    frames = frames_of(assets / "videos" / "grid" / "bbaf2n.mpg", 6)
-    seen: list[int] = []
-    with FaceTracker() as tracker:
-        track = tracker.track(frames, lambda k, frame, points: seen.append(k if points is not None else -1))
-        more = tracker.track(frames[:2])
-    assert seen == list(range(6))
-    assert track.faces_F.tolist() == [1] * 6
-    assert not track.jump_F.any()
-    assert track.landmarks_px_FN3.shape == (6, LANDMARKS, 3)
-    xy = track.landmarks_px_FN3[..., :2]
+def test_a_face_is_found_in_every_frame(assets: Path) -> None:
+    frames = frames_of(assets / "videos" / "grid" / "bbaf2n.mpg", 4)
+    with FaceFinder() as finder:
+        found = [finder.find(frame) for frame in frames]
+    assert [len(faces) for faces in found] == [1] * 4
+    (face,) = found[0]
+    xy = face.landmarks_px_N3[:, :2]
+    assert face.landmarks_px_N3.shape == (LANDMARKS, 3)
     assert (xy > 0).all()
     assert (xy < [360, 288]).all()
     # The nose lies between the eyes and above the mouth; the subject's right eye is on the picture's left.
-    nose, right, left, lip = (xy[0, i] for i in (1, 33, 263, 14))
+    nose, right, left, lip = (xy[i] for i in (1, 33, 263, 14))
     assert right[0] < nose[0] < left[0]
     assert right[1] < nose[1] < lip[1]
-    assert track.landmarks_px_FN3[0, 1, 2] < track.landmarks_px_FN3[0, 234, 2]  # and is nearer than the cheek
-    assert track.blendshapes_FB.shape == (6, len(track.blendshape_names)) == (6, 52)
-    assert ((track.blendshapes_FB >= 0) & (track.blendshapes_FB <= 1)).all()
-    assert more.faces_F.tolist() == [1, 1]
+    assert face.landmarks_px_N3[1, 2] < face.landmarks_px_N3[234, 2]  # and is nearer than the cheek
+    assert face.blendshapes_B.shape == (len(face.names),) == (52,)
+    assert ((face.blendshapes_B >= 0) & (face.blendshapes_B <= 1)).all()
 
 
-def test_several_faces_are_counted_and_a_cut_is_a_jump(assets: Path) -> None:
-    one = frames_of(assets / "videos" / "grid" / "bbaf2n.mpg", 3)
-    other = frames_of(assets / "videos" / "grid" / "lwbsza.mpg", 3)
-    both = [np.concatenate([a, b], 1) for a, b in zip(one, other, strict=True)]
-    blank = np.zeros_like(both[0])
-    only_left = [np.concatenate([a, np.zeros_like(a)], 1) for a in one]
-    only_right = [np.concatenate([np.zeros_like(b), b], 1) for b in other]
-    with FaceTracker() as tracker:
-        assert tracker.track(both).faces_F.tolist() == [2, 2, 2]
-    with FaceTracker() as tracker:
-        track = tracker.track([blank, *only_left, *only_right])
-    assert track.faces_F[0] == 0
-    assert np.isnan(track.landmarks_px_FN3[0]).all()
-    assert track.faces_F[1] == 1
-    found = np.nonzero(track.faces_F)[0]
-    assert track.jump_F[found[found >= 4][0]]
-    assert not track.jump_F[:4].any()
+def test_after_a_cut_faces_are_looked_for_anew(assets: Path) -> None:
+    one, other = (frames_of(assets / "videos" / "grid" / f"{name}.mpg", 3) for name in ("bbaf2n", "lwbsza"))
+    left = [np.concatenate([a, np.zeros_like(a)], 1) for a in one]
+    right = [np.concatenate([np.zeros_like(b), b], 1) for b in other]
+    with FaceFinder() as finder:
+        before = [finder.find(frame)[0].landmarks_px_N3[:, 0].mean() for frame in left]
+        after = [finder.find(frame, cut=k == 0) for k, frame in enumerate(right)]
+    assert max(before) < 360
+    assert [len(faces) for faces in after] == [1] * 3
+    assert after[0][0].landmarks_px_N3[:, 0].mean() > 360
 
 
 def test_small_faces_are_found_in_tiles(assets: Path) -> None:
@@ -69,15 +60,6 @@ def test_face_width_does_not_shrink_with_a_turn() -> None:
     square = np.array([[0.0, 0.0], [10.0, 0.0], [10.0, 12.0], [0.0, 12.0]])
     assert face_width_px(square) == 12
     assert face_width_px(square * [0.5, 1.0]) == 12
-
-
-def test_runs_end_at_long_gaps_and_jumps() -> None:
-    found = np.ones(40, bool)
-    found[:3] = found[10:13] = found[20 : 20 + MAX_GAP + 1] = False
-    jump = np.zeros(40, bool)
-    jump[33] = True
-    assert unbroken(found, jump) == [(3, 20), (20 + MAX_GAP + 1, 33), (33, 40)]
-    assert unbroken(np.zeros(5, bool), np.zeros(5, bool)) == []
 
 
 def test_gaps_are_filled_linearly() -> None:

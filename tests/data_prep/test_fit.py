@@ -10,7 +10,7 @@ from PIL import Image
 
 from data_prep.correspondence import LANDMARKS, load_correspondence
 from data_prep.depth import HeadRenderer
-from data_prep.faces import FaceTracker
+from data_prep.faces import FaceFinder
 from data_prep.fit import FitSettings, default_camera, expression_prior, fit
 from data_prep.fit_equations import HeadPoints, Problem, State, Weights
 from data_prep.morphable import MorphableModel, head_to_camera, load_ict
@@ -207,13 +207,13 @@ def test_depth_of_a_scanned_person(ict: MorphableModel, assets: Path) -> None:
     place = interpolate(seen, faces, uv[None])
     rows, columns = (((1 - place[..., 1]) * 0.9999 * len(texture)), place[..., 0] * 0.9999 * texture.shape[1])
     pictures = torch.where(seen.mask[..., None], texture[rows.long(), columns.long()], 100).to(torch.uint8)
-    with FaceTracker() as tracker:
-        track = tracker.track(pictures.numpy())
-    assert track.faces_F.tolist() == [1] * 8
+    with FaceFinder() as finder:
+        faces = [face for picture in pictures.numpy() for face in finder.find(picture)]
+    assert len(faces) == 8
 
     correspondence = load_correspondence()
-    prior = expression_prior(torch.from_numpy(track.blendshapes_FB), track.blendshape_names, ict)
-    landmarks = torch.from_numpy(track.landmarks_px_FN3[:, :LANDMARKS])
+    prior = expression_prior(torch.tensor(np.stack([f.blendshapes_B for f in faces])), faces[0].names, ict)
+    landmarks = torch.from_numpy(np.stack([face.landmarks_px_N3[:LANDMARKS] for face in faces]))
     result = fit(landmarks, prior, camera, ict, correspondence)
     assert float(result.error_FN.median()) < 0.008
     few = [1, 4, 6]

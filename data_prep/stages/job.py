@@ -1,0 +1,116 @@
+"""What every stage is given: the models of a worker, and the video in work."""
+
+from __future__ import annotations
+
+import functools
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TypeVar
+
+from data_prep.clip import Clip
+from data_prep.correspondence import Correspondence, load_correspondence
+from data_prep.depth import HeadRenderer
+from data_prep.faces import FaceFinder
+from data_prep.morphable import MorphableModel, load_ict
+from data_prep.shots import ShotFrame
+from data_prep.stages.settings import Settings
+from data_prep.tracks import Tracker
+from data_prep.video import FrameReader, Video, VideoError
+from jdap.geometry import PinholeCamera
+
+T = TypeVar("T")
+
+
+class Tools:
+    """Models that every clip needs, on one device; built once in a worker."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.model: MorphableModel = load_ict(device=settings.device)
+        self.correspondence: Correspondence = load_correspondence(device=settings.device)
+        self.renderer = HeadRenderer(self.model, self.correspondence)
+        self.software = {name: _version(name) for name in ("jdap", "torch", "mediapipe", "decord", "av")}
+
+
+@dataclass(eq=False)
+class Job:
+    """One video in work.
+
+    * ``name``: the video's name for records: its folder's name and its own
+    * ``samples``: folder where each clip's samples go, ``samples/CLIP_ID/*.tar``; ``sheets``: folder of contact sheets
+    * ``finder``, ``tracker``: of its faces
+    * ``drawn``: the reader of the second pass (stored frames), ``shots``: the frames of the first one (faces), with
+      cuts; both go forward only, so memory does not grow with the video
+    * ``camera``: of the whole picture, from the first clip on
+    * ``people``: track → ``person_id``
+    * ``parts``: seconds of named parts of the stage that is running, see :meth:`timed`
+    """
+
+    tools: Tools
+    name: str
+    video: Video
+    finder: FaceFinder
+    tracker: Tracker
+    drawn: FrameReader
+    samples: Path
+    sheets: Path
+    camera: PinholeCamera | None = None
+    shots: Iterator[ShotFrame] = field(default_factory=lambda: iter(()))
+    people: dict[int, str] = field(default_factory=dict)
+    parts: dict[str, float] = field(default_factory=dict)
+    _inside: float = 0.0
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Count what happens inside as ``part`` of the stage, with its own line in reports; parts may be nested."""
+        started, outer, self._inside = time.perf_counter(), self._inside, 0.0
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - started
+            self.parts[part] = self.parts.get(part, 0.0) + spent - self._inside
+            self._inside = outer + spent
+
+    def timed_each(self, part: str, items: Iterable[T]) -> Iterator[T]:
+        """The items, with the time that making them takes counted as ``part``."""
+        iterator = iter(items)
+        while True:
+            with self.timed(part):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+
+
+#: Takes the clips of a segment that are still in, and gives back clips: the same ones, more or none.
+Stage = Callable[[list[Clip], Job], list[Clip]]
+
+
+def each(treat: Callable[[Clip, Job], None]) -> Stage:
+    """A stage that treats its clips one by one: if that breaks, this clip fails, and the others go on."""
+
+    @functools.wraps(treat)
+    def stage(clips: list[Clip], job: Job) -> list[Clip]:
+        for clip in clips:
+            try:
+                treat(clip, job)
+            except VideoError as error:
+                clip.fail(str(error).removeprefix(f"{job.video.path}: "))
+            except Exception as error:
+                clip.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
+        return clips
+
+    return stage
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
