@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.audio import new_audio_tokens
+from jdap.models.audio_attention import new_audio_attention
 from jdap.models.clip_unet import ClipUNet
 from jdap.models.codec import ImageCodec
 from jdap.models.motion import new_motion
-from jdap.models.sound_attention import new_sound_attention
 from jdap.pipelines.talking import TalkingPipeline, WindowShape
 
 SIZE, TOKEN_DIM = 32, 12
@@ -20,11 +20,11 @@ def talker(seed: int = 0, shape: WindowShape = SHAPE, deaf: bool = False) -> Tal
     """For pictures of 32 pixels, windows of 4 + 2 frames."""
     joint, reference = networks(seed)
     torch.manual_seed(seed)
-    sound = None if deaf else new_sound_attention(joint.unet, TOKEN_DIM)
+    sound = None if deaf else new_audio_attention(joint.unet, TOKEN_DIM)
     unet = ClipUNet(joint, new_motion(joint.unet), sound)
     for name, parameter in unet.named_parameters():
         # fresh ones answer zero
-        if ("motion_modules" in name and ".proj_out." in name) or (name.startswith("sound.") and ".to_out." in name):
+        if ("motion_modules" in name and ".proj_out." in name) or (name.startswith("audio.") and ".to_out." in name):
             nn.init.normal_(parameter, std=0.2)
     audio = None if deaf else new_audio_tokens(tokens=3, dim=TOKEN_DIM, hidden=16, channels=8)
     assert C == 3

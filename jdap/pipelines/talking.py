@@ -59,7 +59,7 @@ class TalkingPipeline:
 
     Args:
         codec, unet, reference, audio: the networks. Without a ReferenceNet nobody's likeness is kept; without ``audio``
-            (of a clip model without layers of sound) the video only gets the sound's length.
+            (of a clip model without layers of audio) the video only gets the sound's length.
         schedule: the noise schedule that the weights were trained with.
         shape: how windows are made.
         preset: the name of the builder that made the image model.
@@ -233,7 +233,7 @@ class TalkingPipeline:
             given["tokens_BLD"] = torch.cat([person.tokens_1LD * (b >= LED) for b in branches])
         if branches[-1] >= HEARD and self.audio is not None:
             tokens = self.audio(heard_S[None], shape.motion_frames + shape.frames, shape.audio_margin)
-            given |= {"sound": self.unet.project_sound(tokens), "sound_from": sum(b < HEARD for b in branches)}
+            given |= {"audio": self.unet.project_audio(tokens), "audio_from": sum(b < HEARD for b in branches)}
         network: Network = partial(self.unet, **given)
         like = person.latents_1Chw.expand(shape.frames, -1, -1, -1)
         noise = draw_frames(Pair(like, like), seed, first, sharing)

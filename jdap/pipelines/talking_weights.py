@@ -14,6 +14,7 @@ from typing import Any
 
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.audio import AudioTokens, load_audio_tokens
+from jdap.models.audio_attention import AudioAttention
 from jdap.models.clip_unet import ClipUNet
 from jdap.models.codec import Codec
 from jdap.models.image_tokens import ImageTokens
@@ -21,7 +22,6 @@ from jdap.models.joint_unet import JointUNet
 from jdap.models.loading import WeightsError, load_strict, one_line, read_json
 from jdap.models.motion import load_motion
 from jdap.models.reference import ReferenceNet
-from jdap.models.sound_attention import SoundAttention
 from jdap.pipelines.weights import INDEX, load_components, save_components
 
 CLASS_NAME = "TalkingPipeline"
@@ -66,12 +66,12 @@ def check_fit(unet: ClipUNet, audio: AudioTokens | None, shape: WindowShape) -> 
     whole = shape.frames + shape.motion_frames
     if whole > unet.max_frames:
         raise ValueError(f"windows of {whole} frames; the motion modules have positions for {unet.max_frames}")
-    if (audio is None) != (unet.sound is None):
-        raise ValueError("audio tokens and layers of sound: the one is of no use without the other")
-    if audio is None or unet.sound is None:
+    if (audio is None) != (unet.audio is None):
+        raise ValueError("audio tokens and layers of audio: the one is of no use without the other")
+    if audio is None or unet.audio is None:
         return
-    if audio.dim != unet.sound.config["token_dim"]:
-        raise ValueError(f"audio tokens have {audio.dim} channels, layers of sound {unet.sound.config['token_dim']}")
+    if audio.dim != unet.audio.config["token_dim"]:
+        raise ValueError(f"audio tokens have {audio.dim} channels, layers of audio {unet.audio.config['token_dim']}")
     if shape.audio_margin < audio.required_margin:
         raise ValueError(f"audio_margin {shape.audio_margin} is less than the {audio.required_margin} that are heard")
 
@@ -94,8 +94,8 @@ def save_talking(
 
     def parts(part: Path) -> None:
         unet.motion_adapter().save_pretrained(part / MOTION)
-        if audio is not None and unet.sound is not None:
-            unet.sound.save_pretrained(part / AUDIO_ATTENTION)
+        if audio is not None and unet.audio is not None:
+            unet.audio.save_pretrained(part / AUDIO_ATTENTION)
             audio.save_pretrained(part)
         if extras is not None:
             extras(part)
@@ -134,7 +134,7 @@ def load_talking(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise WeightsError(f"{folder / INDEX}: {error}") from error
     motion = load_motion(folder / MOTION)
-    sound = load_strict(SoundAttention, folder / AUDIO_ATTENTION) if index["audio"] else None
+    sound = load_strict(AudioAttention, folder / AUDIO_ATTENTION) if index["audio"] else None
     audio = load_audio_tokens(folder) if index["audio"] else None
     try:
         unet = ClipUNet(joint, motion, sound).eval()

@@ -72,8 +72,8 @@ def test_a_window_is_what_the_networks_say_and_the_next_continues_its_last_laten
     made = []
     for k in range(3):
         heard = padded[640 * F * k :][: 640 * (M + F + 2 * MARGIN)]
-        keys = pipeline.unet.project_sound(pipeline.audio(heard[None], M + F, MARGIN))
-        network = partial(pipeline.unet, frames=F, motion=motion, reference=led, sound=keys)
+        keys = pipeline.unet.project_audio(pipeline.audio(heard[None], M + F, MARGIN))
+        network = partial(pipeline.unet, frames=F, motion=motion, reference=led, audio=keys)
         like = torch.zeros(F, 3, 4, 4)
         drawn = ddim(pipeline.denoiser, network, draw_frames(Pair(like, like), seed, F * k), steps=2)
         motion = MotionFrames(drawn.rgb[None, -M:], drawn.depth[None, -M:], torch.tensor([0]))
@@ -140,9 +140,9 @@ def test_guidance_by_reference_and_sound(pipeline, monkeypatch, guidance, audio_
     led = pipeline.unet.project_reference(pipeline.reference(pipeline.codec.encode(person())))
     beyond = torch.zeros(640 * MARGIN)
     heard = torch.cat([torch.zeros(640 * M), beyond, sound, beyond])[None]
-    keys = pipeline.unet.project_sound(pipeline.audio(heard, M + F, MARGIN))
+    keys = pipeline.unet.project_audio(pipeline.audio(heard, M + F, MARGIN))
     network = partial(forward, *noise, t, t, frames=F, motion=MotionFrames.null(like[None, :M], 1000))
-    v0, vr, vra = (torch.cat(network(**given)) for given in ({}, {"reference": led}, {"reference": led, "sound": keys}))
+    v0, vr, vra = (torch.cat(network(**given)) for given in ({}, {"reference": led}, {"reference": led, "audio": keys}))
     v = v0 + guidance * (vr - v0) + audio_guidance * (vra - vr)
     rgb, depth = pipeline.codec.decode(-v).chunk(2)  # at the last timestep x = −v
     torch.testing.assert_close(found.rgb, rgb.clamp(-1, 1), atol=2e-4, rtol=1e-4)
