@@ -5,10 +5,10 @@ import torch
 from networks import C, latents, networks
 from torch import nn
 
+from jdap.models.audio_attention import new_audio_attention
 from jdap.models.build import build
 from jdap.models.clip_unet import ClipUNet, MotionFrames
 from jdap.models.motion import new_motion
-from jdap.models.audio_attention import new_audio_attention
 
 B, F, M, L, D = 2, 3, 2, 5, 12
 
