@@ -16,6 +16,7 @@ from collections.abc import Sequence
 #: Commands that read YAML files (:mod:`jdap.train`) -> what they do.
 TRAINING = {
     "train-image": "train the joint RGB-depth model",
+    "train-video": "train a portrait that talks, on an image model",
     "train-depth": "fine-tune an image model to depth in one step, through the decoder",
     "train-codec": "train the image codec of preset tiny",
 }

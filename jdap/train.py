@@ -1,4 +1,4 @@
-"""Training from YAML files: ``jdap train-image``, ``train-depth`` and ``train-codec``.
+"""Training from YAML files: ``jdap train-image``, ``train-video``, ``train-depth`` and ``train-codec``.
 
 Settings come from a YAML file (``--config``) and from the command line, which wins. Every parameter of the stage, of
 the data module and of Lightning's Trainer can be set; a misspelt one is an error.
@@ -20,16 +20,18 @@ from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from jdap.data.modules import ImageDataModule
+from jdap.data.modules import ClipDataModule, ImageDataModule
 from jdap.stages.codec import CodecStage
 from jdap.stages.image import ImageStage
 from jdap.stages.onestep import OneStepStage
 from jdap.stages.randomness import RandomStates
+from jdap.stages.temporal import TemporalStage
 
 #: command -> (stage, data module, default config)
 TRAINING: dict[str, tuple[type[LightningModule], type[LightningDataModule], str]] = {
     "train-image": (ImageStage, ImageDataModule, "image-tiny.yaml"),
     "train-depth": (OneStepStage, ImageDataModule, "depth-tiny.yaml"),
+    "train-video": (TemporalStage, ClipDataModule, "video-tiny.yaml"),
     "train-codec": (CodecStage, ImageDataModule, "codec-tiny.yaml"),
 }
 CONFIGS = Path(__file__).parent / "configs"

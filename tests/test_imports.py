@@ -47,8 +47,8 @@ RULES: dict[str, set[str]] = {
     },
     "benchmarks": {"jdap", "data_prep"},
 }
-#: how far a run is; where networks come from
-SHARED_BY_STAGES = {"jdap.stages.optimizers", "jdap.stages.networks", "jdap.stages.sharding"}
+#: how far a run is; what steps have in common; where networks come from
+SHARED_BY_STAGES = {f"jdap.stages.{name}" for name in ("optimizers", "steps", "networks", "clip_networks", "sharding")}
 #: Heavy or unmaintained packages → the one file that imports them.
 ONLY_IN = {
     "bitsandbytes": "jdap/stages/optimizers.py",

@@ -84,6 +84,7 @@ class JointDenoiser:
         noise: Pair,
         depth_weight: Tensor,
         depth_confidence: Tensor | None = None,
+        focus: Tensor | None = None,
     ) -> JointLoss:
         """Mean weighted squared error of v: RGB over every latent cell u, depth where it is there, as far as trusted.
 
@@ -96,14 +97,21 @@ class JointDenoiser:
         The weights say where depth is: dividing by their sum makes a small face count as much as a large one, and a
         sample without any (no depth) adds nothing and does not dilute the others. Confidence is not divided out: a
         sample that is trusted half pulls half as hard, whatever else is in the batch.
+
+        ``focus`` (B, 1, h, w) > 0 weighs the cells of both modalities once more, such as those of a mouth; what it adds
+        is divided out within a sample (None: 1).
         """
         noisy, target = self.add_noise(clean, noise, t), self.velocity(clean, noise, t)
         v = Pair(*network(*noisy, *t))
         error = Pair(*((a.float() - b.float()).square().mean(dim=1) for a, b in zip(v, target, strict=True)))
         snr_weight = Pair(*(min_snr_weight(self.schedule.snr(tt), self.gamma) for tt in t))
 
-        rgb_B = error.rgb.mean(dim=(1, 2))
         cells = depth_weight[:, 0]
+        if focus is None:
+            rgb_B = error.rgb.mean(dim=(1, 2))
+        else:
+            rgb_B = (error.rgb * focus[:, 0]).mean(dim=(1, 2)) / focus[:, 0].mean(dim=(1, 2))
+            cells = cells * focus[:, 0]
         mass = cells.sum(dim=(1, 2))
         trusted = cells if depth_confidence is None else cells * depth_confidence[:, 0]
         has_depth_B = mass > 0

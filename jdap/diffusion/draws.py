@@ -33,15 +33,15 @@ class Place(NamedTuple):
         return cls(step, (part * ranks + rank) * size, size, parts * ranks * size)
 
 
-def draw_timesteps(law: TimestepLaw, timesteps: int, seed: int, place: Place) -> tuple[Pair, Tensor]:
-    """The pair of timesteps (B,) int64, and two uniform numbers for each sample, (2, B), all on the CPU.
+def draw_timesteps(law: TimestepLaw, timesteps: int, seed: int, place: Place, chances: int = 2) -> tuple[Pair, Tensor]:
+    """The pair of timesteps (B,) int64, and uniform numbers for each sample, (``chances``, B), all on the CPU.
 
     The law's kinds are stratified over the whole step.
     """
     generator = _seeded(seed, place.step)
     here = slice(place.first, place.first + place.size)
     t = Pair(*(x[here] for x in law.draw(place.total, timesteps, generator)))
-    return t, torch.rand(2, place.total, generator=generator)[:, here]
+    return t, torch.rand(chances, place.total, generator=generator)[:, here]
 
 
 def draw_noise(like: Pair, seed: int, place: Place) -> Pair:

@@ -1,7 +1,7 @@
 """The clip model: a frozen joint UNet that draws several frames at once, by motion modules and attention to sound.
 
-Shapes: B clips, F frames drawn of each, M motion frames before them, N = B · F pictures, C latent channels, h x w cells,
-L tokens of D channels a frame.
+Shapes: B clips, F frames drawn of each, M motion frames before them, N = B · F pictures, C latent channels, h x w
+latent cells, L tokens of D channels a frame.
 """
 
 from __future__ import annotations

@@ -106,7 +106,10 @@ class SourceLog(L.Callback):
         step = trainer.global_step
         if step == self.logged_at or step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
-        names = [name for source, *_ in self.drawn for name in source]
+        # frames of a clip have their clip's source
+        names = [
+            name for source, depth_B, _ in self.drawn for name in source for _ in range(len(depth_B) // len(source))
+        ]
         terms = torch.cat([depth_B for _, depth_B, _ in self.drawn]).tolist()
         has_depth = torch.cat([has_depth_B for *_, has_depth_B in self.drawn]).tolist()
         scalars = {}

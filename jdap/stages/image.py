@@ -17,15 +17,15 @@ from torch.distributed.fsdp import FSDPModule
 from jdap import depth as depth_frames
 from jdap.batch import ImageBatch, LatentBatch
 from jdap.diffusion.denoiser import JointDenoiser, Pair
-from jdap.diffusion.draws import Place, draw_noise, draw_timesteps
+from jdap.diffusion.draws import draw_noise, draw_timesteps
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.diffusion.timesteps import TimestepLaw
 from jdap.metrics import DepthMetrics
 from jdap.models.codec import fingerprint
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.networks import networks
-from jdap.stages.optimizers import optimizer, warmed
 from jdap.stages.sharding import shard, whole
+from jdap.stages.steps import place_of, share_of_depth, warmed_adamw
 
 
 class Encoded(NamedTuple):
@@ -204,7 +204,7 @@ class ImageStage(L.LightningModule):
     def training_step(self, batch: ImageBatch | LatentBatch, batch_idx: int) -> dict[str, Tensor]:
         """One step on pictures or latents: its loss, and what each sample gave to the depth loss, for the logs."""
         clean, reference, weight, confidence = self.encode(batch)
-        place = self._place(len(batch), batch_idx)
+        place = place_of(self, len(batch), batch_idx)
         t, chance = draw_timesteps(self.law, self.schedule.timesteps, self.hparams["seed"], place)
         itself = (t.rgb < t.depth) & (t.rgb <= self.law.nearly * self.schedule.timesteps)
         itself &= chance[0] < self.hparams["self_reference"]
@@ -227,7 +227,7 @@ class ImageStage(L.LightningModule):
         noise = draw_noise(clean, self.hparams["seed"], place)
         t_here = Pair(*(x.to(self.device) for x in t))
         loss = self.denoiser.loss(partial(self.unet, **conditions), clean, t_here, noise, weight, confidence)
-        depth = loss.depth * self._share_of_depth(loss.has_depth_B)
+        depth = loss.depth * share_of_depth(self, loss.has_depth_B)
         total = loss.rgb + depth
         self.log_dict(
             {"train/loss": total, "train/loss_rgb": loss.rgb, "train/loss_depth": depth}, batch_size=len(batch)
@@ -236,21 +236,6 @@ class ImageStage(L.LightningModule):
         self.terms = {"loss_rgb": loss.rgb_B, "loss_depth": loss.depth_B}
         told = {"rgb_B": loss.rgb_B, "depth_B": loss.depth_B, "has_depth_B": loss.has_depth_B}
         return {"loss": total, **told, "t_rgb_B": t.rgb, "t_depth_B": t.depth}
-
-    def _place(self, count: int, batch_idx: int) -> Place:
-        """Which of the samples of an optimiser step a batch of this process holds."""
-        trainer = self._trainer
-        if trainer is None:
-            return Place.of(0, count)
-        parts = trainer.accumulate_grad_batches
-        return Place.of(trainer.global_step, count, batch_idx % parts, parts, trainer.global_rank, trainer.world_size)
-
-    def _share_of_depth(self, has_depth_B: Tensor) -> Tensor | float:
-        """Samples with depth here, against the mean over processes: their mean loss is that of one large batch."""
-        if self._trainer is None or self._trainer.world_size == 1:
-            return 1.0
-        count = has_depth_B.sum().float()
-        return count / self._trainer.strategy.reduce(count.clone(), reduce_op="mean").clamp_min(1e-6)
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Image-to-depth on held-out pictures, scored in the normalised frame after scale and shift."""
@@ -268,9 +253,4 @@ class ImageStage(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and, if asked for, a cosine to the trainer's last step."""
-        trained = [p for p in self.parameters() if p.requires_grad]
-        rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
-        made = optimizer(self.hparams["optimizer"], self.trainer, trained, **rates)
-        rate = warmed(self.trainer, self.hparams["warmup_steps"], self.hparams["cosine"])
-        schedule = torch.optim.lr_scheduler.LambdaLR(made, rate)
-        return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return warmed_adamw(self)

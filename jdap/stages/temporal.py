@@ -1,0 +1,265 @@
+"""The temporal stage: trains motion modules and attention to sound on a frozen image model, so that a portrait talks.
+
+Shapes: B clips, F frames drawn of each, M motion frames before them, N = B · F, C latent channels, h x w latent cells.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from jdap import depth as depth_frames
+from jdap.batch import ClipBatch
+from jdap.diffusion.denoiser import JointDenoiser, Pair
+from jdap.diffusion.draws import Place, draw_noise, draw_timesteps
+from jdap.diffusion.timesteps import TimestepLaw
+from jdap.models.clip_unet import MotionFrames
+from jdap.models.drive import Drive
+from jdap.stages.clip_networks import clip_networks
+from jdap.stages.steps import place_of, share_of_depth, warmed_adamw
+
+#: Whose sound a clip is trained with; all but the first are controls.
+OWN, SHUFFLED, NONE = "own", "shuffled", "none"
+#: Chances that a step draws for each clip.
+REFERENCE, AUDIO, MOTION, NOISY, CONDITIONS = range(5)
+
+
+class EncodedClip(NamedTuple):
+    """A batch as the loss reads it: M + F frames of each clip.
+
+    ``clean`` latents of RGB and depth (B, M + F, C, h, w), ``reference`` latents (B, C, h, w); ``weight``,
+    ``confidence``, ``focus`` (B, M + F, 1, h, w), see :meth:`jdap.diffusion.denoiser.JointDenoiser.loss`.
+    """
+
+    clean: Pair
+    reference: Tensor
+    weight: Tensor
+    confidence: Tensor
+    focus: Tensor
+
+
+class TemporalStage(L.LightningModule):
+    """Clips of joint RGB and depth, led by a reference, by sound, and by the frames before.
+
+    The image model (codec, joint UNet, ReferenceNet) stays as it is; motion modules, attention to sound, and what makes
+    tokens of sound and of conditions train. All frames of a clip have one timestep (a pair of them). Motion frames come
+    with a timestep of their own; where they are dropped, zeros at the last timestep stand for them, as at the start of
+    every clip that is drawn.
+
+    Args:
+        init: weights folder of an image stage that the clip model is built on; ``shipped:image-tiny`` ships.
+        motion: AnimateDiff's motion modules to start from: a diffusers folder, or the original file as safetensors;
+            null: fresh ones, which change nothing at first.
+        audio_encoder: ``mel`` (log-mel and a small network that trains), ``wav2vec2:NAME`` or ``whisper:NAME`` (frozen;
+            a transformers folder or a hub id), or null for a model that is deaf.
+        audio_tokens: tokens of sound a frame.
+        audio_dim: their channels.
+        sound: ``own``; as controls ``shuffled`` (another clip's of the batch) or ``none``.
+        conditions: what may drive a clip beside its sound, of ``pose`` and ``lips``; each is dropped on its own.
+        frames: F, drawn at once.
+        motion_frames: M, seen before them.
+        gradient_checkpointing: keep few activations, and compute them again in the backward pass.
+        learning_rate, warmup_steps, cosine, weight_decay, optimizer: as in :class:`jdap.stages.image.ImageStage`.
+        gamma: cap of the Min-SNR weight.
+        reference_drop, audio_drop, motion_drop, condition_drop: shares of clips that train without.
+        motion_noise: how noisy motion frames may be, as a share of the timesteps; half of them stay clean. What the
+            model has drawn is not as clean as what it is trained on.
+        noise_sharing: share of the noise's power that the frames of a clip have in common.
+        mouth_focus: how much more the loss counts at the mouth than elsewhere, from 0.
+        outside_skin: weight of the depth loss off the skin, on studio samples only.
+        image_to_depth, depth_to_image, nearly, terminal: the law of the pair of timesteps
+            (:class:`jdap.diffusion.timesteps.TimestepLaw`).
+        seed: of all that a step draws, alike on any number of processes.
+    """
+
+    def __init__(
+        self,
+        init: str = "shipped:image-tiny",
+        motion: str | None = None,
+        audio_encoder: str | None = "mel",
+        audio_tokens: int = 32,
+        audio_dim: int = 768,
+        sound: str = OWN,
+        conditions: list[str] | None = None,
+        frames: int = 14,
+        motion_frames: int = 2,
+        gradient_checkpointing: bool = False,
+        learning_rate: float = 1e-5,
+        warmup_steps: int = 500,
+        cosine: bool = False,
+        weight_decay: float = 1e-2,
+        optimizer: str = "adamw",
+        gamma: float = 5.0,
+        reference_drop: float = 0.05,
+        audio_drop: float = 0.05,
+        motion_drop: float = 0.05,
+        condition_drop: float = 0.5,
+        motion_noise: float = 0.0,
+        noise_sharing: float = 0.0,
+        mouth_focus: float = 0.0,
+        outside_skin: float = 0.1,
+        image_to_depth: float = 0.0,
+        depth_to_image: float = 0.0,
+        nearly: float = 0.05,
+        terminal: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if sound not in (OWN, SHUFFLED, NONE):
+            raise ValueError(f"model.sound must be {OWN}, {SHUFFLED} or {NONE}, got {sound!r}")
+        made = clip_networks(
+            init,
+            motion=motion,
+            audio_encoder=audio_encoder if sound != NONE else None,
+            audio_tokens=audio_tokens,
+            audio_dim=audio_dim,
+            conditions=conditions or [],
+            gradient_checkpointing=gradient_checkpointing,
+        )
+        if frames < 1 or motion_frames < 1 or frames + motion_frames > made.unet.max_frames:
+            raise ValueError(
+                f"model.frames and model.motion_frames must be at least 1, and {made.unet.max_frames} together at "
+                f"most, got {frames} and {motion_frames}"
+            )
+        self.codec, self.unet, self.reference = made.codec, made.unet, made.reference
+        self.image_tokens, self.audio, self.drive = made.image_tokens, made.audio, made.drive
+        self.schedule, self.preset, self.size_px = made.schedule, made.preset, made.size_px
+        self.denoiser = JointDenoiser(self.schedule, gamma)
+        self.law = TimestepLaw(image_to_depth, depth_to_image, nearly, terminal)
+
+    @property
+    def audio_margin(self) -> int:
+        """Frames of sound that the model hears around a window; more do no harm."""
+        return 0 if self.audio is None else self.audio.required_margin
+
+    @torch.no_grad()
+    def encode(self, batch: ClipBatch) -> EncodedClip:
+        """Latents of all frames, and what the loss makes of each latent cell."""
+        clips, frames = batch.rgb.shape[:2]
+        flat = {n: getattr(batch, n).flatten(0, 1) for n in ("rgb", "depth", "skin", "confidence")}
+        pictures = torch.cat([batch.reference_rgb, flat["rgb"], depth_frames.to_codec(flat["depth"])])
+        latents = self.codec.encode(pictures).float()
+        rgb, depth = latents[clips:].unflatten(0, (2, clips, frames))
+        skin = depth_frames.latent_weight(flat["skin"], self.codec.factor).unflatten(0, (clips, frames))
+        trust = depth_frames.latent_confidence(flat["confidence"], flat["skin"], self.codec.factor)
+        weight = depth_frames.loss_weight(skin, batch.depth_source, batch.range_mm, self.hparams["outside_skin"])
+        focus = 1 + self.hparams["mouth_focus"] * near_mouth(batch.mouth_px, skin.shape[-1], self.codec.factor)
+        return EncodedClip(Pair(rgb, depth), latents[:clips], weight, trust.unflatten(0, (clips, frames)), focus)
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Tensor]:
+        """One step: its loss, and what each frame gave to it, for the logs; ValueError for clips that do not fit."""
+        told, frames, before = self.hparams, self.hparams["frames"], self.hparams["motion_frames"]
+        self._check(batch)
+        clean, reference, weight, confidence, focus = self.encode(batch)
+        place = place_of(self, len(batch), batch_idx)
+        kinds = len(told["conditions"] or [])
+        t, chance = draw_timesteps(self.law, self.schedule.timesteps, told["seed"], place, CONDITIONS + kinds)
+        noise = self._noise(clean, place)
+        conditions = self._conditions(batch, reference, chance)
+        conditions["motion"] = self._motion(clean, noise, chance)
+
+        def drawn(x: Tensor) -> Tensor:
+            return x[:, before:].flatten(0, 1)
+
+        t_here = Pair(*(x.to(self.device).repeat_interleave(frames) for x in t))
+        loss = self.denoiser.loss(
+            partial(self.unet, frames=frames, **conditions),
+            Pair(*map(drawn, clean)),
+            t_here,
+            Pair(*map(drawn, noise)),
+            *map(drawn, (weight, confidence, focus)),
+        )
+        depth = loss.depth * share_of_depth(self, loss.has_depth_B)
+        total = loss.rgb + depth
+        scalars = {"train/loss": total, "train/loss_rgb": loss.rgb, "train/loss_depth": depth}
+        self.log_dict(scalars, batch_size=len(batch))
+        self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
+        of_clips = {"loss_rgb": loss.rgb_B, "loss_depth": loss.depth_B}
+        self.terms = {name: x.unflatten(0, (-1, frames)).mean(1) for name, x in of_clips.items()}
+        of_frames = {"rgb_B": loss.rgb_B, "depth_B": loss.depth_B, "has_depth_B": loss.has_depth_B}
+        return {"loss": total, **of_frames, "t_rgb_B": t_here.rgb, "t_depth_B": t_here.depth}
+
+    def _check(self, batch: ClipBatch) -> None:
+        frames = self.hparams["frames"] + self.hparams["motion_frames"]
+        if batch.rgb.shape[1] != frames:
+            raise ValueError(
+                f"clips of {batch.rgb.shape[1]} frames, but model.frames and model.motion_frames are {frames} "
+                f"together: set data.frames to {frames}"
+            )
+        if batch.audio_margin < self.audio_margin:
+            raise ValueError(
+                f"clips have {batch.audio_margin} frames of sound around them, and the model hears {self.audio_margin} "
+                f"of them: set data.audio_margin to {self.audio_margin}"
+            )
+
+    def _conditions(self, batch: ClipBatch, reference: Tensor, chance: Tensor) -> dict[str, Any]:
+        """What leads the clips: the reference, its image tokens, sound and numbers, where they are not dropped."""
+        keep_reference = chance[REFERENCE] >= self.hparams["reference_drop"]
+        with torch.no_grad():
+            known = self.unet.project_reference(self.reference(reference))
+            conditions: dict[str, Any] = {"reference": known, "keep_reference_B": keep_reference}
+            if self.image_tokens is not None:
+                keep = keep_reference.to(self.device)
+                conditions["tokens_BLD"] = self.image_tokens(batch.reference_rgb, keep)
+        if self.audio is None:
+            return conditions
+        audio, has_audio = batch.audio, batch.has_audio
+        if self.hparams["sound"] == SHUFFLED:
+            if len(batch) < 2:
+                raise ValueError("model.sound shuffled takes the sound of another clip of the batch: data.batch_size 1")
+            audio, has_audio = audio.roll(1, dims=0), has_audio.roll(1, dims=0)
+        tokens = self.audio(audio, batch.rgb.shape[1], batch.audio_margin)
+        if self.drive is not None:
+            kept = chance[CONDITIONS:] >= self.hparams["condition_drop"]
+            tokens = torch.cat([tokens, self.drive(Drive(batch.pose, batch.lip_opening_mm), kept)], dim=2)
+        conditions["audio"] = self.unet.project_audio(tokens)
+        conditions["keep_audio_B"] = (chance[AUDIO] >= self.hparams["audio_drop"]) & has_audio.cpu()
+        return conditions
+
+    def _motion(self, clean: Pair, noise: Pair, chance: Tensor) -> MotionFrames:
+        """The motion frames, a little noisy in some clips; nothing in those that begin here."""
+        before, last = self.hparams["motion_frames"], self.schedule.timesteps - 1
+        known = Pair(*(x[:, :before] for x in clean))
+        # 0 … 1: clean in one half, up to the noisiest in the other
+        level = (2 * chance[NOISY] - 1).clamp_min(0)
+        t = (level * self.hparams["motion_noise"] * self.schedule.timesteps).long().to(self.device)
+        noisy = self.denoiser.add_noise(known, Pair(*(x[:, :before] for x in noise)), Pair(t, t))
+        known = Pair(
+            *(torch.where((t > 0)[:, None, None, None, None], n, k) for n, k in zip(noisy, known, strict=True))
+        )
+        keep = (chance[MOTION] >= self.hparams["motion_drop"]).to(self.device)
+        rgb, depth = (x * _wide(keep) for x in known)
+        return MotionFrames(rgb, depth, torch.where(keep, t, last))
+
+    def _noise(self, clean: Pair, place: Place) -> Pair:
+        """Noise of all frames, of which a part is common to those of a clip: s^½ common + (1 − s)^½ own."""
+        seed, s = self.hparams["seed"], self.hparams["noise_sharing"]
+        own = draw_noise(clean, seed, place)
+        if s == 0:
+            return own
+        common = draw_noise(Pair(*(x[:, :1] for x in clean)), -1 - seed, place)
+        return Pair(*(s**0.5 * c + (1 - s) ** 0.5 * o for c, o in zip(common, own, strict=True)))
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over what trains, with warm-up and, if asked for, a cosine to the run's end."""
+        return warmed_adamw(self)
+
+
+def near_mouth(mouth_px: Tensor, cells: int, factor: int) -> Tensor:
+    """How near each latent cell is to the mouth: exp(−½ (distance / radius)²), (B, F, 3) → (B, F, 1, cells, cells).
+
+    ``mouth_px`` holds the mouth's centre x, y and radius in pixels of the picture, ``factor`` pixels a cell.
+    """
+    centres = (torch.arange(cells, device=mouth_px.device) + 0.5) * factor
+    x, y, radius = mouth_px[..., None, None].unbind(2)
+    distance = (centres[None, None, None, :] - x).square() + (centres[None, None, :, None] - y).square()
+    return torch.exp(-0.5 * distance / radius.square())[:, :, None]
+
+
+def _wide(flag_B: Tensor) -> Tensor:
+    return flag_B[:, None, None, None, None]

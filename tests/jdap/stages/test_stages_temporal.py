@@ -1,0 +1,165 @@
+from dataclasses import replace
+
+import lightning as L
+import pytest
+import torch
+from fakes import write_fakes
+
+from jdap.data.modules import ClipDataModule
+from jdap.diffusion.schedule import NoiseSchedule
+from jdap.models.build import build
+from jdap.models.codec import ImageCodec
+from jdap.pipelines.portrait import PortraitPipeline
+from jdap.stages.averaging import EMA
+from jdap.stages.guard import FiniteGuard
+from jdap.stages.temporal import TemporalStage, near_mouth
+
+FRAMES, BEFORE, MARGIN = 4, 2, 4
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    write_fakes(folder / "train", people=3, frames=10, size_px=32, fps=25.0, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def image_weights(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("image") / "weights"
+    codec = ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1))
+    unet, reference = build("tiny", codec.latent_channels, (32, 64))
+    PortraitPipeline(codec, unet, reference, NoiseSchedule(), preset="tiny", size_px=32).save_pretrained(folder)
+    return str(folder)
+
+
+def stage(image_weights, **settings) -> TemporalStage:
+    torch.manual_seed(0)
+    small = {"frames": FRAMES, "motion_frames": BEFORE, "audio_tokens": 3, "audio_dim": 16, "warmup_steps": 1}
+    return TemporalStage(init=image_weights, **{"learning_rate": 1e-2, **small, **settings})
+
+
+def data(shards, **settings) -> ClipDataModule:
+    how = {"batch_size": 2, "frames": FRAMES + BEFORE, "size_px": 32, "audio_margin": MARGIN, "epoch_steps": 10}
+    return ClipDataModule(str(shards / "train"), **{**how, **settings})
+
+
+@pytest.fixture(scope="module")
+def batch(shards):
+    return next(iter(data(shards).train_dataloader()))
+
+
+def fit(model, module, folder, steps, *callbacks):
+    L.Trainer(
+        default_root_dir=folder,
+        max_steps=steps,
+        max_epochs=-1,
+        accelerator="cpu",
+        logger=False,
+        callbacks=list(callbacks),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    ).fit(model, module)
+
+
+def test_motion_and_sound_train_and_the_image_model_stays(image_weights, shards, tmp_path):
+    model = stage(image_weights, conditions=["pose", "lips"], condition_drop=0.0)
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    fit(model, data(shards), tmp_path, 3, EMA(decay=0.5), FiniteGuard())
+    moved = {name for name, x in model.state_dict().items() if not torch.equal(x, before[name])}
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert moved == trained
+    for part in ("unet.unet.down_blocks.0.motion_modules", "unet.audio.layers", "audio.encoder", "drive.networks"):
+        assert any(name.startswith(part) for name in trained), part
+    assert not any(".attentions." in name or ".resnets." in name for name in trained)
+
+
+def test_a_clip_can_be_learnt(image_weights, batch):
+    model = stage(image_weights, audio_drop=0.0, motion_drop=0.0, reference_drop=0.0, terminal=1.0)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 3e-3)
+    losses = []
+    for _ in range(25):
+        loss = model.training_step(batch, 0)["loss"]  # outside of a trainer every step draws the same
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def loss(model, batch):
+    return model.training_step(batch, 0)["loss"].item()
+
+
+def loosened(image_weights, **settings):
+    """A stage whose fresh layers, which answer zero, are let loose."""
+    model = stage(image_weights, **settings)
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and ("to_out" in name or "proj_out" in name):
+            torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+@torch.no_grad()
+def test_sound_may_be_anothers_or_none(image_weights, batch):
+    own, shuffled = loosened(image_weights), loosened(image_weights, sound="shuffled")
+    assert loss(own, batch) != loss(shuffled, batch)
+    swapped = replace(batch, audio=batch.audio.roll(1, 0), has_audio=batch.has_audio.roll(1, 0))
+    assert loss(own, swapped) == pytest.approx(loss(shuffled, batch), abs=1e-7)
+    deaf = stage(image_weights, sound="none")
+    assert deaf.audio is None
+    assert deaf.audio_margin == 0
+    silent = replace(batch, has_audio=torch.zeros_like(batch.has_audio))
+    assert loss(own, silent) == pytest.approx(loss(loosened(image_weights, audio_drop=1.0), batch), abs=1e-7)
+    one = replace(batch, **{n: v[:1] for n, v in vars(batch).items() if hasattr(v, "__len__")})
+    with pytest.raises(ValueError, match=r"data\.batch_size 1"):
+        loss(shuffled, one)
+
+
+@torch.no_grad()
+def test_dropped_motion_frames_are_nothing_at_the_last_timestep(image_weights, batch):
+    clean = stage(image_weights).encode(batch).clean
+    noise = type(clean)(*map(torch.randn_like, clean))
+    chance = torch.full((5, 2), 0.5)
+    dropped = stage(image_weights, motion_drop=1.0)._motion(clean, noise, chance)
+    assert (dropped.t == 999).all()
+    assert not dropped.rgb.any()
+    kept = stage(image_weights, motion_drop=0.0, motion_noise=0.1)._motion(clean, noise, chance)
+    assert (kept.t == 0).all()
+    torch.testing.assert_close(kept.depth, clean.depth[:, :BEFORE])
+    chance[3] = torch.tensor([0.2, 0.75])  # the second one is noisy, half as much as may be
+    noisy = stage(image_weights, motion_drop=0.0, motion_noise=0.1)._motion(clean, noise, chance)
+    assert noisy.t.tolist() == [0, 50]
+    torch.testing.assert_close(noisy.rgb[0], clean.rgb[0, :BEFORE])
+    signal = NoiseSchedule().alpha_bar[50]
+    torch.testing.assert_close(
+        noisy.rgb[1], signal.sqrt() * clean.rgb[1, :BEFORE] + (1 - signal).sqrt() * noise.rgb[1, :BEFORE]
+    )
+
+
+@torch.no_grad()
+def test_clips_that_do_not_fit_are_told_what_to_set(image_weights, shards, batch):
+    with pytest.raises(ValueError, match=r"set data\.frames to 8"):
+        loss(stage(image_weights, frames=6), batch)
+    narrow = next(iter(data(shards, audio_margin=1).train_dataloader()))
+    with pytest.raises(ValueError, match=r"set data\.audio_margin to 4"):
+        loss(stage(image_weights), narrow)
+    with pytest.raises(ValueError, match="32 together at most"):
+        stage(image_weights, frames=31)
+    with pytest.raises(ValueError, match=r"model.sound must be own, shuffled or none"):
+        stage(image_weights, sound="loud")
+    with pytest.raises(ValueError, match="conditions must be some of pose, lips, got smile"):
+        stage(image_weights, conditions=["smile"])
+
+
+def test_near_the_mouth_counts_more():
+    mouth = torch.tensor([[[12.0, 20.0, 8.0]]])
+    near = near_mouth(mouth, cells=4, factor=8)
+    assert near.shape == (1, 1, 1, 4, 4)
+    assert near.flatten().argmax() == 2 * 4 + 1  # the cell with its centre at (12, 20)
+    assert near[0, 0, 0, 2, 1] == 1
+    assert near[0, 0, 0, 2, 2] == pytest.approx(torch.tensor(-0.5).exp().item())
