@@ -24,6 +24,7 @@ RULES: dict[str, set[str]] = {
     "jdap": set(),
     "jdap.latents": {"jdap.schema"},
     "jdap.video": {"jdap.files"},
+    "jdap.sound": {"jdap.schema"},
     "jdap.models": LEAVES,
     "jdap.diffusion": LEAVES,
     "jdap.faces": {"jdap.geometry", "jdap.fetch"},
@@ -44,6 +45,7 @@ RULES: dict[str, set[str]] = {
         "jdap.files",
         "jdap.fetch",
         "jdap.faces",
+        "jdap.sound",
     },
     "benchmarks": {"jdap", "data_prep"},
 }
@@ -180,6 +182,7 @@ def house(tmp_path):
         ("jdap/data/shards.py", "from data_prep import video", "data_prep.video"),
         ("jdap/cli.py", "import benchmarks", "benchmarks"),
         ("data_prep/video.py", "from jdap.batch import ImageBatch", "jdap.batch"),
+        ("jdap/models/__init__.py", "from jdap.sound import open_sound", "jdap.sound"),
         ("data_prep/faces.py", "from jdap.models import codec", "jdap.models.codec"),
         ("data_prep/faces.py", "import benchmarks", "benchmarks"),
         ("data_prep/faces.py", "import decord", "decord: only data_prep/video.py may"),

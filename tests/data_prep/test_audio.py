@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from scipy.io import wavfile
 
 from data_prep.audio import read_audio
 from data_prep.video import VideoError
@@ -95,3 +96,26 @@ def test_no_track_is_none_and_rubbish_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no sound")
     with pytest.raises(VideoError, match="audio track cannot be decoded"):
         read_audio(tmp_path / "text.mp4", 0.0, 1.0)
+
+
+def test_many_channels_and_numbers_that_are_none_are_read(tmp_path: Path) -> None:
+    """Eight planar channels crash PyAV's own way to an array; NaN would silence what the filter adds it to."""
+    sound = np.zeros((RATE, 8), np.float32)
+    sound[RATE // 2 : RATE // 2 + 200] = 0.5
+    sound[0] = np.nan
+    wavfile.write(tmp_path / "eight.wav", RATE, sound)
+    heard = read_audio(tmp_path / "eight.wav", 0.0, 1.0)
+    assert heard is not None
+    assert np.isfinite(heard).all()
+    assert onset_s(heard) == pytest.approx(0.5, abs=0.002)
+
+
+def test_a_track_with_damaged_packets_is_not_trained_on(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", [0.5], 1.5, codec="aac")
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        packet = [p for p in container.demux(audio=0) if p.size][10]
+    data = bytearray((tmp_path / "a.mp4").read_bytes())
+    data[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    (tmp_path / "a.mp4").write_bytes(bytes(data))
+    with pytest.raises(VideoError, match=r"a\.mp4: 1 packets of the audio track are damaged; encode it again"):
+        read_audio(tmp_path / "a.mp4", 0.0, 1.5)
