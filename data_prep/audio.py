@@ -33,7 +33,7 @@ def read_audio(path: Path, start_s: float, seconds: float) -> np.ndarray | None:
                 return None
             if seek:
                 container.seek(int((start_s - RUN_UP_S) * av.time_base), backward=True)
-            sound, first = _read(path, container, start_s, wanted)
+            sound, first = _read(path, container, start_s, wanted, amid=seek)
         if seek and first > 0:  # a container that cannot seek there: read it all
             with open_container(path) as container:
                 sound, _ = _read(path, container, start_s, wanted)
@@ -42,10 +42,17 @@ def read_audio(path: Path, start_s: float, seconds: float) -> np.ndarray | None:
     return sound
 
 
-def _read(path: Path, container: av.container.InputContainer, start_s: float, wanted: int) -> tuple[np.ndarray, float]:
-    """The wanted samples, and the place of the first decoded one (infinite if there is none)."""
+def _read(
+    path: Path, container: av.container.InputContainer, start_s: float, wanted: int, amid: bool = False
+) -> tuple[np.ndarray, float]:
+    """The wanted samples, and the place of the first decoded one (infinite if there is none).
+
+    ``amid``: reading begins in the middle, where a container may give the rest of a packet first.
+    """
     out, first, faults = np.zeros(wanted, np.float32), float("inf"), Faults()
     for at, samples in place(container, start_s, faults):
+        if amid:
+            faults.lost, amid = 0, False
         first = min(first, at)
         low, high = max(at, 0), min(at + len(samples), wanted)
         if low < high:
