@@ -9,6 +9,7 @@ from jdap.models.audio import new_audio_tokens
 from jdap.models.audio_attention import new_audio_attention
 from jdap.models.clip_unet import ClipUNet
 from jdap.models.codec import ImageCodec
+from jdap.models.drive import DriveTokens
 from jdap.models.motion import new_motion
 from jdap.pipelines.talking import TalkingPipeline, WindowShape
 
@@ -16,7 +17,7 @@ SIZE, TOKEN_DIM = 32, 12
 SHAPE = WindowShape(frames=4, motion_frames=2, audio_margin=5)
 
 
-def talker(seed: int = 0, shape: WindowShape = SHAPE, deaf: bool = False) -> TalkingPipeline:
+def talker(seed: int = 0, shape: WindowShape = SHAPE, deaf: bool = False, driven: bool = False) -> TalkingPipeline:
     """For pictures of 32 pixels, windows of 4 + 2 frames."""
     joint, reference = networks(seed)
     torch.manual_seed(seed)
@@ -37,6 +38,7 @@ def talker(seed: int = 0, shape: WindowShape = SHAPE, deaf: bool = False) -> Tal
         shape=shape,
         preset="tiny",
         size_px=SIZE,
+        drive=DriveTokens(["pose", "lips"], TOKEN_DIM, hidden=16).eval() if driven else None,
     )
 
 

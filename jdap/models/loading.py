@@ -105,10 +105,11 @@ def check_safetensors(file: Path) -> None:
         raise WeightsError(f"{file.parent}: {file.name} is missing; only safetensors weights are read{found}")
     try:
         with file.open("rb") as stream:
-            head = stream.read(4)
+            head = stream.read(9)
     except OSError as error:
         raise WeightsError(f"{file}: cannot be read: {one_line(error)}") from error
-    if file.suffix in _PICKLE_NAMES or head.startswith(_PICKLES):
+    # safetensors: eight bytes of a length, which may happen to begin as a pickle does, and then JSON
+    if file.suffix in _PICKLE_NAMES or (head.startswith(_PICKLES) and head[8:] != b"{"):
         raise WeightsError(
             f"{file}: a pickle, which can run code and is never read; only safetensors weights are: save its tensors "
             "with safetensors.torch.save_file on a machine you can spare"

@@ -24,6 +24,7 @@ from jdap.models.attention import Projected
 from jdap.models.audio import AudioTokens
 from jdap.models.clip_unet import ClipUNet, MotionFrames
 from jdap.models.codec import Codec
+from jdap.models.drive import Drive, DriveTokens
 from jdap.models.image_tokens import ImageTokens
 from jdap.models.reference import ReferenceNet
 from jdap.pipelines.pictures import Portrait, check_pictures, decode
@@ -65,6 +66,7 @@ class TalkingPipeline:
         preset: the name of the builder that made the image model.
         size_px: the side of the pictures that the weights were trained on.
         image_tokens: what makes tokens of the reference for the cross-attention; None: the networks see none.
+        drive: what makes tokens of conditions (pose, lips' opening); None: the networks take none.
 
     Raises:
         ValueError: where the parts do not go together.
@@ -82,13 +84,14 @@ class TalkingPipeline:
         preset: str,
         size_px: int,
         image_tokens: ImageTokens | None = None,
+        drive: DriveTokens | None = None,
     ) -> None:
         if unet.latent_channels != codec.latent_channels:
             raise ValueError(f"the UNet has {unet.latent_channels} latent channels, the codec {codec.latent_channels}")
-        check_fit(unet, audio, shape)
+        check_fit(unet, audio, drive, shape)
         self.codec, self.unet, self.reference, self.audio = codec, unet, reference, audio
         self.schedule, self.shape, self.preset, self.size_px = schedule, shape, preset, size_px
-        self.image_tokens = image_tokens
+        self.image_tokens, self.drive = image_tokens, drive
         self.denoiser = JointDenoiser(schedule)
 
     @classmethod
@@ -115,13 +118,14 @@ class TalkingPipeline:
             preset=self.preset,
             size_px=self.size_px,
             image_tokens=self.image_tokens,
+            drive=self.drive,
             extras=extras,
         )
 
     def to(self, device: torch.device | str) -> Self:
         """Move the networks to a device, in place."""
-        networks: list[torch.nn.Module | None] = [self.codec, self.unet, self.reference, self.audio, self.image_tokens]
-        for network in filter(None, networks):
+        parts: list[torch.nn.Module | None] = [self.codec, self.unet, self.reference]
+        for network in filter(None, [*parts, self.audio, self.image_tokens, self.drive]):
             network.to(device)
         return self
 
@@ -139,8 +143,9 @@ class TalkingPipeline:
         guidance: float = 1.0,
         audio_guidance: float = 1.0,
         seed: int = 0,
-        noise_sharing: float = 0.0,
+        noise_sharing: float | None = None,
         start: str | None = None,
+        drive: Drive | None = None,
         on_step: Callable[[int, int], None] | None = None,
     ) -> Iterator[Portrait]:
         """The person in ``reference`` (1, 3, H, W) in [-1, 1] says what is in ``sound``: windows of frames as drawn.
@@ -157,9 +162,11 @@ class TalkingPipeline:
             guidance, audio_guidance: strength of the reference and of the sound
                 (:func:`jdap.diffusion.samplers.guided`); with both 1, as trained, the network is asked once a step.
             seed: of the noise, which is a function of it and of a frame's index.
-            noise_sharing: 0 … 1, share of the noise's power that all frames have in common.
-            start: what stands for the motion frames of the first window, ``null`` (none) or ``reference``; None: what
+            noise_sharing: 0 … 1, share of the noise's power that all frames have in common; None: as the weights say.
+            start: what stands for the motion frames of the first window, ``null`` (none) or ``reference``; None: as
                 the weights say.
+            drive: pose (1, T, 6) and lips' opening (1, T) of the video's frames, of weights that take them; frames that
+                are NaN, or beyond T, are free.
             on_step: called with (network calls done, calls in all) of the window.
 
         Raises:
@@ -176,11 +183,20 @@ class TalkingPipeline:
             raise ValueError("these weights have no ReferenceNet and keep nobody's likeness: guidance must be 1")
         if self.audio is None and audio_guidance != 1:
             raise ValueError("these weights are deaf: audio guidance must be 1")
+        if self.drive is None and drive is not None:
+            raise ValueError("these weights take no conditions: they were trained without")
         given = [(LED, guidance)] * (self.reference is not None) + [(HEARD, audio_guidance)] * (self.audio is not None)
         places, scales = needed_branches(*(scale for _, scale in given))
         branches = [[FREE, *(branch for branch, _ in given)][place] for place in places]
         draw = partial(
-            self._draw, branches=branches, scales=scales, seed=seed, sharing=noise_sharing, steps=steps, on_step=on_step
+            self._draw,
+            drive=drive or Drive(),
+            branches=branches,
+            scales=scales,
+            seed=seed,
+            sharing=self.shape.noise_sharing if noise_sharing is None else noise_sharing,
+            steps=steps,
+            on_step=on_step,
         )
         windows = SoundWindows(sound, self.shape.fps)
         return self._talk(reference_13HW.to(self.device), windows, draw, start or self.shape.start, seed)
@@ -216,6 +232,7 @@ class TalkingPipeline:
         motion: MotionFrames | None,
         heard_S: Tensor,
         *,
+        drive: Drive,
         branches: list[int],
         scales: list[float],
         seed: int,
@@ -233,6 +250,9 @@ class TalkingPipeline:
             given["tokens_BLD"] = torch.cat([person.tokens_1LD * (b >= LED) for b in branches])
         if branches[-1] >= HEARD and self.audio is not None:
             tokens = self.audio(heard_S[None], shape.motion_frames + shape.frames, shape.audio_margin)
+            if self.drive is not None:
+                numbers = _of_frames(drive, first - shape.motion_frames, tokens.shape[1], heard_S)
+                tokens = torch.cat([tokens, self.drive(numbers)], dim=2)
             given |= {"audio": self.unet.project_audio(tokens), "audio_from": sum(b < HEARD for b in branches)}
         network: Network = partial(self.unet, **given)
         like = person.latents_1Chw.expand(shape.frames, -1, -1, -1)
@@ -256,3 +276,16 @@ class TalkingPipeline:
         drawn = ddim(self.denoiser, image, draw_frames(Pair(rgb, rgb), seed, -1), known_rgb=rgb, steps=1)
         rgb, depth = (x[:, None].expand(-1, self.shape.motion_frames, -1, -1, -1) for x in drawn)
         return MotionFrames(rgb, depth, torch.zeros(1, dtype=torch.long, device=rgb.device))
+
+
+def _of_frames(drive: Drive, first: int, frames: int, like: Tensor) -> Drive:
+    """The conditions of ``frames`` frames from ``first`` on; NaN where the video has none, as in training."""
+
+    def cut(x_1T: Tensor | None, *numbers: int) -> Tensor:
+        window = like.new_full((1, frames, *numbers), torch.nan)
+        if x_1T is not None:
+            there = x_1T[:, max(first, 0) : max(first + frames, 0)]
+            window[:, max(-first, 0) :][:, : there.shape[1]] = there.to(like)
+        return window
+
+    return Drive(cut(drive.pose, 6), cut(drive.lips_mm))

@@ -1,8 +1,9 @@
 """The weights folder of a portrait that talks: an image model's components and more.
 
 Beside those of :mod:`jdap.pipelines.weights` there are ``motion`` (a diffusers ``MotionAdapter``), ``audio_attention``,
-``audio_encoder`` and ``audio_projection`` (the last three not of a deaf model, whose index says ``"audio": false``).
-The image model's UNet is a plain ``UNet2DConditionModel`` folder here, too. The index says how windows are made.
+``audio_encoder`` and ``audio_projection`` (the last three not of a deaf model, whose index says ``"audio": false``),
+and ``drive`` where the index says so. The image model's UNet is a plain ``UNet2DConditionModel`` folder here, too. The
+index says how windows are made.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from jdap.models.audio import AudioTokens, load_audio_tokens
 from jdap.models.audio_attention import AudioAttention
 from jdap.models.clip_unet import ClipUNet
 from jdap.models.codec import Codec
+from jdap.models.drive import DriveTokens
 from jdap.models.image_tokens import ImageTokens
 from jdap.models.joint_unet import JointUNet
 from jdap.models.loading import WeightsError, load_strict, one_line, read_json
@@ -26,7 +28,7 @@ from jdap.pipelines.weights import INDEX, load_components, save_components
 
 CLASS_NAME = "TalkingPipeline"
 REMEDY = "make train-video"
-MOTION, AUDIO_ATTENTION = "motion", "audio_attention"
+MOTION, AUDIO_ATTENTION, DRIVE = "motion", "audio_attention", "drive"
 #: What stands for the motion frames of the first window: nothing, or the reference.
 NULL, REFERENCE = "null", "reference"
 STARTS = (NULL, REFERENCE)
@@ -41,6 +43,7 @@ class WindowShape:
     * ``audio_margin``: frames of sound that are heard before and after those of the window
     * ``fps``: frames per second
     * ``start``: what stands for the motion frames of the first window, one of :data:`STARTS`
+    * ``noise_sharing``: 0 … 1, share of the noise's power that frames have in common
     """
 
     frames: int = 14
@@ -48,6 +51,7 @@ class WindowShape:
     audio_margin: int = 0
     fps: float = 25.0
     start: str = NULL
+    noise_sharing: float = 0.0
 
     def __post_init__(self) -> None:
         for name, least in (("frames", 1), ("motion_frames", 0), ("audio_margin", 0)):
@@ -55,13 +59,17 @@ class WindowShape:
                 raise ValueError(f"{name} must be a whole number from {least}, got {getattr(self, name)!r}")
         if self.motion_frames > self.frames:
             raise ValueError(f"motion_frames {self.motion_frames} are more than the {self.frames} frames of a window")
-        if isinstance(self.fps, bool) or not isinstance(self.fps, int | float) or not 0 < self.fps <= 1000:
-            raise ValueError(f"fps must be within 0 … 1000, got {self.fps!r}")
+        for name, most in (("fps", 1000), ("noise_sharing", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+                raise ValueError(f"{name} must be within 0 … {most}, got {value!r}")
+        if self.fps == 0:
+            raise ValueError("fps must be above 0")
         if self.start not in STARTS:
             raise ValueError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
 
 
-def check_fit(unet: ClipUNet, audio: AudioTokens | None, shape: WindowShape) -> None:
+def check_fit(unet: ClipUNet, audio: AudioTokens | None, drive: DriveTokens | None, shape: WindowShape) -> None:
     """Raises ValueError where parts that are sound by themselves do not go together."""
     whole = shape.frames + shape.motion_frames
     if whole > unet.max_frames:
@@ -69,7 +77,11 @@ def check_fit(unet: ClipUNet, audio: AudioTokens | None, shape: WindowShape) -> 
     if (audio is None) != (unet.audio is None):
         raise ValueError("audio tokens and layers of audio: the one is of no use without the other")
     if audio is None or unet.audio is None:
+        if drive is not None:
+            raise ValueError("tokens of conditions go with those of sound, which a deaf model does not have")
         return
+    if drive is not None and drive.config["dim"] != audio.dim:
+        raise ValueError(f"tokens of conditions have {drive.config['dim']} channels, those of sound {audio.dim}")
     if audio.dim != unet.audio.config["token_dim"]:
         raise ValueError(f"audio tokens have {audio.dim} channels, layers of audio {unet.audio.config['token_dim']}")
     if shape.audio_margin < audio.required_margin:
@@ -88,6 +100,7 @@ def save_talking(
     preset: str,
     size_px: int,
     image_tokens: ImageTokens | None = None,
+    drive: DriveTokens | None = None,
     extras: Callable[[Path], None] | None = None,
 ) -> None:
     """Write the folder beside, then put it in place; an older one is replaced, other files in it are lost."""
@@ -97,6 +110,8 @@ def save_talking(
         if audio is not None and unet.audio is not None:
             unet.audio.save_pretrained(part / AUDIO_ATTENTION)
             audio.save_pretrained(part)
+        if drive is not None:
+            drive.save_pretrained(part / DRIVE)
         if extras is not None:
             extras(part)
 
@@ -112,7 +127,7 @@ def save_talking(
         image_tokens=image_tokens,
         extras=parts,
         class_name=CLASS_NAME,
-        more={"audio": audio is not None, **asdict(shape)},
+        more={"audio": audio is not None, "drive": drive is not None, **asdict(shape)},
     )
 
 
@@ -126,8 +141,9 @@ def load_talking(folder: Path) -> dict[str, Any]:
     if not isinstance(joint, JointUNet) or components.pop("shared_timestep") or components.pop("one_step_start"):
         raise WeightsError(f"{folder}: a portrait talks with joint weights of any timesteps, not with these ablations")
     index = read_json(folder / INDEX)
-    if type(index.get("audio")) is not bool:
-        raise WeightsError(f"{folder / INDEX}: audio must be bool, got {index.get('audio')!r}")
+    for name in ("audio", "drive"):
+        if type(index.get(name)) is not bool:
+            raise WeightsError(f"{folder / INDEX}: {name} must be bool, got {index.get(name)!r}")
     try:
         settings: dict[str, Any] = {field.name: index.get(field.name) for field in fields(WindowShape)}
         shape = WindowShape(**settings)
@@ -136,10 +152,11 @@ def load_talking(folder: Path) -> dict[str, Any]:
     motion = load_motion(folder / MOTION)
     sound = load_strict(AudioAttention, folder / AUDIO_ATTENTION) if index["audio"] else None
     audio = load_audio_tokens(folder) if index["audio"] else None
+    drive = load_strict(DriveTokens, folder / DRIVE) if index["drive"] else None
     try:
         unet = ClipUNet(joint, motion, sound).eval()
-        check_fit(unet, audio, shape)
+        check_fit(unet, audio, drive, shape)
     # Parts that do not belong together fail in as many ways as there are.
     except Exception as error:
         raise WeightsError(f"{folder}: {one_line(error)}") from error
-    return components | {"unet": unet, "audio": audio, "shape": shape}
+    return components | {"unet": unet, "audio": audio, "drive": drive, "shape": shape}

@@ -12,7 +12,7 @@ from stable_diffusion import small_image_encoder, small_vae
 
 from jdap.models.codec import load_codec
 from jdap.models.image_tokens import ImageTokens, TokenProjection
-from jdap.models.loading import WeightsError
+from jdap.models.loading import WeightsError, read_tensors
 from jdap.pipelines.portrait import PortraitPipeline
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -79,6 +79,18 @@ def test_truncated_and_empty_files_are_told(folder, part):
     file.unlink()
     file.mkdir()
     assert f"{file.name} is missing" in refusal(folder)
+
+
+@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x0580])
+def test_a_header_whose_length_begins_like_a_pickle_is_none(tmp_path, length):
+    file = tmp_path / "weights.safetensors"
+    save_file({"x": torch.ones(3)}, file)
+    data = file.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + size].ljust(length)  # spaces are allowed at its end
+    file.write_bytes(length.to_bytes(8, "little") + header + data[8 + size :])
+    assert file.read_bytes()[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+    assert torch.equal(read_tensors(file)["x"], torch.ones(3))
 
 
 class Harm:

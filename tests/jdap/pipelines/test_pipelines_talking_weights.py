@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -16,14 +16,14 @@ from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline, WindowShape
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-PARTS = ("codec", "unet", "reference", "motion", "audio_attention", "audio_encoder", "audio_projection")
+PARTS = ("codec", "unet", "reference", "motion", "audio_attention", "audio_encoder", "audio_projection", "drive")
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A sound folder."""
     folder = tmp_path_factory.mktemp("talking") / "weights"
-    talker().save_pretrained(folder)
+    talker(driven=True).save_pretrained(folder)
     return folder
 
 
@@ -48,9 +48,9 @@ def change(folder: Path, **settings) -> None:
 
 
 def test_saved_weights_say_the_same(whole):
-    pipeline, loaded = talker(), TalkingPipeline.from_pretrained(whole)
+    pipeline, loaded = talker(driven=True), TalkingPipeline.from_pretrained(whole)
     assert (loaded.shape, loaded.schedule, loaded.size_px, loaded.preset) == (SHAPE, pipeline.schedule, 32, "tiny")
-    for part in ("codec", "unet", "reference", "audio"):
+    for part in ("codec", "unet", "reference", "audio", "drive"):
         ours, theirs = (getattr(p, part).state_dict() for p in (pipeline, loaded))
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -64,13 +64,15 @@ def test_the_folder_is_in_diffusers_layout(whole):
     assert sorted(p.name for p in whole.iterdir()) == sorted([*PARTS, "scheduler", "model_index.json"])
     index = json.loads((whole / "model_index.json").read_text())
     assert index["_class_name"] == "TalkingPipeline"
-    assert {name: index[name] for name in ("frames", "motion_frames", "audio_margin", "fps", "start", "audio")} == {
+    assert {name: index[name] for name in [f.name for f in fields(WindowShape)] + ["audio", "drive"]} == {
         "frames": 4,
         "motion_frames": 2,
         "audio_margin": 5,
         "fps": 25.0,
         "start": "null",
+        "noise_sharing": 0.0,
         "audio": True,
+        "drive": True,
     }
     load_motion(whole / "motion")
     assert "_name_or_path" not in "".join(file.read_text() for file in whole.rglob("config.json"))
@@ -118,6 +120,8 @@ def test_every_component_is_read_strictly(folder, part):
         ({"frames": None}, "frames must be a whole number"),
         ({"motion_frames": 1.5}, "motion_frames must be a whole number from 0"),
         ({"audio_margin": 2}, "audio_margin 2 is less than the"),
+        ({"fps": 0}, "fps must be above 0"),
+        ({"noise_sharing": 2}, "noise_sharing must be within 0 … 1"),
         ({"fps": "25"}, "fps must be within"),
         ({"start": "end"}, "start must be one of null, reference"),
         ({"audio": "yes"}, "audio must be bool"),
@@ -161,7 +165,7 @@ def test_parts_that_do_not_go_together_are_told():
             preset="tiny",
             size_px=32,
         )
-    with pytest.raises(ValueError, match="fps must be"):
+    with pytest.raises(ValueError, match="fps must be above"):
         WindowShape(fps=0)
 
 
