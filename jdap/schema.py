@@ -148,7 +148,7 @@ def encode_rgb(rgb: np.ndarray) -> bytes:
 
 def decode_rgb(data: bytes) -> np.ndarray:
     """JPEG bytes → (S, S, 3) uint8."""
-    return np.asarray(_decode(data).convert("RGB"))
+    return np.asarray(_as(_decode(data), "RGB"))
 
 
 def encode_depth(tenths: np.ndarray) -> bytes:
@@ -163,7 +163,7 @@ def decode_depth(data: bytes) -> np.ndarray:
     image = _decode(data)
     if not image.mode.startswith("I"):
         raise SchemaError(f"depth must be a 16-bit PNG, got mode {image.mode}")
-    return np.asarray(image).astype(np.uint16)
+    return np.asarray(image).astype(np.uint16, copy=False)
 
 
 def encode_skin(skin: np.ndarray) -> bytes:
@@ -173,7 +173,7 @@ def encode_skin(skin: np.ndarray) -> bytes:
 
 def decode_skin(data: bytes) -> np.ndarray:
     """1-bit PNG bytes → (S, S) bool."""
-    return np.asarray(_decode(data).convert("1"))
+    return np.asarray(_as(_decode(data), "1"))
 
 
 def encode_confidence(confidence: np.ndarray) -> bytes:
@@ -310,6 +310,11 @@ def _encode(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def _as(image: Image.Image, mode: str) -> Image.Image:
+    """The picture in this mode; ``convert`` would copy one that is in it already."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _mode(data: bytes, mode: str) -> Image.Image:

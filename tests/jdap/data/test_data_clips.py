@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import fakes
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -201,6 +202,22 @@ class TestWholeClips:
         assert batch.audio[0, 1920:].abs().max() > 0.01
 
 
+class Listener(L.LightningModule):
+    """Learns one number; notes the clips that it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[tuple] = []
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append((batch.key, batch.source, batch.rgb.sum().item(), batch.audio.sum().item()))
+        return (batch.rgb.mean() - self.level).square()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
 class TestMixed:
     @pytest.fixture(scope="class")
     def sets(self, tmp_path_factory):
@@ -235,6 +252,28 @@ class TestMixed:
                 assert batch.confidence[i].unique().tolist() == [1.0 if studio else 0.25]
                 assert batch.depth_source[i] == source
         assert mixed >= 2
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_a_resumed_run_goes_on_with_the_next_clips(self, sets, tmp_path, workers):
+        def run(steps, path=None) -> list[tuple]:
+            model = Listener()
+            fit = L.Trainer(
+                default_root_dir=tmp_path, accelerator="cpu", logger=False, max_steps=steps, enable_checkpointing=False,
+                enable_progress_bar=False, enable_model_summary=False,
+            )  # fmt: skip
+            fit.fit(
+                model,
+                datamodule=self.module(sets, workers=workers, windows=3, shuffle=5, epoch_steps=4),
+                ckpt_path=path,
+                weights_only=path and True,
+            )
+            fit.save_checkpoint(tmp_path / f"{steps}.ckpt")
+            return model.seen
+
+        whole, first = run(9), run(3)
+        assert first == whole[:3]
+        assert run(9, tmp_path / "3.ckpt") == whole[3:]
+        assert len(set(whole)) == 9
 
     def test_one_with_latents_is_refused_by_name(self, sets, tmp_path):
         settings = LatentSettings("some codec", channels=3, factor=8)
