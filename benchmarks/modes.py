@@ -32,7 +32,6 @@ from jdap.batch import ImageBatch
 from jdap.data.modules import ImageDataModule
 from jdap.device import default_device, find_device
 from jdap.diffusion.samplers import CLEAN, REPAINT
-from jdap.metrics.bootstrap import grouped_interval
 from jdap.pipelines.grid import depth_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
 
@@ -128,22 +127,9 @@ def rows(scores: Scores, seed: int) -> list[dict[str, Any]]:
                 columns[f"{pair[0]} − {pair[1]}"] = differences
         for answer, found in columns.items():
             for name, values in found.items():
-                kept = np.isfinite(values)
-                people = [p for p, keep in zip(scores.person_id, kept, strict=True) if keep]
-                numbers = np.array(values)[kept]
-                interval = grouped_interval(numbers, people, seed=seed) if len(people) else (float("nan"),) * 2
-                table.append(
-                    {
-                        "question": question,
-                        "answer": answer,
-                        "measure": name,
-                        "n": len(people),
-                        "mean": float(numbers.mean()) if len(people) else float("nan"),
-                        "mean_ci": list(interval),
-                        "unit": MEASURES[name][0],
-                        "higher_is_better": MEASURES[name][1],
-                    }
-                )
+                row: dict[str, Any] = {"question": question, "answer": answer, "measure": name}
+                row |= report.mean_and_interval(np.array(values), scores.person_id, seed)
+                table.append(row | dict(zip(("unit", "higher_is_better"), MEASURES[name], strict=True)))
     return table
 
 

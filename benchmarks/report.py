@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich import box
 from rich.console import Console
@@ -18,6 +19,7 @@ from rich.table import Table
 
 import jdap
 from jdap.files import write_whole
+from jdap.metrics.bootstrap import grouped_interval
 from jdap.metrics.depth import METRIC, NORMALISED
 
 #: arXiv 2501.08649, image-to-depth. Measured on its authors' studio captures, which nobody else has.
@@ -46,6 +48,14 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(flat)
     write_whole(path, buffer.getvalue().encode())
+
+
+def mean_and_interval(values_N: np.ndarray, people: Sequence[str], seed: int) -> dict[str, Any]:
+    """``n``, ``mean`` and ``mean_ci`` of the finite values: the 95 % interval of the bootstrap over people."""
+    kept = np.isfinite(values_N)
+    whose = [p for p, keep in zip(people, kept, strict=True) if keep]
+    mean = float(values_N[kept].mean()) if whose else float("nan")
+    return {"n": len(whose), "mean": mean, "mean_ci": list(grouped_interval(values_N[kept], whose, seed=seed))}
 
 
 def print_table(rows: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:
