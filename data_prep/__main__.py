@@ -21,6 +21,7 @@ COMMANDS = {
     "studio": ("data_prep.studio", "drawn people → shards with exact depth"),
     "verify": ("data_prep.shards", "check a folder of shards: checksums, counts, every sample"),
     "report": ("data_prep.report", "contact sheet and numbers of a folder of shards"),
+    "convert-model": ("data_prep.convert_model", "FLAME or a Basel Face Model that you hold → a file for --face-model"),
     "correspond": ("data_prep.correspondence", "mediapipe landmarks ↔ points of the head model"),
 }
 

@@ -116,17 +116,20 @@ def _inside(points_N2: Tensor, polygon_P2: Tensor) -> Tensor:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``python -m data_prep correspond``."""
-    parser.description = "Derive where mediapipe's landmarks lie on the ICT head, and draw it."
+    parser.description = "Derive where mediapipe's landmarks lie on the head model, and draw it."
     where = "videos of one person each to refine it on"
     parser.add_argument("--people", type=Path, nargs="+", default=[], metavar="VIDEO_OR_FOLDER", help=where)
-    parser.add_argument("--out", type=Path, default=SHIPPED, help="file to write (default: the shipped one)")
+    parser.add_argument("--face-model", type=Path, help="a file of convert-model, whose own landmarks are refined")
+    parser.add_argument("--out", type=Path, help="file to write (default: the shipped one; with --face-model: none)")
     parser.add_argument("--picture", type=Path, help="PNG of the result on the mean head")
 
 
 def run(args: argparse.Namespace) -> int:
     """Derive, write, and print how far the registered canonical face lies off the skin."""
-    from data_prep import correspondence_derive  # it needs this module
+    from data_prep import convert_model, correspondence_derive  # they need this module
     from data_prep.video import find_videos
 
     people = [path for path, _ in find_videos(args.people)]
-    return correspondence_derive.main(args.out, args.picture, people)
+    if args.face_model is not None:
+        return convert_model.correspond(args.face_model, args.out, args.picture, people)
+    return correspondence_derive.main(args.out or SHIPPED, args.picture, people)

@@ -45,6 +45,8 @@ MEDIAPIPE_SHARED = (
 STIFFNESS = tuple(np.geomspace(50.0, 1.0, 12))
 #: Weight of the shared landmarks in the registration: they start it, the surface finishes it.
 LANDMARK_WEIGHT = 1.0
+#: Further than any candidate is.
+FACING_AWAY_MM = 1e6
 #: A closest point counts while its normal is within 60 degrees.
 NORMAL_COSINE = 0.5
 
@@ -60,14 +62,7 @@ def main(out: Path, picture: Path | None, people: list[Path]) -> int:
         f"registered: {len(distance_mm)} landmarks, off the skin by {np.median(distance_mm):.2f} mm (median), "
         f"{np.quantile(distance_mm, 0.95):.2f} mm (95 %)"
     )
-    if people:
-        from data_prep.correspondence_refine import person_of, refine  # it needs this module
-
-        found = [person_of(path, model) for path in track(people, "finding faces", console=Console(stderr=True))]
-        refined = refine(correspondence, found, model, mirror_pairs(vertices_mm))
-        moved = (refined.points(model.mean_V3[None]) - correspondence.points(model.mean_V3[None]))[0].norm(dim=-1)
-        console.print(f"refined on {len(found)} people: moved by {float(moved.median()):.2f} mm (median)")
-        correspondence = refined
+    correspondence = refine_on(people, correspondence, model, mirror_pairs(vertices_mm), console)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, encode_correspondence(correspondence))
     console.print(f"written: {out}", soft_wrap=True)
@@ -75,6 +70,21 @@ def main(out: Path, picture: Path | None, people: list[Path]) -> int:
         draw(correspondence, model, picture)
         console.print(f"picture: {picture}")
     return 0
+
+
+def refine_on(
+    people: list[Path], correspondence: Correspondence, model: MorphableModel, pairs: np.ndarray, console: Console
+) -> Correspondence:
+    """The correspondence, refined on videos of people (as it is where there are none); prints how far it moved."""
+    if not people:
+        return correspondence
+    from data_prep.correspondence_refine import person_of, refine  # it needs this module
+
+    found = [person_of(path, model) for path in track(people, "finding faces", console=Console(stderr=True))]
+    refined = refine(correspondence, found, model, pairs)
+    moved = (refined.points(model.mean_V3[None]) - correspondence.points(model.mean_V3[None]))[0].norm(dim=-1)
+    console.print(f"refined on {len(found)} people: moved by {float(moved.median()):.2f} mm (median)")
+    return refined
 
 
 def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -106,13 +116,27 @@ def register(vertices_mm: np.ndarray, faces: np.ndarray, model: MorphableModel) 
     warp = RBFInterpolator(aligned[shared], goal - aligned[shared], kernel="thin_plate_spline", smoothing=1.0)
     warped = aligned + warp(aligned)
 
-    laplacian = _laplacian(len(warped), faces)
-    shape = laplacian @ warped
-    pinned = np.zeros(len(warped))
-    pinned[shared] = LANDMARK_WEIGHT
-    pins = np.zeros_like(warped)
-    pins[shared] = goal
-    moved = warped
+    return settle(warped, faces, target, skin, np.array(shared), goal)
+
+
+def settle(
+    start_mm: np.ndarray,
+    faces: np.ndarray,
+    target: np.ndarray,
+    skin: np.ndarray,
+    shared: np.ndarray | None = None,
+    goal: np.ndarray | None = None,
+) -> np.ndarray:
+    """Laplacian non-rigid ICP: points (N, 3) with triangles ``faces``, pulled onto the triangles ``skin`` of the
+    vertices ``target``; the points ``shared`` (S,), if any, are held near ``goal`` (S, 3).
+    """
+    laplacian = _laplacian(len(start_mm), faces)
+    shape = laplacian @ start_mm
+    pinned = np.zeros(len(start_mm))
+    pins = np.zeros_like(start_mm)
+    if shared is not None:
+        pinned[shared], pins[shared] = LANDMARK_WEIGHT, goal
+    moved = start_mm
     for stiffness in STIFFNESS:
         closest, triangle, _ = closest_points(moved, target, skin)
         cosine = (_vertex_normals(moved, faces) * _face_normals(target, skin)[triangle]).sum(1)
@@ -150,17 +174,27 @@ def mirror_pairs(canonical_mm: np.ndarray) -> np.ndarray:
 
 
 def closest_points(
-    points_P3: np.ndarray, vertices_V3: np.ndarray, faces_T3: np.ndarray, candidates: int = 32
+    points_P3: np.ndarray,
+    vertices_V3: np.ndarray,
+    faces_T3: np.ndarray,
+    candidates: int = 32,
+    normals_P3: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The nearest point of a mesh to each query: points (P, 3), triangles (P,) int and barycentric weights (P, 3).
 
     Exact among the ``candidates`` triangles with the nearest centres, which on an even mesh hold the nearest point.
+    With the queries' unit normals, triangles that face the other way (by more than 90 degrees) count only where no
+    other candidate is there: a lid's inside is not taken for its outside.
     """
     corners = vertices_V3[faces_T3]
     _, near = cKDTree(corners.mean(1)).query(points_P3, k=min(candidates, len(faces_T3)))
     weights = _closest_weights(points_P3[:, None], corners[near])
     closest = (weights[..., None] * corners[near]).sum(2)
-    best = np.linalg.norm(closest - points_P3[:, None], axis=-1).argmin(1)
+    distance = np.linalg.norm(closest - points_P3[:, None], axis=-1)
+    if normals_P3 is not None:
+        facing = (_face_normals(vertices_V3, faces_T3)[near] * normals_P3[:, None]).sum(-1) > 0
+        distance = np.where(facing, distance, distance + FACING_AWAY_MM)
+    best = distance.argmin(1)
     rows = np.arange(len(points_P3))
     return closest[rows, best], near[rows, best], weights[rows, best]
 
@@ -174,7 +208,7 @@ def _closest_weights(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     gram = np.stack([b - a, c - a], -2)
     matrix = gram @ gram.swapaxes(-1, -2)
     right = (gram @ (points - a)[..., None])[..., 0]
-    vw = np.linalg.solve(matrix + 1e-12 * np.eye(2), right[..., None])[..., 0]
+    vw = _solve_2x2(matrix + 1e-12 * np.eye(2), right)
     inside = np.concatenate([1 - vw.sum(-1, keepdims=True), vw], -1)
     options = [inside]
     for i in range(3):
@@ -189,6 +223,13 @@ def _closest_weights(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     distance = np.linalg.norm(np.einsum("...ok,...kd->...od", stacked, corners) - points[..., None, :], axis=-1)
     distance[..., 0] = np.where((inside >= 0).all(-1), distance[..., 0], np.inf)
     return np.take_along_axis(stacked, distance.argmin(-1)[..., None, None], -2)[..., 0, :]
+
+
+def _solve_2x2(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Cramer's rule for symmetric (..., 2, 2) and (..., 2): a library's loop over small systems takes far longer."""
+    a, b, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 1]
+    x, y = right[..., 0], right[..., 1]
+    return np.stack([d * x - b * y, a * y - b * x], -1) / (a * d - b * b)[..., None]
 
 
 def _laplacian(vertices: int, faces: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ Shapes: V vertices, U texture coordinates, T triangles, N landmarks, H x W texel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,6 +44,7 @@ DISTANCE_MM = 800.0
 PHOTO = PinholeCamera(f_px=1407.0, cx_px=512.0, cy_px=512.0, width=1024, height=1024)
 #: A scan whose face is larger or smaller than the mean head's by more than this is not in millimetres.
 LIKELY_SCALE = (0.75, 1.33)
+STUDIO_GREY = torch.tensor([0.2, 0.2, 0.2])
 #: mediapipe's rims of the two eyes, in order around each.
 EYES = (
     (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
@@ -153,7 +154,9 @@ def place(scan: Scan, model: MorphableModel, correspondence: Correspondence) -> 
     """
     middle = (scan.vertices_mm_V3.amax(0) + scan.vertices_mm_V3.amin(0)) / 2
     centred = replace(scan, vertices_mm_V3=scan.vertices_mm_V3 - middle)
-    lifted_N3, seen_N = _lift(centred)
+    lifted_N3, seen_N = lift_landmarks(
+        scan.name, centred.vertices_mm_V3, scan.faces_T3, lambda seen, _: _paint(centred, seen, STUDIO_GREY)
+    )
     mean_N3 = correspondence.points(model.mean_V3[None])[0]
     weight = correspondence.trust_N * seen_N
     a, b = (_centred(points, weight) for points in (mean_N3, lifted_N3))
@@ -180,17 +183,23 @@ def face_region(scan: Scan, landmarks_mm_N3: Tensor) -> Tensor:
     return face & (centres[:, 2] > 0)
 
 
-def _lift(scan: Scan) -> tuple[Tensor, Tensor]:
-    """Landmarks on the surface (468, 3), by a drawing of the scan from the front, and which of them hit it."""
+def lift_landmarks(
+    name: str, vertices_mm_V3: Tensor, faces_T3: Tensor, paint: Callable[[Fragments, Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """mediapipe's landmarks on a mesh (468, 3), by a drawing of it from the front, and which of them hit it.
+
+    The mesh has head axes and is centred on the origin; ``paint(fragments, camera-space vertices (1, V, 3))`` gives the
+    picture, linear RGB (:data:`PHOTO`'s height, width, 3). Raises :class:`ScanError` where no face is found.
+    """
     upright = torch.zeros(1, 3), torch.tensor([[0.0, 0.0, DISTANCE_MM]])
-    vertices = head_to_camera(scan.vertices_mm_V3[None], *upright)
+    vertices = head_to_camera(vertices_mm_V3[None], *upright)
     camera = PHOTO.as_tensor()[None]
-    fragments = rasterise(vertices, scan.faces_T3, camera, PHOTO.height, PHOTO.width)
-    rgb = srgb_encode(_paint(scan, fragments, torch.full((PHOTO.height, PHOTO.width, 3), 0.2)))
+    fragments = rasterise(vertices, faces_T3, camera, PHOTO.height, PHOTO.width)
+    rgb = srgb_encode(paint(fragments, vertices))
     with Landmarker() as landmarker:
         faces = landmarker.find((rgb * 255).round().byte().numpy())
     if not faces:
-        raise ScanError(f"{scan.name}: no face is found on it; it must look along +z with y up, textured")
+        raise ScanError(f"{name}: no face is found on it; it must look along +z with y up")
     at_N2 = torch.from_numpy(faces[0].landmarks_px_N3[:LANDMARKS, :2])
     u, v = at_N2.floor().long().clamp(0, PHOTO.width - 1).unbind(1)
     depth_N = fragments.depth_mm[0, v, u]

@@ -58,6 +58,7 @@ ONLY_IN = {
     "mediapipe": "jdap/faces/landmarker.py",
     "scenedetect": "data_prep/shots.py",
     "dlib": "jdap/metrics/identity.py",
+    "h5py": "data_prep/morphable_layouts.py",
 }
 
 
