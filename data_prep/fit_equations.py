@@ -39,7 +39,8 @@ class HeadPoints:
 
     @classmethod
     def of(cls, model: MorphableModel, correspondence: Correspondence, modes: int) -> HeadPoints:
-        """The points of a model with its first ``modes`` identity modes and all expressions."""
+        """The points of a model with its first ``modes`` identity modes (all, if it has fewer) and expressions."""
+        modes = min(modes, len(model.identity_KV3))
         basis = torch.cat([model.identity_KV3[:modes], model.expression_EV3])
         points = correspondence.points(basis)
         return cls(correspondence.points(model.mean_V3[None])[0], points.permute(1, 2, 0).contiguous(), modes)

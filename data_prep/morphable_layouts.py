@@ -203,9 +203,5 @@ def _raw(
     a, b, c = ((mean - middle)[triangles[:, i]] for i in range(3))
     # The volume seen from the middle is negative where triangles run clockwise.
     turn = [0, 1, 2] if (a * np.cross(b, c)).sum() > 0 else [0, 2, 1]
-    return RawModel(
-        *((array * mm_per_unit).astype(np.float32) for array in (mean, identity, expression)),
-        triangles[:, turn],
-        uv.astype(np.float32),
-        uv_faces[:, turn],
-    )
+    shape, modes, moves = ((array * mm_per_unit).astype(np.float32) for array in (mean, identity, expression))
+    return RawModel(shape, modes, moves, triangles[:, turn], uv.astype(np.float32), uv_faces[:, turn])

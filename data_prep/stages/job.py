@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from data_prep.clip import Clip
-from data_prep.correspondence import Correspondence, load_correspondence
 from data_prep.depth import HeadRenderer
+from data_prep.face_model import load_face_model
 from data_prep.faces import FaceFinder
-from data_prep.morphable import MorphableModel, load_ict
 from data_prep.shots import ShotFrame
 from data_prep.stages.settings import Settings
 from data_prep.tracks import Tracker
@@ -31,10 +30,12 @@ class Tools:
 
     def __init__(self, settings: Settings):
         self.settings = settings
-        self.model: MorphableModel = load_ict(device=settings.device)
-        self.correspondence: Correspondence = load_correspondence(device=settings.device)
+        face = load_face_model(settings.face_model or None, settings.device)
+        self.model, self.correspondence = face.model, face.correspondence
         self.renderer = HeadRenderer(self.model, self.correspondence)
         self.software = {name: _version(name) for name in ("jdap", "torch", "mediapipe", "decord", "av")}
+        if settings.face_model:
+            self.software["face_model"] = face.source
 
 
 @dataclass(eq=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from data_prep.face_model import load_face_model
 from data_prep.quality import DEFAULTS, Thresholds, parse_thresholds
 
 SPLIT, SINGLE = "split", "single"
@@ -18,6 +19,7 @@ class Settings:
     """What the command line says.
 
     * ``size``: side of the stored frames, pixels; ``device``: of the fit, the renderer and the crops
+    * ``face_model``: file of the head model (:mod:`data_prep.face_model`); empty: ICT-FaceKit
     * ``mean_head``: whether the mean head's depth is drawn too
     * ``faces``: several faces in a picture become several clips (``split``), or turn each of them down (``single``)
     * ``padding``: what fills a crop that reaches out of the picture, its ``edge`` or ``black``; or ``reject``
@@ -32,6 +34,7 @@ class Settings:
     padding: str = EDGE
     thresholds: Thresholds = field(default_factory=lambda: dict(DEFAULTS))
     hold: bool = True
+    face_model: str = ""
 
 
 class SettingsError(ValueError):
@@ -42,6 +45,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     """The arguments that :func:`read_settings` reads."""
     parser.add_argument("--size", type=int, default=512, help="side of the stored frames, pixels (default 512)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda, for the fit and the renderer (default cpu)")
+    parser.add_argument("--face-model", default="", metavar="FILE", help="head model, by convert-model (default: ICT)")
     parser.add_argument("--mean-head", action="store_true", help="store the posed mean head's depth too")
     parser.add_argument("--faces", choices=(SPLIT, SINGLE), default=SPLIT, help="several faces: a clip each, or none")
     parser.add_argument("--padding", choices=(EDGE, BLACK, REJECT), default=EDGE, help="what lies outside a picture")
@@ -56,10 +60,20 @@ def add_thresholds(parser: argparse.ArgumentParser) -> None:
 
 
 def read_settings(args: argparse.Namespace) -> Settings:
-    """The settings; raises :class:`SettingsError` or :class:`data_prep.quality.ThresholdError`."""
+    """The settings; raises :class:`SettingsError`, ThresholdError, or ModelFileError for the face model."""
     if args.size < 32 or args.size % 8:
         raise SettingsError(f"--size must be a multiple of 8, at least 32, got {args.size}")
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise SettingsError("--device cuda: this torch sees no CUDA device; use --device cpu")
-    thresholds = parse_thresholds(args.min, args.max)
-    return Settings(args.size, args.device, args.mean_head, args.faces, args.padding, thresholds, hold=not args.no_hold)
+    if args.face_model:
+        load_face_model(args.face_model)  # a bad file is told here, not by every worker
+    return Settings(
+        args.size,
+        args.device,
+        args.mean_head,
+        args.faces,
+        args.padding,
+        parse_thresholds(args.min, args.max),
+        hold=not args.no_hold,
+        face_model=args.face_model,
+    )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from face_models import Drawn, flame_members, shell, shuffled, write_bfm_2009, write_bfm_2017
+from videos import trim
 
 from data_prep import convert_model
 from data_prep.__main__ import main
@@ -15,6 +16,7 @@ from data_prep.face_model import FaceModel, load_face_model, save_face_model
 from data_prep.fit import FitSettings, fit
 from data_prep.morphable import MorphableModel, head_to_camera
 from data_prep.morphable_ict import ModelFileError
+from data_prep.sample import read_samples
 from jdap.geometry import PinholeCamera, project
 
 MODES = 20
@@ -212,3 +214,23 @@ def test_landmarks_of_a_converted_model_are_drawn_and_refined(
     )[0]
     assert 0 < float(moved.norm(dim=1).median()) < 5
     assert torch.equal(refined.model.mean_V3, basel.model.mean_V3)
+
+
+def test_a_video_is_prepared_with_a_converted_model(basel: FaceModel, assets: Path, tmp_path: Path) -> None:
+    """Half a second of a real person: shards of the foreign model look like those of ICT-FaceKit."""
+    samples = {}
+    save_face_model(tmp_path / "basel.npz", basel)
+    video = trim(sorted((assets / "videos" / "talking").iterdir())[0], tmp_path / "short.mp4", 0.8)
+    for name, more in (("ict", []), ("basel", ["--face-model", str(tmp_path / "basel.npz")])):
+        command = ["prepare", str(video), "--out", str(tmp_path / name), "--size", "64", "--workers", "0", *more]
+        assert main(command) == 0
+        samples[name] = next(read_samples(tmp_path / name / "clips-000000.tar"))
+    assert samples["basel"].record.software["face_model"].startswith("basel.h5 ")
+    assert samples["basel"].arrays["identity"].shape[1] == MODES
+    assert samples["basel"].arrays["expression"].shape[1] == 53
+    both = samples["ict"].skin_FHW & samples["basel"].skin_FHW
+    assert both.sum() > 0.9 * samples["ict"].skin_FHW.sum()
+    apart = (samples["ict"].depth_mm_FHW - samples["basel"].depth_mm_FHW)[both]
+    assert np.median(np.abs(apart - np.median(apart))) < 2
+    assert main([*command[:3], str(tmp_path / "none"), "--face-model", str(tmp_path / "none.npz")]) == 2
+    assert not (tmp_path / "none").exists()

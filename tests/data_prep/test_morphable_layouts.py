@@ -120,7 +120,7 @@ def test_texture_coordinates_follow_the_triangles(octahedron: Drawn, tmp_path: P
         ({"shapedirs": np.zeros((5, 3, 5))}, r"shapedirs must be \(6, 3, None\)"),
         ({"shapedirs": np.zeros((6, 3, 0))}, "shapedirs must be"),
         ({"f": np.array([[0, 1, 6]])}, "its triangles name vertices outside of 0 … 5"),
-        ({"f": np.array(["a"])}, "lacks f"),
+        ({"f": np.array(["a"])}, r"f must be numbers \(None, 3\), got <U1"),
         ({"J_regressor": np.ones((5, 6))}, "lacks weights"),
         ({"f": np.array([[None]], dtype=object)}, "holds pickled objects.*docs/face_models.md"),
     ],
