@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import html
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import matplotlib
@@ -18,11 +20,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from data_prep.quality import HELD, KEPT
 from jdap.depth import FAR_QUANTILE, NEAR_QUANTILE
-from jdap.files import write_whole
 from jdap.geometry import normals_from_depth
 
 TILE, BAR = 256, 18
+INDEXED = 2000
 LANDMARK, MODEL = (60, 230, 90), (255, 60, 60)
 WARM, COLD = np.array([1.0, 0.72, 0.45]), np.array([0.5, 0.65, 1.0])
 
@@ -74,16 +77,21 @@ def draw_sheet(sheet: Sheet) -> bytes:
     return buffer.getvalue()
 
 
-def write_index(folder: Path, rows: list[dict]) -> None:
-    """``folder/index.html``: every clip of the manifest with status and reason, and its sheet where there is one."""
+def write_index(path: Path, rows: Iterator[dict]) -> None:
+    """A page with every clip of the manifest, status and reason, and its sheet, ``CLIP_ID.png``, where it was drawn.
+
+    Beyond :data:`INDEXED` clips the page ends, for browsers do; the sheets are there all the same.
+    """
     parts = ["<!doctype html><meta charset=utf-8><title>Contact sheets</title>"]
     parts.append("<style>body{background:#141418;color:#ddd;font:14px sans-serif}img{max-width:100%}</style>")
-    for row in rows:
+    for row in islice(rows, INDEXED):
         head = f"{row['clip_id']} · {row['status']} · {row['frames']} frames · {row['source']}"
         parts.append(f"<h3>{html.escape(head)}</h3><p>{html.escape(str(row['reason']))}</p>")
-        if (folder / f"{row['clip_id']}.png").exists():
+        if row["status"] in (KEPT, HELD):
             parts.append(f'<img loading=lazy src="{html.escape(str(row["clip_id"]))}.png">')
-    write_whole(folder / "index.html", "\n".join(parts).encode())
+    if next(rows, None) is not None:
+        parts.append(f"<p>Only the first {INDEXED} clips are shown. The others' sheets lie beside this page.</p>")
+    path.write_bytes("\n".join(parts).encode(errors="replace"))
 
 
 def _overlay(row: Row) -> np.ndarray:

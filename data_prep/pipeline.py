@@ -5,22 +5,27 @@ Whatever goes wrong with a video is a row. Who does which videos where is told i
 
 from __future__ import annotations
 
+import functools
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from data_prep.clip import Clip, cut_evenly
 from data_prep.faces import FaceFinder
 from data_prep.quality import FAILED, KEPT, mark_duplicates
 from data_prep.shots import find_cuts
-from data_prep.stages import Job, Stage, Tools
+from data_prep.stages import Job, Settings, Stage, Tools
 from data_prep.stages.draw import draw_samples
 from data_prep.stages.head import fit_heads
 from data_prep.stages.people import find_people
 from data_prep.stages.rating import rate
 from data_prep.stages.sound import read_sound
 from data_prep.stages.window import choose_window
+from data_prep.store import storage_fault
 from data_prep.tracks import Tracker
 from data_prep.video import FPS, FrameReader, VideoError, open_video
 
@@ -49,8 +54,9 @@ class Task:
 
 
 def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
-    """Run one video through the pipeline; returns its rows and never raises (an interrupt passes).
+    """Run one video through the pipeline; returns its rows.
 
+    Raises only what is no fault of the video's: an OSError of the storage, which may pass, or of a full disk.
     The samples of a row that is ``kept`` lie in ``task.scratch/CLIP_ID/*.tar``. Whether it stays kept or is held is
     the answer of :func:`data_prep.quality.select` when they are stored.
     """
@@ -64,11 +70,20 @@ def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
             for start, stop in cut_evenly(video.frames, round(SEGMENT_S * FPS)):
                 segment = Clip(str(task.path), task.base_id, video, start, stop - start)
                 rows += [clip.row() for clip in run_stages(segment, job)]  # segments before a failure stay
-    except VideoError as error:
-        rows.append(failed_row(task, str(error).removeprefix(f"{task.path}: ")))
-    except Exception as error:  # a bug or a full disk must not cost the other videos their rows
-        rows.append(failed_row(task, f"{type(error).__name__}: {error}", traceback.format_exc()))
+    except Exception as error:  # a bug must not cost the other videos their rows
+        if fault := storage_fault(error):
+            raise fault from error
+        if isinstance(error, VideoError):
+            rows.append(failed_row(task, str(error).removeprefix(f"{task.path}: ")))
+        else:
+            rows.append(failed_row(task, f"{type(error).__name__}: {error}", traceback.format_exc()))
     return mark_duplicates(rows)
+
+
+def make_pipeline(settings: Settings) -> Callable[[Task], list[dict[str, Any]]]:
+    """:func:`prepare_video` with the models that it needs, for a worker that computes with one thread."""
+    torch.set_num_threads(1)  # sums depend on the number of threads, and shards must not
+    return functools.partial(prepare_video, tools=Tools(settings))
 
 
 def run_stages(segment: Clip, job: Job) -> list[Clip]:

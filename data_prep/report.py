@@ -1,7 +1,7 @@
 """``python -m data_prep report DIR``: what became of the inputs, why, and what took the time.
 
-Numbers come from ``manifest.jsonl`` (folders made by ``prepare``) and from the shards' sidecars (all folders). They are
-printed and written to ``DIR/report.json``.
+Numbers come from the records of units (folders made by ``prepare``) and from the shards' sidecars (all folders). They
+are printed and written to ``DIR/report.json``.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from data_prep.engines.records import read_rows
 from data_prep.quality import KEPT, reason_kind
+from data_prep.store import Store
 from jdap.files import write_whole
 
-MANIFEST, REPORT = "manifest.jsonl", "report.json"
+REPORT = "report.json"
+REPORTS = (REPORT, "report.html")
 
 
 class ReportError(ValueError):
@@ -33,13 +36,13 @@ def summarise(folder: Path) -> dict[str, Any]:
     * ``clips``: status → count; ``inputs``: how many videos; ``reasons``: kind of reason → count (not of kept clips)
     * ``seconds``: stage → seconds; ``scores``: score → [5 %, median, 95 %] over kept clips' means
 
-    Raises :class:`ReportError` where there is neither a manifest nor a sidecar, or one cannot be read.
+    Raises :class:`ReportError` where there is neither a record nor a sidecar, or one cannot be read.
     """
-    rows = _manifest(folder)
+    rows = list(read_rows(Store(folder)))
     sidecars = [_load(path) for path in sorted(folder.rglob("*.json")) if path.with_suffix(".tar").exists()]
     if not rows and not sidecars:
         raise ReportError(
-            f"{folder} holds neither {MANIFEST} nor shards with sidecars: give a folder that prepare made"
+            f"{folder} holds neither records of units nor shards with sidecars: give a folder that prepare made"
         )
     seconds: dict[str, float] = defaultdict(float)
     for source in rows or sidecars:
@@ -92,16 +95,6 @@ def print_report(report: dict[str, Any], console: Console) -> None:
 
 def _count(report: dict[str, Any], name: str) -> int:
     return report["clips"][name] if name in report["clips"] else report[name]
-
-
-def _manifest(folder: Path) -> list[dict[str, Any]]:
-    path = folder / MANIFEST
-    if not path.exists():
-        return []
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except ValueError as error:
-        raise ReportError(f"{path} cannot be read ({error}): prepare the folder again") from error
 
 
 def _load(path: Path) -> dict[str, Any]:

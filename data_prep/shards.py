@@ -167,9 +167,13 @@ class ShardWriter:
             self._part.unlink(missing_ok=True)
         self._tar = self._file = None
 
+    def name(self, index: int) -> str:
+        """What the shard of this number is called, without suffix."""
+        return f"{self.prefix}-{index:06d}"
+
     @property
     def _part(self) -> Path:
-        return self.folder / f"{self.prefix}-{self._index:06d}.tar.part"
+        return self.folder / f"{self.name(self._index)}.tar.part"
 
     def _open(self) -> tarfile.TarFile:
         sidecar_path(self._part.with_suffix("")).unlink(missing_ok=True)  # of a shard that someone deleted

@@ -59,6 +59,7 @@ ONLY_IN = {
     "scenedetect": "data_prep/shots.py",
     "dlib": "jdap/metrics/identity.py",
     "h5py": "data_prep/morphable_layouts.py",
+    "ray": "data_prep/engines/ray_cluster.py",
 }
 
 

@@ -18,6 +18,7 @@ from data_prep.face_model import load_face_model
 from data_prep.faces import FaceFinder
 from data_prep.shots import ShotFrame
 from data_prep.stages.settings import Settings
+from data_prep.store import storage_fault
 from data_prep.tracks import Tracker
 from data_prep.video import FrameReader, Video, VideoError
 from jdap.geometry import PinholeCamera
@@ -101,10 +102,13 @@ def each(treat: Callable[[Clip, Job], None]) -> Stage:
         for clip in clips:
             try:
                 treat(clip, job)
-            except VideoError as error:
-                clip.fail(str(error).removeprefix(f"{job.video.path}: "))
             except Exception as error:
-                clip.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
+                if storage_fault(error):  # no fault of the clip's: the engine tries again, or stops on a full disk
+                    raise
+                if isinstance(error, VideoError):
+                    clip.fail(str(error).removeprefix(f"{job.video.path}: "))
+                else:
+                    clip.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
         return clips
 
     return stage

@@ -41,13 +41,12 @@ def test_a_row_without_believed_skin_is_still_drawn() -> None:
     assert len(draw_sheet(Sheet("clip", [empty]))) > 1000
 
 
-def test_index_escapes_names_and_links_sheets_that_exist(tmp_path) -> None:
-    (tmp_path / "a_000000.png").write_bytes(b"png")
+def test_index_escapes_names_and_links_sheets_of_kept_clips(tmp_path) -> None:
     rows = [
         {"clip_id": "a_000000", "status": "kept", "frames": 3, "source": "x/<b>.mp4", "reason": ""},
         {"clip_id": "b", "status": "failed", "frames": 0, "source": "b.mp4", "reason": "no such file & no more"},
     ]
-    write_index(tmp_path, rows)
+    write_index(tmp_path / "index.html", iter(rows))
     text = (tmp_path / "index.html").read_text()
     assert text.count("<img") == 1
     assert "x/&lt;b&gt;.mp4" in text

@@ -8,11 +8,11 @@ import pytest
 from fakes import write_fakes
 from rich.console import Console
 
-from data_prep.clip import reason_kind
+from data_prep.quality import reason_kind
 from data_prep.report import ReportError, print_report, run, summarise
 
 
-def write_manifest(folder: Path) -> None:
+def write_record(folder: Path) -> None:
     rows = [
         {
             "status": "kept",
@@ -32,12 +32,14 @@ def write_manifest(folder: Path) -> None:
         {"status": "rejected", "reason": "face_px 51.5 is under 64", "frames": 5, "scores": {}, "seconds": {}},
         {"status": "failed", "reason": "no such file; check the path", "frames": 0, "scores": {}, "seconds": {}},
     ]
-    lines = [json.dumps({"source": f"{i}.mp4", "clip_id": str(i), **row}) for i, row in enumerate(rows)]
-    (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+    rows = [{"source": f"{i}.mp4", "clip_id": str(i), **row} for i, row in enumerate(rows)]
+    (folder / "units").mkdir()
+    record = {"unit": 0, "sha256": "", "shards": [], "rows": rows}
+    (folder / "units" / "000000.json").write_text(json.dumps(record))
 
 
 def test_a_prepared_folder(tmp_path: Path) -> None:
-    write_manifest(tmp_path)
+    write_record(tmp_path)
     report = summarise(tmp_path)
     assert report["inputs"] == 5
     assert report["clips"] == {"failed": 1, "kept": 2, "rejected": 2}
@@ -64,9 +66,6 @@ def test_a_folder_of_other_shards_has_its_sidecars(tmp_path: Path) -> None:
 
 def test_nothing_to_report_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="neither"):
-        summarise(tmp_path)
-    (tmp_path / "manifest.jsonl").write_text("{half")
-    with pytest.raises(ReportError, match="cannot be read"):
         summarise(tmp_path)
 
 
