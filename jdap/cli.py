@@ -24,6 +24,7 @@ TRAINING = {
 COMMANDS = {
     "depth": ("jdap.photos.depth", "depth of the heads in photos"),
     "generate": ("jdap.photos.generate", "new portraits of a person in a photo, with their depth"),
+    "talk": ("jdap.photos.talk", "a portrait that says what is in a sound file, as video, with its depth"),
     "cache-latents": ("jdap.cache", "encode shards of pictures once, to train on their latents"),
     "edit": ("jdap.photos.edit", "parts of a head in a photo drawn anew, by a mask"),
     "pack": ("jdap.pipelines.pack", "make a weights folder ready to be handed on"),

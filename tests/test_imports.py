@@ -28,7 +28,7 @@ RULES: dict[str, set[str]] = {
     "jdap.models": LEAVES,
     "jdap.diffusion": LEAVES,
     "jdap.faces": {"jdap.geometry", "jdap.fetch"},
-    "jdap.photos": LEAVES | {"jdap.faces", "jdap.pipelines", "jdap.video"},
+    "jdap.photos": LEAVES | {"jdap.faces", "jdap.pipelines", "jdap.sound", "jdap.video"},
     "jdap.data": LEAVES | {"jdap.latents"},
     "jdap.metrics": LEAVES,
     "jdap.pipelines": LEAVES | {"jdap.models", "jdap.diffusion"},

@@ -25,6 +25,7 @@ from jdap.photos import window
 from jdap.photos.read import Photo, PhotoError
 from jdap.pipelines.hub import find_weights
 from jdap.pipelines.portrait import METHODS, PortraitPipeline
+from jdap.pipelines.talking import TalkingPipeline
 
 SHIPPED = "shipped:image-tiny"
 ROWS_FILE = "rows.jsonl"
@@ -47,17 +48,28 @@ class Row:
 
 #: A photo's path and the name that its files begin with → (names of the files written, notes).
 Work = Callable[[Path, str], tuple[list[str], list[str]]]
+AnyPipeline = PortraitPipeline | TalkingPipeline
 
 
 def add_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
-    """Options of both commands; ``steps`` is the default number of sampling steps."""
+    """Options of the commands that fill a folder; ``steps`` is the default number of sampling steps."""
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for what is made")
-    parser.add_argument(
-        "--weights", default=SHIPPED, help=f"weights folder, shipped:NAME or hub id OWNER/NAME (default {SHIPPED})"
-    )
     parser.add_argument("--steps", type=positive, default=steps, help=f"sampling steps (default {steps})")
+    add_run_arguments(parser, SHIPPED)
+    add_window_arguments(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, weights: str) -> None:
+    """``--weights``, ``--seed`` and ``--device``, which all commands have."""
+    parser.add_argument(
+        "--weights", default=weights, help=f"weights folder, shipped:NAME or hub id OWNER/NAME (default {weights})"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise (default 0)")
     parser.add_argument("--device", default=default_device(), help="cpu, cuda, cuda:1 … (default: cuda if there)")
+
+
+def add_window_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which part of a photo is the head: ``--box``, ``--no-crop``, ``--several``."""
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--box", type=_box, metavar="LEFT,TOP,SIZE", help="the head's square, in the upright photo's pixels"
@@ -111,14 +123,19 @@ def load(args: argparse.Namespace) -> PortraitPipeline:
     """The pipeline that the options name, on its device; ``--steps`` is checked against its schedule."""
     device = find_device(args.device)
     pipeline = PortraitPipeline.from_pretrained(find_weights(args.weights)).to(device)
-    try:
-        pipeline.schedule.spaced(args.steps)
-    except ValueError as error:
-        raise CommandError(f"--steps: {error}") from error
+    check_steps(args.steps, pipeline)
     return pipeline
 
 
-def describe(args: argparse.Namespace, pipeline: PortraitPipeline) -> dict[str, object]:
+def check_steps(steps: int, pipeline: AnyPipeline) -> None:
+    """Raises :class:`CommandError` for more steps than the schedule has."""
+    try:
+        pipeline.schedule.spaced(steps)
+    except ValueError as error:
+        raise CommandError(f"--steps: {error}") from error
+
+
+def describe(args: argparse.Namespace, pipeline: AnyPipeline) -> dict[str, object]:
     """What made a file, for its metadata."""
     return {
         "weights": args.weights,
@@ -148,7 +165,7 @@ def outside(photo: Photo, window_px: np.ndarray) -> float:
     return float(crop.padded_share(window_px[None], photo.width, photo.height)[0])
 
 
-def cropped(pipeline: PortraitPipeline, photo: Photo, window_px: np.ndarray) -> torch.Tensor:
+def cropped(pipeline: AnyPipeline, photo: Photo, window_px: np.ndarray) -> torch.Tensor:
     """A window of a photo (1, 3, S, S) in [-1, 1] on the pipeline's device, S its side, cropped as in preparation."""
     rgb = torch.from_numpy(crop.crop_frame(photo.rgb_HW3, window_px, pipeline.size_px).copy())
     return (rgb.permute(2, 0, 1)[None].to(pipeline.device) / 127.5 - 1).clamp(-1, 1)

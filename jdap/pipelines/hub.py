@@ -8,10 +8,10 @@ from jdap import shipped
 from jdap.models.hub import find_folder
 
 
-def find_weights(name: str) -> Path:
+def find_weights(name: str, remedy: str = "make train-image") -> Path:
     """The local folder of weights: a folder's path, ``shipped:NAME``, or ``OWNER/NAME[@REVISION]`` of the hub.
 
     Raises FileNotFoundError for a name that does not ship, and :class:`jdap.models.loading.WeightsError` for what is
-    neither here nor there.
+    neither here nor there; ``remedy`` is the command that trains such weights.
     """
-    return find_folder(shipped.resolve(name), "train one with `make train-image`")
+    return find_folder(shipped.resolve(name), f"train one with `{remedy}`")

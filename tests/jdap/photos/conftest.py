@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from talker import talker
 
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.build import unet
@@ -28,4 +29,12 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         preset="tiny",
         size_px=32,
     ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def talking_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a pipeline that talks, for pictures of 32 pixels."""
+    folder = tmp_path_factory.mktemp("talking") / "weights"
+    talker().save_pretrained(folder)
     return folder
