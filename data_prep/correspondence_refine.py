@@ -14,8 +14,9 @@ Shapes: F frames, N landmarks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +26,17 @@ from torch import Tensor
 from data_prep.correspondence import LANDMARKS, Correspondence
 from data_prep.correspondence_derive import closest_points
 from data_prep.faces import FaceFinder
-from data_prep.fit import CHEEKS, FitSettings, default_camera, expression_prior, fit
+from data_prep.fit import CHEEKS, FitSettings, Observed, default_camera, expression_prior, fit_tracks
 from data_prep.morphable import MorphableModel, head_to_camera
 from data_prep.video import FrameReader, open_video
-from jdap.geometry import PinholeCamera, project, vertex_normals
+from jdap.geometry import project, vertex_normals
 
 #: How a round fits: pose alone at first, then shapes with priors so tight that they follow only what is a person's own.
+#: Nothing but landmarks and priors: looks do not follow one another in time.
+_ROUND = FitSettings(landmark_sd=0.03, focal_sd=0, opening_sd=math.inf).unordered()
 ROUNDS = (
-    FitSettings(identity_sd=1e-3, expression_sd=1e-3, landmark_sd=0.03),
-    FitSettings(identity_sd=1e-3, expression_sd=1e-3, landmark_sd=0.03),
-    FitSettings(identity_sd=0.15, expression_sd=0.05, landmark_sd=0.03),
-    FitSettings(identity_sd=0.15, expression_sd=0.05, landmark_sd=0.03),
+    *(replace(_ROUND, identity_sd=1e-3, expression_sd=1e-3),) * 2,
+    *(replace(_ROUND, identity_sd=0.15, expression_sd=0.05),) * 2,
 )
 #: Landmarks count in views that see their surface at less than about 72 degrees.
 FACING = 0.3
@@ -47,16 +48,7 @@ LOOKS, SPAN = 8, 250
 LEAST_TRUST = 0.2
 
 
-@dataclass(frozen=True, eq=False)
-class Person:
-    """Landmarks of one person: ``landmarks_px_FN3`` (F, 468, 3), expression prior (F, E), and the camera."""
-
-    landmarks_px_FN3: Tensor
-    prior_FE: Tensor
-    camera: PinholeCamera
-
-
-def person_of(video_path: Path, model: MorphableModel) -> Person:
+def person_of(video_path: Path, model: MorphableModel) -> Observed:
     """A few frames of the face in a video, spread over its first :data:`SPAN` frames at 25 fps.
 
     Raises ValueError for a video with fewer faces than :data:`LOOKS`.
@@ -72,11 +64,11 @@ def person_of(video_path: Path, model: MorphableModel) -> Person:
     scores = torch.from_numpy(np.stack([face.blendshapes_B for face in chosen]))
     prior = expression_prior(scores, chosen[0].names, model)
     across = float((landmarks[:, CHEEKS[0], :2] - landmarks[:, CHEEKS[1], :2]).norm(dim=-1).max())
-    return Person(landmarks, prior, default_camera(video.width, video.height, across))
+    return Observed(landmarks, prior, default_camera(video.width, video.height, across))
 
 
 def refine(
-    correspondence: Correspondence, people: Sequence[Person], model: MorphableModel, pairs: np.ndarray
+    correspondence: Correspondence, people: Sequence[Observed], model: MorphableModel, pairs: np.ndarray
 ) -> Correspondence:
     """The refined correspondence; ``pairs`` (N,) is each landmark's mirror image. Every person counts alike."""
     vertices, skin = model.mean_V3.double().numpy(), model.skin_faces().numpy()
@@ -97,7 +89,7 @@ def refine(
 
 def common_shift(
     correspondence: Correspondence,
-    people: Sequence[Person],
+    people: Sequence[Observed],
     model: MorphableModel,
     normals_1V3: Tensor,
     settings: FitSettings,
@@ -112,7 +104,7 @@ def common_shift(
     right = torch.zeros(len(tangent), 2, dtype=torch.float64)
     squares, looks = np.zeros(len(tangent)), np.zeros(len(tangent))
     for person in people:
-        fitted = fit(person.landmarks_px_FN3, person.prior_FE, person.camera, model, correspondence, settings)
+        fitted = fit_tracks([person], model, correspondence, settings)[0]
         # How a step along the skin moves the projected landmark, by central differences of a rigid head.
         points = correspondence.points(model.vertices(fitted.identity_K[None], fitted.expression_FE))
         camera_px = person.camera.as_tensor().expand(len(points), -1)

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from data_prep.correspondence import Correspondence, oval_region
+from data_prep.fit_spread import DepthSpread, confidence
 from data_prep.morphable import MorphableModel, head_to_camera
-from data_prep.render import per_face, rasterise
+from data_prep.render import interpolate, per_face, rasterise
 
 #: Frames drawn at a time: bounds memory (a few 100 MB on the CPU).
 BATCH = 4
@@ -25,10 +26,20 @@ BATCH = 4
 
 @dataclass(frozen=True, eq=False)
 class DepthMaps:
-    """``depth_mm_FHW`` float32 z-depth in millimetres, 0 = none; ``skin_FHW`` bool: believable skin."""
+    """``depth_mm_FHW`` float32 z-depth in millimetres, 0 = none; ``skin_FHW`` bool: believable skin;
+    ``spread_mm_FHW`` float32: how far depth may be off there (:mod:`data_prep.fit_spread`), 0 = not known, or None.
+    """
 
     depth_mm_FHW: np.ndarray
     skin_FHW: np.ndarray
+    spread_mm_FHW: np.ndarray | None = None
+
+    @property
+    def confidence_FHW(self) -> np.ndarray | None:
+        """float32 in [0, 1], 0 off the believable skin: what shards store (:mod:`jdap.schema`); None without spread."""
+        if self.spread_mm_FHW is None:
+            return None
+        return confidence(torch.from_numpy(self.spread_mm_FHW)).numpy()
 
 
 class HeadRenderer:
@@ -37,6 +48,7 @@ class HeadRenderer:
     def __init__(self, model: MorphableModel, correspondence: Correspondence):
         self.model = model.drawn()
         self.region_T = oval_region(self.model, correspondence)
+        self._spread = DepthSpread(self.model, self.region_T)
 
     def draw(
         self,
@@ -46,9 +58,13 @@ class HeadRenderer:
         translation_mm_F3: Tensor,
         camera_px_F3: Tensor,
         size: int,
+        covariance_KK: Tensor | None = None,
     ) -> DepthMaps:
-        """Depth maps of F posed heads, by cameras (f, cx, cy) in pixels of the picture; on the model's device."""
-        depth, skin = [], []
+        """Depth maps of F posed heads, by cameras (f, cx, cy) in pixels of the picture; on the model's device.
+
+        ``covariance_KK`` of the identity, as a :class:`data_prep.fit.Fit` has it, asks for the spread of depth too.
+        """
+        depth, skin, spread = [], [], []
         for part in torch.arange(len(rotation_F3)).split(BATCH):
             vertices = self.model.vertices(identity_K[None], expression_FE[part])
             posed = head_to_camera(vertices, rotation_F3[part], translation_mm_F3[part])
@@ -58,7 +74,11 @@ class HeadRenderer:
             )
             depth.append(fragments.depth_mm.cpu().numpy())
             skin.append(per_face(fragments, self.region_T).bool().cpu().numpy())
-        return DepthMaps(np.concatenate(depth), np.concatenate(skin))
+            if covariance_KK is not None:
+                of_vertex = self._spread(posed, rotation_F3[part], covariance_KK)[..., None]
+                of_pixel = interpolate(fragments, self.model.faces_T3, of_vertex)[..., 0].cpu().numpy()
+                spread.append(np.where(skin[-1], of_pixel, np.float32(0)))
+        return DepthMaps(np.concatenate(depth), np.concatenate(skin), np.concatenate(spread) if spread else None)
 
     def draw_mean(self, rotation_F3: Tensor, translation_mm_F3: Tensor, camera_px_F3: Tensor, size: int) -> np.ndarray:
         """(F, size, size) float32: depth of the mean head without expression in these poses: a baseline."""

@@ -23,8 +23,8 @@ from data_prep.correspondence_derive import (
     read_obj,
     similarity,
 )
-from data_prep.correspondence_refine import Person, common_shift
-from data_prep.fit import FitSettings
+from data_prep.correspondence_refine import common_shift
+from data_prep.fit import FitSettings, Observed
 from data_prep.morphable import MorphableModel, head_to_camera, load_ict
 from jdap.geometry import PinholeCamera, axis_angle_to_matrix, project, vertex_normals
 
@@ -106,8 +106,8 @@ def test_refinement_finds_a_known_bias(ict: MorphableModel) -> None:
         posed = head_to_camera(moved, rotation, torch.tensor([[0.0, 0.0, 800.0]]))
         pixels = project(posed, camera.as_tensor().expand(4, -1))
         landmarks = torch.cat([pixels, posed[..., 2:] * 1500 / 800], -1)
-        people.append(Person(landmarks, torch.zeros(4, 53), camera))
-    settings = FitSettings(identity_sd=1e-3, expression_sd=1e-3)
+        people.append(Observed(landmarks, torch.zeros(4, 53), camera))
+    settings = FitSettings(identity_sd=1e-3, expression_sd=1e-3).unordered()
     shift, spread = common_shift(correspondence, people, ict, normals, settings, pairs)
     assert shift[left, 1] == pytest.approx(3.0, abs=0.8)
     np.testing.assert_allclose(shift[left], shift[right] * [-1, 1, 1], atol=1e-4)
