@@ -155,5 +155,8 @@ def fit_scores(fit: Fit) -> dict[str, np.ndarray]:
         "roll_deg": angles[:, 2],
         "fit_error": error.median(1).values.numpy(),
         "fit_error_p95": error.quantile(0.95, dim=1).numpy(),
+        "fit_rms": error.square().mean(1).sqrt().numpy(),
+        "jitter_mm": fit.jitter_mm_F.cpu().numpy(),
+        "identity_spread": np.full(len(error), fit.identity_spread),
     }
     return {name: values.astype(np.float32) for name, values in scores.items()}

@@ -96,7 +96,8 @@ def make_sample(clip: Clip, job: Job, part: slice, rgb_FHW3: np.ndarray) -> Samp
     rotation, translation = fitted.rotation_F3[part], fitted.translation_mm_F3[part]
     expression = fitted.expression_FE[part]
     with job.timed("render"):
-        maps = renderer.draw(fitted.identity_K, expression, rotation, translation, cameras, settings.size)
+        pose, covariance = (expression, rotation, translation, cameras), fitted.covariance_KK
+        maps = renderer.draw(fitted.identity_K, *pose, settings.size, covariance)
         mean = renderer.draw_mean(rotation, translation, cameras, settings.size) if settings.mean_head else None
     audio = None
     if clip.audio is not None:
@@ -126,7 +127,7 @@ def make_sample(clip: Clip, job: Job, part: slice, rgb_FHW3: np.ndarray) -> Samp
         scores={name: [round(float(x), 4) for x in s[part]] for name, s in clip.scores.items()},
         software=job.tools.software,
     )
-    return Sample(record, rgb_FHW3, maps.depth_mm_FHW, maps.skin_FHW, arrays, audio, mean)
+    return Sample(record, rgb_FHW3, maps.depth_mm_FHW, maps.skin_FHW, arrays, audio, mean, maps.confidence_FHW)
 
 
 def _row(clip: Clip, sample: Sample, frame: int, index: int) -> contact_sheet.Row:

@@ -134,6 +134,11 @@ def test_shards_are_whole_and_keep_the_schema(prepared: Path, rows: list[dict], 
         assert sample.arrays["identity"].shape == (record.frames, 100)
         assert all(len(values) == record.frames for values in record.scores.values())
         assert record.scores["fit_error"][0] < 0.01
+        assert 0 < record.scores["identity_spread"][0] < 0.5
+        trust = sample.confidence_FHW
+        assert trust is not None
+        assert trust[~sample.skin_FHW].max() == 0
+        assert 0.2 < trust[sample.skin_FHW].mean() < 0.9
         assert sample.mean_head_mm_FHW is not None
 
 
