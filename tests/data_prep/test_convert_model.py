@@ -106,7 +106,8 @@ def scene(ict: FaceModel) -> tuple[torch.Tensor, torch.Tensor, PinholeCamera, np
 def depth_error_mm(face: FaceModel, ict: FaceModel) -> tuple[float, float]:
     """Median depth error of a fit (mm, after each frame's shift), and the share of the true skin that it believes."""
     landmarks, prior, camera, depth_mm, skin = scene(ict)
-    fitted = fit(landmarks, prior, camera, face.model, face.correspondence, FitSettings(identity_modes=MODES))
+    settings = FitSettings(identity_modes=MODES).unordered()
+    fitted = fit(landmarks, prior, camera, face.model, face.correspondence, settings)
     cameras = camera.as_tensor().expand(8, -1)
     pose = fitted.rotation_F3, fitted.translation_mm_F3
     renderer = HeadRenderer(face.model, face.correspondence)
