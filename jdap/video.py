@@ -63,7 +63,8 @@ class _Container:
                 b""
             )  # PyAV opens it with the first packet only, which is late to learn that it cannot
             # The index in front, so that a browser can start before it has the whole file.
-            self._container = av.open(str(self.part), "w", format=kind, options={"movflags": "+faststart"})
+            front = {"movflags": "+faststart"} if kind == "mp4" else {}
+            self._container = av.open(str(self.part), "w", format=kind, options=front)
         except (OSError, av.error.FFmpegError) as error:
             raise VideoError(f"{path}: cannot be written: {error.strerror}") from error
         self._stream: Any = None
