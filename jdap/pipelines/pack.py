@@ -13,8 +13,10 @@ from pathlib import Path
 import torch
 
 from jdap.models.codec import Codec, ImageCodec, load_codec
-from jdap.models.loading import WeightsError
+from jdap.models.loading import WeightsError, read_json
 from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pipelines.talking import TalkingPipeline
+from jdap.pipelines.talking_weights import CLASS_NAME as TALKING
 from jdap.pipelines.weights import INDEX
 
 
@@ -33,7 +35,7 @@ def same_latents(first: Codec, second: Codec) -> bool:
 
 
 def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = False) -> None:
-    """Write the pipeline of ``weights`` to ``out``, whole or not at all.
+    """Write the pipeline of ``weights``, which draws or talks, to ``out``, whole or not at all.
 
     ``codec`` is a folder whose decoder replaces the one in ``weights``. ``half`` stores the UNets in float16, which
     loading turns into float32 again; the codec, which is small, stays as it is. Files
@@ -41,7 +43,7 @@ def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = Fa
 
     Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be read and codecs of other latents.
     """
-    pipeline = PortraitPipeline.from_pretrained(weights)
+    pipeline = _pipeline(weights)
     if codec is not None:
         newer = load_codec(codec)
         if not same_latents(pipeline.codec, newer):
@@ -58,6 +60,13 @@ def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = Fa
             (folder / name).write_bytes(data)
 
     pipeline.save_pretrained(out, extras)
+
+
+def _pipeline(weights: Path) -> PortraitPipeline | TalkingPipeline:
+    """The pipeline that the folder's index names."""
+    index = weights / INDEX
+    talks = index.is_file() and read_json(index).get("_class_name") == TALKING
+    return (TalkingPipeline if talks else PortraitPipeline).from_pretrained(weights)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,11 +1,13 @@
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from talker import person, speech, talker
 
 from jdap.models.codec import ImageCodec
 from jdap.models.loading import WeightsError
 from jdap.pipelines.pack import pack
 from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pipelines.talking import TalkingPipeline
 
 
 @pytest.fixture
@@ -74,3 +76,17 @@ def test_a_packed_folder_tells_no_path_of_this_machine(folder, tmp_path):
     texts = [path.read_text() for path in (tmp_path / "packed").rglob("*.json")]
     assert len(texts) >= 5
     assert not any(str(tmp_path) in text or "_name_or_path" in text for text in texts)
+
+
+def test_weights_that_talk_are_packed_as_such(tmp_path):
+    folder, packed = tmp_path / "weights", tmp_path / "packed"
+    talker().save_pretrained(folder, lambda part: (part / "training.json").write_text("{}"))
+    pack(folder, packed, half=True)
+    for name in ("unet", "motion", "audio_attention"):
+        file = f"{name}/diffusion_pytorch_model.safetensors"
+        assert (packed / file).stat().st_size < 0.6 * (folder / file).stat().st_size
+        assert next(iter(load_file(packed / file).values())).dtype == torch.float16
+    assert (packed / "training.json").is_file()
+    said = [next(TalkingPipeline.from_pretrained(f).talk(person(), speech(0.1), steps=2)) for f in (folder, packed)]
+    assert said[1].rgb.dtype == torch.float32
+    torch.testing.assert_close(said[0].rgb, said[1].rgb, atol=0.02, rtol=0)
