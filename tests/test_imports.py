@@ -32,7 +32,7 @@ RULES: dict[str, set[str]] = {
     "jdap.data": LEAVES | {"jdap.latents"},
     "jdap.metrics": LEAVES,
     "jdap.pipelines": LEAVES | {"jdap.models", "jdap.diffusion"},
-    "jdap.stages": LEAVES | {"jdap.models", "jdap.diffusion", "jdap.metrics", "jdap.pipelines"},
+    "jdap.stages": LEAVES | {"jdap.models", "jdap.diffusion", "jdap.metrics", "jdap.pipelines", "jdap.video"},
     "jdap.cli": {"jdap"},
     "jdap.train": {"jdap"},
     "jdap.cache": {"jdap"},
@@ -50,7 +50,9 @@ RULES: dict[str, set[str]] = {
     "benchmarks": {"jdap", "data_prep"},
 }
 #: how far a run is; what steps have in common; where networks come from
-SHARED_BY_STAGES = {f"jdap.stages.{name}" for name in ("optimizers", "steps", "networks", "clip_networks", "sharding")}
+SHARED_BY_STAGES = {
+    f"jdap.stages.{name}" for name in ("optimizers", "steps", "networks", "clip_networks", "clip_latents", "sharding")
+}
 #: Heavy or unmaintained packages → the one file that imports them.
 ONLY_IN = {
     "bitsandbytes": "jdap/stages/optimizers.py",

@@ -38,6 +38,17 @@ class MotionFrames(NamedTuple):
         return cls(zeros, zeros, torch.full((len(zeros),), timesteps - 1, device=zeros.device))
 
 
+class Anchor(NamedTuple):
+    """The reference as a frame that every window sees: RGB latents (B, C, h, w) at timestep 0, and no depth.
+
+    ``last`` is the timestep at which a latent is said to hold nothing, as the anchor's depth does, and all of it in
+    clips that may not see their reference.
+    """
+
+    rgb: Tensor
+    last: int
+
+
 class ClipUNet(nn.Module):
     """Denoises the frames of clips: the joint UNet's frozen weights, motion modules, and attention to sound.
 
@@ -101,10 +112,15 @@ class ClipUNet(nn.Module):
         """As :meth:`jdap.models.joint_unet.JointUNet.project_reference`: once for all frames, windows and steps."""
         return project_features(self.unet, features)
 
-    def project_audio(self, tokens_BFLD: Tensor) -> Projected:
-        """Tokens of the frames' sound as keys and values of the layers of audio: once for all steps of a window."""
+    def project_audio(self, tokens_BFLD: Tensor, anchored: bool = False) -> Projected:
+        """Tokens of the frames' sound as keys and values of the layers of audio: once for all steps of a window.
+
+        ``anchored``: an anchor comes before the frames, in silence.
+        """
         if self.audio is None:
             raise ValueError("this clip model is deaf: it was built without layers of sound")
+        if anchored:
+            tokens_BFLD = torch.cat([torch.zeros_like(tokens_BFLD[:, :1]), tokens_BFLD], dim=1)
         return self.audio.project(tokens_BFLD.flatten(0, 1))
 
     def forward(
@@ -116,6 +132,7 @@ class ClipUNet(nn.Module):
         *,
         frames: int,
         motion: MotionFrames | None = None,
+        anchor: Anchor | None = None,
         reference: Projected | None = None,
         keep_reference_B: Tensor | None = None,
         reference_from: int = 0,
@@ -133,10 +150,11 @@ class ClipUNet(nn.Module):
             rgb_NChw, depth_NChw, t_rgb_N, t_depth_N: as the joint UNet's.
             frames: F, of every clip.
             motion: what came before, of B clips; None: nothing, and no frames stand for it.
+            anchor: the references of B clips as frames before all others; dropped where the reference is; None: none.
             reference: of :meth:`project_reference`, of B people. ``keep_reference_B`` bool: who may be seen.
             reference_from: how many clips have none, from the first on.
-            audio: of :meth:`project_audio`, of all F frames (and the M before them, if ``motion`` is given) of the
-                clips from ``audio_from`` on. ``keep_audio_B`` bool: of which clips among them it may be heard.
+            audio: of :meth:`project_audio`, of all F frames (and of what is before them, if it is given) of the clips
+                from ``audio_from`` on. ``keep_audio_B`` bool: of which clips among them it may be heard.
             audio_scale: strength of the sound; 1 is as trained.
             tokens_BLD: image tokens of the references, for all clips; None: one zero token.
 
@@ -156,6 +174,10 @@ class ClipUNet(nn.Module):
             before, times = known.shape[1], clips // len(known)
             z = torch.cat([known.repeat(times, 1, 1, 1, 1).to(z.dtype), z], dim=1)
             t = torch.cat([motion.t.repeat(times)[None, :, None].expand(2, -1, before), t], dim=2)
+        if anchor is not None:
+            first, t_first = _anchored(anchor, clips, reference_from, keep_reference_B)
+            z, t = torch.cat([first.to(z.dtype), z], dim=1), torch.cat([t_first, t], dim=2)
+            before += 1
         whole = before + frames
         if whole > self.max_frames:
             raise ValueError(f"{whole} frames at once; the motion modules have positions for {self.max_frames}")
@@ -219,6 +241,19 @@ class ClipUNet(nn.Module):
         if self.checkpointing and torch.is_grad_enabled():
             return checkpoint(block, x, temb=emb, use_reentrant=False, **given)
         return block(x, temb=emb, **given)
+
+
+def _anchored(anchor: Anchor, clips: int, reference_from: int, keep_B: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Anchors of all clips (clips, 1, 2·C, h, w) and their timesteps (2, clips, 1); nothing where there is none."""
+    latents = anchor.rgb.repeat(clips // len(anchor.rgb), 1, 1, 1)
+    seen = torch.arange(clips, device=latents.device) >= reference_from
+    if keep_B is not None:
+        seen = seen & keep_B.to(latents.device).repeat(clips // len(keep_B))
+    rgb = latents * seen[:, None, None, None]
+    t_rgb = torch.where(seen, 0, anchor.last)
+    return torch.cat([rgb, torch.zeros_like(rgb)], dim=1)[:, None], torch.stack(
+        [t_rgb, t_rgb.new_full((clips,), anchor.last)]
+    )[..., None]
 
 
 def _sees(block: Any) -> bool:

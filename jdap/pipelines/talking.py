@@ -22,7 +22,7 @@ from jdap.diffusion.samplers import ddim, guided, needed_branches
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.attention import Projected
 from jdap.models.audio import AudioTokens
-from jdap.models.clip_unet import ClipUNet, MotionFrames
+from jdap.models.clip_unet import Anchor, ClipUNet, MotionFrames
 from jdap.models.codec import Codec
 from jdap.models.drive import Drive, DriveTokens
 from jdap.models.image_tokens import ImageTokens
@@ -243,8 +243,10 @@ class TalkingPipeline:
         """Latents of the window that begins with frame ``first``."""
         shape = self.shape
         given: dict[str, Any] = {"frames": shape.frames, "motion": motion}
-        if branches[-1] >= LED and person.projected is not None:
+        if branches[-1] >= LED:
             given |= {"reference": person.projected, "reference_from": sum(b < LED for b in branches)}
+            if shape.anchor:
+                given["anchor"] = Anchor(person.latents_1Chw, self.schedule.timesteps - 1)
         if person.tokens_1LD is not None:
             # no tokens are zero tokens, however many
             given["tokens_BLD"] = torch.cat([person.tokens_1LD * (b >= LED) for b in branches])
@@ -253,7 +255,10 @@ class TalkingPipeline:
             if self.drive is not None:
                 numbers = _of_frames(drive, first - shape.motion_frames, tokens.shape[1], heard_S)
                 tokens = torch.cat([tokens, self.drive(numbers)], dim=2)
-            given |= {"audio": self.unet.project_audio(tokens), "audio_from": sum(b < HEARD for b in branches)}
+            given |= {
+                "audio": self.unet.project_audio(tokens, shape.anchor),
+                "audio_from": sum(b < HEARD for b in branches),
+            }
         network: Network = partial(self.unet, **given)
         like = person.latents_1Chw.expand(shape.frames, -1, -1, -1)
         noise = draw_frames(Pair(like, like), seed, first, sharing)

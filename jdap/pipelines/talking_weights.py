@@ -43,6 +43,7 @@ class WindowShape:
     * ``audio_margin``: frames of sound that are heard before and after those of the window
     * ``fps``: frames per second
     * ``start``: what stands for the motion frames of the first window, one of :data:`STARTS`
+    * ``anchor``: whether every window sees the reference as one more frame
     * ``noise_sharing``: 0 … 1, share of the noise's power that frames have in common
     """
 
@@ -51,6 +52,7 @@ class WindowShape:
     audio_margin: int = 0
     fps: float = 25.0
     start: str = NULL
+    anchor: bool = False
     noise_sharing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -67,11 +69,13 @@ class WindowShape:
             raise ValueError("fps must be above 0")
         if self.start not in STARTS:
             raise ValueError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
+        if type(self.anchor) is not bool:
+            raise ValueError(f"anchor must be bool, got {self.anchor!r}")
 
 
 def check_fit(unet: ClipUNet, audio: AudioTokens | None, drive: DriveTokens | None, shape: WindowShape) -> None:
     """Raises ValueError where parts that are sound by themselves do not go together."""
-    whole = shape.frames + shape.motion_frames
+    whole = shape.frames + shape.motion_frames + shape.anchor
     if whole > unet.max_frames:
         raise ValueError(f"windows of {whole} frames; the motion modules have positions for {unet.max_frames}")
     if (audio is None) != (unet.audio is None):

@@ -25,6 +25,7 @@ from jdap.depth import NO_DEPTH
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.stages.image import ImageStage
 from jdap.stages.onestep import OneStepStage
+from jdap.stages.temporal import TemporalStage
 
 #: Stages whose networks, as they are, make a pipeline.
 PortraitStage = ImageStage | OneStepStage
@@ -210,7 +211,7 @@ class ExportWeights(L.Callback):
     @rank_zero_only
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export."""
-        if not isinstance(pl_module, PortraitStage):
+        if not isinstance(pl_module, PortraitStage | TemporalStage):
             return
         means = [c for c in trainer.callbacks if isinstance(c, MeanDepth) and c.total is not None]  # type: ignore[attr-defined]
         training = {

@@ -6,19 +6,21 @@ Shapes: B clips, F frames drawn of each, M motion frames before them, N = B · F
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
-from jdap import depth as depth_frames
 from jdap.batch import ClipBatch
-from jdap.diffusion.denoiser import JointDenoiser, Pair
+from jdap.diffusion.denoiser import JointDenoiser, JointLoss, Pair
 from jdap.diffusion.draws import Place, draw_noise, draw_timesteps
 from jdap.diffusion.timesteps import TimestepLaw
-from jdap.models.clip_unet import MotionFrames
+from jdap.models.audio import FPS
+from jdap.models.clip_unet import Anchor, MotionFrames
 from jdap.models.drive import Drive
+from jdap.pipelines.talking import NULL, TalkingPipeline, WindowShape
+from jdap.stages.clip_latents import encode_clip
 from jdap.stages.clip_networks import clip_networks
 from jdap.stages.steps import place_of, share_of_depth, warmed_adamw
 
@@ -26,20 +28,6 @@ from jdap.stages.steps import place_of, share_of_depth, warmed_adamw
 OWN, SHUFFLED, NONE = "own", "shuffled", "none"
 #: Chances that a step draws for each clip.
 REFERENCE, AUDIO, MOTION, NOISY, CONDITIONS = range(5)
-
-
-class EncodedClip(NamedTuple):
-    """A batch as the loss reads it: M + F frames of each clip.
-
-    ``clean`` latents of RGB and depth (B, M + F, C, h, w), ``reference`` latents (B, C, h, w); ``weight``,
-    ``confidence``, ``focus`` (B, M + F, 1, h, w), see :meth:`jdap.diffusion.denoiser.JointDenoiser.loss`.
-    """
-
-    clean: Pair
-    reference: Tensor
-    weight: Tensor
-    confidence: Tensor
-    focus: Tensor
 
 
 class TemporalStage(L.LightningModule):
@@ -62,6 +50,8 @@ class TemporalStage(L.LightningModule):
         conditions: what may drive a clip beside its sound, of ``pose`` and ``lips``; each is dropped on its own.
         frames: F, drawn at once.
         motion_frames: M, seen before them.
+        anchor: whether the reference is one more frame that is always seen, where it looks exactly as it is; the
+            ReferenceNet tells who it is, the anchor what it looks like where.
         gradient_checkpointing: keep few activations, and compute them again in the backward pass.
         learning_rate, warmup_steps, cosine, weight_decay, optimizer: as in :class:`jdap.stages.image.ImageStage`.
         gamma: cap of the Min-SNR weight.
@@ -73,6 +63,8 @@ class TemporalStage(L.LightningModule):
         outside_skin: weight of the depth loss off the skin, on studio samples only.
         image_to_depth, depth_to_image, nearly, terminal: the law of the pair of timesteps
             (:class:`jdap.diffusion.timesteps.TimestepLaw`).
+        start: what stands for the motion frames of the first window of a video, ``null`` (nothing, as it is trained) or
+            ``reference`` (the reference, as if it had been the frames before); stored with the weights.
         seed: of all that a step draws, alike on any number of processes.
     """
 
@@ -87,6 +79,7 @@ class TemporalStage(L.LightningModule):
         conditions: list[str] | None = None,
         frames: int = 14,
         motion_frames: int = 2,
+        anchor: bool = True,
         gradient_checkpointing: bool = False,
         learning_rate: float = 1e-5,
         warmup_steps: int = 500,
@@ -106,6 +99,7 @@ class TemporalStage(L.LightningModule):
         depth_to_image: float = 0.0,
         nearly: float = 0.05,
         terminal: float = 0.0,
+        start: str = NULL,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -121,45 +115,80 @@ class TemporalStage(L.LightningModule):
             conditions=conditions or [],
             gradient_checkpointing=gradient_checkpointing,
         )
-        if frames < 1 or motion_frames < 1 or frames + motion_frames > made.unet.max_frames:
+        most = made.unet.max_frames - anchor
+        if frames < 1 or motion_frames < 1 or frames + motion_frames > most:
             raise ValueError(
-                f"model.frames and model.motion_frames must be at least 1, and {made.unet.max_frames} together at "
-                f"most, got {frames} and {motion_frames}"
+                f"model.frames and model.motion_frames must be at least 1, and {most} together at most, "
+                f"got {frames} and {motion_frames}"
             )
         self.codec, self.unet, self.reference = made.codec, made.unet, made.reference
         self.image_tokens, self.audio, self.drive = made.image_tokens, made.audio, made.drive
         self.schedule, self.preset, self.size_px = made.schedule, made.preset, made.size_px
         self.denoiser = JointDenoiser(self.schedule, gamma)
         self.law = TimestepLaw(image_to_depth, depth_to_image, nearly, terminal)
+        self.shape = WindowShape(
+            frames,
+            motion_frames,
+            self.audio_margin,
+            float(FPS),
+            start=start,
+            noise_sharing=noise_sharing,
+            anchor=anchor,
+        )
+
+    def pipeline(self) -> TalkingPipeline:
+        """The networks as they are now, as a pipeline that shares them."""
+        return TalkingPipeline(
+            self.codec,
+            self.unet,
+            self.reference,
+            self.audio,
+            self.schedule,
+            shape=self.shape,
+            preset=self.preset,
+            size_px=self.size_px,
+            image_tokens=self.image_tokens,
+            drive=self.drive,
+        )
 
     @property
     def audio_margin(self) -> int:
         """Frames of sound that the model hears around a window; more do no harm."""
         return 0 if self.audio is None else self.audio.required_margin
 
-    @torch.no_grad()
-    def encode(self, batch: ClipBatch) -> EncodedClip:
-        """Latents of all frames, and what the loss makes of each latent cell."""
-        clips, frames = batch.rgb.shape[:2]
-        flat = {n: getattr(batch, n).flatten(0, 1) for n in ("rgb", "depth", "skin", "confidence")}
-        pictures = torch.cat([batch.reference_rgb, flat["rgb"], depth_frames.to_codec(flat["depth"])])
-        latents = self.codec.encode(pictures).float()
-        rgb, depth = latents[clips:].unflatten(0, (2, clips, frames))
-        skin = depth_frames.latent_weight(flat["skin"], self.codec.factor).unflatten(0, (clips, frames))
-        trust = depth_frames.latent_confidence(flat["confidence"], flat["skin"], self.codec.factor)
-        weight = depth_frames.loss_weight(skin, batch.depth_source, batch.range_mm, self.hparams["outside_skin"])
-        focus = 1 + self.hparams["mouth_focus"] * near_mouth(batch.mouth_px, skin.shape[-1], self.codec.factor)
-        return EncodedClip(Pair(rgb, depth), latents[:clips], weight, trust.unflatten(0, (clips, frames)), focus)
-
     def training_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Tensor]:
         """One step: its loss, and what each frame gave to it, for the logs; ValueError for clips that do not fit."""
+        frames = self.hparams["frames"]
+        loss, t_N = self._loss(batch, place_of(self, len(batch), batch_idx))
+        depth = loss.depth * share_of_depth(self, loss.has_depth_B)
+        total = loss.rgb + depth
+        scalars = {"train/loss": total, "train/loss_rgb": loss.rgb, "train/loss_depth": depth}
+        self.log_dict(scalars, batch_size=len(batch))
+        self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
+        of_clips = {"loss_rgb": loss.rgb_B, "loss_depth": loss.depth_B}
+        self.terms = {name: x.unflatten(0, (-1, frames)).mean(1) for name, x in of_clips.items()}
+        of_frames = {"rgb_B": loss.rgb_B, "depth_B": loss.depth_B, "has_depth_B": loss.has_depth_B}
+        return {"loss": total, **of_frames, "t_rgb_B": t_N.rgb, "t_depth_B": t_N.depth}
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
+        """The loss on held-out clips, at the same draws at every validation, with nothing dropped."""
+        loss, _ = self._loss(batch, Place.of(batch_idx, len(batch)), drops=False)
+        scalars = {"val/loss": loss.total, "val/loss_rgb": loss.rgb, "val/loss_depth": loss.depth}
+        self.log_dict(scalars, batch_size=len(batch), sync_dist=True)
+
+    def _loss(self, batch: ClipBatch, place: Place, drops: bool = True) -> tuple[JointLoss, Pair]:
+        """The loss of a batch, and the timesteps of its frames."""
         told, frames, before = self.hparams, self.hparams["frames"], self.hparams["motion_frames"]
         self._check(batch)
-        clean, reference, weight, confidence, focus = self.encode(batch)
-        place = place_of(self, len(batch), batch_idx)
+        clean, reference, weight, confidence, focus = encode_clip(
+            self.codec, batch, told["mouth_focus"], told["outside_skin"]
+        )
         kinds = len(told["conditions"] or [])
         t, chance = draw_timesteps(self.law, self.schedule.timesteps, told["seed"], place, CONDITIONS + kinds)
         noise = self._noise(clean, place)
+        if not drops:
+            chance = torch.ones_like(chance)
+            chance[NOISY] = 0
         conditions = self._conditions(batch, reference, chance)
         conditions["motion"] = self._motion(clean, noise, chance)
 
@@ -174,15 +203,7 @@ class TemporalStage(L.LightningModule):
             Pair(*map(drawn, noise)),
             *map(drawn, (weight, confidence, focus)),
         )
-        depth = loss.depth * share_of_depth(self, loss.has_depth_B)
-        total = loss.rgb + depth
-        scalars = {"train/loss": total, "train/loss_rgb": loss.rgb, "train/loss_depth": depth}
-        self.log_dict(scalars, batch_size=len(batch))
-        self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
-        of_clips = {"loss_rgb": loss.rgb_B, "loss_depth": loss.depth_B}
-        self.terms = {name: x.unflatten(0, (-1, frames)).mean(1) for name, x in of_clips.items()}
-        of_frames = {"rgb_B": loss.rgb_B, "depth_B": loss.depth_B, "has_depth_B": loss.has_depth_B}
-        return {"loss": total, **of_frames, "t_rgb_B": t_here.rgb, "t_depth_B": t_here.depth}
+        return loss, t_here
 
     def _check(self, batch: ClipBatch) -> None:
         frames = self.hparams["frames"] + self.hparams["motion_frames"]
@@ -203,6 +224,8 @@ class TemporalStage(L.LightningModule):
         with torch.no_grad():
             known = self.unet.project_reference(self.reference(reference))
             conditions: dict[str, Any] = {"reference": known, "keep_reference_B": keep_reference}
+            if self.hparams["anchor"]:
+                conditions["anchor"] = Anchor(reference, self.schedule.timesteps - 1)
             if self.image_tokens is not None:
                 keep = keep_reference.to(self.device)
                 conditions["tokens_BLD"] = self.image_tokens(batch.reference_rgb, keep)
@@ -217,7 +240,7 @@ class TemporalStage(L.LightningModule):
         if self.drive is not None:
             kept = chance[CONDITIONS:] >= self.hparams["condition_drop"]
             tokens = torch.cat([tokens, self.drive(Drive(batch.pose, batch.lip_opening_mm), kept)], dim=2)
-        conditions["audio"] = self.unet.project_audio(tokens)
+        conditions["audio"] = self.unet.project_audio(tokens, self.hparams["anchor"])
         conditions["keep_audio_B"] = (chance[AUDIO] >= self.hparams["audio_drop"]) & has_audio.cpu()
         return conditions
 
@@ -248,17 +271,6 @@ class TemporalStage(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and, if asked for, a cosine to the run's end."""
         return warmed_adamw(self)
-
-
-def near_mouth(mouth_px: Tensor, cells: int, factor: int) -> Tensor:
-    """How near each latent cell is to the mouth: exp(−½ (distance / radius)²), (B, F, 3) → (B, F, 1, cells, cells).
-
-    ``mouth_px`` holds the mouth's centre x, y and radius in pixels of the picture, ``factor`` pixels a cell.
-    """
-    centres = (torch.arange(cells, device=mouth_px.device) + 0.5) * factor
-    x, y, radius = mouth_px[..., None, None].unbind(2)
-    distance = (centres[None, None, None, :] - x).square() + (centres[None, None, :, None] - y).square()
-    return torch.exp(-0.5 * distance / radius.square())[:, :, None]
 
 
 def _wide(flag_B: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import nn
 
 from jdap.models.audio_attention import new_audio_attention
 from jdap.models.build import build
-from jdap.models.clip_unet import ClipUNet, MotionFrames
+from jdap.models.clip_unet import Anchor, ClipUNet, MotionFrames
 from jdap.models.motion import new_motion
 
 B, F, M, L, D = 2, 3, 2, 5, 12
@@ -101,6 +101,41 @@ def test_motion_frames_have_a_timestep_of_their_own():
     assert (
         both(clip(rgb, depth, *t, frames=F, motion=known)) - both(clip(rgb, depth, *t, frames=F, motion=same))
     ).any()
+
+
+@torch.no_grad()
+def test_an_anchor_is_a_frame_without_depth_that_goes_where_its_reference_goes():
+    _, _, clip = clip_unet()
+    given, ref = inputs(), latents(B)[2]
+    anchored = both(clip(*given, frames=F, motion=before(), anchor=Anchor(ref, 999)))
+    # by hand: one more frame before the others
+    rgb, depth, t_rgb, t_depth = given
+    known = before()
+
+    def framed(first, known, rest):
+        return torch.cat([first[:, None], known, rest.unflatten(0, (B, F))], 1).flatten(0, 1)
+
+    zero = torch.zeros(B, dtype=torch.long)
+    times = [framed(t0, known.t[:, None].expand(-1, M), t) for t0, t in ((zero, t_rgb), (zero + 999, t_depth))]
+    z_rgb, z_depth = framed(ref, known.rgb, rgb), framed(torch.zeros_like(ref), known.depth, depth)
+    wanted = both(clip(z_rgb, z_depth, *times, frames=1 + M + F)).unflatten(0, (B, 1 + M + F))[:, 1 + M :].flatten(0, 1)
+    torch.testing.assert_close(anchored, wanted, atol=1e-5, rtol=1e-5)
+    # dropped with the reference, it is nothing, whatever it was
+    keep = torch.tensor([True, False])
+    dropped = both(clip(*given, frames=F, motion=before(), anchor=Anchor(ref, 999), keep_reference_B=keep))
+    other = ref.clone()
+    other[1] += 1
+    again = both(clip(*given, frames=F, motion=before(), anchor=Anchor(other, 999), keep_reference_B=keep))
+    torch.testing.assert_close(dropped, again, atol=0, rtol=0)
+    torch.testing.assert_close(dropped[:F], anchored[:F], atol=1e-5, rtol=1e-5)
+    assert (dropped[F:] - anchored[F:]).abs().max() > 1e-3
+    # in guidance, too; and sound has a place for it
+    audio = clip.project_audio(tokens(M + F), anchored=True)
+    how = {"frames": F, "motion": before(), "anchor": Anchor(ref, 999)}
+    twice = both(clip(*(torch.cat([x, x]) for x in given), **how, reference_from=B, audio=audio, audio_from=B))
+    torch.testing.assert_close(twice[B * F :], both(clip(*given, **how, audio=audio)), atol=1e-5, rtol=1e-5)
+    free = both(clip(*given, **how, keep_reference_B=torch.tensor([False, False])))
+    torch.testing.assert_close(twice[: B * F], free, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()

@@ -1,0 +1,56 @@
+"""From clips of pictures to what the temporal stage's loss reads: latents, and what it makes of each of their cells.
+
+Shapes: B clips, T frames of each, C latent channels, h x w latent cells.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from jdap import depth as depth_frames
+from jdap.batch import ClipBatch
+from jdap.diffusion.denoiser import Pair
+from jdap.models.codec import Codec
+
+
+class EncodedClip(NamedTuple):
+    """A batch as the loss reads it.
+
+    ``clean`` latents of RGB and depth (B, T, C, h, w), ``reference`` latents (B, C, h, w); ``weight``, ``confidence``,
+    ``focus`` (B, T, 1, h, w), see :meth:`jdap.diffusion.denoiser.JointDenoiser.loss`.
+    """
+
+    clean: Pair
+    reference: Tensor
+    weight: Tensor
+    confidence: Tensor
+    focus: Tensor
+
+
+@torch.no_grad()
+def encode_clip(codec: Codec, batch: ClipBatch, mouth_focus: float, outside_skin: float) -> EncodedClip:
+    """Latents of all frames; depth's weight off the skin is ``outside_skin``, the mouth's focus 1 + ``mouth_focus``."""
+    clips, frames = batch.rgb.shape[:2]
+    flat = {name: getattr(batch, name).flatten(0, 1) for name in ("rgb", "depth", "skin", "confidence")}
+    pictures = torch.cat([batch.reference_rgb, flat["rgb"], depth_frames.to_codec(flat["depth"])])
+    latents = codec.encode(pictures).float()
+    rgb, depth = latents[clips:].unflatten(0, (2, clips, frames))
+    skin = depth_frames.latent_weight(flat["skin"], codec.factor).unflatten(0, (clips, frames))
+    trust = depth_frames.latent_confidence(flat["confidence"], flat["skin"], codec.factor)
+    weight = depth_frames.loss_weight(skin, batch.depth_source, batch.range_mm, outside_skin)
+    focus = 1 + mouth_focus * near_mouth(batch.mouth_px, skin.shape[-1], codec.factor)
+    return EncodedClip(Pair(rgb, depth), latents[:clips], weight, trust.unflatten(0, (clips, frames)), focus)
+
+
+def near_mouth(mouth_px: Tensor, cells: int, factor: int) -> Tensor:
+    """How near each latent cell is to the mouth: exp(−½ (distance / radius)²), (B, F, 3) → (B, F, 1, cells, cells).
+
+    ``mouth_px`` holds the mouth's centre x, y and radius in pixels of the picture, ``factor`` pixels a cell.
+    """
+    centres = (torch.arange(cells, device=mouth_px.device) + 0.5) * factor
+    x, y, radius = mouth_px[..., None, None].unbind(2)
+    distance = (centres[None, None, None, :] - x).square() + (centres[None, None, :, None] - y).square()
+    return torch.exp(-0.5 * distance / radius.square())[:, :, None]
