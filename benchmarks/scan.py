@@ -30,6 +30,7 @@ from data_prep import scan as scans
 from data_prep.correspondence import load_correspondence
 from data_prep.depth import HeadRenderer
 from data_prep.morphable import load_ict
+from data_prep.scan_files import read_scan
 from jdap.batch import ImageBatch
 from jdap.depth import normalise, skin_range_mm
 from jdap.fetch import ENVIRONMENT
@@ -76,8 +77,8 @@ def draw_batch(folders: list[Path], size: int, seed: int, device: torch.device, 
     renderer = HeadRenderer(model.to(device), correspondence.to(device))
     views, mean_mm, keys, people = [], [], [], []
     for folder in folders:
-        found = scans.place(scans.read_scan(folder), model, correspondence)
-        head = scans.Head(found.scan.to(device), found.landmarks_mm_N3.to(device), found.face_T.to(device))
+        found = scans.place(read_scan(folder), model, correspondence)
+        head = found.to(device)
         rng = np.random.default_rng(seed)
         yaws = track(list(enumerate(YAWS_DEG)), f"Drawing {head.scan.name}", console=console, transient=True)
         # Every other picture stands before one colour.

@@ -1,4 +1,4 @@
-"""``python -m data_prep {prepare,studio,verify,report,correspond}``.
+"""``python -m data_prep COMMAND …``.
 
 Each command is a module with ``add_arguments(parser)`` and ``run(args) -> exit status``, imported only when it is asked
 for: ``verify`` works where mediapipe is not installed.
@@ -19,6 +19,7 @@ OURS = ("data_prep", "jdap")
 COMMANDS = {
     "prepare": ("data_prep.prepare", "videos of people → shards with fitted depth"),
     "studio": ("data_prep.studio", "drawn people → shards with exact depth"),
+    "scans": ("data_prep.scans", "textured scans of heads → shards with exact depth"),
     "verify": ("data_prep.shards", "check a folder of shards: checksums, counts, every sample"),
     "report": ("data_prep.report", "contact sheet and numbers of a folder of shards"),
     "convert-model": ("data_prep.convert_model", "FLAME or a Basel Face Model that you hold → a file for --face-model"),

@@ -1,9 +1,9 @@
 """Renders of a scanned, textured head: real pictures, as it were, whose depth is known exactly.
 
-A scan is a folder with one OBJ file (y up, looking along +z roughly, millimetres), its material file and the texture
-that this names. mediapipe finds the face in a first drawing, the landmarks are lifted onto the surface, and the mean
-head of the morphable model is laid on them rigidly (:func:`place`): from then on the scan is in head axes, so that
-turns, the crop, the face's region and the baseline of the posed mean head mean what they mean elsewhere.
+A scan is a textured mesh (:mod:`data_prep.scan_files`), y up and looking along +z roughly. mediapipe finds the face in
+a first drawing, the landmarks are lifted onto the surface, and the mean head of the morphable model is laid on them
+rigidly (:func:`place`): from then on the scan is in head axes, so that turns, the crop, the face's region and the
+baseline of the posed mean head mean what they mean elsewhere.
 
 A picture (:func:`draw`) is the texture as it is, with the light that it was taken in, before a background. RGB is the
 mean of :data:`SAMPLES` x :data:`SAMPLES` samples a pixel in linear light; depth and masks are taken at the pixels'
@@ -15,13 +15,11 @@ Shapes: V vertices, U texture coordinates, T triangles, N landmarks, H x W texel
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -30,15 +28,19 @@ from data_prep.depth import HeadRenderer
 from data_prep.looks.backdrop import draw_background
 from data_prep.looks.picture import srgb_encode
 from data_prep.morphable import HEAD_TO_VIEWER, MorphableModel, head_to_camera
-from data_prep.morphable_ict import read_mesh
 from data_prep.render import Fragments, interpolate, per_face, rasterise
+from data_prep.scan_files import Scan, ScanError, Shot
 from data_prep.video import FPS
 from jdap.faces import crop
 from jdap.faces.landmarker import Landmarker
-from jdap.geometry import PinholeCamera, project
+from jdap.geometry import PinholeCamera, axis_angle_to_matrix, matrix_to_axis_angle, project
 
 #: Samples a pixel along each side: a texel of a scan is about an eighth of a pixel of 128.
 SAMPLES = 8
+#: … which larger pictures need less of: from this size on there are fewer, by the size, but not under …
+SAMPLES_UP_TO, FEWEST_SAMPLES = 128, 2
+#: A mesh is at least this far before a camera.
+NEAREST_MM = 50.0
 #: How far the head's origin stands off, and the picture that is then cropped: 40 degrees across.
 DISTANCE_MM = 800.0
 PHOTO = PinholeCamera(f_px=1407.0, cx_px=512.0, cy_px=512.0, width=1024, height=1024)
@@ -52,42 +54,28 @@ EYES = (
 )
 
 
-class ScanError(ValueError):
-    """A scan that cannot be read or used; the message names the folder or file and what is wrong with it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Scan:
-    """A textured mesh.
-
-    * ``vertices_mm_V3`` float32, axes of a head: x to its left, y up, z out of the face
-    * ``faces_T3``, ``faces_uv_T3`` int64: rows of the vertices and of ``uv_U2`` float32 (v up, (0, 0) … (1, 1))
-    * ``texture_3HW`` float32, linear light, 0 … 1
-    """
-
-    name: str
-    vertices_mm_V3: Tensor
-    faces_T3: Tensor
-    uv_U2: Tensor
-    faces_uv_T3: Tensor
-    texture_3HW: Tensor
-
-    def to(self, device: torch.device | str) -> Scan:
-        """The same on another device."""
-        tensors = (self.vertices_mm_V3, self.faces_T3, self.uv_U2, self.faces_uv_T3, self.texture_3HW)
-        return Scan(self.name, *(tensor.to(device) for tensor in tensors))
-
-
 @dataclass(frozen=True, eq=False)
 class Head:
     """A scan in head axes: ``landmarks_mm_N3`` (468, 3) on it, and ``face_T`` bool: the skin of the face.
 
     The face is what lies inside mediapipe's oval and outside of the eyes, as in fitted data (:mod:`data_prep.depth`).
+    ``mask_1HW`` float, on the texture's coordinates, takes its place where it is given: skin is where it is over half.
+    ``turn_33`` and ``shift_mm_3`` brought the mesh here: ``head = mesh @ turn + shift``.
     """
 
     scan: Scan
     landmarks_mm_N3: Tensor
     face_T: Tensor
+    mask_1HW: Tensor | None = None
+    turn_33: Tensor = field(default_factory=lambda: torch.eye(3))
+    shift_mm_3: Tensor = field(default_factory=lambda: torch.zeros(3))
+
+    def to(self, device: torch.device | str) -> Head:
+        """The same on another device."""
+        mask = None if self.mask_1HW is None else self.mask_1HW.to(device)
+        parts = (self.landmarks_mm_N3, self.face_T, self.turn_33, self.shift_mm_3)
+        landmarks, face, turn, shift = (part.to(device) for part in parts)
+        return Head(self.scan.to(device), landmarks, face, mask, turn, shift)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,47 +90,6 @@ class View:
     camera_px_3: Tensor
     rotation_3: Tensor
     translation_mm_3: Tensor
-
-
-def read_scan(folder: Path) -> Scan:
-    """Read a scan's folder. Raises :class:`ScanError`, or ModelFileError for a broken OBJ file, naming the file."""
-    meshes = sorted(folder.glob("*.obj"))
-    if len(meshes) != 1:
-        raise ScanError(
-            f"{folder}: a scan's folder holds one OBJ file with its material and texture, found {len(meshes)}"
-        )
-    mesh = read_mesh(meshes[0])
-    for faces, points in (("faces", "neutral"), ("faces_uv", "uv")):
-        if mesh[faces].min() < 0 or mesh[faces].max() >= len(mesh[points]):
-            raise ScanError(f"{meshes[0]}: faces name vertices or texture coordinates that it does not hold")
-    path = _texture_of(meshes[0])
-    try:
-        srgb = np.asarray(Image.open(path).convert("RGB"), np.float32) / 255
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ScanError(f"{path}: the texture of {meshes[0].name} cannot be read: {error}") from error
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    return Scan(
-        folder.resolve().name,
-        torch.from_numpy(mesh["neutral"]),
-        torch.from_numpy(mesh["faces"]).long(),
-        torch.from_numpy(mesh["uv"]),
-        torch.from_numpy(mesh["faces_uv"]).long(),
-        torch.from_numpy(linear.astype(np.float32)).permute(2, 0, 1).contiguous(),
-    )
-
-
-def _texture_of(mesh: Path) -> Path:
-    """The picture that the OBJ's material file names."""
-    for library in _values(mesh, "mtllib"):
-        if (mesh.parent / library).is_file():
-            for name in _values(mesh.parent / library, "map_Kd"):
-                return mesh.parent / name
-    raise ScanError(f"{mesh}: names no material file with a texture (mtllib, and map_Kd in it) that is there")
-
-
-def _values(path: Path, key: str) -> list[str]:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line.split(None, 1)[1].strip() for line in lines if line.startswith(f"{key} ")]
 
 
 def place(scan: Scan, model: MorphableModel, correspondence: Correspondence) -> Head:
@@ -165,12 +112,13 @@ def place(scan: Scan, model: MorphableModel, correspondence: Correspondence) -> 
     size = float(((b[1] @ rotation * a[1]).sum(1) * weight).sum() / (a[1].square().sum(1) * weight).sum())
     if not LIKELY_SCALE[0] <= size <= LIKELY_SCALE[1]:
         raise ScanError(
-            f"{scan.name}: its face is {size:.3g} times as large as a head's in millimetres; scale its OBJ file"
+            f"{scan.name}: its face is {size:.3g} times as large as a head's in millimetres; set mm_per_unit"
         )
     head = replace(scan, vertices_mm_V3=(centred.vertices_mm_V3 - b[0]) @ rotation + a[0])
     # A landmark that fell beside the mesh takes its place on the mean head.
     landmarks_N3 = torch.where(seen_N[:, None], (lifted_N3 - b[0]) @ rotation + a[0], mean_N3)
-    return Head(head, landmarks_N3, face_region(head, landmarks_N3))
+    face_T, shift = face_region(head, landmarks_N3), a[0] - (middle + b[0]) @ rotation
+    return Head(head, landmarks_N3, face_T, turn_33=rotation, shift_mm_3=shift)
 
 
 def face_region(scan: Scan, landmarks_mm_N3: Tensor) -> Tensor:
@@ -215,41 +163,95 @@ def _centred(points_N3: Tensor, weight_N: Tensor) -> tuple[Tensor, Tensor]:
 
 def _paint(scan: Scan, fragments: Fragments, background_GG3: Tensor) -> Tensor:
     """Linear RGB (G, G, 3) of the scan's texture over a background."""
+    texture = _sample(scan.texture_3HW, scan, fragments)
+    return torch.where(fragments.mask[0, ..., None], texture.permute(1, 2, 0), background_GG3)
+
+
+def _sample(picture_CHW: Tensor, scan: Scan, fragments: Fragments) -> Tensor:
+    """(C, G, G): a picture on the texture coordinates, where each pixel sees the scan."""
     uv = interpolate(fragments, scan.faces_uv_T3, scan.uv_U2[None])
     # Texture coordinates run up from the lower left corner of the picture; grid_sample's down, -1 … 1.
     grid = torch.stack([2 * uv[..., 0] - 1, 1 - 2 * uv[..., 1]], -1)
-    texture = F.grid_sample(scan.texture_3HW[None], grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return torch.where(fragments.mask[0, ..., None], texture[0].permute(1, 2, 0), background_GG3)
+    return F.grid_sample(picture_CHW[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
 
 
-def draw(head: Head, yaw_deg: float, size: int, rng: np.random.Generator, plain: bool = False) -> View:
-    """The scan turned by ``yaw_deg`` (positive: to its right), cropped by the rule of :mod:`jdap.faces.crop`.
+def draw(
+    head: Head,
+    yaw_deg: float,
+    size: int,
+    rng: np.random.Generator,
+    plain: bool = False,
+    pitch_deg: float = 0.0,
+    distance_mm: float = DISTANCE_MM,
+) -> View:
+    """The scan turned by ``yaw_deg`` (positive: to its right), after nodding by ``pitch_deg`` (positive: down).
+
+    The focal length grows with the distance, so that the head fills as much of the picture.
+    """
+    if pitch_deg:
+        turn = Rotation.from_euler("YX", [yaw_deg, pitch_deg], degrees=True).as_rotvec()
+    else:
+        turn = np.array([0.0, float(np.deg2rad(yaw_deg)), 0.0])
+    photo = replace(PHOTO, f_px=PHOTO.f_px * distance_mm / DISTANCE_MM)
+    translation = torch.tensor([[0.0, 0.0, distance_mm]])
+    return photograph(head, torch.from_numpy(turn).float()[None], translation, photo, size, rng, plain)
+
+
+def photograph(
+    head: Head,
+    rotation_13: Tensor,
+    translation_mm_13: Tensor,
+    photo: PinholeCamera,
+    size: int,
+    rng: np.random.Generator,
+    plain: bool = False,
+) -> View:
+    """The scan before a camera, cropped by the rule of :mod:`jdap.faces.crop`.
 
     ``rng`` draws the background: one colour when ``plain``, else as in the studio.
     """
     scan, device = head.scan, head.scan.vertices_mm_V3.device
-    rotation = torch.tensor([[0.0, float(np.deg2rad(yaw_deg)), 0.0]], device=device)
-    translation = torch.tensor([[0.0, 0.0, DISTANCE_MM]], device=device)
-    photo = PHOTO.as_tensor()[None].to(device)
-    points_px = project(head_to_camera(head.landmarks_mm_N3[None], rotation, translation), photo)
-    window = crop.head_windows(points_px.cpu().numpy(), PHOTO.width, PHOTO.height, FPS)
-    camera = torch.from_numpy(crop.window_cameras(PHOTO, window, size)).to(device)
+    rotation, translation = rotation_13.to(device), translation_mm_13.to(device)
+    full = photo.as_tensor()[None].to(device)
+    points_px = project(head_to_camera(head.landmarks_mm_N3[None], rotation, translation), full)
+    window = crop.head_windows(points_px.cpu().numpy(), photo.width, photo.height, FPS)
+    camera = torch.from_numpy(crop.window_cameras(photo, window, size)).to(device)
 
+    samples = min(SAMPLES, max(FEWEST_SAMPLES, SAMPLES * SAMPLES_UP_TO // size))
     vertices = head_to_camera(scan.vertices_mm_V3[None], rotation, translation)
     exact = rasterise(vertices, scan.faces_T3, camera, size, size)
-    fine = rasterise(vertices, scan.faces_T3, camera * SAMPLES, size * SAMPLES, size * SAMPLES)
-    background = draw_background(rng).draw(size * SAMPLES, device)
+    fine = rasterise(vertices, scan.faces_T3, camera * samples, size * samples, size * samples)
+    background = draw_background(rng).draw(size * samples, device)
     if plain:
         background = background.mean((0, 1)).expand_as(background)
-    rgb = F.avg_pool2d(_paint(scan, fine, background).permute(2, 0, 1)[None], SAMPLES)[0]
+    rgb = F.avg_pool2d(_paint(scan, fine, background).permute(2, 0, 1)[None], samples)[0]
+    if head.mask_1HW is None:
+        skin = per_face(exact, head.face_T)[0].bool()
+    else:
+        skin = exact.mask[0] & (_sample(head.mask_1HW, scan, exact)[0] > 0.5)
     return View(
         (srgb_encode(rgb).permute(1, 2, 0) * 255).round().byte().cpu().numpy(),
         exact.depth_mm[0].cpu().numpy(),
-        per_face(exact, head.face_T)[0].bool().cpu().numpy(),
+        skin.cpu().numpy(),
         camera[0],
         rotation[0],
         translation[0],
     )
+
+
+def pose_before(head: Head, shot: Shot) -> tuple[Tensor, Tensor]:
+    """The head's rotation (1, 3) and translation (1, 3) mm before a camera that was given in the mesh's axes.
+
+    Raises :class:`ScanError` where the head is not in front of it.
+    """
+    turn, shift = head.turn_33.cpu().double(), head.shift_mm_3.cpu().double()
+    matrix = axis_angle_to_matrix(torch.tensor([shot.rotation], dtype=torch.float64))[0] @ turn
+    translation = torch.tensor(shot.translation_mm, dtype=torch.float64) - matrix @ shift
+    rotation = matrix_to_axis_angle((matrix * matrix.new_tensor(HEAD_TO_VIEWER))[None]).float()
+    posed = head_to_camera(head.scan.vertices_mm_V3.cpu()[None], rotation, translation.float()[None])
+    if posed[..., 2].min() < NEAREST_MM:
+        raise ScanError(f"{head.scan.name}: a camera of its scan.json does not have the whole mesh in front of it")
+    return rotation, translation.float()[None]
 
 
 def mean_heads(views: Sequence[View], renderer: HeadRenderer) -> np.ndarray:

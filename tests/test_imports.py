@@ -62,6 +62,7 @@ ONLY_IN = {
     "dlib": "jdap/metrics/identity.py",
     "h5py": "data_prep/morphable_layouts.py",
     "ray": "data_prep/engines/ray_cluster.py",
+    "trimesh": "data_prep/scan_files.py",
 }
 
 
