@@ -189,7 +189,7 @@ class DepthVideoWriter(_Container):
     """Lossless depth video: FFV1 of 16-bit grey in Matroska (``.mkv``)."""
 
     def __init__(self, path: Path, fps: Fraction | float = 25) -> None:
-        # 24 slices at most, each with a checksum: a damaged file loses a part of a picture, not the rest of the film.
+        # In slices with a checksum each: a damaged file loses a part of a picture, and it is known which.
         super().__init__(path, "matroska", "ffv1", "gray16le", fps, level="3", slicecrc="1")
 
     def frame(self, picture: np.ndarray) -> None:

@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     notes = [*photo.notes, *chosen.notes]
     if (beyond := command.outside(photo, window_px)) > 0.01:
         notes.append(f"{beyond:.0%} of the window lie outside of the photo")
+    of_weights = {name: getattr(pipeline.shape, name) for name in ("noise_sharing", "start") if how[name] is None}
+    settings = how | of_weights
     console = Console()
     with _ended_by_sigterm():
         for seed in range(args.seed, args.seed + args.seeds):
@@ -104,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
                 "fps": fps,
                 "seconds": round(frames / fps, 3),
                 "depth": {**paste.FRAME, "range": "one for all frames", "format": args.depth_format},
-                "made_by": command.describe(args, pipeline) | how | {"seed": seed, "crf": args.crf},
+                "made_by": command.describe(args, pipeline) | settings | {"seed": seed, "crf": args.crf},
                 "window": asdict(pipeline.shape),
                 "took_s": round(took_s, 2),
                 "frames_per_second": round(frames / took_s, 3),
@@ -189,7 +191,7 @@ def _progress(
             tell(frames)
 
         def on_step(done: int, calls: int) -> None:
-            tell(written + pipeline.shape.frames * done / calls)
+            tell(min(written + pipeline.shape.frames * done / calls, math.inf if total is None else total))
 
         yield windows_done, on_step
 

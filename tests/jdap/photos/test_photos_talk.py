@@ -105,6 +105,7 @@ def test_the_files_hold_what_the_pipeline_draws_and_the_sound_in_time(
     assert data["made_by"]["steps"] == 2
     assert data["made_by"]["audio_guidance"] == 2
     assert data["made_by"]["seed"] == 3
+    assert data["made_by"]["start"] == "null"
     assert data["files"] == {"video": "talk.mp4", "depth": "talk.depth.mkv", "preview": "talk.preview.mp4"}
     assert data["window_px"]["size"] == 64
     assert "12 frames in" in capsys.readouterr().out
