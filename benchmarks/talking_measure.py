@@ -19,6 +19,7 @@ from jdap.diffusion.samplers import ddim
 from jdap.metrics.depth import MEASURES, NORMALISED, ground_truth, scale_shift
 from jdap.metrics.motion import border_jumps, changes, flicker, jitter, static_pairs
 from jdap.models.clip_unet import MotionFrames
+from jdap.models.drive import Drive
 from jdap.pipelines.sound_windows import SoundWindows
 from jdap.pipelines.talking import TalkingPipeline
 
@@ -98,9 +99,12 @@ def estimate(
         if pipeline.audio is not None:
             heard = sound.cut(first - around, shape.frames + around + shape.audio_margin).to(device)
             tokens = pipeline.audio(heard[None], shape.motion_frames + shape.frames, shape.audio_margin)
+            if pipeline.drive is not None:
+                free = heard.new_full((1, tokens.shape[1], 7), torch.nan)
+                tokens = torch.cat([tokens, pipeline.drive(Drive(free[..., :6], free[..., 6]))], dim=2)
             given["audio"] = pipeline.unet.project_audio(tokens)
         network = partial(pipeline.unet, motion=motion, **given)
-        noise = draw_frames(Pair(rgb, rgb), seed, first)
+        noise = draw_frames(Pair(rgb, rgb), seed, first, shape.noise_sharing)
         drawn = ddim(pipeline.denoiser, network, noise, known_rgb=rgb, steps=steps)
         if motion is not None:
             before, its_depth = (x[-shape.motion_frames :][None] for x in (rgb, drawn.depth))

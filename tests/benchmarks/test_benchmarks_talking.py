@@ -26,6 +26,7 @@ from jdap.diffusion.schedule import NoiseSchedule
 from jdap.metrics.depth import absrel, align_scale_shift, delta1, ground_truth, rmse
 from jdap.models.clip_unet import MotionFrames
 from jdap.models.codec import ImageCodec
+from jdap.models.drive import Drive
 from jdap.pipelines.portrait import PortraitPipeline
 
 FRAMES = 7
@@ -164,7 +165,8 @@ def test_talking_from_weights_to_files(weights, shards, tmp_path, capsys):
 @torch.no_grad()
 def test_estimating_draws_depth_beside_known_frames_window_by_window(clips):
     """By the definitions: the RGB latents are known, the motion frames are those before."""
-    pipeline, rgb, sound = talker(), clips[0].rgb[0], clips[0].audio[0]
+    pipeline = talker(shape=replace(SHAPE, noise_sharing=0.4), driven=True)
+    rgb, sound = clips[0].rgb[0], clips[0].audio[0]
     frames, margin, before = SHAPE.frames, SHAPE.audio_margin, SHAPE.motion_frames
     found = measure.estimate(pipeline, rgb, rgb[:1], sound, steps=2, seed=5)
     assert found.shape == (FRAMES, 1, SIZE, SIZE)
@@ -175,9 +177,11 @@ def test_estimating_draws_depth_beside_known_frames_window_by_window(clips):
     for k in range(2):
         known = pipeline.codec.encode(torch.cat([rgb, rgb[-1:]])[4 * k : 4 * k + 4])
         heard = padded[640 * frames * k :][: 640 * (before + frames + 2 * margin)]
-        keys = pipeline.unet.project_audio(pipeline.audio(heard[None], before + frames, margin))
+        tokens = pipeline.audio(heard[None], before + frames, margin)
+        free = pipeline.drive(Drive(torch.full((1, before + frames, 6), torch.nan)))
+        keys = pipeline.unet.project_audio(torch.cat([tokens, free], 2))
         network = partial(pipeline.unet, frames=frames, motion=motion, reference=led, audio=keys)
-        noise = draw_frames(Pair(known, known), 5, frames * k)
+        noise = draw_frames(Pair(known, known), 5, frames * k, 0.4)
         drawn = ddim(pipeline.denoiser, network, noise, known_rgb=known, steps=2)
         motion = MotionFrames(known[None, -2:], drawn.depth[None, -2:], torch.tensor([0]))
         expected.append(from_codec(pipeline.codec.decode(drawn.depth)))
