@@ -20,7 +20,7 @@ from benchmarks.curves import MEASURES, Curves
 from jdap.files import write_whole
 
 #: Frames of each clip that are shown in a strip.
-STRIP = 12
+STRIP = 20
 _COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
 
 
@@ -31,7 +31,7 @@ def print_table(
     extra: dict[str, Callable[[dict[str, Any]], float | None]] | None = None,
 ) -> None:
     """A block a reader, a row an arm: correlation with its interval, and the other measures' means."""
-    console = Console(file=console.file, width=max(console.width, 100))  # a log's 80 columns are too few
+    console = Console(file=console.file, width=max(console.width, 120))  # a log's 80 columns are too few
     extra = extra or {}
     for reader in dict.fromkeys(row["reader"] for row in table):
         found = {(row["arm"], row["measure"]): row for row in table if row["reader"] == reader}

@@ -216,6 +216,14 @@ def test_the_command_trains_measures_and_writes(codec, shards, tmp_path, capsys)
     assert set(load_readers(tmp_path / "out" / "mouth.safetensors")) == {"rgb", "depth"}
     assert Image.open(tmp_path / "out" / "mouth.png").width > 100
     assert "read from depth" in capsys.readouterr().out
+    reader = tmp_path / "out" / "mouth.safetensors"
+    again = [*command, "--out", str(tmp_path / "again"), "--reader", str(reader), "--limit", "1"]
+    assert main(again) == 0
+    rows = json.loads((tmp_path / "again" / "mouth.json").read_text())["rows"]
+    # Halves of the file's numbers are kept.
+    for mine, its in zip(rows, data["rows"], strict=True):
+        assert mine["mae_mm"] == pytest.approx(its["mae_mm"], abs=0.05)
+    assert not (tmp_path / "again" / "mouth.safetensors").exists()
 
 
 def test_shards_of_silent_stills_are_refused(tmp_path, capsys):
