@@ -28,6 +28,7 @@ COMMANDS = {
     "codec": "error of image codecs by factor and channels against seconds of training and sampling",
     "studio": "pictures a second of the synthetic studio",
     "footprint": "memory and seconds of training and sampling at a preset's full size, with random weights",
+    "preparation": "frames a second of data preparation by stage, and its memory on a long video",
     "coding": "size and decode time of the ways to code frames and depth in shards",
 }
 

@@ -48,6 +48,7 @@ class Clip:
     camera_px_F3       (F, 3) float32: f, cx, cy in pixels of the stored frames                    crop
     audio              (S,) float32 in [-1, 1] at 16 kHz, or None where the video has none         sound
     scores             name → (F,) float32, see :mod:`data_prep.quality`                           any
+    numbers            scores of the clip as a whole: sync                                         draw
     written            how many frames went into samples                                           draw
     reason             why it was turned down, or a remark on a kept clip; empty if nothing is     any
     status             ``kept``, ``rejected`` or ``failed``; ``held`` is decided at the end        any
@@ -74,6 +75,7 @@ class Clip:
     camera_px_F3: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
     audio: np.ndarray | None = None
     scores: dict[str, np.ndarray] = field(default_factory=dict)
+    numbers: dict[str, float] = field(default_factory=dict)
     fingerprint: str = ""
     written: int = 0
     reason: str = ""
@@ -110,7 +112,7 @@ class Clip:
             "reason": self.reason,
             "start": self.start,
             "frames": self.written if self.status == KEPT else self.frames,
-            "scores": clip_scores(self.scores),
+            "scores": clip_scores(self.scores) | {name: round(x, 4) for name, x in self.numbers.items()},
             "seconds": {name: round(s, 3) for name, s in self.seconds.items()},
         }
         if self.fingerprint:

@@ -73,7 +73,7 @@ def draw_sheet(sheet: Sheet) -> bytes:
                     draw.point((x, y), fill=colour)
         draw.text((4, top + TILE + 3), row.label, fill=(200, 200, 200))
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    picture.save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -74,14 +74,14 @@ SCORES: tuple[Score, ...] = (
     Score("jitter_mm", "jitter_mm", "mean"),
     Score("identity_spread", "identity_spread", "mean"),
     Score("padded", "padded", "mean", most=0.3),
-    Score("cut_margin", "cut_margin", "least", least=0.25),
+    Score("cut_margin", "cut_margin", "least"),
     Score("audio", "audio", "mean"),
     Score("voice", "voice", "mean"),
     Score("speech", "speech", "mean"),
     Score("lip_opening_mm", "lip_opening_mm", "mean"),
     Score("lip_range_mm", "lip_opening_mm", "range"),
     Score("sync_confidence", "sync_confidence", "mean"),
-    Score("sync_offset_frames", "sync_offset_frames", "largest"),
+    Score("sync_offset_frames", "sync_offset_frames", "mean"),
 )
 DEFAULTS: Thresholds = {s.name: (s.least, s.most) for s in SCORES if s.least > -INF or s.most < INF}
 

@@ -42,6 +42,8 @@ STUDIO, FITTED = "studio", "fitted"
 DEPTH_SOURCES = (STUDIO, FITTED)
 SAMPLE_RATE = 16000
 JPEG_QUALITY = 95
+#: Of depth: level 9 takes five times as long for 4 % fewer bytes, and would be the slowest stage of preparation.
+PNG_LEVEL = 6
 
 #: Arrays of a sample: name -> (shape after the frame axis, unit). float32; the first axis is F unless noted.
 #: A ``None`` size is free. ``landmarks_px`` may be absent (studio stills); the rest are always there.
@@ -155,7 +157,7 @@ def encode_depth(tenths: np.ndarray) -> bytes:
     """(S, S) uint16 tenths of a millimetre (:func:`jdap.depth.to_tenths`), 0 = no value → 16-bit PNG bytes."""
     if tenths.dtype != np.uint16:
         raise SchemaError(f"depth is stored as uint16 tenths of a millimetre, got {tenths.dtype}")
-    return _encode(Image.fromarray(tenths), "PNG", optimize=True)
+    return _encode(Image.fromarray(tenths), "PNG", compress_level=PNG_LEVEL)
 
 
 def decode_depth(data: bytes) -> np.ndarray:

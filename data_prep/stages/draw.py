@@ -15,6 +15,7 @@ from data_prep.quality import fingerprint
 from data_prep.shards import Sample, ShardWriter
 from data_prep.stages.job import Job
 from data_prep.stages.settings import BLACK
+from data_prep.sync import SyncMeter
 from data_prep.video import FPS
 from jdap.faces import crop
 from jdap.files import write_whole
@@ -55,6 +56,9 @@ class _Drawing:
         error = f"fit error {clip.scores['fit_error'].mean():.2%} of the face's width"
         self._sheet = contact_sheet.Sheet(f"{clip.clip_id}   {clip.frames} frames   {error}")
         self._shown = set(np.linspace(0, clip.frames - 1, SHEET_ROWS).round().astype(int).tolist())
+        self._sync = None
+        if job.tools.sync is not None and clip.audio is not None:
+            self._sync = SyncMeter(job.tools.sync, clip.landmarks_px_FN3, job.tools.settings.device)
         self._hashed = {0: b"", (clip.frames - 1) // 2: b"", clip.frames - 1: b""}
 
     def add(self, k: int, frame: np.ndarray) -> None:
@@ -65,15 +69,26 @@ class _Drawing:
         with self.job.timed("warp"):
             picture = crop.crop_frame(frame, clip.window_px_F3[k], settings.size, black=settings.padding == BLACK)
         self._crops.append(picture)
+        if self._sync is not None:
+            with self.job.timed("sync"):
+                self._sync.add(k, frame)
         if k in self._hashed:
             self._hashed[k] = picture_hash(picture)
         if k + 1 == self._high:
             self._write()
         if k + 1 == clip.frames:
-            clip.written = clip.frames
-            clip.fingerprint = fingerprint(list(self._hashed.values()), clip.scores)
-            with self.job.timed("sheet"):
-                write_whole(self.job.sheets / f"{clip.clip_id}.png", contact_sheet.draw_sheet(self._sheet))
+            self._finish()
+
+    def _finish(self) -> None:
+        clip = self.clip
+        clip.written = clip.frames
+        clip.fingerprint = fingerprint(list(self._hashed.values()), clip.scores)
+        if self._sync is not None and clip.audio is not None:
+            with self.job.timed("sync"):
+                confidence, offset = self._sync.finish(clip.audio)
+            clip.numbers |= {"sync_confidence": confidence, "sync_offset_frames": offset}
+        with self.job.timed("sheet"):
+            write_whole(self.job.sheets / f"{clip.clip_id}.png", contact_sheet.draw_sheet(self._sheet))
 
     def _write(self) -> None:
         """Finish the sample whose last frame has come, and begin the next one."""

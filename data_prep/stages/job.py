@@ -19,6 +19,7 @@ from data_prep.faces import FaceFinder
 from data_prep.shots import ShotFrame
 from data_prep.stages.settings import Settings
 from data_prep.store import storage_fault
+from data_prep.sync import load_syncnet
 from data_prep.tracks import Tracker
 from data_prep.video import FrameReader, Video, VideoError
 from jdap.geometry import PinholeCamera
@@ -27,13 +28,15 @@ T = TypeVar("T")
 
 
 class Tools:
-    """Models that every clip needs, on one device; built once in a worker."""
+    """Models that every clip needs, on one device, and the clock (s) of stages; built once in a worker."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.perf_counter):
+        self.clock = clock
         self.settings = settings
         face = load_face_model(settings.face_model or None, settings.device)
         self.model, self.correspondence = face.model, face.correspondence
         self.renderer = HeadRenderer(self.model, self.correspondence)
+        self.sync = load_syncnet(Path(settings.sync_weights), settings.device) if settings.sync_weights else None
         self.software = {name: _version(name) for name in ("jdap", "torch", "mediapipe", "decord", "av")}
         if settings.face_model:
             self.software["face_model"] = face.source
@@ -70,11 +73,12 @@ class Job:
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
         """Count what happens inside as ``part`` of the stage, with its own line in reports; parts may be nested."""
-        started, outer, self._inside = time.perf_counter(), self._inside, 0.0
+        clock = self.tools.clock
+        started, outer, self._inside = clock(), self._inside, 0.0
         try:
             yield
         finally:
-            spent = time.perf_counter() - started
+            spent = clock() - started
             self.parts[part] = self.parts.get(part, 0.0) + spent - self._inside
             self._inside = outer + spent
 

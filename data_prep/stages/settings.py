@@ -25,6 +25,7 @@ class Settings:
     * ``padding``: what fills a crop that reaches out of the picture, its ``edge`` or ``black``; or ``reject``
     * ``thresholds``: score → (least, most), see :mod:`data_prep.quality`; ``hold``: whether clips that fail them are
       drawn and stored apart, so that other thresholds can admit them
+    * ``sync_weights``: the user's SyncNet (:mod:`data_prep.sync`), or empty
     """
 
     size: int = 512
@@ -35,6 +36,7 @@ class Settings:
     thresholds: Thresholds = field(default_factory=lambda: dict(DEFAULTS))
     hold: bool = True
     face_model: str = ""
+    sync_weights: str = ""
 
 
 class SettingsError(ValueError):
@@ -50,6 +52,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faces", choices=(SPLIT, SINGLE), default=SPLIT, help="several faces: a clip each, or none")
     parser.add_argument("--padding", choices=(EDGE, BLACK, REJECT), default=EDGE, help="what lies outside a picture")
     add_thresholds(parser)
+    parser.add_argument("--sync-weights", default="", metavar="FILE", help="a SyncNet, to score sync by; slow on a CPU")
     parser.add_argument("--no-hold", action="store_true", help="do not store clips that fail a threshold")
 
 
@@ -76,4 +79,5 @@ def read_settings(args: argparse.Namespace) -> Settings:
         parse_thresholds(args.min, args.max),
         hold=not args.no_hold,
         face_model=args.face_model,
+        sync_weights=args.sync_weights,
     )
