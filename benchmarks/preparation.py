@@ -1,8 +1,8 @@
 """``python -m benchmarks preparation``: frames a second of data preparation, by stage, and the memory that it takes.
 
 Each of ``--workers`` processes, with one thread, runs all videos through the whole pipeline, as ``prepare`` does.
-Frames a second are all processes' frames over the wall time. The stages' shares are processor time, the fair measure where
-other programs run; mediapipe's and the decoders' threads are counted in it. Building the models is not.
+Frames a second are all frames of all processes over the wall time. Shares of stages are processor time, fair where
+other programs run; threads of mediapipe and decoders are counted in it. Building the models is not.
 
 ``--minutes`` makes a long video of the first one: :data:`LOOP_S` seconds of it, ``--height`` pixels high, repeated.
 The peak of resident memory is that of a process that prepares it.

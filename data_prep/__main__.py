@@ -18,6 +18,7 @@ OURS = ("data_prep", "jdap")
 #: command -> (module, what it does)
 COMMANDS = {
     "prepare": ("data_prep.prepare", "videos of people → shards with fitted depth"),
+    "select": ("data_prep.select", "judge the clips of prepare by other thresholds, and without duplicates"),
     "studio": ("data_prep.studio", "drawn people → shards with exact depth"),
     "scans": ("data_prep.scans", "textured scans of heads → shards with exact depth"),
     "verify": ("data_prep.shards", "check a folder of shards: checksums, counts, every sample"),

@@ -86,7 +86,7 @@ def prepare(
     :class:`PrepareError` where ``out`` holds something that is not ours, or was begun with other settings; OSError
     where it cannot be written to. Finished shards stay, and nothing that is not finished is left.
     """
-    with _open(out, retries) as (store, folder), _threads():
+    with open_store(out, retries) as (store, folder), _threads():
         _look(store, overwrite, engine)
         identity = plain(dataclasses.asdict(settings))
         plan = make_plan(store, find_inputs(inputs), identity, unit_bytes)
@@ -96,7 +96,7 @@ def prepare(
         if mine:
             work = Work(make, settings, plan.settings, str(out), folder, retries)
             _do(mine, work, engine, outcome, tell)
-        _sum_up(store, folder)
+        sum_up(store, folder)
     return outcome
 
 
@@ -152,7 +152,7 @@ def _gpus(settings: Any) -> list[str]:
 
 
 @contextmanager
-def _open(out: str | Path, retries: int) -> Iterator[tuple[Store, Path]]:
+def open_store(out: str | Path, retries: int) -> Iterator[tuple[Store, Path]]:
     """The store, and a folder for what is in work: beside a local one, so that shards can be renamed into it."""
     path = Store(out).path
     if path is not None:
@@ -192,7 +192,7 @@ def _look(store: Store, overwrite: bool, engine: Engine) -> None:
         store.remove(ours)
 
 
-def _sum_up(store: Store, folder: Path) -> None:
+def sum_up(store: Store, folder: Path) -> None:
     """Manifest and index of contact sheets, of all that is done; again if another rank has added to it meanwhile."""
     while True:
         before = store.names(RECORDS)

@@ -170,33 +170,39 @@ def fingerprint(hashes: list[bytes], scores: Mapping[str, np.ndarray]) -> str:
     return (b"".join(hashes) + motion.tobytes()).hex()
 
 
-def mark_duplicates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with ``duplicate_of`` for each measured clip that shows what an earlier one shows, in their order.
+class DuplicateFinder:
+    """Marks the rows of clips that show what an earlier one shows; rows come one by one, in order.
 
     A duplicate is as long as the earlier clip, give or take a frame, its pictures look the same
     (:data:`SAME_PICTURE_BITS`), and head and lips move alike (:data:`SAME_MOTION`): two moments of one person before
-    one wall are none. Clips in which nothing moves are not told apart, and so not marked. What was marked before is
-    forgotten.
+    one wall are none. Clips in which nothing moves are not told apart, and so not marked.
     """
-    marked, firsts = [], dict[int, list[tuple[str, np.ndarray, np.ndarray]]]()
-    for row in rows:
+
+    def __init__(self) -> None:
+        self._firsts: dict[int, list[tuple[str, np.ndarray, np.ndarray]]] = {}
+
+    def mark(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row, with ``duplicate_of`` (a ``clip_id``) if it is one; what was marked before is forgotten."""
         row = {name: value for name, value in row.items() if name != "duplicate_of"}
-        marked.append(row)
         if row["status"] not in (KEPT, HELD) or not row.get("fingerprint"):
-            continue
+            return row
         data = np.frombuffer(bytes.fromhex(row["fingerprint"]), np.uint8)
         motion = data[24:].view(np.int8).astype(np.float64)
         if np.sqrt(np.square(motion).mean()) < 4 * MOVES:
-            continue
+            return row
         bits, frames = np.unpackbits(data[:24]).reshape(3, 64), int(row["frames"])
-        near = [first for length in (frames - 1, frames, frames + 1) for first in firsts.get(length, ())]
-        same = (name for name, *other in near if _same((bits, motion), other))
-        original = next(same, None)
-        if original is None:
-            firsts.setdefault(frames, []).append((row["clip_id"], bits, motion))
-        else:
-            row["duplicate_of"] = original
-    return marked
+        near = [first for length in (frames - 1, frames, frames + 1) for first in self._firsts.get(length, ())]
+        original = next((name for name, *other in near if _same((bits, motion), other)), None)
+        if original is not None:
+            return row | {"duplicate_of": original}
+        self._firsts.setdefault(frames, []).append((row["clip_id"], bits, motion))
+        return row
+
+
+def mark_duplicates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as a :class:`DuplicateFinder` marks them."""
+    finder = DuplicateFinder()
+    return [finder.mark(row) for row in rows]
 
 
 def _same(one: tuple[np.ndarray, np.ndarray], other: list[np.ndarray]) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -118,39 +118,65 @@ class UnitWorker:
         write_whole(folder / _ROWS, json.dumps(rows).encode())
 
     def _finish(self, step: Step, folder: Path) -> list[Row]:
-        unit, rows = step.unit, list[Row]()
-        remove_folder(folder / "shards")
-        digest = unit.sha256(self.work.identity)
-        name = f"clips-{unit.name}"
-        with _Writer(folder / "shards", name) as writer, _Writer(folder / "shards" / HELD, name) as held:
-            for k, video in enumerate(unit.videos):
-                task = _task(video, folder / str(k))
-                found = [failed_row(task, step.lost[k])] if k in step.lost else _load(folder / str(k))
-                found = [select(row, self.work.settings.thresholds) for row in found]
-                for row in found:
-                    _store(row, task, held if row["status"] == HELD else writer)
-                rows += found
-        shards = {s.relative_to(folder / "shards").as_posix(): s for s in (*writer.shards, *held.shards)}
-        self._publish(unit, digest, shards, [folder / str(k) for k in range(len(unit.videos))], rows)
+        unit, rows, tasks = step.unit, list[Row](), dict[str, Task]()
+        for k, video in enumerate(unit.videos):
+            task = _task(video, folder / str(k))
+            found = [failed_row(task, step.lost[k])] if k in step.lost else _load(folder / str(k))
+            rows += [select(row, self.work.settings.thresholds) for row in found]
+            tasks |= {row["clip_id"]: task for row in found}
+
+        def samples(row: Row) -> Iterator[tuple[str, dict[str, bytes]]]:
+            for shard in sorted((tasks[row["clip_id"]].scratch / row["clip_id"]).glob("*.tar")):
+                yield from read_members(shard)
+
+        shards = write_shards(folder / "shards", unit.name, rows, samples)
+        folders = [folder / str(k) for k in range(len(unit.videos))]
+        publish(self.store, unit, unit.sha256(self.work.identity), shards, folders, rows)
         return rows
 
-    def _publish(self, unit: Unit, digest: str, shards: dict[str, Path], folders: list[Path], rows: list[Row]) -> None:
-        """Shards, sidecars, sheets, then the record. An old record goes first: what it speaks of is written over."""
-        record = f"{RECORDS}/{unit.name}.json"
-        self.store.remove([record])
-        told = []
-        there = [*self.store.names(), *self.store.names(HELD)]
-        self.store.remove([n for n in there if n.removeprefix(f"{HELD}/").startswith(f"clips-{unit.name}")])
-        for name, shard in shards.items():
-            sidecar = json.loads(sidecar_path(shard).read_bytes()) | {"shard": name}
-            told.append({key: sidecar[key] for key in ("shard", "samples", "frames", "bytes", "sha256")})
-            self.store.publish(shard, name)
-            self.store.publish(sidecar_path(shard), sidecar_path(Path(name)).as_posix())
-        for sheet in sorted(path for folder in folders for path in (folder / SHEETS).glob("*.png")):
-            self.store.publish(sheet, f"{SHEETS}/{sheet.name}")
-        head = json.dumps({"unit": unit.number, "sha256": digest, "shards": told})
-        lines = ",\n".join(json.dumps(row) for row in rows)
-        self.store.write(record, f'{head[:-1]}, "rows": [\n{lines}\n]}}\n'.encode())
+
+def write_shards(
+    folder: Path, name: str, rows: list[Row], samples: Callable[[Row], Iterator[tuple[str, dict[str, bytes]]]]
+) -> dict[str, Path]:
+    """Write the shards of unit ``name`` into an empty ``folder``: name in the store → file.
+
+    ``samples(row)`` gives key and members of a kept or held clip's samples; it is asked once for each, in order.
+    """
+    remove_folder(folder)
+    prefix = f"clips-{name}"
+    with _Writer(folder, prefix) as writer, _Writer(folder / HELD, prefix) as held:
+        for row in rows:
+            target = held if row["status"] == HELD else writer
+            for stage, seconds in row["seconds"].items():
+                target.add_seconds(stage, seconds)
+            if row["status"] not in (KEPT, HELD):
+                target.reject(reason_kind(row["reason"]))
+                continue
+            for key, members in samples(row):
+                record = Record.from_json(json.loads(members["json"]))
+                target.write(cast(Sample, _StoredSample(key, record, members)))
+    return {s.relative_to(folder).as_posix(): s for s in (*writer.shards, *held.shards)}
+
+
+def publish(
+    store: Store, unit: Unit, digest: str, shards: dict[str, Path], folders: list[Path], rows: list[Row]
+) -> None:
+    """Shards, sidecars, sheets, then the record. An old record goes first: what it speaks of is written over."""
+    record = f"{RECORDS}/{unit.name}.json"
+    store.remove([record])
+    told = []
+    there = [*store.names(), *store.names(HELD)]
+    store.remove([n for n in there if n.removeprefix(f"{HELD}/").startswith(f"clips-{unit.name}")])
+    for name, shard in shards.items():
+        sidecar = json.loads(sidecar_path(shard).read_bytes()) | {"shard": name}
+        told.append({key: sidecar[key] for key in ("shard", "samples", "frames", "bytes", "sha256")})
+        store.publish(shard, name)
+        store.publish(sidecar_path(shard), sidecar_path(Path(name)).as_posix())
+    for sheet in sorted(path for folder in folders for path in (folder / SHEETS).glob("*.png")):
+        store.publish(sheet, f"{SHEETS}/{sheet.name}")
+    head = json.dumps({"unit": unit.number, "sha256": digest, "shards": told})
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    store.write(record, f'{head[:-1]}, "rows": [\n{lines}\n]}}\n'.encode())
 
 
 @dataclass(frozen=True)
@@ -171,19 +197,6 @@ class _Writer(ShardWriter):
 
     def name(self, index: int) -> str:
         return f"{self.prefix}-{index:02d}" if index else self.prefix
-
-
-def _store(row: Row, task: Task, writer: ShardWriter) -> None:
-    """Move a clip's samples into the shard, and its time and reason into the sidecar."""
-    for stage, seconds in row["seconds"].items():
-        writer.add_seconds(stage, seconds)
-    if row["status"] not in (KEPT, HELD):
-        writer.reject(reason_kind(row["reason"]))
-        return
-    for shard in sorted((task.scratch / row["clip_id"]).glob("*.tar")):
-        for key, members in read_members(shard):
-            record = Record.from_json(json.loads(members["json"]))
-            writer.write(cast(Sample, _StoredSample(key, record, members)))
 
 
 def _task(video: Video, folder: Path) -> Task:
