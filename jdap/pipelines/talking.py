@@ -243,10 +243,10 @@ class TalkingPipeline:
         """Latents of the window that begins with frame ``first``."""
         shape = self.shape
         given: dict[str, Any] = {"frames": shape.frames, "motion": motion}
-        if branches[-1] >= LED:
-            given |= {"reference": person.projected, "reference_from": sum(b < LED for b in branches)}
-            if shape.anchor:
-                given["anchor"] = Anchor(person.latents_1Chw, self.schedule.timesteps - 1)
+        led = person.projected if branches[-1] >= LED else None
+        given |= {"reference": led, "reference_from": sum(b < LED for b in branches)}
+        if shape.anchor:  # also where nothing leads: an anchor that holds nothing then, as in training
+            given["anchor"] = Anchor(person.latents_1Chw, self.schedule.timesteps - 1)
         if person.tokens_1LD is not None:
             # no tokens are zero tokens, however many
             given["tokens_BLD"] = torch.cat([person.tokens_1LD * (b >= LED) for b in branches])

@@ -11,7 +11,7 @@ from talker import SHAPE, SIZE, person, speech, talker
 from jdap.diffusion.denoiser import Pair
 from jdap.diffusion.draws import draw_frames
 from jdap.diffusion.samplers import ddim
-from jdap.models.clip_unet import MotionFrames
+from jdap.models.clip_unet import Anchor, MotionFrames
 from jdap.models.drive import Drive
 from jdap.pipelines.pictures import Portrait
 from jdap.pipelines.portrait import PortraitPipeline
@@ -194,6 +194,25 @@ def test_a_deaf_model_and_windows_without_motion_frames():
     assert len(said(deaf, sound).rgb) == 8
     with pytest.raises(ValueError, match="no ReferenceNet"):
         deaf.talk(person(), sound, guidance=2.0)
+
+
+@pytest.mark.parametrize(("guidance", "audio_guidance"), [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (2.0, 3.0)])
+@torch.no_grad()
+def test_an_anchor_holds_the_reference_where_it_leads_and_nothing_where_it_does_not(guidance, audio_guidance):
+    anchored, sound = talker(shape=replace(SHAPE, anchor=True)), speech(F / 25)
+    (found,) = anchored.talk(person(), sound, steps=1, guidance=guidance, audio_guidance=audio_guidance)
+
+    latents, like, t = anchored.codec.encode(person()), torch.zeros(F, 3, 4, 4), torch.full((F,), 999)
+    led = {"reference": anchored.unet.project_reference(anchored.reference(latents))}
+    beyond = torch.zeros(640 * MARGIN)
+    heard = torch.cat([torch.zeros(640 * M), beyond, sound, beyond])[None]
+    keys = {"audio": anchored.unet.project_audio(anchored.audio(heard, M + F, MARGIN), anchored=True)}
+    fixed = {"frames": F, "motion": MotionFrames.null(like[None, :M], 1000), "anchor": Anchor(latents, 999)}
+    network = partial(anchored.unet, *draw_frames(Pair(like, like), 0, 0), t, t, **fixed)
+    v0, vr, vra = (torch.cat(network(**given)) for given in ({"reference_from": 1}, led, led | keys))
+    v = v0 + guidance * (vr - v0) + audio_guidance * (vra - vr)
+    rgb, _ = anchored.codec.decode(-v).chunk(2)
+    torch.testing.assert_close(found.rgb, rgb.clamp(-1, 1), atol=2e-4, rtol=1e-4)
 
 
 def test_conditions_reach_their_own_frames_and_are_optional(pipeline):

@@ -71,6 +71,7 @@ def test_the_folder_is_in_diffusers_layout(whole):
         "fps": 25.0,
         "start": "null",
         "noise_sharing": 0.0,
+        "anchor": False,
         "audio": True,
         "drive": True,
     }
@@ -123,6 +124,7 @@ def test_every_component_is_read_strictly(folder, part):
         ({"fps": 0}, "fps must be above 0"),
         ({"noise_sharing": 2}, "noise_sharing must be within 0 … 1"),
         ({"fps": "25"}, "fps must be within"),
+        ({"anchor": 1}, "anchor must be bool"),
         ({"start": "end"}, "start must be one of null, reference"),
         ({"audio": "yes"}, "audio must be bool"),
         ({"shared_timestep": True}, "not with these ablations"),
