@@ -18,7 +18,7 @@ from jdap.diffusion.draws import draw_frames
 from jdap.diffusion.samplers import ddim
 from jdap.metrics.depth import MEASURES, NORMALISED, ground_truth, scale_shift
 from jdap.metrics.motion import border_jumps, changes, flicker, jitter, static_pairs
-from jdap.models.clip_unet import MotionFrames
+from jdap.models.clip_unet import Anchor, MotionFrames
 from jdap.models.drive import Drive
 from jdap.pipelines.sound_windows import SoundWindows
 from jdap.pipelines.talking import TalkingPipeline
@@ -82,6 +82,8 @@ def estimate(
     given: dict[str, object] = {"frames": shape.frames}
     if pipeline.reference is not None:
         given["reference"] = pipeline.unet.project_reference(pipeline.reference(latents))
+    if shape.anchor:
+        given["anchor"] = Anchor(latents, pipeline.schedule.timesteps - 1)
     if pipeline.image_tokens is not None:
         given["tokens_BLD"] = pipeline.image_tokens(reference_13HW.to(device))
     sound = SoundWindows(sound_S.cpu(), shape.fps)
@@ -102,7 +104,7 @@ def estimate(
             if pipeline.drive is not None:
                 free = heard.new_full((1, tokens.shape[1], 7), torch.nan)
                 tokens = torch.cat([tokens, pipeline.drive(Drive(free[..., :6], free[..., 6]))], dim=2)
-            given["audio"] = pipeline.unet.project_audio(tokens)
+            given["audio"] = pipeline.unet.project_audio(tokens, shape.anchor)
         network = partial(pipeline.unet, motion=motion, **given)
         noise = draw_frames(Pair(rgb, rgb), seed, first, shape.noise_sharing)
         drawn = ddim(pipeline.denoiser, network, noise, known_rgb=rgb, steps=steps)

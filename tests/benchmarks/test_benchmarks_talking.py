@@ -24,7 +24,7 @@ from jdap.diffusion.draws import draw_frames
 from jdap.diffusion.samplers import ddim
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.metrics.depth import absrel, align_scale_shift, delta1, ground_truth, rmse
-from jdap.models.clip_unet import MotionFrames
+from jdap.models.clip_unet import Anchor, MotionFrames
 from jdap.models.codec import ImageCodec
 from jdap.models.drive import Drive
 from jdap.pipelines.portrait import PortraitPipeline
@@ -165,13 +165,14 @@ def test_talking_from_weights_to_files(weights, shards, tmp_path, capsys):
 @torch.no_grad()
 def test_estimating_draws_depth_beside_known_frames_window_by_window(clips):
     """By the definitions: the RGB latents are known, the motion frames are those before."""
-    pipeline = talker(shape=replace(SHAPE, noise_sharing=0.4), driven=True)
+    pipeline = talker(shape=replace(SHAPE, noise_sharing=0.4, anchor=True), driven=True)
     rgb, sound = clips[0].rgb[0], clips[0].audio[0]
     frames, margin, before = SHAPE.frames, SHAPE.audio_margin, SHAPE.motion_frames
     found = measure.estimate(pipeline, rgb, rgb[:1], sound, steps=2, seed=5)
     assert found.shape == (FRAMES, 1, SIZE, SIZE)
     padded = torch.cat([torch.zeros(640 * (before + margin)), sound, torch.zeros(640 * 20)])
     led = pipeline.unet.project_reference(pipeline.reference(pipeline.codec.encode(rgb[:1])))
+    anchor = Anchor(pipeline.codec.encode(rgb[:1]), 999)
     motion = MotionFrames(torch.zeros(1, 2, 3, 4, 4), torch.zeros(1, 2, 3, 4, 4), torch.tensor([999]))
     expected = []
     for k in range(2):
@@ -179,8 +180,8 @@ def test_estimating_draws_depth_beside_known_frames_window_by_window(clips):
         heard = padded[640 * frames * k :][: 640 * (before + frames + 2 * margin)]
         tokens = pipeline.audio(heard[None], before + frames, margin)
         free = pipeline.drive(Drive(torch.full((1, before + frames, 6), torch.nan)))
-        keys = pipeline.unet.project_audio(torch.cat([tokens, free], 2))
-        network = partial(pipeline.unet, frames=frames, motion=motion, reference=led, audio=keys)
+        keys = pipeline.unet.project_audio(torch.cat([tokens, free], 2), True)
+        network = partial(pipeline.unet, frames=frames, motion=motion, reference=led, audio=keys, anchor=anchor)
         noise = draw_frames(Pair(known, known), 5, frames * k, 0.4)
         drawn = ddim(pipeline.denoiser, network, noise, known_rgb=known, steps=2)
         motion = MotionFrames(known[None, -2:], drawn.depth[None, -2:], torch.tensor([0]))
