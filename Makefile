@@ -16,7 +16,7 @@ TEST   ?= $(if $(wildcard $(SHARDS)/test),$(SHARDS)/test,jdap/assets/shards/test
 RUN = .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test train-image train-depth train-codec bench shards studio sample-shards shipped-weights clean
+.PHONY: help install lint test train-image train-video train-depth train-codec bench shards studio sample-shards shipped-weights clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,6 +41,17 @@ train-image: OUT ?= out/image
 train-image: install  ## train the joint RGB-depth model, then print its depth table (SHARDS= OUT= ARGS=)
 	$(RUN) jdap train-image --out $(OUT) --data.train $(TRAIN) --data.val $(VAL) $(ARGS)
 	$(RUN) benchmarks depth --weights $(OUT)/weights --shards $(TEST) --out $(OUT) $(if $(DEVICE),--device $(DEVICE))
+
+# Clips that talk: a folder of shards with sound, or one with train/ and val/ inside.
+CLIPS ?= jdap/assets/talking
+CLIPS_TRAIN = $(if $(wildcard $(CLIPS)/train),$(CLIPS)/train,$(CLIPS))
+CLIPS_VAL   = $(if $(wildcard $(CLIPS)/val),$(CLIPS)/val,jdap/assets/talking/val)
+train-video: OUT ?= out/video
+train-video: WEIGHTS ?= shipped:image-tiny
+train-video: install  ## train a portrait that talks, on an image model, and let one talk (WEIGHTS= CLIPS= OUT= ARGS=)
+	$(RUN) jdap train-video --out $(OUT) --model.init $(WEIGHTS) --data.train $(CLIPS_TRAIN) --data.val $(CLIPS_VAL) $(ARGS)
+	$(RUN) jdap talk jdap/assets/talk/portrait.png jdap/assets/talk/speech.wav -o $(OUT)/talk.mp4 --weights $(OUT)/weights \
+	  --no-crop $(if $(DEVICE),--device $(DEVICE))
 
 train-depth: OUT ?= out/depth
 train-depth: WEIGHTS ?= $(if $(wildcard out/image/weights),out/image/weights,shipped:image-tiny)
