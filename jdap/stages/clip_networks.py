@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.audio import AudioTokens, new_audio_tokens
@@ -13,11 +14,14 @@ from jdap.models.codec import Codec
 from jdap.models.drive import DriveTokens
 from jdap.models.image_tokens import ImageTokens
 from jdap.models.joint_unet import JointUNet
-from jdap.models.loading import WeightsError
+from jdap.models.loading import WeightsError, read_json
 from jdap.models.motion import load_motion, new_motion
 from jdap.models.reference import ReferenceNet
 from jdap.pipelines.hub import find_weights
 from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pipelines.talking import TalkingPipeline
+from jdap.pipelines.talking_weights import CLASS_NAME as TALKING
+from jdap.pipelines.weights import INDEX
 
 
 class ClipNetworks(NamedTuple):
@@ -47,7 +51,8 @@ def clip_networks(
     """The networks, the image model's frozen and in evaluation mode, on the CPU, float32.
 
     Args:
-        init: weights folder of an image stage, ``shipped:NAME``, or a repository of the hub.
+        init: weights folder of an image stage, ``shipped:NAME``, or a repository of the hub; or of this stage, to train
+            on: all networks are then those, and the rest of what is asked for must agree.
         motion: AnimateDiff's motion modules (:func:`jdap.models.motion.load_motion`); None: fresh ones.
         audio_encoder: as :func:`jdap.models.audio.new_audio_tokens` takes it; None: a model that is deaf.
         audio_tokens, audio_dim: L tokens of D channels a frame.
@@ -58,14 +63,36 @@ def clip_networks(
         WeightsError: for a folder that cannot be started from.
         ValueError: for settings that do not go together.
     """
-    begun = PortraitPipeline.from_pretrained(find_weights(init))
+    folder = find_weights(init, "make train-image")
+    if read_json(folder / INDEX).get("_class_name") == TALKING:
+        made = _that_talk(folder, init, motion, audio_encoder, audio_tokens, audio_dim, conditions)
+    else:
+        made = _new(folder, init, motion, audio_encoder, audio_tokens, audio_dim, conditions)
+    made.unet.checkpointing = gradient_checkpointing
+    for network in filter(None, (made.codec, made.reference, made.image_tokens)):
+        network.requires_grad_(False).eval()
+    for network in filter(None, (made.unet, made.audio, made.drive)):
+        network.train()
+    return made
+
+
+def _new(
+    folder: Path,
+    init: str,
+    motion: str | None,
+    audio_encoder: str | None,
+    audio_tokens: int,
+    audio_dim: int,
+    conditions: Sequence[str],
+) -> ClipNetworks:
+    begun = PortraitPipeline.from_pretrained(folder)
     if not isinstance(begun.unet, JointUNet) or begun.reference is None or begun.shared_timestep:
         raise WeightsError(
             f"model.init {init}: the weights of an ablation; the temporal stage starts from a full model"
         )
     if begun.one_step_start is not None:
         raise WeightsError(
-            f"model.init {init}: fine-tuned to depth in one step, and draws nothing: take the image model"
+            f"model.init {init}: fine-tuned to depth in one step; take the image model that it came from"
         )
     plain = begun.unet.unet
     if conditions and audio_encoder is None:
@@ -76,17 +103,53 @@ def clip_networks(
         load_motion(motion) if motion else new_motion(plain),
         new_audio_attention(plain, audio_dim) if audio else None,
     )
-    unet.checkpointing = gradient_checkpointing
-    frozen = (begun.codec, begun.reference, begun.image_tokens)
-    for network in filter(None, frozen):
-        network.requires_grad_(False).eval()
+    drive = DriveTokens(list(conditions), audio_dim) if conditions else None
     return ClipNetworks(
         begun.codec,
         unet,
         begun.reference,
         begun.image_tokens,
         audio,
-        DriveTokens(list(conditions), audio_dim) if conditions else None,
+        drive,
+        begun.schedule,
+        begun.preset,
+        begun.size_px,
+    )
+
+
+def _that_talk(
+    folder: Path,
+    init: str,
+    motion: str | None,
+    audio_encoder: str | None,
+    audio_tokens: int,
+    audio_dim: int,
+    conditions: Sequence[str],
+) -> ClipNetworks:
+    """The networks of weights that talk already, to train on; what is asked for must be what they are."""
+    begun = TalkingPipeline.from_pretrained(folder)
+    if motion is not None:
+        raise ValueError(f"model.init {init} has motion modules of its own: leave model.motion out")
+    if begun.reference is None:
+        raise WeightsError(
+            f"model.init {init}: the weights of an ablation; the temporal stage starts from a full model"
+        )
+    audio, drive = begun.audio, begun.drive
+    asked = {"audio": audio_encoder is not None, "conditions": list(conditions)}
+    there: dict[str, Any] = {"audio": audio is not None, "conditions": drive.config["kinds"] if drive else []}
+    if audio is not None:
+        asked |= {"audio_tokens": audio_tokens, "audio_dim": audio_dim}
+        there |= {"audio_tokens": audio.tokens, "audio_dim": audio.dim}
+    differs = [f"{name} {there[name]}, not {wanted}" for name, wanted in asked.items() if there[name] != wanted]
+    if differs:
+        raise ValueError(f"model.init {init} has {'; '.join(differs)}")
+    return ClipNetworks(
+        begun.codec,
+        begun.unet,
+        begun.reference,
+        begun.image_tokens,
+        audio,
+        drive,
         begun.schedule,
         begun.preset,
         begun.size_px,

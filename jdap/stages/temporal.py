@@ -39,7 +39,8 @@ class TemporalStage(L.LightningModule):
     every clip that is drawn.
 
     Args:
-        init: weights folder of an image stage that the clip model is built on; ``shipped:image-tiny`` ships.
+        init: weights folder of an image stage that the clip model is built on; ``shipped:image-tiny`` ships. Or one of
+            this stage, to train on.
         motion: AnimateDiff's motion modules to start from: a diffusers folder, or the original file as safetensors;
             null: fresh ones, which change nothing at first.
         audio_encoder: ``mel`` (log-mel and a small network that trains), ``wav2vec2:NAME`` or ``whisper:NAME`` (frozen;

@@ -123,6 +123,22 @@ def test_a_run_ends_with_weights_that_talk_and_a_video_with_sound(image_weights,
 
 
 @torch.no_grad()
+def test_weights_that_talk_can_be_trained_on(image_weights, batch, tmp_path):
+    first = loosened(image_weights, conditions=["lips"])
+    first.pipeline().save_pretrained(tmp_path / "talk")
+    again = stage(str(tmp_path / "talk"), conditions=["lips"])
+    assert {n for n, p in again.named_parameters() if p.requires_grad} == {
+        n for n, p in first.named_parameters() if p.requires_grad
+    }
+    assert again.unet.training
+    assert loss(again.eval(), batch) == pytest.approx(loss(first, batch), abs=1e-6)
+    with pytest.raises(ValueError, match=r"has audio_tokens 3, not 5$"):
+        stage(str(tmp_path / "talk"), conditions=["lips"], audio_tokens=5)
+    with pytest.raises(ValueError, match="motion modules of its own"):
+        stage(str(tmp_path / "talk"), conditions=["lips"], motion="elsewhere")
+
+
+@torch.no_grad()
 def test_validation_draws_the_same_every_time(image_weights, batch):
     model = loosened(image_weights, audio_drop=0.5, motion_drop=0.5, motion_noise=0.1)
     first = [model._loss(batch, Place.of(0, len(batch)), drops=False)[0].total.item() for _ in range(2)]
