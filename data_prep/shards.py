@@ -17,6 +17,7 @@ import os
 import tarfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -162,10 +163,11 @@ class ShardWriter:
 
     def abort(self) -> None:
         """Throw the open shard away."""
-        if self._file is not None:
-            self._file.close()
+        file, self._tar, self._file = self._file, None, None
+        if file is not None:
+            with suppress(OSError):  # on a full disk what is still buffered cannot be written either
+                file.close()
             self._part.unlink(missing_ok=True)
-        self._tar = self._file = None
 
     def name(self, index: int) -> str:
         """What the shard of this number is called, without suffix."""

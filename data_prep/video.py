@@ -13,6 +13,7 @@ Frames: N in the file, K at 25 fps.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,10 @@ class Video:
 def open_video(path: Path) -> Video:
     """Probe a file and plan its reading; raises :class:`VideoError`, never anything of a decoder's own."""
     if not path.exists():
-        raise VideoError(f"{path}: no such file; check the path")
+        link = " (a link that leads nowhere)" if path.is_symlink() else ""
+        raise VideoError(f"{path}: no such file{link}; check the path")
+    if not path.is_file() and not path.is_dir():
+        raise VideoError(f"{path}: neither a file nor a folder, but a pipe or a device; give a file")
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: the file is empty; copy or download it again")
     times_s, first, aspect = _probe(path)
@@ -151,14 +155,15 @@ def find_videos(inputs: list[Path]) -> list[tuple[Path, str]]:
     """
     found: list[tuple[Path, str]] = []
     for root in inputs:
-        inside = []
+        inside, real = [], Path(os.path.realpath(root))  # unlike resolve() it takes links that go round
         if root.is_dir():
             for path in sorted(root.rglob("*")):
                 relative = path.relative_to(root)
                 hidden = any(part.startswith(".") for part in relative.parts)
-                if path.is_file() and path.suffix.lower() in SUFFIXES and not hidden:
-                    inside.append((path, f"{root.resolve().name}/{relative.as_posix()}"))
-        found += inside or [(root, f"{root.resolve().parent.name}/{root.name}")]
+                # Broken links and pipes are in, too: they get a row that says so.
+                if path.suffix.lower() in SUFFIXES and not hidden and not path.is_dir():
+                    inside.append((path, f"{real.name}/{relative.as_posix()}"))
+        found += inside or [(root, f"{real.parent.name}/{root.name}")]
     return found
 
 
@@ -227,7 +232,10 @@ def _read_decord(video: Video) -> Iterator[tuple[int, np.ndarray]]:
         except StopIteration:
             return
         except (decord.DECORDError, RuntimeError) as error:
-            raise VideoError(f"{video.path}: decoding breaks off ({str(error).splitlines()[0]})") from error
+            # decord's own words hold the time of day and its source's paths: no two runs' rows would be the same.
+            raise VideoError(
+                f"{video.path}: decoding breaks off at frame {index} of {len(video.times_s)}; the file is damaged"
+            ) from error
 
 
 def _decord_agrees(path: Path, frames: int, first: np.ndarray) -> bool:
