@@ -21,8 +21,8 @@ COMMANDS = {
     "select": ("data_prep.select", "judge the clips of prepare by other thresholds, and without duplicates"),
     "studio": ("data_prep.studio", "drawn people → shards with exact depth"),
     "scans": ("data_prep.scans", "textured scans of heads → shards with exact depth"),
-    "verify": ("data_prep.shards", "check a folder of shards: checksums, counts, every sample"),
-    "report": ("data_prep.report", "contact sheet and numbers of a folder of shards"),
+    "verify": ("data_prep.verify", "check a folder of shards: checksums, counts, every sample"),
+    "report": ("data_prep.report", "numbers, charts and pictures of a folder of shards"),
     "convert-model": ("data_prep.convert_model", "FLAME or a Basel Face Model that you hold → a file for --face-model"),
     "correspond": ("data_prep.correspondence", "mediapipe landmarks ↔ points of the head model"),
 }

@@ -1,41 +1,34 @@
-"""Shards: samples that are written whole or not at all, their sidecars, reading them back and verifying a folder.
+"""Shards: samples that are written whole or not at all, and their sidecars.
 
 A shard ``PREFIX-000000.tar`` is written as ``….tar.part``, flushed to disk and renamed; its sidecar
 ``PREFIX-000000.json`` follows in the same way. So a ``.tar`` is never half a file, and a ``.tar`` without its sidecar
 belongs to a run that was interrupted: it counts as incomplete. The bytes of a shard depend on its samples alone.
 
-:func:`verify` and ``python -m data_prep verify DIR`` check a folder against all of this.
+``python -m data_prep verify DIR`` (:mod:`data_prep.verify`) checks a folder against all of this.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
 import os
 import tarfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from data_prep.sample import Sample, read_members, read_samples
+from data_prep.sample import Sample, read_samples
 from jdap import schema
 from jdap.files import sync_folder, write_whole
-from jdap.latents import decode_members, latents_member
-from jdap.schema import Record, SchemaError
+from jdap.schema import SchemaError
 
-__all__ = ["Problem", "Sample", "ShardWriter", "read_samples", "sidecar_path", "verify"]
+__all__ = ["Sample", "ShardWriter", "read_samples", "sidecar_path"]
 
 MAX_SAMPLES, MAX_BYTES = 1000, 1 << 30
-SPLITS = ("train", "val", "test")
 
 
 @dataclass
@@ -187,122 +180,3 @@ class ShardWriter:
 def sidecar_path(shard: Path) -> Path:
     """Where a shard's sidecar lies."""
     return shard.with_suffix(".json")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong with a file of a shard folder."""
-
-    path: Path
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.what}"
-
-
-def verify(folder: str | Path, progress: Progress | None = None) -> list[Problem]:
-    """Everything that is wrong with the shards below ``folder``; an empty list is a clean bill.
-
-    Checks that nothing half-written lies there, that every shard has its sidecar and the size, SHA-256 and counts
-    that it names, that every sample decodes in full and keeps the schema, that no key occurs twice, and that no person
-    is in two of the splits ``train``, ``val``, ``test``. Raises FileNotFoundError where there is no shard at all.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder of shards")
-    shards = sorted(folder.rglob("*.tar"))
-    problems = [
-        Problem(p, "half-written, left by an interrupted run: delete it") for p in sorted(folder.rglob("*.part"))
-    ]
-    if not shards and not problems:
-        raise FileNotFoundError(
-            f"no shard (*.tar) below {folder}: make some with `python -m data_prep prepare` or studio"
-        )
-    keys: dict[str, Path] = {}
-    splits: dict[str, set[str]] = defaultdict(set)
-    task = progress.add_task("verifying", total=len(shards)) if progress else None
-    for shard in shards:
-        problems += [Problem(shard, what) for what in _verify_shard(shard, keys, splits)]
-        if progress and task is not None:
-            progress.advance(task)
-    for person, where in sorted(splits.items()):
-        if len(where) > 1:
-            problems.append(Problem(folder, f"{person} is in more than one split: {', '.join(sorted(where))}"))
-    return problems
-
-
-def _verify_shard(shard: Path, keys: dict[str, Path], splits: dict[str, set[str]]) -> Iterator[str]:
-    sidecar = _read_sidecar(shard)
-    if isinstance(sidecar, str):
-        yield sidecar
-        sidecar = {}
-    with shard.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if sidecar and sidecar["bytes"] != shard.stat().st_size:
-        yield f"{shard.stat().st_size} bytes, the sidecar says {sidecar['bytes']}: cut short or overwritten"
-    elif sidecar and sidecar["sha256"] != digest:
-        yield "SHA-256 differs from the sidecar's: the file was changed"
-    samples = frames = 0
-    try:
-        for key, members in read_members(shard):
-            samples += 1
-            try:
-                record = _decode(members)
-            except SchemaError as error:
-                yield f"sample {key}: {error}"
-                continue
-            frames += record.frames
-            if record.key != key:
-                yield f"sample {key}: its record belongs to {record.key}"
-            if key in keys:
-                yield f"sample {key} is in {keys[key]} too"
-            keys[key] = shard
-            if shard.parent.name in SPLITS:
-                splits[record.person_id].add(shard.parent.name)
-    except SchemaError as error:
-        yield str(error)
-        return
-    if sidecar and (samples, frames) != (sidecar["samples"], sidecar["frames"]):
-        yield f"{samples} samples, {frames} frames; sidecar: {sidecar['samples']}, {sidecar['frames']}"
-
-
-def _decode(members: dict[str, bytes]) -> Record:
-    """The record of a sample of pictures or of latents, after everything in it was decoded and checked."""
-    if latents_member(0) in members:
-        return decode_members(members)[0]
-    return Sample.from_members(members).record
-
-
-def _read_sidecar(shard: Path) -> dict[str, Any] | str:
-    """The sidecar, or what is wrong with it."""
-    path = sidecar_path(shard)
-    try:
-        sidecar = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return f"has no sidecar {path.name}: incomplete, prepare it again"
-    except ValueError as error:
-        return f"sidecar {path.name} cannot be read ({error})"
-    if not isinstance(sidecar, dict) or sidecar.get("schema_version") not in schema.VERSIONS:
-        return f"sidecar {path.name} is not of schema version {' or '.join(map(str, schema.VERSIONS))}"
-    missing = {"samples", "frames", "bytes", "sha256"} - set(sidecar)
-    return f"sidecar {path.name} lacks {sorted(missing)}" if missing else sidecar
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``python -m data_prep verify``."""
-    parser.description = "Check the checksums of a folder of shards and decode every sample."
-    parser.add_argument("folder", type=Path, help="folder with shards, searched with its subfolders")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Print every problem, one a line; 0 where there is none, else 1."""
-    console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Console(stderr=True)
-    with Progress(*columns, console=bar, disable=not bar.is_terminal) as progress:
-        problems = verify(args.folder, progress)
-    for problem in problems:
-        console.print(str(problem), style="red", markup=False, highlight=False, soft_wrap=True)
-    shards = len(list(args.folder.rglob("*.tar")))
-    console.print(f"{shards} shards, {len(problems)} problems")
-    return 1 if problems else 0

@@ -171,9 +171,11 @@ class Store:
     def _read_all(self, names: list[str]) -> list[bytes]:
         if self.path is not None:
             return [(self.path / name).read_bytes() for name in names]
-        found = self._fs.cat([self._url(name) for name in names])
-        by_name = {path.rpartition("/")[2]: data for path, data in found.items()}
-        return [by_name[name.rpartition("/")[2]] for name in names]
+        found = self._fs.cat_ranges([self._url(name) for name in names], None, None)  # unlike cat(), it knows no globs
+        for data in found:
+            if isinstance(data, Exception):
+                raise data
+        return found
 
     def _write(self, name: str, data: bytes) -> None:
         if self.path is None:

@@ -220,12 +220,16 @@ def _generation(settings: dict[str, Any], units: list[Unit]) -> bytes:
     return (head + ",\n".join(lines) + "\n]}\n").encode()
 
 
-def _same_settings(store: Store, planned: dict[str, Any], asked: dict[str, Any]) -> None:
+def _same_settings(store: Store, planned: dict[str, Any], asked: dict[str, Any], within: str = "") -> None:
     for name in sorted({*planned, *asked}):
-        if planned.get(name) != asked.get(name):
+        was, now = planned.get(name), asked.get(name)
+        if isinstance(was, dict) and isinstance(now, dict):
+            _same_settings(store, was, now, f"{name}.")
+        elif was != now:
+            remedy = "change them with select" if within == "thresholds." else "go on with the same settings"
             raise PrepareError(
-                f"{store} was begun with {name} {planned.get(name)}, not {asked.get(name)}: go on with the same "
-                "settings, name another folder, or start anew with --overwrite"
+                f"{store} was begun with {within}{name} {was}, not {now}: {remedy}, name another folder, or start anew "
+                "with --overwrite"
             )
 
 

@@ -166,7 +166,8 @@ def publish(
     store.remove([record])
     told = []
     there = [*store.names(), *store.names(HELD)]
-    store.remove([n for n in there if n.removeprefix(f"{HELD}/").startswith(f"clips-{unit.name}")])
+    ours = (f"clips-{unit.name}.", f"clips-{unit.name}-")
+    store.remove([name for name in there if name.removeprefix(f"{HELD}/").startswith(ours)])
     for name, shard in shards.items():
         sidecar = json.loads(sidecar_path(shard).read_bytes()) | {"shard": name}
         told.append({key: sidecar[key] for key in ("shard", "samples", "frames", "bytes", "sha256")})

@@ -24,7 +24,7 @@ from data_prep.face_model import load_face_model
 from data_prep.morphable import head_to_camera
 from data_prep.render import interpolate, rasterise
 from data_prep.sample import Sample, read_samples
-from data_prep.shards import verify
+from data_prep.verify import verify
 from jdap.geometry import vertex_normals
 
 PX, COUNT = 96, 16

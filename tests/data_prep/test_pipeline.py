@@ -20,8 +20,8 @@ from data_prep.morphable import head_to_camera, load_ict
 from data_prep.prepare import Engine, prepare
 from data_prep.quality import SCORES
 from data_prep.sample import Sample, read_samples
-from data_prep.shards import verify
 from data_prep.stages import Settings
+from data_prep.verify import verify
 from data_prep.video import FrameReader, open_video
 from jdap.geometry import project
 from jdap.schema import FITTED

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from data_prep.photograph import Studio
-from data_prep.shards import read_samples, verify
+from data_prep.shards import read_samples
 from data_prep.studio import SPLIT_START, Job, make_sample
+from data_prep.verify import verify
 from jdap.shipped import resolve
 
 STILLS = {"train": (0, 500), "val": (0, 24), "test": (0, 100)}

@@ -20,7 +20,7 @@ from data_prep.render import interpolate, rasterise
 from data_prep.sample import Sample, read_samples
 from data_prep.scan_files import ScanError, read_notes, read_scan
 from data_prep.scans import Ring, Settings, make_sample, prepare_scans
-from data_prep.shards import verify
+from data_prep.verify import verify
 from jdap.geometry import axis_angle_to_matrix, vertex_normals
 from jdap.schema import STUDIO
 

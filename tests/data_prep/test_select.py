@@ -13,8 +13,8 @@ from data_prep.engines.records import read_rows
 from data_prep.prepare import Engine, prepare
 from data_prep.sample import read_members
 from data_prep.select import SelectError, select_again
-from data_prep.shards import verify
 from data_prep.store import Store
+from data_prep.verify import verify
 
 NAMES = ("a.mp4", "b.mp4", "c.mp4", "reject-d.mp4", "e.mp4", "text.mp4")
 

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from data_prep import shards
+from data_prep import verify as verifying
 from data_prep.__main__ import is_users, main
 from data_prep.sample import Sample, read_members, read_samples
-from data_prep.shards import ShardWriter, sidecar_path, verify
+from data_prep.shards import ShardWriter, sidecar_path
+from data_prep.verify import verify
 from jdap.schema import SchemaError
 
 
@@ -369,7 +370,7 @@ class TestCommandLine:
         def broken(args: argparse.Namespace) -> int:
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(shards, "run", broken)
+        monkeypatch.setattr(verifying, "run", broken)
         with pytest.raises(RuntimeError, match="a bug"):
             main(["verify", str(tmp_path)])
 

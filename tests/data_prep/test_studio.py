@@ -13,9 +13,10 @@ from data_prep.looks.noise import draw_lattice
 from data_prep.morphable import head_to_camera, load_ict
 from data_prep.photograph import Studio
 from data_prep.render import rasterise
-from data_prep.shards import read_samples, verify
+from data_prep.shards import read_samples
 from data_prep.shoot import Shoot, draw_scene
 from data_prep.studio import SPLIT_START, Job, StudioError, draw_person, make_sample
+from data_prep.verify import verify
 from jdap.geometry import project
 
 SIZE = 64

@@ -13,7 +13,7 @@ from fakes import write_fakes
 from stable_diffusion import small_image_encoder
 
 from data_prep.sample import read_members
-from data_prep.shards import verify
+from data_prep.verify import verify
 from jdap import depth
 from jdap.batch import ImageBatch, LatentBatch
 from jdap.cache import CacheError, cache

@@ -13,7 +13,7 @@ import pytest
 from drawn_videos import Settings, draw_folder
 
 from data_prep.prepare import Engine, Outcome, prepare
-from data_prep.shards import verify
+from data_prep.verify import verify
 
 KEPT = ("a.mp4", "b/c d.mp4", "b/é.mp4", "f.mp4", "g.mp4", "h.mp4", "i.mp4", "j.mp4", "k.mp4")
 ODD = ("reject-e.mp4", "crash-l.mp4")

@@ -1,0 +1,157 @@
+"""What a second run does: goes on, adds what is new, redoes what changed, selects by other thresholds, or refuses."""
+
+import json
+from pathlib import Path
+
+import drawn_videos
+import pytest
+from drawn_videos import Settings, draw_folder, draw_video
+
+from data_prep.prepare import Engine, Outcome, PrepareError, prepare
+from data_prep.verify import verify
+
+HERE = Engine(workers=0)
+
+
+def go(inputs: Path, out: Path | str, settings: Settings | None = None, **options) -> Outcome:
+    return prepare([inputs], out, settings or Settings(), HERE, make=drawn_videos.make, **options)
+
+
+def shards(out: Path) -> dict[str, bytes]:
+    return {p.relative_to(out).as_posix(): p.read_bytes() for p in sorted(out.rglob("*.tar"))}
+
+
+def rows(out: Path) -> dict[str, dict]:
+    found = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    assert len({row["clip_id"] for row in found}) == len(found)
+    return {Path(row["source"]).name: row for row in found}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return draw_folder(tmp_path / "in", "b.mp4", "c.mp4")
+
+
+@pytest.fixture
+def out(source: Path, tmp_path: Path) -> Path:
+    assert go(source, tmp_path / "out").made == 2
+    return tmp_path / "out"
+
+
+def test_the_same_command_again_does_nothing(source: Path, out: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in out.glob("*.tar")}
+    outcome = go(source, out)
+    assert (outcome.made, outcome.there) == (0, 2)
+    assert {p: p.stat().st_mtime_ns for p in out.glob("*.tar")} == before
+    assert verify(out) == []
+
+
+def test_new_videos_are_added_and_nothing_is_redone(source: Path, out: Path) -> None:
+    before = shards(out)
+    draw_video(source / "a.mp4", 7)  # sorts before the others
+    outcome = go(source, out)
+    assert (outcome.made, outcome.there) == (1, 2)
+    assert shards(out).items() > before.items()
+    assert set(rows(out)) == {"a.mp4", "b.mp4", "c.mp4"}
+    assert verify(out) == []
+
+
+def test_another_folder_with_the_same_names_is_added(source: Path, out: Path, tmp_path: Path) -> None:
+    draw_video(tmp_path / "other" / "in" / "b.mp4", 8)
+    before = shards(out)
+    assert go(tmp_path / "other" / "in", out).made == 1
+    assert shards(out).items() > before.items()
+    lines = (out / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)["clip_id"].rpartition("-")[2] for line in lines][-1] == "2_000000"
+    assert verify(out) == []
+
+
+def test_a_changed_video_is_made_again_alone(source: Path, out: Path) -> None:
+    before, old = shards(out), rows(out)
+    draw_video(source / "b.mp4", 9, frames=5)
+    outcome = go(source, out)
+    assert (outcome.made, outcome.there) == (1, 1)
+    assert {name for name, data in shards(out).items() if before[name] != data} == {"clips-000000.tar"}
+    assert rows(out)["b.mp4"]["scores"] != old["b.mp4"]["scores"]
+    assert rows(out)["c.mp4"] == old["c.mp4"]
+    assert verify(out) == []
+
+
+def test_what_is_gone_from_the_source_stays(source: Path, out: Path) -> None:
+    before = shards(out)
+    (source / "b.mp4").unlink()
+    assert go(source, out).made == 0
+    assert shards(out) == before
+    assert verify(out) == []
+
+
+def test_what_is_gone_before_it_was_made_is_a_row(source: Path, out: Path) -> None:
+    (out / "units" / "000000.json").unlink()
+    (source / "b.mp4").unlink()
+    assert go(source, out).made == 1
+    assert rows(out)["b.mp4"]["reason"] == "no such file; check the path"
+    assert not (out / "clips-000000.tar").exists()
+    assert verify(out) == []
+
+
+def test_a_source_that_moved_is_the_same(source: Path, out: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere" / "in"
+    moved.parent.mkdir()
+    source.rename(moved)
+    assert go(moved, out).made == 0
+    (out / "units" / "000001.json").unlink()
+    assert go(moved, out).made == 1  # and is found there
+    assert rows(out)["c.mp4"]["status"] == "kept"
+
+
+def test_a_video_named_twice_is_prepared_once(source: Path, tmp_path: Path) -> None:
+    both = [source, source / "b.mp4"]
+    prepare(both, tmp_path / "out", Settings(), HERE, make=drawn_videos.make)
+    assert set(rows(tmp_path / "out")) == {"b.mp4", "c.mp4"}
+
+
+@pytest.mark.parametrize("lost", ["clips-000001.tar", "clips-000001.json", "units/000001.json"])
+def test_what_is_not_whole_is_made_again(source: Path, out: Path, lost: str) -> None:
+    before = shards(out)
+    (out / lost).unlink()
+    assert go(source, out).made == 1
+    assert shards(out) == before
+    assert verify(out) == []
+
+
+def test_half_a_shard_is_made_again(source: Path, out: Path) -> None:
+    before = shards(out)
+    shard = out / "clips-000000.tar"
+    shard.write_bytes(shard.read_bytes()[:1000])
+    assert go(source, out).made == 1
+    assert shards(out) == before
+
+
+def test_other_settings_are_refused_by_name(source: Path, out: Path) -> None:
+    with pytest.raises(PrepareError, match=r"was begun with size 16, not 32: .* --overwrite"):
+        go(source, out, Settings(size=32))
+    assert go(source, out, Settings(size=32), overwrite=True).made == 2
+    assert verify(out) == []
+
+
+def test_only_a_folder_of_ours_is_touched(source: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "clips-000000.tar").write_bytes(b"theirs")
+    for overwrite in (False, True):
+        with pytest.raises(PrepareError, match="holds no plan"):
+            go(source, theirs, overwrite=overwrite)
+    assert [p.name for p in theirs.iterdir()] == ["clips-000000.tar"]
+    with pytest.raises(PrepareError, match="is a file"):
+        go(source, source / "b.mp4")
+
+
+def test_overwrite_leaves_what_is_not_ours(source: Path, out: Path) -> None:
+    (out / "notes.txt").write_text("mine")
+    assert go(source, out, overwrite=True).made == 2
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_other_thresholds_are_refused_by_name_and_select_is_named(source: Path, out: Path) -> None:
+    with pytest.raises(PrepareError, match=r"thresholds.brightness None, not \[0.4, 'inf'\]: change them with select"):
+        go(source, out, Settings(thresholds={"brightness": (0.4, float("inf"))}))
