@@ -26,6 +26,7 @@ COMMANDS = {
     "overfit": "samples of an overfitted model beside the codec's own reconstruction",
     "speed": "what the reference costs in training and in sampling, and a training run's pictures a second",
     "codec": "error of image codecs by factor and channels against seconds of training and sampling",
+    "fit": "how good fitted heads are: reprojection, depth against a scan, confidence, speed, ablation",
     "studio": "pictures a second of the synthetic studio",
     "footprint": "memory and seconds of training and sampling at a preset's full size, with random weights",
     "preparation": "frames a second of data preparation by stage, and its memory on a long video",

@@ -33,7 +33,7 @@ from jdap.geometry import project, vertex_normals
 
 #: How a round fits: pose alone at first, then shapes with priors so tight that they follow only what is a person's own.
 #: Nothing but landmarks and priors: looks do not follow one another in time.
-_ROUND = FitSettings(landmark_sd=0.03, focal_sd=0, opening_sd=math.inf).unordered()
+_ROUND = FitSettings(identity_modes=80, landmark_sd=0.03, focal_sd=0, opening_sd=math.inf).unordered()
 ROUNDS = (
     *(replace(_ROUND, identity_sd=1e-3, expression_sd=1e-3),) * 2,
     *(replace(_ROUND, identity_sd=0.15, expression_sd=0.05),) * 2,

@@ -68,9 +68,9 @@ class FitSettings:
     * ``iterations``: at most; a track's steps end earlier when its cost falls by less than ``tolerance`` of itself
     """
 
-    identity_modes: int = 80
-    identity_sd: float = 0.5
-    expression_sd: float = 0.1
+    identity_modes: int = 100
+    identity_sd: float = 1.0
+    expression_sd: float = 0.15
     landmark_sd: float = 0.0075
     huber: float = 1.5
     views: float = 4.0

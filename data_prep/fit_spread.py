@@ -10,7 +10,7 @@ it by what the landmarks leave open, three independent things:
 Depth counts up to scale and shift, so of each of the first two the part that scale and shift of the visible face take
 away is taken away (least squares over its vertices). The root of the sum of squares is the spread, and the confidence
 
-    c = 1 / (1 + (CALIBRATION spread / HALF_MM)^2),
+    c = 1 / (1 + (spread / HALF_MM)^2),
 
 the weight that inverse variance gives a pixel beside one whose error is HALF_MM. Expressions are left out: with them
 the spread ranks true errors no better (docs/fitting.md).
@@ -32,8 +32,6 @@ from jdap.geometry import axis_angle_to_matrix
 #: Pose errors of landmark fits against true poses are 1 to 3 degrees.
 TILT_DEG = 2.0
 FLOOR_MM = 1.0
-#: True root mean square error over predicted, on renders of a scan.
-CALIBRATION = 1.4
 #: An error at which depth counts half: about that of fits on the whole.
 HALF_MM = 3.0
 #: Cosines between normal and ray count as this at least: seen more obliquely, pixels are the contour's.
@@ -80,7 +78,7 @@ class DepthSpread:
 
 def confidence(spread_mm: Tensor) -> Tensor:
     """Confidence in [0, 1], in :data:`STEPS` steps, of a spread in millimetres; 0 where the spread is 0 (unknown)."""
-    trust = 1 / (1 + (CALIBRATION * spread_mm / HALF_MM).square())
+    trust = 1 / (1 + (spread_mm / HALF_MM).square())
     return torch.where(spread_mm > 0, (trust * STEPS).round() / STEPS, 0.0)
 
 

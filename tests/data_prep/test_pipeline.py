@@ -134,7 +134,7 @@ def test_shards_are_whole_and_keep_the_schema(prepared: Path, rows: list[dict], 
         assert sample.arrays["identity"].shape == (record.frames, 100)
         assert all(len(values) == record.frames for values in record.scores.values())
         assert record.scores["fit_error"][0] < 0.01
-        assert 0 < record.scores["identity_spread"][0] < 0.5
+        assert 0 < record.scores["identity_spread"][0] < 1
         trust = sample.confidence_FHW
         assert trust is not None
         assert trust[~sample.skin_FHW].max() == 0
