@@ -24,6 +24,7 @@ from data_prep.faces import FaceFinder
 from data_prep.fit import CHEEKS, Fit, Observed, default_camera, expression_prior
 from data_prep.morphable import MorphableModel, head_to_camera
 from data_prep.sample import read_samples
+from data_prep.scan_files import read_scan
 from data_prep.studio import draw_person
 from data_prep.video import FrameReader, find_videos, open_video
 from jdap.faces.landmarker import Face, Landmarker
@@ -79,7 +80,7 @@ def held_out(clips: dict[str, Observed], folds: int, model: MorphableModel) -> d
     """Name → a correspondence that was derived anew and refined on the clips of the other folds alone."""
     vertices_mm, faces = read_obj(assets.fetch("canonical_face"))
     derived, pairs = attach(register(vertices_mm, faces, model), vertices_mm, model)[0], mirror_pairs(vertices_mm)
-    names, found = list(clips), {}
+    names, found = list(clips), dict[str, Correspondence]()
     for fold in range(folds):
         people = [
             part(clips[name], np.linspace(0, len(clips[name].prior_FE) - 1, LOOKS).round().astype(int).tolist())
@@ -98,7 +99,7 @@ def scan_views(
 
     The crops' cameras are known, as the pipeline knows them up to the lens; landmarks are brought to one camera.
     """
-    head = scans.place(scans.read_scan(folder), model, correspondence)
+    head = scans.place(read_scan(folder), model, correspondence)
     rng = np.random.default_rng(0)
     views = [scans.draw(head, yaw, size, rng, plain=i % 2 == 0) for i, yaw in enumerate(yaws_deg)]
     with Landmarker() as landmarker:
@@ -121,7 +122,7 @@ def studio_clips(folder: Path, model: MorphableModel) -> dict[str, tuple[Observe
             for sample in read_samples(shard):
                 faces = [_only(landmarker.find(rgb), sample.key) for rgb in sample.rgb_FHW3]
                 camera_px = sample.arrays["camera_px"]
-                camera = PinholeCamera(*camera_px[0].tolist(), sample.record.size_px, sample.record.size_px)
+                camera = _camera(camera_px[0], sample.record.size_px)
                 truth = Truth(sample.depth_mm_FHW, sample.skin_FHW, torch.from_numpy(camera_px))
                 clips[sample.record.person_id] = (observe(faces, camera, model), truth)
     if not clips:
@@ -157,7 +158,7 @@ def drawn_clips(
             :, None
         ]
         prior = (expression + 0.08 * torch.randn(expression.shape, generator=generator)).clamp(0, 1)
-        seen = Observed(torch.cat([pixels, relief], -1), prior, PinholeCamera(*camera[0].tolist(), size, size))
+        seen = Observed(torch.cat([pixels, relief], -1), prior, _camera(camera[0], size))
         few = few_of(frames)
         # Depth is looked at on a coarse grid: its errors are smooth.
         coarse = camera[few] * (DEPTH_SIZE_PX / size)
@@ -175,6 +176,11 @@ def draw_fit(renderer: HeadRenderer, fitted: Fit, frames: list[int], camera_px_F
     """Depth and spread of some frames of a fit."""
     pose = fitted.expression_FE[frames], fitted.rotation_F3[frames], fitted.translation_mm_F3[frames]
     return renderer.draw(fitted.identity_K, *pose, camera_px_F3, size, fitted.covariance_KK)
+
+
+def _camera(camera_px_3: np.ndarray | Tensor, size: int) -> PinholeCamera:
+    f_px, cx_px, cy_px = camera_px_3.tolist()
+    return PinholeCamera(f_px, cx_px, cy_px, size, size)
 
 
 def _only(faces: list[Face], where: str) -> Face:
