@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,9 @@ def make(settings: Odd) -> Callable[[Task], list[dict]]:
     def prepare(task: Task) -> list[dict]:
         if task.path.name.startswith("exit"):
             os._exit(3)
+        if task.path.name.startswith("wait"):
+            task.path.with_suffix(".pid").write_text(str(os.getpid()))
+            time.sleep(600)
         if settings.video == "bug":
             raise ZeroDivisionError("one over nothing")
         row = {"source": str(task.path), "clip_id": task.base_id, "frames": 0, "scores": {}, "seconds": {}}
@@ -86,3 +90,23 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"(?s)in prepare\n.*one over nothing"):
         go(tmp_path, Odd(video="bug"), "a.mp4")
     assert multiprocessing.active_children() == []
+
+
+def test_workers_do_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
+    """They would write on beside the run that takes over."""
+    source = draw_folder(tmp_path / "in", "wait.mp4")
+    run = os.fork()
+    if run == 0:
+        try:
+            prepare([source], tmp_path / "out", Odd(), Engine(workers=1), make=make)
+        finally:
+            os._exit(0)
+    pids, deadline = tmp_path / "in" / "wait.pid", time.monotonic() + 60
+    while not (pids.exists() and pids.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    worker = int(pids.read_text())
+    os.kill(run, signal.SIGKILL)
+    os.waitpid(run, 0)
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not Path(f"/proc/{worker}").exists()
