@@ -1,18 +1,13 @@
 """Reading video: frames at 25 fps whatever came in, and an error of one line for what is no video.
 
-This is the one file that imports decord. PyAV probes every file first (decord prints to the console or fails on an
-internal check for files that are no videos) and gives the true time stamps, the pixel aspect and the rotation.
-
-decord is fast and exact on containers with an index (mp4, mkv, webm, avi). On MPEG program and transport streams it
-loses the first group of pictures and repeats the last frame instead, which puts the picture half a second ahead of the
-sound. So decord is used only where its number of frames and its first frame agree with PyAV's; elsewhere PyAV decodes.
+PyAV decodes frame by frame, as fast as they are asked for. (decord 0.6 decodes ahead of a slow reader without bounds,
+15 GB for a minute of 1080p, and loses the first frames of MPEG program streams.)
 
 Frames: N in the file, K at 25 fps.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,9 +18,6 @@ import numpy as np
 from PIL import Image
 
 FPS = 25.0
-#: Mean absolute difference (of 255) above which decord's first frame is another frame than PyAV's. Equal frames differ
-#: by rounding in colour conversion only (measured 0.0), neighbouring frames of a talking head by 1 and more.
-SAME_FRAME = 0.5
 #: At its end a damaged file may lack this many seconds of pictures; more is an error.
 LOST_S = 0.2
 #: What a folder is searched for.
@@ -48,8 +40,7 @@ class Video:
     * ``times_s`` (N,) float64: presentation time of each frame in the file's own clock, ascending
     * ``source_K`` (K,) int64: which frame of the file is shown at 25 fps, nearest in time (the earlier one of two)
     * ``fps``: of the file, frames per second (N frames over its length)
-    * ``decoder``: ``decord`` or ``pyav`` (see the module)
-    * ``quarter_turns``: how often a coded frame must be turned by 90 degrees anticlockwise (decord does it by itself)
+    * ``quarter_turns``: how often a coded frame must be turned by 90 degrees anticlockwise
     """
 
     path: Path
@@ -58,7 +49,6 @@ class Video:
     times_s: np.ndarray
     source_K: np.ndarray
     fps: float
-    decoder: str
     quarter_turns: int
 
     @property
@@ -91,8 +81,7 @@ def open_video(path: Path) -> Video:
     else:
         width = round(width * aspect)
     fps = len(times_s) / (times_s[-1] - times_s[0] + _frame_seconds(times_s))
-    decoder = "decord" if _decord_agrees(path, len(times_s), picture) else "pyav"
-    return Video(path, width, height, times_s, source_K, fps, decoder, turns)
+    return Video(path, width, height, times_s, source_K, fps, turns)
 
 
 def resample(times_s: np.ndarray, fps: float) -> np.ndarray:
@@ -122,7 +111,7 @@ class FrameReader:
 
     def __init__(self, video: Video):
         self.video = video
-        self._decoded = (_read_decord if video.decoder == "decord" else _read_pyav)(video)
+        self._decoded = _decode(video)
         self._ahead = next(self._decoded, None)
         self._index, self._frame, self._given = -1, np.zeros((0, 0, 3), np.uint8), -1
 
@@ -206,7 +195,7 @@ def _square_pixels(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _read_pyav(video: Video) -> Iterator[tuple[int, np.ndarray]]:
+def _decode(video: Video) -> Iterator[tuple[int, np.ndarray]]:
     """(index among the file's time stamps, frame); frames that cannot be decoded are left out."""
     index = -1
     try:
@@ -220,42 +209,3 @@ def _read_pyav(video: Video) -> Iterator[tuple[int, np.ndarray]]:
                     yield index, _upright(frame, video.quarter_turns)
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"{video.path}: decoding breaks off ({error.strerror}); the file is damaged") from error
-
-
-def _read_decord(video: Video) -> Iterator[tuple[int, np.ndarray]]:
-    """(index among the file's time stamps, frame)."""
-    decord = _decord()
-    reader = decord.VideoReader(str(video.path))
-    for index in range(len(video.times_s)):
-        try:
-            yield index, reader.next().asnumpy()
-        except StopIteration:
-            return
-        except (decord.DECORDError, RuntimeError) as error:
-            # decord's own words hold the time of day and its source's paths: no two runs' rows would be the same.
-            raise VideoError(
-                f"{video.path}: decoding breaks off at frame {index} of {len(video.times_s)}; the file is damaged"
-            ) from error
-
-
-def _decord_agrees(path: Path, frames: int, first: np.ndarray) -> bool:
-    """Whether decord shows the same frames as PyAV: as many, and the same first one."""
-    decord = _decord()
-    try:
-        reader = decord.VideoReader(str(path))
-        if len(reader) != frames:
-            return False
-        frame = reader.next().asnumpy()
-    except (decord.DECORDError, RuntimeError, StopIteration):
-        return False
-    return frame.shape == first.shape and float(np.abs(frame.astype(np.int16) - first).mean()) < SAME_FRAME
-
-
-@functools.cache
-def _decord():
-    try:
-        import decord
-    except ImportError as error:
-        raise ImportError("reading video needs decord: pip install decord (on Arm or macOS: decord2)") from error
-    decord.logging.set_level(decord.logging.ERROR)
-    return decord

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from test_pipeline import frames_of, write_video
 
+from data_prep.fit import Fit
 from data_prep.looks.regions import LIPS_INNER
 from data_prep.pipeline import Task, prepare_video
 from data_prep.quality import select
@@ -141,15 +142,32 @@ def test_a_face_too_small_to_measure_is_rejected(tools: Tools, people, tmp_path:
 def test_a_stage_that_breaks_costs_its_clip_only(tools: Tools, people, tmp_path: Path, monkeypatch) -> None:
     from data_prep.stages import head
 
-    fitted = head.fit
+    fitted = head.fit_tracks
 
-    def fit(landmarks, *args, **named):
-        if landmarks[:, :, 0].mean() > 360:
+    def fit_tracks(observed, *args, **named):
+        if observed[0].landmarks_px_FN3[:, :, 0].mean() > 360:
             raise RuntimeError("no such head")
-        return fitted(landmarks, *args, **named)
+        return fitted(observed, *args, **named)
 
-    monkeypatch.setattr(head, "fit", fit)
+    monkeypatch.setattr(head, "fit_tracks", fit_tracks)
     rows = run(tools, tmp_path, [np.concatenate([a, b], 1) for a, b in zip(*people, strict=True)])
     assert [(r["status"], r["reason"]) for r in rows] == [("kept", ""), ("failed", "RuntimeError: no such head")]
     assert "Traceback" in rows[1]["details"]
     assert rows[0]["seconds"].keys() >= {"decode", "cuts", "landmarks", "fit", "warp", "render", "encode"}
+
+
+def test_the_lips_of_other_models_are_measured_at_the_landmarks(tools: Tools) -> None:
+    """On the model whose own lips are known both measures move together."""
+    from data_prep.stages.head import lip_opening_mm
+
+    expression = torch.zeros(6, len(tools.model.expression_names))
+    expression[:, tools.model.expression_names.index("jawOpen")] = torch.linspace(0, 0.8, 6)
+    still = torch.zeros(6, 3)
+    given = (torch.zeros(6, 468, 2), torch.ones(6), torch.eye(80), torch.zeros(6), 500.0)
+    fitted = Fit(torch.zeros(80), expression, still, still, *given)
+    own = lip_opening_mm(fitted, tools)
+    tools.settings = dataclasses.replace(tools.settings, face_model="flame.npz")
+    other = lip_opening_mm(fitted, tools)
+    assert np.ptp(own) > 10
+    assert np.corrcoef(own, other)[0, 1] > 0.99
+    np.testing.assert_allclose(other - other[0], own - own[0], atol=0.25 * np.ptp(own))
