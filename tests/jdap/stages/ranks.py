@@ -1,34 +1,40 @@
-"""A training of the image stage on some processes of one machine, told as torchrun tells; run by test_stages_ranks.
+"""Trainings of the image and the temporal stage on some processes of one machine, told as torchrun tells; run by
+test_stages_ranks.
 
     python ranks.py FOLDER
 
 Every optimiser step sees the same four samples, whoever reads them: ``alone``, by two processes (``ddp``, ``fsdp``),
-and, all of them with depth, ``whole`` or in two batches (``accumulated``). There is a validation before the last step,
-of fewer batches on the second process. Writes FOLDER/MODE.RANK.pt: losses, weights at the end, and, by the first
-process, what is in the checkpoint and what was exported.
+and, all of them with depth, ``whole`` or in two batches (``accumulated``); ``clips-alone`` and so on are the temporal
+stage's, which knows no FSDP. There is a validation before the last step, of fewer batches on the second process. Writes
+FOLDER/MODE.RANK.pt: losses, weights at the end, and, by the first process, what is in the checkpoint and what was
+exported.
 """
 
 import multiprocessing
 import os
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
+import temporal
 import torch
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch.utils.data import DataLoader, IterableDataset
 
-from jdap.batch import ImageBatch
 from jdap.data.modules import ImageDataModule
 from jdap.models import build as builders
 from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pipelines.talking import TalkingPipeline
 from jdap.stages.averaging import EMA
 from jdap.stages.callbacks import ExportWeights, SampleGrid
+from jdap.stages.clip_samples import ClipSamples
 from jdap.stages.guard import FiniteGuard
 from jdap.stages.image import ImageStage
 
 STEPS, TOTAL, WORLD = 3, 4, 2
+CLIPS = "clips-"
 STRATEGIES = {
     "ddp": lambda: DDPStrategy(process_group_backend="gloo"),
     "fsdp": lambda: ModelParallelStrategy(
@@ -53,7 +59,7 @@ class Shared(IterableDataset):
 
 
 def part_of(batch, part):
-    return ImageBatch(**{name: None if value is None else value[part] for name, value in vars(batch).items()})
+    return replace(batch, **{name: x[part] for name, x in vars(batch).items() if hasattr(x, "__getitem__")})
 
 
 class Watch(L.Callback):
@@ -71,19 +77,31 @@ class Save(L.Callback):
         trainer.save_checkpoint(Path(trainer.default_root_dir) / "saved.ckpt")
 
 
-def train(folder, mode, rank=0):
-    torch.set_num_threads(1)
+def pictures(folder):
     builders.TINY_WIDTHS = (32, 64)
-    L.seed_everything(rank)  # no draw of a step may hang on the process's own generator
     data = ImageDataModule(str(folder / "shards"), batch_size=TOTAL, size_px=32, epoch_steps=STEPS)
-    batches = list(data.train_dataloader())
-    for batch in batches if mode in ("alone", "ddp", "fsdp") else ():
-        batch.range_mm[0] = torch.tensor([0.0, 1.0])  # no depth: one process has fewer samples with any than the other
     L.seed_everything(0)
     stage = ImageStage(codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=1, reference_drop=0.5)
-    L.seed_everything(rank)
+    return data, stage, SampleGrid(pictures=1, steps=1)
+
+
+def clips(folder):
+    drops = {"reference_drop": 0.3, "audio_drop": 0.3, "motion_drop": 0.3, "motion_noise": 0.1, "noise_sharing": 0.2}
+    more = {"conditions": ["pose", "lips"], "mouth_focus": 2.0, "learning_rate": 1e-3}
+    data = temporal.data(folder / "clips", batch_size=TOTAL, epoch_steps=STEPS)
+    return data, temporal.loosened(str(folder / "weights"), **drops, **more).train(), ClipSamples(clips=1, steps=1)
+
+
+def train(folder, mode, rank=0):
+    torch.set_num_threads(1)
+    made, shared = (clips if mode.startswith(CLIPS) else pictures), mode.removeprefix(CLIPS)
+    data, stage, samples = made(folder)
+    L.seed_everything(rank)  # no draw of a step may hang on the process's own generator
+    batches = list(data.train_dataloader())
+    for batch in batches if shared in ("alone", "ddp", "fsdp") else ():
+        batch.range_mm[0] = torch.tensor([0.0, 1.0])  # no depth: one process has fewer samples with any than the other
     size, ranks = {"accumulated": (TOTAL // 2, 1), "ddp": (TOTAL // WORLD, WORLD), "fsdp": (TOTAL // WORLD, WORLD)}.get(
-        mode, (TOTAL, 1)
+        shared, (TOTAL, 1)
     )
     watch = Watch()
     out = folder / mode
@@ -92,7 +110,7 @@ def train(folder, mode, rank=0):
         max_steps=STEPS,
         accelerator="cpu",
         devices=ranks,
-        strategy=STRATEGIES.get(mode, lambda: "auto")(),
+        strategy=STRATEGIES.get(shared, lambda: "auto")(),
         accumulate_grad_batches=TOTAL // (size * ranks),
         gradient_clip_val=1.0,
         num_sanity_val_steps=0,
@@ -101,23 +119,27 @@ def train(folder, mode, rank=0):
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[FiniteGuard(), Save(), watch, SampleGrid(pictures=1, steps=1), EMA(decay=0.5), ExportWeights()],
+        callbacks=[FiniteGuard(), Save(), watch, samples, EMA(decay=0.5), ExportWeights()],
     )
     start = {k: v.clone() for k, v in stage.state_dict().items()}
     loaders = [DataLoader(Shared(batches, rank, size, size * ranks), batch_size=None)]
-    if mode in STRATEGIES or mode == "alone":
+    if shared in STRATEGIES or shared == "alone":
         loaders.append(DataLoader(batches[: 2 - rank], batch_size=None, collate_fn=None))  # the second has fewer
     trainer.fit(stage, *loaders)
     state = {"start": start, "end": stage.state_dict(), "losses": torch.tensor(watch.losses)}
     if rank == 0:
         saved = torch.load(out / "saved.ckpt", weights_only=True)
-        exported = PortraitPipeline.from_pretrained(out / "weights")
+        exported = (TalkingPipeline if made is clips else PortraitPipeline).from_pretrained(out / "weights")
         state |= {
             "weights": saved["state_dict"],
             "averages": saved["EMA"]["averages"],
             "moments": len(saved["optimizer_states"][0]["state"]),
-            "unet": exported.unet.state_dict(),
-            "reference": exported.reference.state_dict(),
+            "exported": {
+                f"{name}.{key}": x
+                for name in ("unet", "reference", "audio", "drive")
+                if isinstance(network := getattr(exported, name, None), torch.nn.Module)
+                for key, x in network.state_dict().items()
+            },
         }
     torch.save(state, folder / f"{mode}.{rank}.pt")
 
@@ -131,7 +153,7 @@ def on_rank(folder, mode, rank, port):
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     fork = multiprocessing.get_context("fork")  # before any gradient: what was imported is not imported again
-    for mode in STRATEGIES:
+    for mode in (*STRATEGIES, f"{CLIPS}ddp"):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -143,4 +165,5 @@ if __name__ == "__main__":
         if any(process.exitcode for process in processes):
             sys.exit(1)
     for mode in ("alone", "whole", "accumulated"):
-        train(folder, mode)
+        for kind in ("", CLIPS):
+            train(folder, kind + mode)

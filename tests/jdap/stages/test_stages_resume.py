@@ -14,6 +14,9 @@ import torch
 from fakes import write_fakes
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from temporal import data as clips_of
+from temporal import stage as temporal_stage
+from temporal import write_image_weights
 
 from jdap.data.curriculum import Source
 from jdap.data.modules import ImageDataModule
@@ -21,6 +24,7 @@ from jdap.models import build as builders
 from jdap.models.codec import ImageCodec
 from jdap.stages.averaging import EMA
 from jdap.stages.callbacks import MeanDepth, SourceLog
+from jdap.stages.clip_samples import ClipSamples
 from jdap.stages.image import ImageStage
 from jdap.stages.randomness import RandomStates, put, states
 
@@ -35,6 +39,9 @@ def folder(tmp_path_factory):
     write_fakes(folder / "val", people=1, frames=2, size_px=32, seed=1)
     torch.manual_seed(0)
     ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).save_pretrained(folder / "codec")
+    write_fakes(folder / "talk", people=2, frames=8, size_px=32, fps=25.0, chunks=2)
+    write_fakes(folder / "filmed", people=2, frames=8, size_px=32, first_person=9, fps=25.0, depth_source="fitted")
+    write_image_weights(folder)
     return folder
 
 
@@ -49,18 +56,33 @@ class Die(L.Callback):
             os.kill(os.getpid(), self.number)
 
 
-def run(folder, out, workers, seed, every=STEPS, resume=None, further=()) -> None:
-    """Two sources with a schedule, augmentation, warm-up and cosine, averaged weights, validation in between."""
+def sources(folder, true, fitted) -> dict[str, Source]:
+    return {"studio": Source(str(folder / true)), "fitted": Source(str(folder / fitted), [(0, 0.0), (STEPS, 2.0)])}
+
+
+def pictures(folder) -> tuple[L.LightningModule, L.LightningDataModule, L.Callback]:
     builders.TINY_WIDTHS = (32, 64)
-    L.seed_everything(seed)
     model = ImageStage(codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=3, cosine=True)
-    sources = {
-        "studio": Source(str(folder / "studio")),
-        "fitted": Source(str(folder / "fitted"), [(0, 0.0), (STEPS, 2.0)]),
-    }
-    data = ImageDataModule(
-        sources, str(folder / "val"), batch_size=3, size_px=32, workers=workers, epoch_steps=EPOCH, shuffle=4
-    )
+    read = sources(folder, "studio", "fitted")
+    data = ImageDataModule(read, str(folder / "val"), batch_size=3, size_px=32, epoch_steps=EPOCH, shuffle=4)
+    return model, data, MeanDepth()
+
+
+def clips(folder) -> tuple[L.LightningModule, L.LightningDataModule, L.Callback]:
+    """With everything that is drawn for a clip, and a sample drawn after each validation."""
+    draws = {"motion_noise": 0.1, "motion_drop": 0.3, "audio_drop": 0.3, "reference_drop": 0.3, "noise_sharing": 0.2}
+    draws |= {"conditions": ["pose", "lips"], "warmup_steps": 3, "cosine": True}
+    model = temporal_stage(str(folder / "weights"), **draws)
+    read = sources(folder, "talk", "filmed")
+    data = clips_of(read, val=str(folder / "filmed"), epoch_steps=EPOCH, shuffle=3, zoom=0.1)
+    return model, data, ClipSamples(clips=1, steps=1)
+
+
+def run(folder, out, made, workers, seed, every=STEPS, resume=None, further=()) -> None:
+    """Two sources with a schedule, augmentation, warm-up and cosine, averaged weights, validation in between."""
+    L.seed_everything(seed)
+    model, data, own = made(folder)
+    data.workers = workers
     keep = ModelCheckpoint(
         dirpath=out,
         every_n_train_steps=every,
@@ -76,7 +98,7 @@ def run(folder, out, workers, seed, every=STEPS, resume=None, further=()) -> Non
         max_epochs=-1,
         accelerator="cpu",
         logger=False,
-        callbacks=[MeanDepth(), SourceLog(), averaged, RandomStates(), *further, keep],
+        callbacks=[own, SourceLog(), averaged, RandomStates(), *further, keep],
         gradient_clip_val=1.0,
         val_check_interval=EVERY,
         check_val_every_n_epoch=None,
@@ -107,29 +129,32 @@ def differences(one, other, at="") -> list[str]:
 def same(one, other) -> bool:
     """Weights, their averages, optimiser, rates, clock, mean depth, generators, place in the data."""
     parts = ("state_dict", "EMA", "optimizer_states", "lr_schedulers", "global_step")
-    parts += ("RandomStates", "ImageDataModule", "hyper_parameters", "epoch")
+    parts += ("RandomStates", "hyper_parameters", "epoch")
+    parts += tuple(name for name in one if name in ("ImageDataModule", "ClipDataModule"))
     found = [d for part in parts for d in differences(one[part], other[part], part)]
-    found += differences(one["callbacks"]["MeanDepth"], other["callbacks"]["MeanDepth"], "MeanDepth")
-    assert found == []
+    if "ImageDataModule" in one:
+        found += differences(one["callbacks"]["MeanDepth"], other["callbacks"]["MeanDepth"], "MeanDepth")
+    assert (found, len(parts)) == ([], 9)
     return True
 
 
-@pytest.fixture(scope="module", params=[0, 2])
+@pytest.fixture(scope="module", params=[(pictures, 0), (pictures, 2), (clips, 0)], ids=["0", "2", "clips"])
 def whole(request, folder):
     """A run that nothing stopped."""
-    out = folder / f"whole{request.param}"
-    run(folder, out, request.param, seed=1, every=EVERY)
-    return request.param, out
+    made, workers = request.param
+    out = folder / f"whole-{made.__name__}{workers}"
+    run(folder, out, made, workers, seed=1, every=EVERY)
+    return made, workers, out
 
 
 @pytest.mark.parametrize("step", [3, EPOCH])
 def test_a_resumed_run_ends_the_same(folder, whole, tmp_path, step):
     """From a checkpoint in the middle of an epoch, just before a validation, and at its end; whatever the seed."""
-    workers, out = whole
+    made, workers, out = whole
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*anew")
         warnings.filterwarnings("error", message=".*not resumable")
-        run(folder, tmp_path, workers, seed=2, resume=out / f"step={step}.ckpt")
+        run(folder, tmp_path, made, workers, seed=2, resume=out / f"step={step}.ckpt")
     assert same(last(tmp_path), last(out))
     # and the test can fail: some steps before the end is another state
     before = torch.load(out / f"step={EPOCH}.ckpt", weights_only=True)
@@ -138,11 +163,12 @@ def test_a_resumed_run_ends_the_same(folder, whole, tmp_path, step):
 
 def test_a_killed_run_ends_the_same(folder, whole, tmp_path):
     """Two steps after its last checkpoint: killed outright as a process of its own, or asked to stop."""
-    workers, out = whole
+    made, workers, out = whole
     if workers:
         code = (
             "import sys; sys.path[:0] = sys.argv[3:]; from pathlib import Path; from test_stages_resume import *; "
-            f"run(Path(sys.argv[1]), Path(sys.argv[2]), {workers}, 1, every=4, further=[Die(6, signal.SIGKILL)])"
+            f"run(Path(sys.argv[1]), Path(sys.argv[2]), {made.__name__}, {workers}, 1, every=4, "
+            "further=[Die(6, signal.SIGKILL)])"
         )
         paths = [str(Path(__file__).parent), str(Path(__file__).parents[2]), str(Path(__file__).parents[3])]
         done = subprocess.run(
@@ -155,9 +181,9 @@ def test_a_killed_run_ends_the_same(folder, whole, tmp_path):
         assert done.returncode == -signal.SIGKILL, done.stderr
     else:
         with pytest.raises(SIGTERMException):
-            run(folder, tmp_path, workers, 1, every=4, further=[Die(6, signal.SIGTERM)])
+            run(folder, tmp_path, made, workers, 1, every=4, further=[Die(6, signal.SIGTERM)])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last.ckpt", "step=4.ckpt"]
-    run(folder, tmp_path, workers, seed=3, resume=tmp_path / "last.ckpt")
+    run(folder, tmp_path, made, workers, seed=3, resume=tmp_path / "last.ckpt")
     assert same(last(tmp_path), last(out))
 
 

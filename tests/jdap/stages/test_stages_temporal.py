@@ -7,72 +7,34 @@ import pytest
 import torch
 from fakes import write_fakes
 from lightning.pytorch.loggers import TensorBoardLogger
+from temporal import BEFORE, FRAMES, SIZE_PX, data, fit, loosened, stage, write_image_weights
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from jdap.data.modules import ClipDataModule
 from jdap.diffusion.draws import Place
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.models.build import build
-from jdap.models.codec import ImageCodec
-from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.stages.averaging import EMA
 from jdap.stages.callbacks import ExportWeights
 from jdap.stages.clip_latents import encode_clip, near_mouth
 from jdap.stages.clip_samples import ClipSamples
 from jdap.stages.guard import FiniteGuard
-from jdap.stages.temporal import TemporalStage
-
-FRAMES, BEFORE, MARGIN = 4, 2, 4
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
-    write_fakes(folder / "train", people=3, frames=10, size_px=32, fps=25.0, seed=0)
+    write_fakes(folder, people=3, frames=10, size_px=SIZE_PX, fps=25.0, seed=0)
     return folder
 
 
 @pytest.fixture(scope="module")
 def image_weights(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("image") / "weights"
-    codec = ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1))
-    unet, reference = build("tiny", codec.latent_channels, (32, 64))
-    PortraitPipeline(codec, unet, reference, NoiseSchedule(), preset="tiny", size_px=32).save_pretrained(folder)
-    return str(folder)
-
-
-def stage(image_weights, **settings) -> TemporalStage:
-    torch.manual_seed(0)
-    small = {"frames": FRAMES, "motion_frames": BEFORE, "audio_tokens": 3, "audio_dim": 16, "warmup_steps": 1}
-    return TemporalStage(init=image_weights, **{"learning_rate": 1e-2, **small, **settings})
-
-
-def data(shards, **settings) -> ClipDataModule:
-    how = {"batch_size": 2, "frames": FRAMES + BEFORE, "size_px": 32, "audio_margin": MARGIN, "epoch_steps": 10}
-    return ClipDataModule(str(shards / "train"), **{**how, **settings})
+    return write_image_weights(tmp_path_factory.mktemp("image"))
 
 
 @pytest.fixture(scope="module")
 def batch(shards):
     return next(iter(data(shards).train_dataloader()))
-
-
-def fit(model, module, folder, steps, *callbacks, **settings):
-    options = {"logger": False, "limit_val_batches": 0} | settings
-    L.Trainer(
-        default_root_dir=folder,
-        max_steps=steps,
-        max_epochs=-1,
-        accelerator="cpu",
-        callbacks=list(callbacks),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **options,
-    ).fit(model, module)
 
 
 def test_motion_and_sound_train_and_the_image_model_stays(image_weights, shards, tmp_path):
@@ -165,16 +127,6 @@ def loss(model, batch):
     return model.training_step(batch, 0)["loss"].item()
 
 
-def loosened(image_weights, **settings):
-    """A stage whose fresh layers, which answer zero, are let loose."""
-    model = stage(image_weights, **settings)
-    torch.manual_seed(1)
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad and ("to_out" in name or "proj_out" in name):
-            torch.nn.init.normal_(parameter, std=0.2)
-    return model.eval()
-
-
 @torch.no_grad()
 def test_sound_may_be_anothers_or_none(image_weights, batch):
     own, shuffled = loosened(image_weights), loosened(image_weights, sound="shuffled")
@@ -234,3 +186,49 @@ def test_near_the_mouth_counts_more():
     assert near.flatten().argmax() == 2 * 4 + 1  # the cell with its centre at (12, 20)
     assert near[0, 0, 0, 2, 1] == 1
     assert near[0, 0, 0, 2, 2] == pytest.approx(torch.tensor(-0.5).exp().item())
+
+
+def gradients(model, batch):
+    model.training_step(batch, 0)["loss"].backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+
+
+def test_gradient_checkpointing_changes_no_gradient(image_weights, batch):
+    kept, again = (
+        gradients(loosened(image_weights, gradient_checkpointing=checkpointing).train(), batch)
+        for checkpointing in (False, True)
+    )
+    assert all(x.any() for name, x in kept.items() if "motion_modules" in name)
+    for name, x in kept.items():
+        torch.testing.assert_close(again[name], x, atol=1e-6, rtol=1e-4)
+
+
+def test_bf16_mixed_trains_and_talks(image_weights, shards, tmp_path):
+    """Weights stay float32; the loss of the first step is that of float32, but for rounding."""
+    losses = {}
+    for precision in ("32-true", "bf16-mixed"):
+        model = stage(image_weights, gradient_checkpointing=True, conditions=["lips"], motion_noise=0.1)
+        before = {name: x.clone() for name, x in model.state_dict().items()}
+        watch = Losses()
+        callbacks = (FiniteGuard(), ClipSamples(clips=1, steps=1), watch, EMA(decay=0.5), ExportWeights())
+        module = data(shards)
+        module.specs["val"] = module.train
+        out = tmp_path / precision
+        fit(model, module, out, 2, *callbacks, precision=precision, val_check_interval=2, limit_val_batches=1)
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+        assert any(not torch.equal(x, before[name]) for name, x in model.state_dict().items())
+        losses[precision] = watch.losses
+        (window,) = TalkingPipeline.from_pretrained(out / "weights").talk(
+            torch.zeros(1, 3, SIZE_PX, SIZE_PX), torch.zeros(640 * FRAMES), steps=1
+        )
+        assert window.rgb.isfinite().all()
+    assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.02)
+    assert losses["bf16-mixed"] != losses["32-true"]
+
+
+class Losses(L.Callback):
+    def __init__(self):
+        self.losses = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.losses.append(float(outputs["loss"]))

@@ -1,0 +1,62 @@
+"""A small temporal stage: an image model's weights folder, the stage on it, and clips for it."""
+
+from pathlib import Path
+
+import lightning as L
+import torch
+
+from jdap.data.modules import ClipDataModule
+from jdap.diffusion.schedule import NoiseSchedule
+from jdap.models.build import build
+from jdap.models.codec import ImageCodec
+from jdap.pipelines.portrait import PortraitPipeline
+from jdap.stages.temporal import TemporalStage
+
+FRAMES, BEFORE, MARGIN, SIZE_PX = 4, 2, 4, 32
+
+
+def write_image_weights(folder) -> str:
+    """What an image stage at preset tiny leaves, with narrow networks."""
+    torch.manual_seed(0)
+    codec = ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1))
+    unet, reference = build("tiny", codec.latent_channels, (32, 64))
+    image = PortraitPipeline(codec, unet, reference, NoiseSchedule(), preset="tiny", size_px=SIZE_PX)
+    image.save_pretrained(Path(folder) / "weights")
+    return str(Path(folder) / "weights")
+
+
+def stage(image_weights, **settings) -> TemporalStage:
+    torch.manual_seed(0)
+    small = {"frames": FRAMES, "motion_frames": BEFORE, "audio_tokens": 3, "audio_dim": 16, "warmup_steps": 1}
+    return TemporalStage(init=image_weights, **{"learning_rate": 1e-2, **small, **settings})
+
+
+def loosened(image_weights, **settings) -> TemporalStage:
+    """A stage whose fresh layers, which answer zero, are let loose."""
+    model = stage(image_weights, **settings)
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and ("to_out" in name or "proj_out" in name):
+            torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+def data(shards, **settings) -> ClipDataModule:
+    how = {"batch_size": 2, "frames": FRAMES + BEFORE, "size_px": SIZE_PX, "audio_margin": MARGIN, "epoch_steps": 10}
+    return ClipDataModule(shards if isinstance(shards, dict) else str(shards), **{**how, **settings})
+
+
+def fit(model, module, folder, steps, *callbacks, **settings) -> None:
+    options = {"logger": False, "limit_val_batches": 0} | settings
+    L.Trainer(
+        default_root_dir=folder,
+        max_steps=steps,
+        max_epochs=-1,
+        accelerator="cpu",
+        callbacks=list(callbacks),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **options,
+    ).fit(model, module)
