@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from speech import LAYERS, WIDTH, wav2vec_config
 from transformers import (
-    Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
     Wav2Vec2Model,
@@ -20,31 +20,10 @@ from transformers import (
 from jdap.models.audio import FRAME_SAMPLES, Wav2VecEncoder, WhisperEncoder, load_audio_tokens, new_audio_tokens
 from jdap.models.loading import WeightsError
 
-LAYERS, WIDTH = 2, 16
-
 
 def sound(frames: int, batch: int = 2) -> torch.Tensor:
     generator = torch.Generator().manual_seed(5)
     return 0.1 * torch.randn(batch, frames * FRAME_SAMPLES, generator=generator)
-
-
-def wav2vec_config(**changes) -> Wav2Vec2Config:
-    """The kernels and strides of the real one, and everything that training drops turned up."""
-    return Wav2Vec2Config(
-        **{
-            "hidden_size": WIDTH,
-            "num_hidden_layers": LAYERS,
-            "num_attention_heads": 2,
-            "intermediate_size": 32,
-            "conv_dim": (8,) * 7,
-            "num_conv_pos_embeddings": 16,
-            "num_conv_pos_embedding_groups": 2,
-            "vocab_size": 12,
-            "hidden_dropout": 0.5,
-            "layerdrop": 0.5,
-            **changes,
-        }
-    )
 
 
 def whisper_config(**changes) -> WhisperConfig:

@@ -1,9 +1,8 @@
 """Motion modules: fresh, of a folder, and in AnimateDiff's original names."""
 
-import re
-
 import pytest
 import torch
+from animatediff import write_original
 from networks import networks
 from safetensors.torch import save_file
 
@@ -21,22 +20,6 @@ def trained():
     return joint, motion
 
 
-def original(motion, path, frames=24):
-    """The file as AnimateDiff writes it: its names, and a table of positions for every attention."""
-    tensors = {}
-    for name, x in motion.state_dict().items():
-        if name.endswith("pos_embed.pe"):
-            continue
-        name = re.sub(r"(motion_modules\.\d+)\.", r"\1.temporal_transformer.", name)
-        name = name.replace(".norm1", ".norms.0").replace(".norm2", ".norms.1").replace(".norm3", ".ff_norm")
-        name = name.replace(".attn1", ".attention_blocks.0").replace(".attn2", ".attention_blocks.1")
-        tensors[name] = x.clone()
-        if name.endswith("to_q.weight"):
-            tensors[name.replace("to_q.weight", "pos_encoder.pe")] = torch.zeros(1, frames, x.shape[1])
-    save_file(tensors, path)
-    return path
-
-
 def test_a_folder_comes_back_as_it_was_saved(tmp_path):
     joint, motion = trained()
     ClipUNet(joint, motion, None).motion_adapter().save_pretrained(tmp_path / "motion")
@@ -48,7 +31,7 @@ def test_a_folder_comes_back_as_it_was_saved(tmp_path):
 
 def test_animatediffs_file_is_read_in_its_original_names(tmp_path):
     joint, motion = trained()
-    found = load_motion(original(motion, tmp_path / "mm.safetensors"))
+    found = load_motion(write_original(motion, tmp_path / "mm.safetensors"))
     assert found.config["motion_max_seq_length"] == 24
     assert tuple(found.config["block_out_channels"]) == tuple(motion.config["block_out_channels"])
     for name, x in motion.state_dict().items():
@@ -67,7 +50,7 @@ def test_what_is_no_motion_module_is_refused_in_one_line(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(WeightsError, match="no AnimateDiff motion modules"):
         load_motion(tmp_path / "other.safetensors")
-    path = original(motion, tmp_path / "short.safetensors")
+    path = write_original(motion, tmp_path / "short.safetensors")
     from safetensors.torch import load_file
 
     tensors = load_file(path)
