@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
@@ -273,6 +273,7 @@ class ClipDataModule(ShardDataModule):
         flip: mirror half of the training clips.
         jitter: strength of the colour change in training, 0 … 1; the same for every frame and the reference.
         zoom: largest share that a random crop takes off the side of a training clip.
+        gain_db: how much louder or quieter the sound of a training clip may be made.
         audio_margin: how many frames' time of sound comes before the first and after the last frame of a window.
         shuffle: training windows that are mixed at a time, in each worker, of each source.
         keep_mb: megabytes of training shards that each worker keeps in memory, rather than to read them again.
@@ -295,6 +296,7 @@ class ClipDataModule(ShardDataModule):
         flip: bool = True,
         jitter: ClosedUnitInterval = 0.1,
         zoom: ClosedUnitInterval = 0.0,
+        gain_db: NonNegativeFloat = 0.0,
         audio_margin: NonNegativeInt = 0,
         shuffle: NonNegativeInt = 32,
         keep_mb: NonNegativeInt = 256,
@@ -305,7 +307,7 @@ class ClipDataModule(ShardDataModule):
         self.batch_size, self.frames, self.fps, self.size_px = batch_size, frames, fps, size_px
         self.windows = {"stride": stride, "audio_margin": audio_margin}
         self.training = {
-            "augmentation": partial(augment, flip_=flip, jitter=jitter, zoom=zoom),
+            "augmentation": partial(augment, flip_=flip, jitter=jitter, zoom=zoom, gain_db=gain_db),
             "windows": windows,
             "shuffle": shuffle,
             "keep_bytes": keep_mb << 20,

@@ -145,24 +145,39 @@ def recolour(example: Example, colour: Colour) -> Example:
 
 
 def augment(
-    example: Example, generator: Generator, flip_: bool = True, jitter: float = 0.0, zoom: float = 0.0
+    example: Example,
+    generator: Generator,
+    flip_: bool = True,
+    jitter: float = 0.0,
+    zoom: float = 0.0,
+    gain_db: float = 0.0,
 ) -> Example:
     """Training's augmentation, drawn from ``generator``.
 
     A flip with probability ½ if ``flip_``; colour of strength ``jitter`` in [0, 1), see :func:`draw_colour`; a random
-    square of the target with a side of at least 1 − ``zoom`` of the picture's, scaled back to its size.
+    square of the target with a side of at least 1 − ``zoom`` of the picture's, scaled back to its size; sound louder or
+    quieter by up to ``gain_db`` decibels, uniformly, but no louder than full scale.
     """
     size_px = example.size_px
     # All chances are drawn whatever is switched on, so that one switch does not change another's draws.
     heads, share, across, down = torch.rand(4, generator=generator).tolist()
     colour = draw_colour(jitter, generator)
+    louder_db = gain_db * (2 * torch.rand((), generator=generator).item() - 1)
     if zoom > 0:
         side = max(1, round(size_px * (1 - zoom * share)))
         rest = size_px - side + 1
         example = resize(crop(example, int(across * rest), int(down * rest), side), size_px)
     if flip_ and heads < 0.5:
         example = flip(example)
+    if gain_db > 0 and example.audio is not None:
+        example = replace(example, audio=amplify(example.audio, louder_db))
     return recolour(example, colour) if jitter > 0 else example
+
+
+def amplify(audio: Tensor, gain_db: float) -> Tensor:
+    """Sound in [-1, 1] times 10^(gain_db / 20), or as much of it as does not clip; its waveform keeps its form."""
+    loudest = audio.abs().max().clamp_min(1e-6).item()
+    return (audio * min(10 ** (gain_db / 20), 1 / loudest)).clamp(-1, 1)
 
 
 def _resize_rgb(rgb: Tensor, size_px: int) -> Tensor:

@@ -253,6 +253,21 @@ class TestMixed:
                 assert batch.depth_source[i] == source
         assert mixed >= 2
 
+    def test_training_alone_is_louder_or_quieter(self, sets):
+        def loudness(module) -> dict[str, torch.Tensor]:
+            module.specs["val"] = sets["studio"]["shards"]
+            return {
+                split: next(iter(getattr(module, f"{split}_dataloader")())).audio.abs().amax(1)
+                for split in ("train", "val")
+            }
+
+        alone = {"studio": sets["studio"]}
+        plain, louder = loudness(self.module(alone)), loudness(self.module(alone, gain_db=3.0))
+        assert torch.equal(plain["val"], louder["val"])
+        heard = plain["train"] > 0
+        assert not torch.isclose(plain["train"], louder["train"])[heard].any()
+        assert (louder["train"] / plain["train"])[heard].log10().abs().max() <= 3.01 / 20
+
     @pytest.mark.parametrize("workers", [0, 2])
     def test_a_resumed_run_goes_on_with_the_next_clips(self, sets, tmp_path, workers):
         def run(steps, path=None) -> list[tuple]:

@@ -175,6 +175,24 @@ def test_half_of_the_examples_are_flipped(example):
     )
 
 
+def test_loudness_is_uniform_in_decibels_and_never_clips():
+    clip = replace(decoded(size_px=8, fps=25.0), audio=torch.tensor([0.0, -0.05, 0.1]))
+    drawn = [augment(clip, draw.seeded("gain", i), gain_db=6.0).audio for i in range(300)]
+    gains_db = 20 * torch.stack(drawn)[:, 2].div(0.1).log10()
+    assert gains_db.min() == pytest.approx(-6, abs=0.2)
+    assert gains_db.max() == pytest.approx(6, abs=0.2)
+    assert gains_db.mean() == pytest.approx(0, abs=0.7)
+    for audio in drawn:
+        torch.testing.assert_close(audio, clip.audio * (audio[2] / 0.1))
+    loud = augment(replace(clip, audio=clip.audio * 8), draw.seeded("gain", int(gains_db.argmax())), gain_db=6.0)
+    torch.testing.assert_close(loud.audio, torch.tensor([0.0, -0.5, 1.0]))
+    # the same pictures, with and without it
+    one, other = (augment(clip, draw.seeded(1), jitter=0.2, zoom=0.3, gain_db=db) for db in (0.0, 6.0))
+    assert torch.equal(one.rgb_F3HW, other.rgb_F3HW)
+    assert torch.equal(one.audio, clip.audio)
+    assert augment(replace(clip, audio=None), draw.seeded(1), gain_db=6.0).audio is None
+
+
 def test_zoom_moves_the_camera_with_the_target(example):
     zoomed = augment(example, draw.seeded(5), flip_=False, zoom=0.4)
     assert zoomed.rgb_F3HW.shape == example.rgb_F3HW.shape
