@@ -3,6 +3,8 @@
 A **training step** is the image stage's own: a batch of drawn numbers is encoded, the ReferenceNet and the joint UNet
 run, and AdamW steps, with gradients clipped. A row is one setting (batch, gradient checkpointing, ``torch.compile``).
 **Sampling** is the portrait pipeline's own: joint generation from a reference, and depth from a picture in one step.
+``--stage video`` measures the temporal stage's step instead, on clips of ``--frames`` drawn frames and two before them,
+and sampling of one window, guided by nothing; its batches are clips, and the sound is heard by ``mel``.
 Each row runs in a process of its own, so that its peak is its own: of the GPU's allocator, or of resident memory
 (the interpreter and building the networks included). A row that does not fit says so, and the others go on.
 
@@ -20,77 +22,52 @@ import argparse
 import gc
 import itertools
 import resource
-import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import BenchmarkError, report
-from jdap.batch import ImageBatch
+from benchmarks.footprint_case import MOTION_FRAMES, SIZES_PX, Case, batch_of, stage_of
 from jdap.device import default_device, find_device
+from jdap.models.audio import FPS
 from jdap.models.build import BUILDERS
+from jdap.schema import SAMPLE_RATE
 from jdap.stages.image import ImageStage
-
-#: preset → side of its pictures
-SIZES_PX = {"tiny": 128, "small": 256, "sd15": 512}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One row: what is run, and how."""
-
-    what: str  # "train" or "sample"
-    preset: str
-    size_px: int
-    batch: int
-    checkpointing: bool
-    compiled: bool
-    device: str
-    precision: str
-    steps: int
-    warmup: int
-    sampling_steps: int
-    threads: int
+from jdap.stages.temporal import TemporalStage
 
 
 def measure(case: Case) -> dict[str, Any]:
     """Run one row in this process; its figures."""
     torch.set_num_threads(case.threads)
     torch.manual_seed(0)
-    with tempfile.TemporaryDirectory() as folder:
-        stage = ImageStage(
-            preset=case.preset,
-            codec=_codec(case.preset, Path(folder)),
-            size_px=case.size_px,
-            gradient_checkpointing=case.checkpointing,
-            compile="inductor" if case.compiled else None,
-        )
+    stage = stage_of(case)
     if case.precision == "bf16-true":
         stage.to(torch.bfloat16)
         gc.collect()
     stage.to(case.device)
-    parts: dict[str, Any] = {"unet": stage.unet, "reference": stage.reference, "codec": stage.codec}
-    counts = {name: round(sum(p.numel() for p in part.parameters()) / 1e6, 1) for name, part in parts.items()}
+    parts = {name: list(part.parameters()) for name, part in stage.named_children()}
+    parts["trained"] = [p for p in stage.parameters() if p.requires_grad]
+    counts = {name: round(sum(p.numel() for p in part) / 1e6, 1) for name, part in parts.items() if part}
     figures = _train(stage, case) if case.what == "train" else _sample(stage, case)
     return {**asdict(case), "millions": counts, **figures, "peak_gib": round(_peak(case.device) / 2**30, 2)}
 
 
-def _train(stage: ImageStage, case: Case) -> dict[str, Any]:
+def _train(stage: ImageStage | TemporalStage, case: Case) -> dict[str, Any]:
     trained = [p for p in stage.parameters() if p.requires_grad]
     # fused, and so without copies of a whole group of parameters
     optimizer = torch.optim.AdamW(trained, lr=1e-5, weight_decay=1e-2, fused=True)
-    batch = _batch(case).to(case.device)
+    batch = batch_of(case).to(case.device)
     times = []
     for step in range(case.warmup + case.steps):
         started = _now(case.device)
@@ -104,19 +81,25 @@ def _train(stage: ImageStage, case: Case) -> dict[str, Any]:
             raise BenchmarkError(f"{case.preset}: the loss of step {step} is not finite")
         times.append(_now(case.device) - started)
     step_s, cpu_s = _median(times[case.warmup :])
-    pictures_per_s = float(f"{case.batch / step_s:.3g}")
+    pictures_per_s = float(f"{case.batch * (case.frames or 1) / step_s:.3g}")
     return {"step_s": step_s, "step_cpu_s": cpu_s, "pictures_per_s": pictures_per_s, "loss": round(loss.item(), 4)}
 
 
-def _sample(stage: ImageStage, case: Case) -> dict[str, Any]:
+def _sample(stage: ImageStage | TemporalStage, case: Case) -> dict[str, Any]:
     stage.eval()
-    pipeline = stage.pipeline()
-    rgb = _batch(case).rgb.to(case.device)
+    rgb = batch_of(case).reference_rgb.to(case.device)
+    asked: dict[str, Callable[[], Any]]
+    if isinstance(stage, TemporalStage):
+        talking, silence = stage.pipeline(), torch.zeros(case.frames * SAMPLE_RATE // FPS)
+        asked = {"window": lambda: list(talking.talk(rgb, silence, steps=case.sampling_steps))}
+    else:
+        pipeline = stage.pipeline()
+        asked = {
+            "generate": lambda: pipeline.generate(rgb, steps=case.sampling_steps),
+            "depth": lambda: pipeline.image_to_depth(rgb, steps=1),
+        }
     figures = {}
-    for name, ask in (
-        ("generate", lambda: pipeline.generate(rgb, steps=case.sampling_steps)),
-        ("depth", lambda: pipeline.image_to_depth(rgb, steps=1)),
-    ):
+    for name, ask in asked.items():
         times = []
         for _ in range(case.warmup + case.steps):
             started = _now(case.device)
@@ -125,40 +108,6 @@ def _sample(stage: ImageStage, case: Case) -> dict[str, Any]:
             times.append(_now(case.device) - started)
         figures[f"{name}_s"], figures[f"{name}_cpu_s"] = _median(times[case.warmup :])
     return figures
-
-
-def _codec(preset: str, folder: Path) -> str:
-    """Stable Diffusion's VAE with random weights for its preset, the codec that ships for the others."""
-    if preset != "sd15":
-        return "shipped:codec-tiny"
-    AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=4,
-        scaling_factor=0.18215,
-    ).save_pretrained(folder)
-    return str(folder)
-
-
-def _batch(case: Case) -> ImageBatch:
-    b, side = case.batch, case.size_px
-    picture = (b, 1, side, side)
-    return ImageBatch(
-        reference_rgb=torch.rand(b, 3, side, side) * 2 - 1,
-        rgb=torch.rand(b, 3, side, side) * 2 - 1,
-        depth_mm=torch.full(picture, 500.0),
-        depth=torch.rand(picture) * 2 - 1,
-        skin=torch.ones(picture, dtype=torch.bool),
-        confidence=torch.ones(picture),
-        range_mm=torch.tensor([[450.0, 550.0]]).repeat(b, 1),
-        camera_px=torch.ones(b, 3),
-        key=("drawn",) * b,
-        person_id=("nobody",) * b,
-        depth_source=("studio",) * b,
-        source=("studio",) * b,
-    )
 
 
 def _now(device: str) -> np.ndarray:
@@ -189,12 +138,15 @@ def _guarded(case: Case) -> dict[str, Any]:
 
 
 def cases(args: argparse.Namespace) -> list[Case]:
-    """Rows in order: training by batch, checkpointing and compile, then sampling one picture."""
+    """Rows in order: training by batch, checkpointing and compile, then sampling one picture or window."""
     size = args.size or SIZES_PX[args.preset]
     shared = {"preset": args.preset, "size_px": size, "device": args.device, "precision": args.precision}
     shared |= {name: getattr(args, name) for name in ("steps", "warmup", "sampling_steps", "threads")}
     found = []
-    for batch, checkpointing, compiled in itertools.product(args.batch, args.checkpointing, args.compile):
+    video = args.stage == "video"
+    shared["frames"] = args.frames if video else 0
+    compiling = [False] if video else args.compile  # the temporal stage is not compiled
+    for batch, checkpointing, compiled in itertools.product(args.batch, args.checkpointing, compiling):
         found.append(Case("train", batch=batch, checkpointing=checkpointing, compiled=compiled, **shared))
     if args.sampling_steps:
         found.append(Case("sample", batch=1, checkpointing=False, compiled=False, **shared))
@@ -211,6 +163,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         return switches[text]
 
     cuda = default_device() == "cuda"
+    parser.add_argument("--stage", choices=("image", "video"), default="image", help="whose training step")
+    parser.add_argument("--frames", type=int, default=14, help="drawn of a clip (--stage video)")
     parser.add_argument("--preset", choices=tuple(BUILDERS), default="sd15")
     parser.add_argument("--size", type=int, help="side of the pictures in pixels (the preset's own)")
     parser.add_argument("--device", default=default_device())
@@ -230,8 +184,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure every row; print the table and write the file, if asked for."""
     find_device(args.device)
-    if min(args.steps, *args.batch) < 1 or args.warmup < 0 or args.sampling_steps < 0:
-        raise BenchmarkError("--steps and --batch must be at least 1, --warmup and --sampling-steps at least 0")
+    if min(args.steps, args.frames, *args.batch) < 1 or args.warmup < 0 or args.sampling_steps < 0:
+        raise BenchmarkError("--steps, --frames, --batch must be at least 1, --warmup and --sampling-steps at least 0")
     console = Console(stderr=True)
     rows = []
     for case in cases(args):
@@ -260,7 +214,8 @@ def _name(case: Case) -> str:
 
 def _print(rows: list[dict[str, Any]], device: str, console: Console) -> None:
     first = rows[0]
-    title = f"{first['preset']} at {first['size_px']}², {first['precision']}, {device}"
+    clips = f", clips of {first['frames']} + {MOTION_FRAMES} frames" if first["frames"] else ""
+    title = f"{first['preset']} at {first['size_px']}²{clips}, {first['precision']}, {device}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
     for header in ("seconds", "processor", "pictures/s", "peak, GiB"):
@@ -271,6 +226,7 @@ def _print(rows: list[dict[str, Any]], device: str, console: Console) -> None:
             table.add_row(_name(case), row["failed"])
             continue
         lines = {"step": _name(case), "generate": f"generate, {case.sampling_steps} steps", "depth": "depth, 1 step"}
+        lines["window"] = f"window, {case.sampling_steps} steps"
         for key, label in lines.items():
             if f"{key}_s" in row:
                 times = [f"{row[f'{key}{unit}']:.2f}" for unit in ("_s", "_cpu_s")]

@@ -41,6 +41,24 @@ def test_a_training_step_and_sampling_are_measured(precision):
     assert 0.1 < train["peak_gib"] < 100
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_a_step_on_clips_and_a_window_are_measured(precision):
+    train, sample = (
+        measure(Case(what, "tiny", 32, 1, True, False, "cpu", precision, 1, 0, 1, 1, frames=3))
+        for what in ("train", "sample")
+    )
+    assert train["pictures_per_s"] == pytest.approx(3 / train["step_s"], rel=0.01)
+    assert train["loss"] > 0
+    assert sample["window_s"] > 0
+    assert 0 < train["millions"]["trained"] < train["millions"]["unet"] + train["millions"]["audio"]
+
+
+def test_rows_of_clips_are_not_compiled():
+    rows = cases(parsed("--stage", "video", "--preset", "sd15", "--compile", "both", "--checkpointing", "both"))
+    assert [(r.what, r.frames, r.compiled) for r in rows] == [("train", 14, False)] * 2 + [("sample", 14, False)]
+    assert {r.frames for r in cases(parsed())} == {0}
+
+
 def test_the_command_prints_a_table_and_writes_its_rows(tmp_path, capsys):
     file = tmp_path / "rows.json"
     argv = ["--preset", "tiny", "--size", "32", "--device", "cpu", "--sampling-steps", "0", "--threads", "1"]
@@ -50,7 +68,7 @@ def test_the_command_prints_a_table_and_writes_its_rows(tmp_path, capsys):
     assert "tiny at 32²" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("argv", [["--steps", "0"], ["--batch", "0"], ["--device", "nowhere"]])
+@pytest.mark.parametrize("argv", [["--steps", "0"], ["--batch", "0"], ["--frames", "0"], ["--device", "nowhere"]])
 def test_mistakes_are_told_in_one_line(argv, capsys):
     assert main(["footprint", "--preset", "tiny", *argv]) == 2
     assert capsys.readouterr().err.startswith("error: ")
