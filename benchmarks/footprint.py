@@ -67,7 +67,7 @@ def _train(stage: ImageStage | TemporalStage, case: Case) -> dict[str, Any]:
     trained = [p for p in stage.parameters() if p.requires_grad]
     # fused, and so without copies of a whole group of parameters
     optimizer = torch.optim.AdamW(trained, lr=1e-5, weight_decay=1e-2, fused=True)
-    batch = batch_of(case).to(case.device)
+    batch: Any = batch_of(case).to(case.device)  # what its stage takes
     times = []
     for step in range(case.warmup + case.steps):
         started = _now(case.device)
