@@ -1,13 +1,20 @@
 """Reading video: frames at 25 fps whatever came in, and an error of one line for what is no video.
 
-PyAV decodes frame by frame, as fast as they are asked for. (decord 0.6 decodes ahead of a slow reader without bounds,
-15 GB for a minute of 1080p, and loses the first frames of MPEG program streams.)
+This is the one file that imports decord. PyAV probes every file first (decord prints to the console or fails on an
+internal check for files that are no videos) and gives the true time stamps, the pixel aspect and the rotation.
+
+decord is exact on containers with an index (mp4, mkv, webm, avi). On MPEG program and transport streams it loses the
+first group of pictures and repeats the last frame instead, which puts the picture half a second ahead of the sound; and
+it decodes ahead of a slow reader without bounds, 15 GB for a minute of 1080p. So decord is used where its number of
+frames and its first frame agree with PyAV's and the whole video, decoded, is no burden (:data:`DECORD_BYTES`);
+elsewhere PyAV decodes, one frame at a time.
 
 Frames: N in the file, K at 25 fps.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +25,11 @@ import numpy as np
 from PIL import Image
 
 FPS = 25.0
+#: Mean absolute difference (of 255) above which decord's first frame is another frame than PyAV's. Equal frames differ
+#: by rounding in colour conversion only (measured 0.0), neighbouring frames of a talking head by 1 and more.
+SAME_FRAME = 0.5
+#: Decoded videos of up to so many bytes are left to decord, which may hold all of one in memory: 13 s at 512 x 512.
+DECORD_BYTES = 256 << 20
 #: At its end a damaged file may lack this many seconds of pictures; more is an error.
 LOST_S = 0.2
 #: What a folder is searched for.
@@ -40,7 +52,8 @@ class Video:
     * ``times_s`` (N,) float64: presentation time of each frame in the file's own clock, ascending
     * ``source_K`` (K,) int64: which frame of the file is shown at 25 fps, nearest in time (the earlier one of two)
     * ``fps``: of the file, frames per second (N frames over its length)
-    * ``quarter_turns``: how often a coded frame must be turned by 90 degrees anticlockwise
+    * ``decoder``: ``decord`` or ``pyav`` (see the module)
+    * ``quarter_turns``: how often a coded frame must be turned by 90 degrees anticlockwise (decord does it by itself)
     """
 
     path: Path
@@ -49,6 +62,7 @@ class Video:
     times_s: np.ndarray
     source_K: np.ndarray
     fps: float
+    decoder: str
     quarter_turns: int
 
     @property
@@ -81,7 +95,9 @@ def open_video(path: Path) -> Video:
     else:
         width = round(width * aspect)
     fps = len(times_s) / (times_s[-1] - times_s[0] + _frame_seconds(times_s))
-    return Video(path, width, height, times_s, source_K, fps, turns)
+    small = picture.nbytes * len(times_s) <= DECORD_BYTES
+    decoder = "decord" if small and _decord_agrees(path, len(times_s), picture) else "pyav"
+    return Video(path, width, height, times_s, source_K, fps, decoder, turns)
 
 
 def resample(times_s: np.ndarray, fps: float) -> np.ndarray:
@@ -111,7 +127,7 @@ class FrameReader:
 
     def __init__(self, video: Video):
         self.video = video
-        self._decoded = _decode(video)
+        self._decoded = (_read_decord if video.decoder == "decord" else _read_pyav)(video)
         self._ahead = next(self._decoded, None)
         self._index, self._frame, self._given = -1, np.zeros((0, 0, 3), np.uint8), -1
 
@@ -195,7 +211,7 @@ def _square_pixels(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _decode(video: Video) -> Iterator[tuple[int, np.ndarray]]:
+def _read_pyav(video: Video) -> Iterator[tuple[int, np.ndarray]]:
     """(index among the file's time stamps, frame); frames that cannot be decoded are left out."""
     index = -1
     try:
@@ -209,3 +225,42 @@ def _decode(video: Video) -> Iterator[tuple[int, np.ndarray]]:
                     yield index, _upright(frame, video.quarter_turns)
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"{video.path}: decoding breaks off ({error.strerror}); the file is damaged") from error
+
+
+def _read_decord(video: Video) -> Iterator[tuple[int, np.ndarray]]:
+    """(index among the file's time stamps, frame)."""
+    decord = _decord()
+    reader = decord.VideoReader(str(video.path))
+    for index in range(len(video.times_s)):
+        try:
+            yield index, reader.next().asnumpy()
+        except StopIteration:
+            return
+        except (decord.DECORDError, RuntimeError) as error:
+            # decord's own words hold the time of day and its source's paths: no two runs' rows would be the same.
+            raise VideoError(
+                f"{video.path}: decoding breaks off at frame {index} of {len(video.times_s)}; the file is damaged"
+            ) from error
+
+
+def _decord_agrees(path: Path, frames: int, first: np.ndarray) -> bool:
+    """Whether decord shows the same frames as PyAV: as many, and the same first one."""
+    decord = _decord()
+    try:
+        reader = decord.VideoReader(str(path))
+        if len(reader) != frames:
+            return False
+        frame = reader.next().asnumpy()
+    except (decord.DECORDError, RuntimeError, StopIteration):
+        return False
+    return frame.shape == first.shape and float(np.abs(frame.astype(np.int16) - first).mean()) < SAME_FRAME
+
+
+@functools.cache
+def _decord():
+    try:
+        import decord
+    except ImportError as error:
+        raise ImportError("reading video needs decord: pip install decord (on Arm or macOS: decord2)") from error
+    decord.logging.set_level(decord.logging.ERROR)
+    return decord

@@ -37,7 +37,7 @@ class Tools:
         self.model, self.correspondence = face.model, face.correspondence
         self.renderer = HeadRenderer(self.model, self.correspondence)
         self.sync = load_syncnet(Path(settings.sync_weights), settings.device) if settings.sync_weights else None
-        self.software = {name: _version(name) for name in ("jdap", "torch", "mediapipe", "scenedetect", "av")}
+        self.software = {name: _version(name) for name in ("jdap", "torch", "mediapipe", "scenedetect", "decord", "av")}
         if settings.face_model:
             self.software["face_model"] = face.source
 
