@@ -1,7 +1,9 @@
 """Attention to audio: beside each text cross-attention of the UNet, a layer of its own looks up what is heard.
 
 It is decoupled (as in arXiv 2308.06721): own queries, keys, values and output, added to what the frozen layer answers,
-times a scale. Outputs start at zero, so that a fresh model answers as one without sound.
+times a scale. What is heard is multiplied, channel by channel, with a linear function of the position's own features
+before the output: lips have to move where there are lips, and through the softmax alone a fresh layer first learns to
+shift the whole picture. Outputs start at zero, so that a fresh model answers as one without sound.
 
 Shapes: N pictures, P positions of a picture, L tokens of its sound, D channels of a layer.
 """
@@ -26,6 +28,7 @@ class AudioLayer(nn.Module):
         self.to_q = nn.Linear(channels, channels, bias=False)
         self.to_k = nn.Linear(token_dim, channels, bias=False)
         self.to_v = nn.Linear(token_dim, channels, bias=False)
+        self.to_gate = nn.Linear(channels, channels)
         self.to_out = nn.Linear(channels, channels)
         nn.init.zeros_(self.to_out.weight)
         nn.init.zeros_(self.to_out.bias)
@@ -36,7 +39,7 @@ class AudioLayer(nn.Module):
 
     def forward(self, hidden_NPD: Tensor, audio: KeyValue) -> Tensor:
         """What the positions hear, (N, P, D)."""
-        return self.to_out(look_up(self.to_q(hidden_NPD), audio, self.heads))
+        return self.to_out(look_up(self.to_q(hidden_NPD), audio, self.heads) * self.to_gate(hidden_NPD))
 
 
 class AudioAttention(ModelMixin, ConfigMixin):  # type: ignore[misc]

@@ -134,7 +134,9 @@ def _that_talk(
         raise WeightsError(
             f"model.init {init}: the weights of an ablation; the temporal stage starts from a full model"
         )
-    audio, drive = begun.audio, begun.drive
+    audio, drive, unet = begun.audio, begun.drive, begun.unet
+    if audio_encoder is None and not conditions:
+        audio, drive, unet = None, None, ClipUNet(unet.image_model(), unet.motion_adapter(), None)  # a control
     asked = {"audio": audio_encoder is not None, "conditions": list(conditions)}
     there: dict[str, Any] = {"audio": audio is not None, "conditions": drive.config["kinds"] if drive else []}
     if audio is not None:
@@ -145,7 +147,7 @@ def _that_talk(
         raise ValueError(f"model.init {init} has {'; '.join(differs)}")
     return ClipNetworks(
         begun.codec,
-        begun.unet,
+        unet,
         begun.reference,
         begun.image_tokens,
         audio,

@@ -76,6 +76,8 @@ class NoiseLog(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add a batch to the sums; log those."""
+        if "has_depth_B" not in outputs:  # a step that is not about pictures
+            return
         timesteps: int = pl_module.schedule.timesteps  # type: ignore[union-attr, assignment]
         rows = []
         for half, has_B in zip(HALVES, (None, outputs["has_depth_B"]), strict=True):

@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jdap.batch import ClipBatch
 from jdap.diffusion.denoiser import JointDenoiser, JointLoss, Pair
@@ -26,6 +26,8 @@ from jdap.stages.steps import place_of, share_of_depth, warmed_adamw
 
 #: Whose sound a clip is trained with; all but the first are controls.
 OWN, SHUFFLED, NONE = "own", "shuffled", "none"
+#: Of the loss of lips: about the standard deviation of what lips do in speech.
+LIP_UNIT_MM = 5.0
 #: Chances that a step draws for each clip.
 REFERENCE, AUDIO, MOTION, NOISY, CONDITIONS = range(5)
 
@@ -61,6 +63,10 @@ class TemporalStage(L.LightningModule):
             model has drawn is not as clean as what it is trained on.
         noise_sharing: share of the noise's power that the frames of a clip have in common.
         mouth_focus: how much more the loss counts at the mouth than elsewhere, from 0.
+        lip_loss: weight of a further loss that helps a fresh encoder to hear what lips do: the squared error of the
+            lips' opening (in units of 5 mm) as a linear layer reads it from a frame's tokens of sound. The layer is
+            dropped when training is over. Frames whose opening the shards do not say do not count.
+        lip_steps: first steps of the run in which that loss is the only one; they cost next to nothing.
         outside_skin: weight of the depth loss off the skin, on studio samples only.
         image_to_depth, depth_to_image, nearly, terminal: the law of the pair of timesteps
             (:class:`jdap.diffusion.timesteps.TimestepLaw`).
@@ -95,6 +101,8 @@ class TemporalStage(L.LightningModule):
         motion_noise: float = 0.0,
         noise_sharing: float = 0.0,
         mouth_focus: float = 0.0,
+        lip_loss: float = 0.0,
+        lip_steps: int = 0,
         outside_skin: float = 0.1,
         image_to_depth: float = 0.0,
         depth_to_image: float = 0.0,
@@ -125,6 +133,8 @@ class TemporalStage(L.LightningModule):
         self.codec, self.unet, self.reference = made.codec, made.unet, made.reference
         self.image_tokens, self.audio, self.drive = made.image_tokens, made.audio, made.drive
         self.schedule, self.preset, self.size_px = made.schedule, made.preset, made.size_px
+        heard = self.audio is not None and lip_loss > 0
+        self.lips = nn.Linear(audio_tokens * audio_dim, 1) if heard else None
         self.denoiser = JointDenoiser(self.schedule, gamma)
         self.law = TimestepLaw(image_to_depth, depth_to_image, nearly, terminal)
         self.shape = WindowShape(
@@ -160,10 +170,15 @@ class TemporalStage(L.LightningModule):
     def training_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Tensor]:
         """One step: its loss, and what each frame gave to it, for the logs; ValueError for clips that do not fit."""
         frames = self.hparams["frames"]
-        loss, t_N = self._loss(batch, place_of(self, len(batch), batch_idx))
+        if self.lips is not None and self.global_step < self.hparams["lip_steps"]:
+            return {"loss": self._only_lips(batch)}
+        loss, t_N, lips = self._loss(batch, place_of(self, len(batch), batch_idx))
         depth = loss.depth * share_of_depth(self, loss.has_depth_B)
         total = loss.rgb + depth
         scalars = {"train/loss": total, "train/loss_rgb": loss.rgb, "train/loss_depth": depth}
+        if lips is not None:
+            scalars["train/loss_lips"] = lips
+            total = total + self.hparams["lip_loss"] * lips
         self.log_dict(scalars, batch_size=len(batch))
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         of_clips = {"loss_rgb": loss.rgb_B, "loss_depth": loss.depth_B}
@@ -173,12 +188,14 @@ class TemporalStage(L.LightningModule):
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """The loss on held-out clips, at the same draws at every validation, with nothing dropped."""
-        loss, _ = self._loss(batch, Place.of(batch_idx, len(batch)), drops=False)
+        loss, _, lips = self._loss(batch, Place.of(batch_idx, len(batch)), drops=False)
         scalars = {"val/loss": loss.total, "val/loss_rgb": loss.rgb, "val/loss_depth": loss.depth}
+        if lips is not None:
+            scalars["val/loss_lips"] = lips
         self.log_dict(scalars, batch_size=len(batch), sync_dist=True)
 
-    def _loss(self, batch: ClipBatch, place: Place, drops: bool = True) -> tuple[JointLoss, Pair]:
-        """The loss of a batch, and the timesteps of its frames."""
+    def _loss(self, batch: ClipBatch, place: Place, drops: bool = True) -> tuple[JointLoss, Pair, Tensor | None]:
+        """The loss of a batch, the timesteps of its frames, and the loss of lips that were heard."""
         told, frames, before = self.hparams, self.hparams["frames"], self.hparams["motion_frames"]
         self._check(batch)
         clean, reference, weight, confidence, focus = encode_clip(
@@ -190,7 +207,8 @@ class TemporalStage(L.LightningModule):
         if not drops:
             chance = torch.ones_like(chance)
             chance[NOISY] = 0
-        conditions = self._conditions(batch, reference, chance)
+        tokens = self._hear(batch)
+        conditions = self._conditions(batch, reference, tokens, chance)
         conditions["motion"] = self._motion(clean, noise, chance)
 
         def drawn(x: Tensor) -> Tensor:
@@ -204,7 +222,7 @@ class TemporalStage(L.LightningModule):
             Pair(*map(drawn, noise)),
             *map(drawn, (weight, confidence, focus)),
         )
-        return loss, t_here
+        return loss, t_here, None if self.lips is None else self._lip_loss(batch, tokens)
 
     def _check(self, batch: ClipBatch) -> None:
         frames = self.hparams["frames"] + self.hparams["motion_frames"]
@@ -219,7 +237,36 @@ class TemporalStage(L.LightningModule):
                 f"of them: set data.audio_margin to {self.audio_margin}"
             )
 
-    def _conditions(self, batch: ClipBatch, reference: Tensor, chance: Tensor) -> dict[str, Any]:
+    def _hear(self, batch: ClipBatch) -> Tensor | None:
+        """Tokens of the sound that the frames are trained with, (B, M + F, L, D); None of a deaf model."""
+        if self.audio is None:
+            return None
+        if self.hparams["sound"] == SHUFFLED and len(batch) < 2:
+            raise ValueError("model.sound shuffled takes the sound of another clip of the batch: data.batch_size 1")
+        audio = batch.audio.roll(1, dims=0) if self.hparams["sound"] == SHUFFLED else batch.audio
+        return self.audio(audio, batch.rgb.shape[1], batch.audio_margin)
+
+    def _has_audio(self, batch: ClipBatch) -> Tensor:
+        return batch.has_audio.roll(1, dims=0) if self.hparams["sound"] == SHUFFLED else batch.has_audio
+
+    def _lip_loss(self, batch: ClipBatch, tokens_BFLD: Tensor | None) -> Tensor:
+        assert self.lips is not None
+        assert tokens_BFLD is not None
+        read_BF = self.lips(tokens_BFLD.flatten(2))[..., 0].float()
+        counts_BF = batch.lip_opening_mm.isfinite() & self._has_audio(batch)[:, None]
+        error_BF = (read_BF - torch.where(counts_BF, batch.lip_opening_mm, 0.0) / LIP_UNIT_MM).square()
+        return (error_BF * counts_BF).sum() / counts_BF.sum().clamp_min(1)
+
+    def _only_lips(self, batch: ClipBatch) -> Tensor:
+        """A step in which the encoder alone learns; all that trains has a gradient, as DDP wants it."""
+        self._check(batch)
+        lips = self._lip_loss(batch, self._hear(batch))
+        self.log("train/loss_lips", lips, batch_size=len(batch))
+        self.log("loss", lips.detach(), prog_bar=True, logger=False, batch_size=len(batch))
+        self.terms = {}
+        return lips + sum(0 * p.sum() for p in self.parameters() if p.requires_grad)
+
+    def _conditions(self, batch: ClipBatch, reference: Tensor, tokens: Tensor | None, chance: Tensor) -> dict[str, Any]:
         """What leads the clips: the reference, its image tokens, sound and numbers, where they are not dropped."""
         keep_reference = chance[REFERENCE] >= self.hparams["reference_drop"]
         with torch.no_grad():
@@ -230,19 +277,13 @@ class TemporalStage(L.LightningModule):
             if self.image_tokens is not None:
                 keep = keep_reference.to(self.device)
                 conditions["tokens_BLD"] = self.image_tokens(batch.reference_rgb, keep)
-        if self.audio is None:
+        if tokens is None:
             return conditions
-        audio, has_audio = batch.audio, batch.has_audio
-        if self.hparams["sound"] == SHUFFLED:
-            if len(batch) < 2:
-                raise ValueError("model.sound shuffled takes the sound of another clip of the batch: data.batch_size 1")
-            audio, has_audio = audio.roll(1, dims=0), has_audio.roll(1, dims=0)
-        tokens = self.audio(audio, batch.rgb.shape[1], batch.audio_margin)
         if self.drive is not None:
             kept = chance[CONDITIONS:] >= self.hparams["condition_drop"]
             tokens = torch.cat([tokens, self.drive(Drive(batch.pose, batch.lip_opening_mm), kept)], dim=2)
         conditions["audio"] = self.unet.project_audio(tokens, self.hparams["anchor"])
-        conditions["keep_audio_B"] = (chance[AUDIO] >= self.hparams["audio_drop"]) & has_audio.cpu()
+        conditions["keep_audio_B"] = (chance[AUDIO] >= self.hparams["audio_drop"]) & self._has_audio(batch).cpu()
         return conditions
 
     def _motion(self, clean: Pair, noise: Pair, chance: Tensor) -> MotionFrames:

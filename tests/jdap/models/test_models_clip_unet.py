@@ -5,7 +5,7 @@ import torch
 from networks import C, latents, networks
 from torch import nn
 
-from jdap.models.audio_attention import new_audio_attention
+from jdap.models.audio_attention import AudioLayer, new_audio_attention
 from jdap.models.build import build
 from jdap.models.clip_unet import Anchor, ClipUNet, MotionFrames
 from jdap.models.motion import new_motion
@@ -224,3 +224,16 @@ def test_parts_of_different_models_are_refused():
     deaf = ClipUNet(joint, new_motion(joint.unet), None)
     with pytest.raises(ValueError, match="deaf"):
         deaf.project_audio(tokens())
+
+
+@torch.no_grad()
+def test_a_layer_of_sound_is_attention_times_a_gate_of_the_position():
+    torch.manual_seed(0)
+    layer = AudioLayer(16, D, heads=2)
+    nn.init.normal_(layer.to_out.weight)
+    hidden, heard = torch.randn(3, 7, 16), torch.randn(3, L, D)
+    q, k, v = layer.to_q(hidden), layer.to_k(heard), layer.to_v(heard)
+    heads = [slice(0, 8), slice(8, 16)]
+    found = torch.cat([(q[..., h] @ k[..., h].mT / 8**0.5).softmax(-1) @ v[..., h] for h in heads], dim=-1)
+    wanted = (found * (hidden @ layer.to_gate.weight.T + layer.to_gate.bias)) @ layer.to_out.weight.T
+    torch.testing.assert_close(layer(hidden, layer.project(heard)), wanted, atol=1e-4, rtol=1e-4)

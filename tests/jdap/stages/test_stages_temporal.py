@@ -14,10 +14,11 @@ from jdap.diffusion.draws import Place
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.stages.averaging import EMA
-from jdap.stages.callbacks import ExportWeights
+from jdap.stages.callbacks import ExportWeights, SourceLog
 from jdap.stages.clip_latents import encode_clip, near_mouth
 from jdap.stages.clip_samples import ClipSamples
 from jdap.stages.guard import FiniteGuard
+from jdap.stages.logs import NoiseLog
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,32 @@ def test_weights_that_talk_can_be_trained_on(image_weights, batch, tmp_path):
         stage(str(tmp_path / "talk"), conditions=["lips"], audio_tokens=5)
     with pytest.raises(ValueError, match="motion modules of its own"):
         stage(str(tmp_path / "talk"), conditions=["lips"], motion="elsewhere")
+
+
+def test_lips_are_heard_before_they_are_drawn(image_weights, shards, batch, tmp_path):
+    model = stage(image_weights, lip_loss=0.5, lip_steps=3)
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    fit(model, data(shards), tmp_path / "first", 3, FiniteGuard(), NoiseLog(), SourceLog(), log_every_n_steps=1)
+    moved = {n for n, x in model.state_dict().items() if not torch.equal(x, before[n])}
+    assert any(name.startswith("audio.encoder") for name in moved)
+    assert {"lips.weight", "lips.bias"} <= moved
+    # nothing has pulled at the others; what AdamW's decay does to a weight is to shrink it
+    for name in moved:
+        if not name.startswith(("audio.", "lips.")):
+            assert torch.allclose(model.state_dict()[name], before[name], atol=1e-3), name
+    opened = replace(batch, lip_opening_mm=torch.rand(2, FRAMES + BEFORE) * 5)
+    tokens = model._hear(opened)
+    read = (tokens.flatten(2) @ model.lips.weight.T)[..., 0] + model.lips.bias
+    wanted = (read - opened.lip_opening_mm / 5).square().mean().item()
+    assert model._lip_loss(opened, tokens).item() == pytest.approx(wanted, rel=1e-5)
+    unknown = opened.lip_opening_mm.clone()
+    unknown[1] = torch.nan
+    wanted = (read - opened.lip_opening_mm / 5).square()[0].mean().item()
+    assert model._lip_loss(replace(opened, lip_opening_mm=unknown), tokens).item() == pytest.approx(wanted, rel=1e-5)
+    _, _, lips = model._loss(opened, Place.of(0, 2))
+    assert lips.item() == pytest.approx(model._lip_loss(opened, tokens).item(), rel=1e-5)
+    model.pipeline().save_pretrained(tmp_path / "talk")
+    assert not any("lips" in path.name for path in (tmp_path / "talk").rglob("*"))
 
 
 @torch.no_grad()
