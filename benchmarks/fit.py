@@ -152,12 +152,13 @@ class Bench:
     def clips(self) -> list[dict[str, Any]]:
         """Every clip, and the mean."""
         clips, correspondences = self._videos()
-        rows = []
+        rows: list[dict[str, Any]] = []
         for name in track(list(clips), "fitting clips", console=Console(stderr=True), transient=True):
             fitted = fit_tracks([clips[name]], self.model, correspondences[name])[0]
             rows.append({"clip": name, "frames": len(fitted.rotation_F3)} | clip_figures(fitted))
         keys = ("rms", "p95", "opening", "jitter_mm")
-        mean = {"clip": "mean", "frames": sum(row["frames"] for row in rows)} | {
+        frames = sum(row["frames"] for row in rows)
+        mean: dict[str, Any] = {"clip": "mean", "frames": frames} | {
             key: report.mean_and_interval(np.array([row[key] for row in rows]), list(clips), 0) for key in keys
         }
         title = f"{len(rows)} clips, held-out correspondences ({self.args.folds} folds); % of the face's width, mm"
@@ -217,7 +218,10 @@ class Bench:
                 {"pictures": name}
                 | {key: report.mean_and_interval(np.array([f[key] for f in figures]), whose, 0) for key in figures[0]}
             )
-        lines = [{"figure": key} | {row["pictures"]: row[key] for row in rows} for key in rows[0] if key != "pictures"]
+        keys = [key for key in rows[0] if key != "pictures"]
+        lines: list[dict[str, Any]] = [
+            {"figure": key} | {str(row["pictures"]): row[key] for row in rows} for key in keys
+        ]
         self._table("confidence: rank correlation with the error's size; rmse by trust, mm", tuple(lines[0]), lines)
         return rows
 

@@ -379,9 +379,9 @@ class TestCommandLine:
             main(["bogus"])
         assert "invalid choice: 'bogus'" in capsys.readouterr().err
 
-    def test_verify_loads_neither_mediapipe_nor_torch_models(self):
+    def test_verify_loads_neither_mediapipe_nor_decord_nor_lightning(self):
         code = "import sys, data_prep.__main__ as m\ntry: m.main(['verify', '-h'])\nexcept SystemExit: pass\n"
-        code += "print(sorted({'mediapipe', 'av', 'cv2', 'lightning'} & set(sys.modules)))"
+        code += "print(sorted({'mediapipe', 'decord', 'cv2', 'lightning'} & set(sys.modules)))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]"
 
