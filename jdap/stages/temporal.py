@@ -207,8 +207,8 @@ class TemporalStage(L.LightningModule):
         if not drops:
             chance = torch.ones_like(chance)
             chance[NOISY] = 0
-        tokens = self._hear(batch)
-        conditions = self._conditions(batch, reference, tokens, chance)
+        tokens, has_audio_B = self._heard(batch, training=drops)
+        conditions = self._conditions(batch, reference, tokens, chance, has_audio_B)
         conditions["motion"] = self._motion(clean, noise, chance)
 
         def drawn(x: Tensor) -> Tensor:
@@ -222,7 +222,7 @@ class TemporalStage(L.LightningModule):
             Pair(*map(drawn, noise)),
             *map(drawn, (weight, confidence, focus)),
         )
-        return loss, t_here, None if self.lips is None else self._lip_loss(batch, tokens)
+        return loss, t_here, None if self.lips is None else self._lip_loss(batch, tokens, has_audio_B)
 
     def _check(self, batch: ClipBatch) -> None:
         frames = self.hparams["frames"] + self.hparams["motion_frames"]
@@ -237,36 +237,40 @@ class TemporalStage(L.LightningModule):
                 f"of them: set data.audio_margin to {self.audio_margin}"
             )
 
-    def _hear(self, batch: ClipBatch) -> Tensor | None:
-        """Tokens of the sound that the frames are trained with, (B, M + F, L, D); None of a deaf model."""
+    def _heard(self, batch: ClipBatch, training: bool) -> tuple[Tensor | None, Tensor]:
+        """Tokens of the sound that the frames are led by, (B, M + F, L, D), None of a deaf model; and who has sound.
+
+        Sound is shuffled in training alone: validation asks every model the same.
+        """
+        audio, has_audio = batch.audio, batch.has_audio
         if self.audio is None:
-            return None
-        if self.hparams["sound"] == SHUFFLED and len(batch) < 2:
-            raise ValueError("model.sound shuffled takes the sound of another clip of the batch: data.batch_size 1")
-        audio = batch.audio.roll(1, dims=0) if self.hparams["sound"] == SHUFFLED else batch.audio
-        return self.audio(audio, batch.rgb.shape[1], batch.audio_margin)
+            return None, torch.zeros_like(has_audio)
+        if training and self.hparams["sound"] == SHUFFLED:
+            if len(batch) < 2:
+                raise ValueError("model.sound shuffled takes the sound of another clip of the batch: data.batch_size 1")
+            audio, has_audio = audio.roll(1, dims=0), has_audio.roll(1, dims=0)
+        return self.audio(audio, batch.rgb.shape[1], batch.audio_margin), has_audio
 
-    def _has_audio(self, batch: ClipBatch) -> Tensor:
-        return batch.has_audio.roll(1, dims=0) if self.hparams["sound"] == SHUFFLED else batch.has_audio
-
-    def _lip_loss(self, batch: ClipBatch, tokens_BFLD: Tensor | None) -> Tensor:
+    def _lip_loss(self, batch: ClipBatch, tokens_BFLD: Tensor | None, has_audio_B: Tensor) -> Tensor:
         assert self.lips is not None
         assert tokens_BFLD is not None
         read_BF = self.lips(tokens_BFLD.flatten(2))[..., 0].float()
-        counts_BF = batch.lip_opening_mm.isfinite() & self._has_audio(batch)[:, None]
+        counts_BF = batch.lip_opening_mm.isfinite() & has_audio_B[:, None]
         error_BF = (read_BF - torch.where(counts_BF, batch.lip_opening_mm, 0.0) / LIP_UNIT_MM).square()
         return (error_BF * counts_BF).sum() / counts_BF.sum().clamp_min(1)
 
     def _only_lips(self, batch: ClipBatch) -> Tensor:
         """A step in which the encoder alone learns; all that trains has a gradient, as DDP wants it."""
         self._check(batch)
-        lips = self._lip_loss(batch, self._hear(batch))
+        lips = self._lip_loss(batch, *self._heard(batch, training=True))
         self.log("train/loss_lips", lips, batch_size=len(batch))
         self.log("loss", lips.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         self.terms = {}
         return lips + sum(0 * p.sum() for p in self.parameters() if p.requires_grad)
 
-    def _conditions(self, batch: ClipBatch, reference: Tensor, tokens: Tensor | None, chance: Tensor) -> dict[str, Any]:
+    def _conditions(
+        self, batch: ClipBatch, reference: Tensor, tokens: Tensor | None, chance: Tensor, has_audio_B: Tensor
+    ) -> dict[str, Any]:
         """What leads the clips: the reference, its image tokens, sound and numbers, where they are not dropped."""
         keep_reference = chance[REFERENCE] >= self.hparams["reference_drop"]
         with torch.no_grad():
@@ -283,7 +287,7 @@ class TemporalStage(L.LightningModule):
             kept = chance[CONDITIONS:] >= self.hparams["condition_drop"]
             tokens = torch.cat([tokens, self.drive(Drive(batch.pose, batch.lip_opening_mm), kept)], dim=2)
         conditions["audio"] = self.unet.project_audio(tokens, self.hparams["anchor"])
-        conditions["keep_audio_B"] = (chance[AUDIO] >= self.hparams["audio_drop"]) & self._has_audio(batch).cpu()
+        conditions["keep_audio_B"] = (chance[AUDIO] >= self.hparams["audio_drop"]) & has_audio_B.cpu()
         return conditions
 
     def _motion(self, clean: Pair, noise: Pair, chance: Tensor) -> MotionFrames:
