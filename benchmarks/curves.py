@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import report
-from benchmarks.mouth_reader import DEPTH, RGB, MouthReader
 from jdap.faces.landmarker import Landmarker
 from jdap.metrics.lips import amplitude_ratio, best_lag, correlation
+from jdap.metrics.mouth import DEPTH, RGB, MouthReader
 
 LANDMARKS = "landmarks"
 #: mediapipe's landmarks: the middle of the inner edge of the upper and the lower lip, the outer corners of the eyes.

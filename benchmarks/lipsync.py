@@ -29,11 +29,11 @@ from benchmarks.curves import Curves, read_all, rows
 from benchmarks.curves_report import draw, print_table
 from benchmarks.depth import positive
 from benchmarks.mouth import CODEC, TRUE, clips_json, landmarks
-from benchmarks.mouth_reader import load_readers
 from benchmarks.mouth_training import through_codec
 from jdap import shipped
 from jdap.batch import ClipBatch
 from jdap.device import default_device, find_device
+from jdap.metrics.mouth import READERS, load_readers
 from jdap.pipelines.portrait import Portrait
 from jdap.pipelines.talking import TalkingPipeline
 
@@ -145,7 +145,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command line."""
     add_drawing_arguments(parser)
     parser.add_argument(
-        "--reader", type=Path, required=True, help="mouth.safetensors that `python -m benchmarks mouth` wrote"
+        "--reader",
+        default=READERS,
+        help="mouth.safetensors that `python -m benchmarks mouth` wrote (default: those that ship)",
     )
     parser.add_argument("--no-controls", action="store_true", help="leave out another's sound and silence")
 
@@ -154,7 +156,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw, read, print the table, and write the files into ``args.out``."""
     console, device = Console(), find_device(args.device)
-    readers = load_readers(args.reader)
+    readers = load_readers(Path(shipped.resolve(args.reader)))
     pipelines = load_arms(args.weights, device, args.steps)
     first = next(iter(pipelines))
     clips = list(talking_clips(args.shards, pipelines[first].size_px, args.limit))

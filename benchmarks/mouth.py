@@ -1,6 +1,6 @@
 """``python -m benchmarks mouth``: trains the readers of mouths that ``lipsync`` measures with; what can they see?
 
-One reads RGB, one depth (:mod:`benchmarks.mouth_reader`); both are trained on true frames of people in ``--train`` and
+One reads RGB, one depth (:mod:`jdap.metrics.mouth`); both are trained on true frames of people in ``--train`` and
 measured on other people's clips: as they are (the ceiling of any measurement), through the codec (the ceiling of what a
 model over this codec can draw), and degraded. Frames whose mouth is that of one and the same frame must read as a still
 mouth, whatever else moves. Writes ``mouth.safetensors``, ``mouth.json``, ``mouth.csv`` and ``mouth.png`` into a folder.
@@ -27,12 +27,12 @@ from benchmarks.clips import talking_clips
 from benchmarks.curves import Curves, read_all, rows
 from benchmarks.curves_report import draw, print_table
 from benchmarks.depth import positive
-from benchmarks.mouth_reader import CROP_RADII, DEPTH, KINDS, RGB, SIDE_PX, MouthReader, load_readers, save_readers
 from benchmarks.mouth_training import blur, frames_of, pictures, through_codec, train
 from jdap import shipped
 from jdap.batch import ClipBatch
 from jdap.faces.landmarker import Landmarker
 from jdap.fetch import AssetError
+from jdap.metrics.mouth import CROP_RADII, DEPTH, KINDS, RGB, SIDE_PX, MouthReader, load_readers, save_readers
 from jdap.models.codec import Codec, load_codec
 
 TRUE, CODEC, TWICE, PASTED, PASTED_CODEC = "true", "codec", "codec twice", "one mouth", "one mouth, codec"

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from benchmarks import BenchmarkError
-from benchmarks.mouth_reader import DEPTH, RGB, SIDE_PX, UNIT_MM, USUAL_RADIUS_PX, MouthReader
 from jdap import depth as depth_frames
 from jdap.batch import ClipBatch
+from jdap.metrics.mouth import DEPTH, RGB, SIDE_PX, UNIT_MM, USUAL_RADIUS_PX, MouthReader
 from jdap.models.codec import Codec
 
 #: Standard deviations at most of the noise in latents (unit variance), of blur in pixels, and of noise in a picture.

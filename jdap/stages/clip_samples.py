@@ -19,13 +19,20 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
 from jdap.batch import ClipBatch
+from jdap.metrics.lips import correlation
+from jdap.metrics.mouth import READERS, load_readers
 from jdap.pipelines.grid import depth_picture
 from jdap.schema import SAMPLE_RATE
+from jdap.shipped import resolve
 from jdap.video import VideoWriter
 
 
 class ClipSamples(L.Callback):
     """Draws held-out clips from their sound and one picture, beside the truth: true RGB and depth, drawn RGB and depth.
+
+    The opening of the drawn mouths, as small networks read it from RGB and from depth, is correlated with the true one:
+    ``val/lips_rgb`` and ``val/lips_depth``, 1 at best, for the clips whose shards say it. With few and short clips that
+    is a glance; ``python -m benchmarks lipsync`` measures.
 
     TensorBoard gets each clip as a moving picture and as sound at every validation; ``samples.mp4`` in the run's
     folder has them one after another, with sound, when training is over. It stands before
@@ -34,11 +41,14 @@ class ClipSamples(L.Callback):
     Args:
         clips: how many, from the first batches of the validation.
         steps: sampling steps.
+        readers: file of the networks that read mouths (``python -m benchmarks mouth``); null: no correlation.
     """
 
-    def __init__(self, clips: int = 2, steps: int = 20) -> None:
+    def __init__(self, clips: int = 2, steps: int = 20, readers: str | None = READERS) -> None:
         self.clips, self.steps = clips, steps
+        self.readers = {} if readers is None else load_readers(Path(resolve(readers)))
         self._kept: list[tuple[ClipBatch, int]] = []
+        self._lips: dict[str, float] = {}
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin anew."""
@@ -64,7 +74,12 @@ class ClipSamples(L.Callback):
         if trainer.sanity_checking:
             return
         writers = [x.experiment for x in trainer.loggers if isinstance(x, TensorBoardLogger)]
-        for i, (frames, audio, fps) in enumerate(self._draw(pl_module) if writers else ()):
+        if not writers:
+            return
+        drawn = self._draw(pl_module)
+        for logger in trainer.loggers:
+            logger.log_metrics({f"val/lips_{kind}": x for kind, x in self._lips.items()}, trainer.global_step)
+        for i, (frames, audio, fps) in enumerate(drawn):
             for writer in writers:
                 image = _moving(frames, fps)
                 file = writer._get_file_writer()  # SummaryWriter's own way to add videos needs moviepy
@@ -84,16 +99,23 @@ class ClipSamples(L.Callback):
                     video.frame(picture)
                     video.sound(sound)
 
+    @torch.no_grad()
     def _draw(self, stage: Any) -> list[tuple[np.ndarray, np.ndarray, float]]:
         """Of every clip: frames (F, H, 4 W, 3) uint8, sound (S,) float32, frames a second."""
         pipeline, drawn = stage.pipeline(), []
+        correlations: dict[str, list[Tensor]] = {kind: [] for kind in self.readers}
         for batch, i in self._kept:
             edge = round(batch.audio_margin * SAMPLE_RATE / batch.fps)
             audio = batch.audio[i, edge : batch.audio.shape[1] - edge]
             windows = list(pipeline.talk(batch.reference_rgb[i : i + 1], audio, steps=self.steps, seed=i))
             rgb, depth = (torch.cat(x) for x in zip(*windows, strict=True))
+            for kind, reader in self.readers.items():
+                made = reader((rgb if kind == "rgb" else depth)[None].float().cpu())
+                correlations[kind].append(correlation(made, batch.lip_opening_mm[i : i + 1].cpu()))
             columns = [batch.rgb[i], depth_picture(batch.depth[i]), rgb, depth_picture(depth)]
             drawn.append((_bytes(torch.cat([x.float().cpu() for x in columns], dim=3)), audio.cpu().numpy(), batch.fps))
+        means = {kind: torch.cat(found).nanmean() for kind, found in correlations.items()}
+        self._lips = {kind: float(mean) for kind, mean in means.items() if mean.isfinite()}
         return drawn
 
 

@@ -14,11 +14,11 @@ from benchmarks import BenchmarkError, mouth
 from benchmarks.__main__ import main
 from benchmarks.clips import talking_clips
 from benchmarks.curves import Curves, landmark_opening, rows
-from benchmarks.mouth_reader import MouthReader, around, load_readers, save_readers, sized, smooth
 from benchmarks.mouth_training import Frames, batch, blur, frames_of, train
 from jdap.faces.landmarker import Landmarker
 from jdap.metrics.bootstrap import grouped_interval
 from jdap.metrics.lips import correlation
+from jdap.metrics.mouth import MouthError, MouthReader, around, load_readers, save_readers, sized, smooth
 from jdap.models.codec import ImageCodec
 
 CODEC = {"width": 16, "encoder_blocks": (1, 1), "decoder_blocks": (1, 1)}
@@ -142,10 +142,10 @@ def test_readers_survive_their_file(tmp_path):
     clip = torch.rand(1, 4, 3, 128, 128)
     with torch.inference_mode():
         assert torch.allclose(readers["rgb"](clip), again["rgb"](clip), atol=0.05)
-    with pytest.raises(BenchmarkError, match=r"none\.safetensors: no readers of mouths"):
+    with pytest.raises(MouthError, match=r"none\.safetensors: no readers of mouths"):
         load_readers(tmp_path / "none.safetensors")
     save_file({"rgb.heat": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(BenchmarkError, match=r"other\.safetensors: holds no reader of rgb"):
+    with pytest.raises(MouthError, match=r"other\.safetensors: holds no reader of rgb"):
         load_readers(tmp_path / "other.safetensors")
 
 

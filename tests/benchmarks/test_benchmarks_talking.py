@@ -15,7 +15,6 @@ from benchmarks import BenchmarkError, lipsync
 from benchmarks import talking_measure as measure
 from benchmarks.__main__ import main
 from benchmarks.clips import talking_clips
-from benchmarks.mouth_reader import MouthReader, save_readers
 from benchmarks.talking import MEASURES, Scores, rows
 from benchmarks.talking_long import Long
 from jdap.depth import from_codec
@@ -24,6 +23,7 @@ from jdap.diffusion.draws import draw_frames
 from jdap.diffusion.samplers import ddim
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.metrics.depth import absrel, align_scale_shift, delta1, ground_truth, rmse
+from jdap.metrics.mouth import MouthReader, save_readers
 from jdap.models.clip_unet import Anchor, MotionFrames
 from jdap.models.codec import ImageCodec
 from jdap.models.drive import Drive

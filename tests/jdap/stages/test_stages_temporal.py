@@ -83,6 +83,7 @@ def test_a_run_ends_with_weights_that_talk_and_a_video_with_sound(image_weights,
     (file,) = (tmp_path / "logs").rglob("events*")
     seen = {value.tag: value for event in EventFileLoader(str(file)).Load() for value in event.summary.value}
     assert {"clips/0", "clips/1", "val/loss", "val/loss_rgb", "val/loss_depth", "train/loss"} <= set(seen)
+    assert {"val/lips_rgb", "val/lips_depth"} <= set(seen)
 
 
 @torch.no_grad()

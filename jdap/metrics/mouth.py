@@ -18,9 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from benchmarks import BenchmarkError
 from jdap.files import write_whole
 
+#: The readers that ship, of preset tiny's codec.
+READERS = "shipped:mouth/mouth.safetensors"
 SIDE_PX = 128
 #: The square that is read: its pixels a side, and its half side in radii of the mouth.
 CROP_PX, CROP_RADII = 40, 1.6
@@ -32,6 +33,10 @@ UNIT_MM = 3.5
 SMOOTH_FRAMES = 2.0
 RGB, DEPTH = "rgb", "depth"
 KINDS = {RGB: 3, DEPTH: 1}
+
+
+class MouthError(ValueError):
+    """A file that holds no readers; the message is one line."""
 
 
 class MouthReader(nn.Module):
@@ -147,13 +152,13 @@ def save_readers(readers: dict[str, MouthReader], path: Path) -> None:
 def load_readers(path: Path) -> dict[str, MouthReader]:
     """The readers of a file that :func:`save_readers` wrote, by kind, in evaluation mode.
 
-    Raises :class:`benchmarks.BenchmarkError` naming the file.
+    Raises :class:`MouthError` naming the file.
     """
     remedy = "train them with `python -m benchmarks mouth`"
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise BenchmarkError(f"{path}: no readers of mouths ({error}); {remedy}") from error
+        raise MouthError(f"{path}: no readers of mouths ({error}); {remedy}") from error
     readers = {}
     for kind, channels in KINDS.items():
         own = {name.removeprefix(f"{kind}."): x.float() for name, x in tensors.items() if name.startswith(f"{kind}.")}
@@ -161,6 +166,6 @@ def load_readers(path: Path) -> dict[str, MouthReader]:
         try:
             reader.load_state_dict(own)
         except RuntimeError as error:
-            raise BenchmarkError(f"{path}: holds no reader of {kind} of this version; {remedy}") from error
+            raise MouthError(f"{path}: holds no reader of {kind} of this version; {remedy}") from error
         readers[kind] = reader.eval()
     return readers
