@@ -8,10 +8,15 @@ index says how windows are made.
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import nn
 
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.audio import AudioTokens, load_audio_tokens
@@ -24,11 +29,14 @@ from jdap.models.joint_unet import JointUNet
 from jdap.models.loading import WeightsError, load_strict, one_line, read_json
 from jdap.models.motion import load_motion
 from jdap.models.reference import ReferenceNet
-from jdap.pipelines.weights import INDEX, load_components, save_components
+from jdap.pipelines.weights import INDEX, load_components, read_index, save_components
+from jdap.shipped import resolve
 
 CLASS_NAME = "TalkingPipeline"
 REMEDY = "make train-video"
 MOTION, AUDIO_ATTENTION, DRIVE = "motion", "audio_attention", "drive"
+#: What a folder that names its image model does not hold.
+IMAGE_PARTS = ("codec", "unet", "reference", "scheduler", "image_encoder", "image_tokens")
 #: What stands for the motion frames of the first window: nothing, or the reference.
 NULL, REFERENCE = "null", "reference"
 STARTS = (NULL, REFERENCE)
@@ -135,12 +143,48 @@ def save_talking(
     )
 
 
+def share_image(folder: Path, image: str) -> None:
+    """Let a written folder name the image model it was trained on rather than hold a copy, in place.
+
+    ``image`` is a weights folder or ``shipped:NAME``. Raises :class:`WeightsError` unless it holds the same networks.
+    """
+    mine, theirs = load_components(folder, CLASS_NAME, REMEDY), load_components(Path(resolve(image)))
+    for name in ("codec", "unet", "reference", "image_tokens"):
+        if not _equal(mine[name], theirs[name]):
+            raise WeightsError(f"{image}: its {name} is not that of {folder}, which was trained on another image model")
+    if mine["schedule"] != theirs["schedule"] or mine["size_px"] != theirs["size_px"]:
+        raise WeightsError(f"{image}: another schedule or size than {folder}")
+    for part in IMAGE_PARTS:
+        shutil.rmtree(folder / part, ignore_errors=True)
+    index = read_json(folder / INDEX) | {"image": image}
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _equal(mine: nn.Module | None, theirs: nn.Module | None) -> bool:
+    if mine is None or theirs is None:
+        return mine is theirs
+    one, other = mine.state_dict(), theirs.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(x, other[name]) for name, x in one.items())
+
+
+def _image_components(folder: Path) -> dict[str, Any]:
+    """The image model's, of the folder itself or of the one that its index names."""
+    image = read_json(folder / INDEX).get("image") if (folder / INDEX).is_file() else None
+    if image is None:
+        return load_components(folder, CLASS_NAME, REMEDY)
+    read_index(folder / INDEX, CLASS_NAME, REMEDY)
+    try:
+        return load_components(Path(resolve(str(image))))
+    except (WeightsError, FileNotFoundError) as error:
+        raise WeightsError(f"{folder / INDEX} names the image model {image!r}: {error}") from error
+
+
 def load_talking(folder: Path) -> dict[str, Any]:
     """The arguments of :class:`jdap.pipelines.talking.TalkingPipeline`, strictly.
 
     Raises :class:`WeightsError` naming the folder or file and what is wrong.
     """
-    components = load_components(folder, CLASS_NAME, REMEDY)
+    components = _image_components(folder)
     joint = components.pop("unet")
     if not isinstance(joint, JointUNet) or components.pop("shared_timestep") or components.pop("one_step_start"):
         raise WeightsError(f"{folder}: a portrait talks with joint weights of any timesteps, not with these ablations")

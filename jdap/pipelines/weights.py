@@ -99,7 +99,7 @@ def load_components(folder: Path, class_name: str = CLASS_NAME, remedy: str = "m
     """
     if not folder.is_dir():
         raise WeightsError(f"{folder}: no such weights folder; train one with `{remedy}`")
-    index = _read_index(folder / INDEX, class_name, remedy)
+    index = read_index(folder / INDEX, class_name, remedy)
 
     def network(name: str) -> UNet2DConditionModel:
         return load_strict(UNet2DConditionModel, folder / name)
@@ -128,7 +128,7 @@ def load_components(folder: Path, class_name: str = CLASS_NAME, remedy: str = "m
     return components
 
 
-def _read_index(file: Path, class_name: str, remedy: str) -> dict[str, Any]:
+def read_index(file: Path, class_name: str, remedy: str) -> dict[str, Any]:
     """What ``model_index.json`` says, checked, and with what older folders do not say."""
     index = {"joint": True, "reference": True, "shared_timestep": False, "image_tokens": False, "one_step_start": None}
     index |= read_json(file)

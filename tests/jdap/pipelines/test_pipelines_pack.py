@@ -90,3 +90,27 @@ def test_weights_that_talk_are_packed_as_such(tmp_path):
     said = [next(TalkingPipeline.from_pretrained(f).talk(person(), speech(0.1), steps=2)) for f in (folder, packed)]
     assert said[1].rgb.dtype == torch.float32
     torch.testing.assert_close(said[0].rgb, said[1].rgb, atol=0.02, rtol=0)
+
+
+def test_weights_that_talk_may_name_their_image_model(folder, tmp_path):
+    voice = talker()
+    voice.save_pretrained(tmp_path / "talk")
+    image = PortraitPipeline(
+        voice.codec, voice.unet.image_model(), voice.reference, voice.schedule, preset="tiny", size_px=voice.size_px
+    )
+    image.save_pretrained(tmp_path / "image")
+    pack(tmp_path / "talk", tmp_path / "packed", image=str(tmp_path / "image"))
+    assert not {"unet", "reference", "codec", "scheduler"} & {path.name for path in (tmp_path / "packed").iterdir()}
+    said = [
+        next(TalkingPipeline.from_pretrained(tmp_path / name).talk(person(), speech(0.1), steps=2))
+        for name in ("talk", "packed")
+    ]
+    torch.testing.assert_close(said[0].rgb, said[1].rgb, atol=0, rtol=0)
+    with pytest.raises(WeightsError, match=r"its (codec|unet) is not that of"):
+        pack(tmp_path / "talk", tmp_path / "other", image=str(folder))
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(WeightsError, match="leave --image out"):
+        pack(folder, tmp_path / "other", image=str(folder))
+    (tmp_path / "image" / "unet" / "config.json").unlink()
+    with pytest.raises(WeightsError, match="names the image model"):
+        TalkingPipeline.from_pretrained(tmp_path / "packed")
