@@ -10,6 +10,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from data_prep.video import FrameReader, open_video
+
 
 def trim(source: Path, target: Path, seconds: float) -> Path:
     """The first seconds of a file, pictures and sound, not coded again; returns ``target``."""
@@ -20,6 +22,11 @@ def trim(source: Path, target: Path, seconds: float) -> Path:
                 packet.stream = streams[packet.stream_index]
                 outside.mux(packet)
     return target
+
+
+def frames_of(path: Path, count: int, first: int = 0) -> list[np.ndarray]:
+    """``count`` frames (H, W, 3) uint8 at 25 fps, as ``prepare`` reads them."""
+    return list(FrameReader(open_video(path)).read(first, first + count))
 
 
 def write(

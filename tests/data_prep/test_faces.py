@@ -5,16 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from videos import frames_of
 
 from data_prep.clip import cut_evenly
 from data_prep.faces import FaceFinder, count_small_faces
 from data_prep.stages.people import fill_gaps
-from data_prep.video import FrameReader, open_video
 from jdap.faces.landmarker import LANDMARKS, face_width_px
-
-
-def frames_of(path: Path, count: int, first: int = 0) -> list[np.ndarray]:
-    return list(FrameReader(open_video(path)).read(first, first + count))
 
 
 def test_a_face_is_found_in_every_frame(assets: Path) -> None:

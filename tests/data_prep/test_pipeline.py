@@ -4,13 +4,12 @@ import json
 import subprocess
 import sys
 import time
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
+from videos import frames_of, trim, write
 
 from data_prep import pipeline
 from data_prep.__main__ import main
@@ -22,37 +21,10 @@ from data_prep.quality import SCORES
 from data_prep.sample import Sample, read_samples
 from data_prep.stages import Settings
 from data_prep.verify import verify
-from data_prep.video import FrameReader, open_video
 from jdap.geometry import project
 from jdap.schema import FITTED
 
 SIZE = 64
-
-
-def write_video(path: Path, frames: list[np.ndarray]) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": "16"})
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        for k, frame in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            picture.pts, picture.time_base = k, Fraction(1, 25)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-
-
-def trim(source: Path, target: Path, seconds: float) -> None:
-    """The first seconds of a file, pictures and sound, not coded again."""
-    with av.open(str(source)) as inside, av.open(str(target), "w") as outside:
-        streams = {s.index: outside.add_stream_from_template(s) for s in inside.streams if s.type in ("video", "audio")}
-        for packet in inside.demux(*[inside.streams[i] for i in streams]):
-            if packet.dts is not None and float(packet.pts * packet.time_base) < seconds:
-                packet.stream = streams[packet.stream_index]
-                outside.mux(packet)
-
-
-def frames_of(path: Path, count: int) -> list[np.ndarray]:
-    return list(FrameReader(open_video(path)).read(0, count))
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +32,13 @@ def inputs(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("videos")
     trim(assets / "videos" / "grid" / "bbaf2n.mpg", folder / "speaks.mkv", 1.35)
     motion = frames_of(assets / "videos" / "motion" / "d0.mp4", 18)
-    write_video(folder / "moves.mp4", motion)
+    write(folder / "moves.mp4", motion)
     other = frames_of(assets / "videos" / "grid" / "lwbsza.mpg", 17)
     both = [np.concatenate([a, b], 1) for a, b in zip(frames_of(folder / "speaks.mkv", 17), other, strict=True)]
-    write_video(folder / "two people.mp4", both)
+    write(folder / "two people.mp4", both)
     v, u = np.mgrid[:96, :128]
-    write_video(folder / "no_face.mp4", [np.stack([u, v, u + k], -1).astype(np.uint8) for k in range(20)])
-    write_video(folder / "blink.mp4", motion[:4] + [np.zeros_like(motion[0])] * 10)
+    write(folder / "no_face.mp4", [np.stack([u, v, u + k], -1).astype(np.uint8) for k in range(20)])
+    write(folder / "blink.mp4", motion[:4] + [np.zeros_like(motion[0])] * 10)
     (folder / "text.mp4").write_text("this is no video\n" * 100)
     (folder / "empty.mp4").touch()
     (folder / "notes.txt").write_text("not a video, not asked for")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_pipeline import frames_of, write_video
+from videos import frames_of, write
 
 from data_prep.fit import Fit
 from data_prep.looks.regions import LIPS_INNER
@@ -35,7 +35,7 @@ def people(assets: Path) -> list[list[np.ndarray]]:
 
 def run(tools: Tools, folder: Path, frames: list[np.ndarray], **settings: object) -> list[dict]:
     folder.mkdir(exist_ok=True)
-    write_video(folder / "video.mp4", frames)
+    write(folder / "video.mp4", frames)
     tools.settings = dataclasses.replace(Settings(SIZE), **settings)  # type: ignore[arg-type]
     task = Task(folder / "video.mp4", "set/video.mp4", "video", folder / "samples", folder / "sheets")
     return prepare_video(task, tools)
