@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future
+from concurrent.futures import wait as wait_for
 from typing import Any
 
 from data_prep.engines.local import Died, Trouble, attempt
@@ -64,31 +68,32 @@ class Actors:
         self._make = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)(_Actor)
         self._actors: dict[int, Any] = {}
         self._started: set[int] = set()
-        self._pending: dict[Any, int] = {}
+        self._pending: dict[Future, int] = {}
         self._hired = 0
 
     def hire(self) -> int:
         """Start an actor; it loads its models while the first step waits for it."""
         number, self._hired = self._hired, self._hired + 1
         self._actors[number] = self._make.remote()
-        self._pending[self._actors[number].start.remote(self.work)] = number
+        self._pending[self._actors[number].start.remote(self.work).future()] = number
         return number
 
     def give(self, worker: int, step: Step) -> None:
         """Send a step."""
-        self._pending[self._actors[worker].do.remote(step)] = worker
+        self._pending[self._actors[worker].do.remote(step).future()] = worker
 
     def wait(self) -> tuple[int, list[Row] | Died | Trouble]:
         """Wait until one has answered or died."""
         while True:
-            done = ray.wait(list(self._pending), num_returns=1)[0][0]
+            # Not by ray.wait: what a signal's handler raises there, as SystemExit(143), comes out as SystemExit(1).
+            done = next(iter(wait_for(self._pending, return_when=FIRST_COMPLETED).done))
             number = self._pending.pop(done)
             try:
-                answer = ray.get(done)
+                answer = done.result()
             except ray.exceptions.RayTaskError as error:
                 return number, Trouble(RuntimeError(_line(error)), str(error))
             except ray.exceptions.RayError as error:
-                self._pending = {ref: n for ref, n in self._pending.items() if n != number}
+                self._pending = {one: n for one, n in self._pending.items() if n != number}
                 del self._actors[number]
                 return number, Died(f"Ray lost the worker ({_cause(error)})", number in self._started)
             if number in self._started or isinstance(answer, Trouble):
@@ -105,7 +110,7 @@ class Actors:
 
 def _connect(address: str | None, workers: int) -> None:
     own: dict[str, Any] = {} if address else {"num_cpus": workers or os.cpu_count(), "include_dashboard": False}
-    before = os.environ.get("PYTHONPATH")
+    before, ends = os.environ.get("PYTHONPATH"), signal.getsignal(signal.SIGTERM)
     # What this process can import, the workers of its own cluster can.
     os.environ["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
     try:
@@ -116,6 +121,9 @@ def _connect(address: str | None, workers: int) -> None:
         os.environ.pop("PYTHONPATH")
         if before is not None:
             os.environ["PYTHONPATH"] = before
+        # Ray sets a handler of its own, which would outlive it; how a run ends on SIGTERM is the caller's to say.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ends)
 
 
 def _line(error: Exception) -> str:

@@ -178,14 +178,18 @@ def test_wrong_arguments_are_told_in_one_line(words: list[str], tmp_path: Path, 
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_terminated_run_leaves_nothing_half_written(inputs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("engine", "sign"), [("local", "workers.log"), ("ray", "unit-*/0")])
+def test_a_terminated_run_leaves_nothing_half_written(inputs: Path, tmp_path: Path, engine: str, sign: str) -> None:
     """SIGTERM while a worker is busy: the plan alone, no worker left."""
+    if engine == "ray":
+        pytest.importorskip("ray")
     words = ["-m", "data_prep", "prepare", str(inputs / "moves.mp4"), "--out", str(tmp_path / "out"), "--size", "64"]
+    words += ["--engine", engine, "--workers", "1"]
     run = subprocess.Popen([sys.executable, *words], stderr=subprocess.DEVNULL, cwd=Path(pipeline.__file__).parents[1])
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".out.part/*/workers.log")) and run.poll() is None and time.monotonic() < deadline:
+    while not list(tmp_path.glob(f".out.part/*/{sign}")) and run.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert list(tmp_path.glob(".out.part/*/workers.log"))
+    assert list(tmp_path.glob(f".out.part/*/{sign}"))
     run.terminate()
     assert run.wait(30) == 143
     assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()] == ["out/plan/000000.json"]
