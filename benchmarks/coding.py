@@ -1,6 +1,7 @@
 """``python -m benchmarks coding``: size, quality and time of the ways to code frames in shards.
 
 RGB: JPEG by quality and chroma subsampling, WebP, PNG. Depth: 16-bit PNG by effort, and lossless WebP of its two bytes.
+Skin and confidence, where shards have it: PNG by effort, and run lengths alone.
 Each is written and read by Pillow, as shards are; the coding of :mod:`jdap.schema` is marked. Writes ``coding.json``
 and ``coding.csv`` into a folder.
 
@@ -35,13 +36,15 @@ from jdap import schema
 from jdap.data.shards import ALONE, Turns, resolve_shards, usable
 from jdap.data.tars import Faults, read_tars
 
-RGB, DEPTH = "rgb", "depth"
+RGB, DEPTH, SKIN, CONFIDENCE = "rgb", "depth", "skin", "confidence"
+KINDS = (RGB, DEPTH, SKIN, CONFIDENCE)
 FRAMES = 4
 
 
 @dataclass(frozen=True)
 class Coding:
-    """One way to code a picture: (H, W, 3) uint8 RGB, or (H, W) uint16 depth in tenths of a millimetre."""
+    """One way to code a picture: (H, W, 3) uint8 RGB, or (H, W): uint16 depth in tenths of a millimetre, bool skin,
+    uint8 confidence. All but RGB must come back as it was."""
 
     kind: str
     name: str
@@ -69,13 +72,34 @@ def codings() -> list[Coding]:
     options += [(f"PNG level {level}", "PNG", {"compress_level": level}) for level in (1, 6)]
     for name, file_format, more in options:
         found.append(Coding(RGB, name, partial(_pillow, file_format=file_format, **more), schema.decode_rgb))
-    found.append(Coding(DEPTH, "shards: PNG optimised", schema.encode_depth, schema.decode_depth))
-    for level in (1, 3, 6, 9):
-        encode = partial(_pillow, file_format="PNG", compress_level=level)
-        found.append(Coding(DEPTH, f"PNG level {level}", encode, schema.decode_depth))
+    level = schema.PNG_LEVEL
+    found.append(Coding(DEPTH, f"shards: PNG level {level}", schema.encode_depth, schema.decode_depth))
+    found += _pngs(DEPTH, schema.decode_depth)
     if features.check("webp"):
         found.append(Coding(DEPTH, "WebP of two bytes", _encode_bytes, _decode_bytes))
+    found.append(Coding(SKIN, f"shards: PNG level {level}", schema.encode_skin, schema.decode_skin))
+    found += _pngs(SKIN, schema.decode_skin)
+    found.append(Coding(CONFIDENCE, "shards: PNG run lengths", _encode_grey, _decode_grey))
+    found += _pngs(CONFIDENCE, _decode_grey)
     return found
+
+
+def _pngs(kind: str, decode: Callable[[bytes], np.ndarray]) -> list[Coding]:
+    def png(**options: Any) -> Callable[[np.ndarray], bytes]:
+        return partial(_pillow, file_format="PNG", **options)
+
+    found = [Coding(kind, f"PNG level {level}", png(compress_level=level), decode) for level in (1, 3, 4, 5, 6, 9)]
+    found.append(Coding(kind, "PNG optimised", png(optimize=True), decode))
+    runs = png(compress_level=schema.PNG_LEVEL, compress_type=Image.core.RLE)
+    return [*found, Coding(kind, "PNG of run lengths", runs, decode)]
+
+
+def _encode_grey(grey: np.ndarray) -> bytes:
+    return schema.encode_confidence(grey.astype(np.float32) / 255)
+
+
+def _decode_grey(data: bytes) -> np.ndarray:
+    return np.rint(schema.decode_confidence(data) * 255).astype(np.uint8)
 
 
 def _encode_bytes(depth: np.ndarray) -> bytes:
@@ -89,19 +113,22 @@ def _decode_bytes(data: bytes) -> np.ndarray:
     return high << 8 | low
 
 
-def read_pictures(shards: str, limit: int, shrink: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(RGB, depth) of ``limit`` frames, at most :data:`FRAMES` of a sample, their sides divided by ``shrink``.
+def read_pictures(shards: str, limit: int, shrink: int) -> Iterator[dict[str, np.ndarray]]:
+    """Pictures by :data:`KINDS` of ``limit`` frames, at most :data:`FRAMES` of a sample, sides divided by ``shrink``.
 
-    RGB is averaged; of depth every ``shrink``-th pixel is taken. Raises :class:`jdap.data.shards.ShardError` where
+    RGB is averaged; of the others every ``shrink``-th pixel is taken. Raises :class:`jdap.data.shards.ShardError` where
     there are no shards or a bad one.
     """
     faults, count = Faults(strict=True), 0
     once = Turns(resolve_shards(shards), ALONE, faults, seed=0, endless=False)
     for sample, record in usable(read_tars(once(), faults), faults):
         for frame in sorted({round(i) for i in np.linspace(0, record.frames - 1, min(FRAMES, record.frames))}):
-            rgb = schema.decode_rgb(sample[schema.frame_member("rgb", frame)])
-            depth = schema.decode_depth(sample[schema.frame_member("depth", frame)])
-            yield np.asarray(Image.fromarray(rgb).reduce(shrink)), np.ascontiguousarray(depth[::shrink, ::shrink])
+            rgb = schema.decode_rgb(sample[schema.frame_member(RGB, frame)])
+            found = {RGB: np.asarray(Image.fromarray(rgb).reduce(shrink))}
+            for kind, decode in ((DEPTH, schema.decode_depth), (SKIN, schema.decode_skin), (CONFIDENCE, _decode_grey)):
+                if (member := schema.frame_member(kind, frame)) in sample:
+                    found[kind] = np.ascontiguousarray(decode(sample[member])[::shrink, ::shrink])
+            yield found
             count += 1
             if count == limit:
                 return
@@ -127,14 +154,14 @@ def measure(coding: Coding, pictures: list[np.ndarray], repeats: int) -> dict[st
     """Means over pictures: ``bytes``, ``encode_ms``, ``decode_ms``, ``psnr_db`` (None: every one was lossless).
 
     ``psnr_db`` is over the pictures that lost something; ``psnr_worst_db`` is the worst one's. Raises
-    :class:`benchmarks.BenchmarkError` for a depth coding that loses anything.
+    :class:`benchmarks.BenchmarkError` for a coding of anything but RGB that loses something.
     """
     sizes, encode, decode, quality = [], [], [], []
     for picture in pictures:
         data = coding.encode(picture)
         decoded = coding.decode(data)
-        if coding.kind == DEPTH and not np.array_equal(decoded, picture):
-            raise BenchmarkError(f"{coding.name} does not give depth back as it was")
+        if coding.kind != RGB and not np.array_equal(decoded, picture):
+            raise BenchmarkError(f"{coding.name} does not give {coding.kind} back as it was")
         sizes.append(len(data))
         encode.append(best_seconds(partial(coding.encode, picture), repeats))
         decode.append(best_seconds(partial(coding.decode, data), repeats))
@@ -170,7 +197,8 @@ def run(args: argparse.Namespace) -> int:
     rows = []
     with Progress(*columns, console=console, transient=True) as progress:
         for coding in progress.track(codings(), description="coding pictures"):
-            rows.append(measure(coding, [pair[coding.kind == DEPTH] for pair in pictures], args.repeats))
+            if there := [one[coding.kind] for one in pictures if coding.kind in one]:
+                rows.append(measure(coding, there, args.repeats))
     stamp = report.software_stamp() | {
         "pillow": PIL.__version__,
         "shards": args.shards,
@@ -180,8 +208,9 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     report.write_json(args.out / "coding.json", {"rows": rows, "stamp": stamp})
     report.write_csv(args.out / "coding.csv", rows)
-    for kind in (RGB, DEPTH):
-        console.print(_table([row for row in rows if row["kind"] == kind]))
+    for kind in KINDS:
+        if of_kind := [row for row in rows if row["kind"] == kind]:
+            console.print(_table(of_kind))
     return 0
 
 

@@ -62,7 +62,7 @@ def draw_sheet(sheet: Sheet) -> bytes:
     draw = ImageDraw.Draw(picture)
     draw.text((4, 3), sheet.title, fill=(255, 255, 255))
     for i, row in enumerate(sheet.rows):
-        top = BAR + i * (TILE + BAR)
+        top, row = BAR + i * (TILE + BAR), _shrink(row)
         tiles = (row.rgb_SS3, row.rgb_SS3, _overlay(row), _depth_colours(row))
         for j, tile in enumerate(tiles):
             picture.paste(Image.fromarray(tile).resize((TILE, TILE), Image.Resampling.BICUBIC), (j * TILE, top))
@@ -92,6 +92,25 @@ def write_index(path: Path, rows: Iterator[dict]) -> None:
     if next(rows, None) is not None:
         parts.append(f"<p>Only the first {INDEXED} clips are shown. The others' sheets lie beside this page.</p>")
     path.write_bytes("\n".join(parts).encode(errors="replace"))
+
+
+def _shrink(row: Row) -> Row:
+    """The row at a tile's size, if it is larger: what is drawn at the stored size is not seen."""
+    size = row.rgb_SS3.shape[0]
+    if size <= TILE:
+        return row
+    at = ((np.arange(TILE) + 0.5) * (size / TILE)).astype(int)
+    rgb = Image.fromarray(row.rgb_SS3).resize((TILE, TILE), Image.Resampling.BOX)
+    zoom = TILE / size
+    return Row(
+        row.label,
+        np.asarray(rgb),
+        row.depth_mm_SS[np.ix_(at, at)],
+        row.skin_SS[np.ix_(at, at)],
+        row.camera_px_3 * np.float32(zoom),
+        row.landmarks_px_N2 * zoom,
+        row.model_px_N2 * zoom,
+    )
 
 
 def _overlay(row: Row) -> np.ndarray:

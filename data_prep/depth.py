@@ -18,7 +18,7 @@ from torch import Tensor
 from data_prep.correspondence import Correspondence, oval_region
 from data_prep.fit_spread import DepthSpread, confidence
 from data_prep.morphable import MorphableModel, head_to_camera
-from data_prep.render import interpolate, per_face, rasterise
+from data_prep.render import rasterise
 
 #: Frames drawn at a time: bounds memory (a few 100 MB on the CPU).
 BATCH = 4
@@ -73,11 +73,14 @@ class HeadRenderer:
                 posed, self.model.faces_T3, camera_px_F3[part].to(posed), size, size, cull_back_faces=True
             )
             depth.append(fragments.depth_mm.cpu().numpy())
-            skin.append(per_face(fragments, self.region_T).bool().cpu().numpy())
+            believed = fragments.samples(self.region_T)
+            mask = torch.zeros_like(fragments.face, dtype=torch.bool)
+            mask.view(-1)[believed.pixel_N] = True
+            skin.append(mask.cpu().numpy())
             if covariance_KK is not None:
                 of_vertex = self._spread(posed, rotation_F3[part], covariance_KK)[..., None]
-                of_pixel = interpolate(fragments, self.model.faces_T3, of_vertex)[..., 0].cpu().numpy()
-                spread.append(np.where(skin[-1], of_pixel, np.float32(0)))
+                of_pixel = believed.interpolate(self.model.faces_T3, of_vertex)[:, 0]
+                spread.append(torch.zeros_like(fragments.depth_mm).put_(believed.pixel_N, of_pixel).cpu().numpy())
         return DepthMaps(np.concatenate(depth), np.concatenate(skin), np.concatenate(spread) if spread else None)
 
     def draw_mean(self, rotation_F3: Tensor, translation_mm_F3: Tensor, camera_px_F3: Tensor, size: int) -> np.ndarray:

@@ -53,11 +53,15 @@ class Fragments:
         """(B, H, W) bool: where something is seen."""
         return self.face >= 0
 
-    def samples(self) -> Samples:
-        """The pixels that see something, picture by picture in reading order."""
+    def samples(self, of_T: Tensor | None = None) -> Samples:
+        """The pixels that see something, picture by picture in reading order; ``of_T`` bool: of these triangles."""
         pixel = (self.face.flatten() >= 0).nonzero()[:, 0]
+        face = self.face.take(pixel)
+        if of_T is not None:
+            chosen = of_T.take(face).nonzero()[:, 0]
+            pixel, face = pixel.take(chosen), face.take(chosen)
         picture, _ = _divide(pixel, self.face[0].numel())
-        return Samples(pixel, picture, self.face.flatten()[pixel], self.barycentric.view(-1, 3)[pixel])
+        return Samples(pixel, picture, face, self.barycentric.view(-1, 3).index_select(0, pixel))
 
 
 @dataclass(frozen=True, eq=False)

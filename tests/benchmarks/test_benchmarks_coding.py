@@ -8,7 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from benchmarks import BenchmarkError, coding
 from benchmarks.__main__ import main
-from benchmarks.coding import DEPTH, RGB, Coding, codings, measure, psnr, read_pictures
+from benchmarks.coding import CONFIDENCE, DEPTH, KINDS, RGB, SKIN, Coding, codings, measure, psnr, read_pictures
 from jdap import schema
 
 
@@ -32,20 +32,27 @@ def test_psnr_against_skimage():
 
 
 def test_every_coding_gives_the_picture_back():
-    rgb = noise()
     depth = np.random.default_rng(0).integers(0, 65536, (32, 32)).astype(np.uint16)
+    grey = (depth >> 8).astype(np.uint8)
+    pictures = {RGB: noise(), DEPTH: depth, SKIN: grey > 99, CONFIDENCE: grey}
+    assert {one.kind for one in codings()} == set(KINDS)
     for one in codings():
-        decoded = one.decode(one.encode(rgb if one.kind == RGB else depth))
-        if one.kind == DEPTH or "PNG" in one.name or "lossless" in one.name:
-            np.testing.assert_array_equal(decoded, rgb if one.kind == RGB else depth)
+        picture = pictures[one.kind]
+        decoded = one.decode(one.encode(picture))
+        if one.kind != RGB or "PNG" in one.name or "lossless" in one.name:
+            assert decoded.dtype == picture.dtype
+            np.testing.assert_array_equal(decoded, picture)
         else:
-            assert 12 < psnr(decoded, rgb) < 60
+            assert 12 < psnr(decoded, picture) < 60
 
 
 def test_the_first_of_each_kind_is_what_shards_use():
-    by_kind = {kind: [one for one in codings() if one.kind == kind] for kind in (RGB, DEPTH)}
+    by_kind = {kind: [one for one in codings() if one.kind == kind] for kind in KINDS}
     assert (by_kind[RGB][0].encode, by_kind[RGB][0].decode) == (schema.encode_rgb, schema.decode_rgb)
     assert (by_kind[DEPTH][0].encode, by_kind[DEPTH][0].decode) == (schema.encode_depth, schema.decode_depth)
+    assert (by_kind[SKIN][0].encode, by_kind[SKIN][0].decode) == (schema.encode_skin, schema.decode_skin)
+    grey = noise()[..., 0]
+    assert by_kind[CONFIDENCE][0].encode(grey) == schema.encode_confidence(grey / np.float32(255))
     assert len({one.name for one in codings() if one.kind == RGB}) == len(by_kind[RGB])
 
 
@@ -81,30 +88,31 @@ def test_pictures_are_those_of_the_shards(folder):
     pictures = list(read_pictures(str(folder), limit=100, shrink=1))
     assert len(pictures) == 3 * coding.FRAMES
     sample = fakes.sample(index=0, frames=6, size_px=64)
-    np.testing.assert_array_equal(pictures[0][1], np.rint(sample.depth_mm_FHW[0] * 10))
-    np.testing.assert_array_equal(pictures[3][1], np.rint(sample.depth_mm_FHW[5] * 10))
+    np.testing.assert_array_equal(pictures[0][DEPTH], np.rint(sample.depth_mm_FHW[0] * 10))
+    np.testing.assert_array_equal(pictures[3][DEPTH], np.rint(sample.depth_mm_FHW[5] * 10))
     assert len(list(read_pictures(str(folder), limit=5, shrink=1))) == 5
 
 
 def test_shrinking_averages_rgb_and_never_depth(folder):
     whole, half = (next(read_pictures(str(folder), 1, shrink)) for shrink in (1, 2))
-    by_hand = whole[0].reshape(32, 2, 32, 2, 3).mean((1, 3))
-    np.testing.assert_allclose(half[0], by_hand, atol=0.51)
-    np.testing.assert_array_equal(half[1], whole[1][::2, ::2])
+    by_hand = whole[RGB].reshape(32, 2, 32, 2, 3).mean((1, 3))
+    np.testing.assert_allclose(half[RGB], by_hand, atol=0.51)
+    np.testing.assert_array_equal(half[DEPTH], whole[DEPTH][::2, ::2])
 
 
 def test_the_command_writes_its_table(folder, tmp_path, capsys):
     arguments = ["--limit", "2", "--repeats", "1"]
     assert main(["coding", "--shards", str(folder), "--out", str(tmp_path / "out"), *arguments]) == 0
     result = json.loads((tmp_path / "out/coding.json").read_text())
-    assert [row["coding"] for row in result["rows"]] == [one.name for one in codings()]
+    # The fakes know their depth: they have no confidence.
+    assert [row["coding"] for row in result["rows"]] == [one.name for one in codings() if one.kind != CONFIDENCE]
     assert all(row["n"] == 2 and row["size_px"] == 64 for row in result["rows"])
     assert result["stamp"]["shrink"] == 1
     with (tmp_path / "out/coding.csv").open() as file:
         assert [int(row["bytes"]) for row in csv.DictReader(file)] == [row["bytes"] for row in result["rows"]]
     printed = capsys.readouterr().out
     assert "shards: JPEG 95 4:4:4" in printed
-    assert "PNG optimised" in printed
+    assert "shards: PNG level 5" in printed
 
 
 def test_bad_shards_are_one_line(folder, tmp_path, capsys):

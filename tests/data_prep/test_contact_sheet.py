@@ -35,6 +35,21 @@ def test_sheet_has_four_tiles_a_row() -> None:
     assert pixels[BAR + 4, 3 * TILE + 4].sum() == 0
 
 
+def test_larger_frames_give_the_same_sheet() -> None:
+    large = row()
+    for name in ("rgb_SS3", "depth_mm_SS", "skin_SS"):
+        setattr(large, name, getattr(large, name).repeat(8, 0).repeat(8, 1))
+    large.camera_px_3, large.landmarks_px_N2 = large.camera_px_3 * 8, large.landmarks_px_N2 * 8
+    large.model_px_N2 = large.model_px_N2 * 8
+    one, other = (
+        np.asarray(Image.open(io.BytesIO(draw_sheet(Sheet("clip", [r]))))).astype(int) for r in (row(), large)
+    )
+    assert one.shape == other.shape
+    differ = np.abs(one - other).max(2) > 40
+    differ[:, 2 * TILE : 3 * TILE] = False  # repeated pixels have other normals
+    assert differ.mean() < 0.02  # edges, which the small one's tiles smooth
+
+
 def test_a_row_without_believed_skin_is_still_drawn() -> None:
     empty = row()
     empty.skin_SS[:] = False
