@@ -48,6 +48,23 @@ class Row:
     model_px_N2: np.ndarray
 
 
+def shrunk(row: Row) -> Row:
+    """The row at a tile's size, if it is larger; it holds arrays of its own, so that a clip's frames can be let go."""
+    size = row.rgb_SS3.shape[0]
+    side = min(size, TILE)
+    zoom = side / size
+    at = ((np.arange(side) + 0.5) / zoom).astype(int)
+    return Row(
+        row.label,
+        np.asarray(Image.fromarray(row.rgb_SS3).resize((side, side), Image.Resampling.BOX)),
+        row.depth_mm_SS[np.ix_(at, at)],
+        row.skin_SS[np.ix_(at, at)],
+        row.camera_px_3 * np.float32(zoom),
+        row.landmarks_px_N2 * zoom,
+        row.model_px_N2 * zoom,
+    )
+
+
 @dataclass(eq=False)
 class Sheet:
     """A clip's sheet: a title and its rows."""
@@ -62,7 +79,7 @@ def draw_sheet(sheet: Sheet) -> bytes:
     draw = ImageDraw.Draw(picture)
     draw.text((4, 3), sheet.title, fill=(255, 255, 255))
     for i, row in enumerate(sheet.rows):
-        top, row = BAR + i * (TILE + BAR), _shrink(row)
+        top = BAR + i * (TILE + BAR)
         tiles = (row.rgb_SS3, row.rgb_SS3, _overlay(row), _depth_colours(row))
         for j, tile in enumerate(tiles):
             picture.paste(Image.fromarray(tile).resize((TILE, TILE), Image.Resampling.BICUBIC), (j * TILE, top))
@@ -92,25 +109,6 @@ def write_index(path: Path, rows: Iterator[dict]) -> None:
     if next(rows, None) is not None:
         parts.append(f"<p>Only the first {INDEXED} clips are shown. The others' sheets lie beside this page.</p>")
     path.write_bytes("\n".join(parts).encode(errors="replace"))
-
-
-def _shrink(row: Row) -> Row:
-    """The row at a tile's size, if it is larger: what is drawn at the stored size is not seen."""
-    size = row.rgb_SS3.shape[0]
-    if size <= TILE:
-        return row
-    at = ((np.arange(TILE) + 0.5) * (size / TILE)).astype(int)
-    rgb = Image.fromarray(row.rgb_SS3).resize((TILE, TILE), Image.Resampling.BOX)
-    zoom = TILE / size
-    return Row(
-        row.label,
-        np.asarray(rgb),
-        row.depth_mm_SS[np.ix_(at, at)],
-        row.skin_SS[np.ix_(at, at)],
-        row.camera_px_3 * np.float32(zoom),
-        row.landmarks_px_N2 * zoom,
-        row.model_px_N2 * zoom,
-    )
 
 
 def _overlay(row: Row) -> np.ndarray:

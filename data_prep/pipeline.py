@@ -16,6 +16,7 @@ import torch
 
 from data_prep.clip import Clip, cut_evenly
 from data_prep.faces import FaceFinder
+from data_prep.memory import give_back
 from data_prep.quality import FAILED, KEPT, mark_duplicates
 from data_prep.shots import find_cuts
 from data_prep.stages import Job, Settings, Stage, Tools
@@ -70,6 +71,7 @@ def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
             for start, stop in cut_evenly(video.frames, round(SEGMENT_S * FPS)):
                 segment = Clip(str(task.path), task.base_id, video, start, stop - start)
                 rows += [clip.row() for clip in run_stages(segment, job)]  # segments before a failure stay
+                give_back()
     except Exception as error:  # a bug must not cost the other videos their rows
         if fault := storage_fault(error):
             raise fault from error

@@ -19,10 +19,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from PIL import Image
+from torch.utils.dlpack import from_dlpack
 
 FPS = 25.0
 #: Mean absolute difference (of 255) above which decord's first frame is another frame than PyAV's. Equal frames differ
@@ -128,12 +130,14 @@ class FrameReader:
     def __init__(self, video: Video):
         self.video = video
         self._decoded = (_read_decord if video.decoder == "decord" else _read_pyav)(video)
-        self._ahead = next(self._decoded, None)
+        self._ahead: tuple[int, np.ndarray] | None = None
         self._index, self._frame, self._given = -1, np.zeros((0, 0, 3), np.uint8), -1
 
     def read(self, start: int, stop: int) -> Iterator[np.ndarray]:
         """Frames ``start`` … ``stop - 1`` of the 25 fps clock, (H, W, 3) uint8."""
         video = self.video
+        if self._index < 0 and self._ahead is None:  # not before: a decoder may hold much once it runs
+            self._ahead = next(self._decoded, None)
         for k in range(start, stop):
             wanted = int(video.source_K[k])
             if k < self._given:
@@ -233,7 +237,7 @@ def _read_decord(video: Video) -> Iterator[tuple[int, np.ndarray]]:
     reader = decord.VideoReader(str(video.path))
     for index in range(len(video.times_s)):
         try:
-            yield index, reader.next().asnumpy()
+            yield index, _numpy(reader.next())
         except StopIteration:
             return
         except (decord.DECORDError, RuntimeError) as error:
@@ -250,10 +254,15 @@ def _decord_agrees(path: Path, frames: int, first: np.ndarray) -> bool:
         reader = decord.VideoReader(str(path))
         if len(reader) != frames:
             return False
-        frame = reader.next().asnumpy()
+        frame = _numpy(reader.next())
     except (decord.DECORDError, RuntimeError, StopIteration):
         return False
     return frame.shape == first.shape and float(np.abs(frame.astype(np.int16) - first).mean()) < SAME_FRAME
+
+
+def _numpy(frame: Any) -> np.ndarray:
+    """A frame of decord's. Its own ``asnumpy`` leaves every frame in a reference cycle, for the collector to find."""
+    return from_dlpack(frame.to_dlpack()).numpy()
 
 
 @functools.cache

@@ -96,8 +96,9 @@ class _Drawing:
         sample = make_sample(self.clip, self.job, slice(low, high), np.stack(self._crops))
         with self.job.timed("encode"):
             self.writer.write(sample)
-        rows = [_row(self.clip, sample, k, k - low) for k in range(low, high) if k in self._shown]
-        self._sheet.rows += rows
+        with self.job.timed("sheet"):
+            shown = [_row(self.clip, sample, k, k - low) for k in range(low, high) if k in self._shown]
+            self._sheet.rows += [contact_sheet.shrunk(row) for row in shown]
         self._crops = []
         self._low, self._high = next(self._chunks, (high, high))
 

@@ -67,6 +67,7 @@ class Landmarker:
             output_face_blendshapes=True,
         )
         self._landmarker = mp.tasks.vision.FaceLandmarker.create_from_options(options)
+        self._pixels = np.empty((0, 0, 3), np.uint8)
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +82,12 @@ class Landmarker:
     def detect(self, rgb_HW3: np.ndarray, time_ms: int | None = None) -> list[Face]:
         """The faces of a picture (H, W, 3) uint8, in no order; a video's frames come with growing times."""
         _ignore_profiling_timers()
-        image = self._mp.Image(self._mp.ImageFormat.SRGB, np.ascontiguousarray(rgb_HW3))
+        # mediapipe leaves the array that it is given in a reference cycle (numpy's ``data_as``), for the collector to
+        # find some hundred frames later: it gets a copy, always in the same array.
+        if self._pixels.shape != rgb_HW3.shape:
+            self._pixels = np.empty(rgb_HW3.shape, np.uint8)
+        np.copyto(self._pixels, rgb_HW3)
+        image = self._mp.Image(self._mp.ImageFormat.SRGB, self._pixels)
         if time_ms is None:
             result = self._landmarker.detect(image)
         else:

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from data_prep.contact_sheet import BAR, TILE, Row, Sheet, draw_sheet, write_index
+from data_prep.contact_sheet import BAR, TILE, Row, Sheet, draw_sheet, shrunk, write_index
 
 
 def row(size: int = 64) -> Row:
@@ -41,8 +41,11 @@ def test_larger_frames_give_the_same_sheet() -> None:
         setattr(large, name, getattr(large, name).repeat(8, 0).repeat(8, 1))
     large.camera_px_3, large.landmarks_px_N2 = large.camera_px_3 * 8, large.landmarks_px_N2 * 8
     large.model_px_N2 = large.model_px_N2 * 8
+    small = shrunk(large)
+    assert small.rgb_SS3.shape == (TILE, TILE, 3)
+    large.rgb_SS3[:], large.depth_mm_SS[:] = 0, 0  # the row has its own
     one, other = (
-        np.asarray(Image.open(io.BytesIO(draw_sheet(Sheet("clip", [r]))))).astype(int) for r in (row(), large)
+        np.asarray(Image.open(io.BytesIO(draw_sheet(Sheet("clip", [r]))))).astype(int) for r in (row(), small)
     )
     assert one.shape == other.shape
     differ = np.abs(one - other).max(2) > 40
