@@ -77,7 +77,7 @@ def codings() -> list[Coding]:
     found += _pngs(DEPTH, schema.decode_depth)
     if features.check("webp"):
         found.append(Coding(DEPTH, "WebP of two bytes", _encode_bytes, _decode_bytes))
-    found.append(Coding(SKIN, f"shards: PNG level {level}", schema.encode_skin, schema.decode_skin))
+    found.append(Coding(SKIN, "shards: PNG run lengths", schema.encode_skin, schema.decode_skin))
     found += _pngs(SKIN, schema.decode_skin)
     found.append(Coding(CONFIDENCE, "shards: PNG run lengths", _encode_grey, _decode_grey))
     found += _pngs(CONFIDENCE, _decode_grey)
@@ -90,8 +90,7 @@ def _pngs(kind: str, decode: Callable[[bytes], np.ndarray]) -> list[Coding]:
 
     found = [Coding(kind, f"PNG level {level}", png(compress_level=level), decode) for level in (1, 3, 4, 5, 6, 9)]
     found.append(Coding(kind, "PNG optimised", png(optimize=True), decode))
-    runs = png(compress_level=schema.PNG_LEVEL, compress_type=Image.core.RLE)
-    return [*found, Coding(kind, "PNG of run lengths", runs, decode)]
+    return [*found, Coding(kind, "PNG of run lengths", png(**schema.MASK_CODING), decode)]
 
 
 def _encode_grey(grey: np.ndarray) -> bytes:
