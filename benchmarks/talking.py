@@ -151,9 +151,9 @@ class Measuring:
             again = self.by_frame(portrait.rgb, f"{name} {clip.key[0]}")
             scores.add(STEADY_DRAWN, name, measure.steadiness(portrait.depth, portrait.rgb, where))
             scores.add(STEADY_DRAWN, f"{name}, {BY_FRAME}", measure.steadiness(again, portrait.rgb, where))
-            window = self.pipelines[name].shape.frames
-            scores.add(BORDERS, name, measure.jumps(*portrait, window))
-            scores.add(BORDERS, f"{TRUE}, at {name}'s borders", measure.jumps(rgb, clip.depth[0], window))
+            joins = measure.borders(frames, self.pipelines[name].shape)
+            scores.add(BORDERS, name, measure.jumps(*portrait, joins))
+            scores.add(BORDERS, f"{TRUE}, at {name}'s borders", measure.jumps(rgb, clip.depth[0], joins))
         if len(self.panels) < DRAWN:
             panels = {"true": rgb, "true depth": clip.depth[0], f"{BY_FRAME}, of true": seen[BY_FRAME]}
             for name, portrait in made.items():

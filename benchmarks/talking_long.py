@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.talking_measure import borders
 from jdap.metrics.motion import border_jumps, changes
 from jdap.pipelines.talking import TalkingPipeline
 
@@ -25,10 +26,11 @@ _STATM = Path("/proc/self/statm")
 @dataclass(frozen=True)
 class Long:
     """What was sampled: after each window the seconds since the start, frames so far, and resident memory (None where
-    the system does not tell); the mean absolute change of RGB and depth from each frame to the next; the windows'
-    length and the video's fps; of a GPU the most memory that was taken after the first window and at the end."""
+    the system does not tell); the mean absolute change of RGB and depth from each frame to the next; the frames to
+    which the video goes over from a window to the next, and its fps; of a GPU the most memory that was taken after the
+    first window and at the end."""
 
-    window: int
+    borders: list[int]
     fps: float
     seconds: list[float]
     frames: list[int]
@@ -39,9 +41,8 @@ class Long:
 
     def jumps(self) -> dict[str, dict[str, float]]:
         """:func:`jdap.metrics.motion.border_jumps` of each half."""
-        starts = range(self.window, self.frames[-1], self.window)
         halves = {"rgb": self.rgb_changes, "depth": self.depth_changes}
-        return {name: border_jumps(torch.tensor(steps), starts) for name, steps in halves.items()}
+        return {name: border_jumps(torch.tensor(steps), self.borders) for name, steps in halves.items()}
 
     @property
     def growth_mb(self) -> float | None:
@@ -71,7 +72,7 @@ class Long:
             memory += f"; GPU {self.gpu_mb[0]:.0f} MB at most in the first window, {self.gpu_mb[1]:.0f} MB in all"
         return (
             f"{self.frames[-1] / self.fps:.1f} s of video in {self.seconds[-1]:.0f} s ({self.drawn_fps:.2f} frames a "
-            f"second); {memory}; change across the {jumps['rgb']['borders']:.0f} borders over that inside windows "
+            f"second); {memory}; the {jumps['rgb']['borders']:.0f} changes at windows' borders over those inside "
             f"(medians): RGB {jumps['rgb']['ratio']:.2f}, depth {jumps['depth']['ratio']:.2f}"
         )
 
@@ -113,7 +114,7 @@ def long_video(
             peaks.append(torch.cuda.max_memory_allocated(device) / 2**20)
         on_frames(frames[-1], int(total))
     return Long(
-        window=pipeline.shape.frames,
+        borders=borders(frames[-1], pipeline.shape),
         fps=pipeline.shape.fps,
         seconds=seconds,
         frames=frames,

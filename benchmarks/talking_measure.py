@@ -21,7 +21,7 @@ from jdap.metrics.motion import border_jumps, changes, flicker, jitter, static_p
 from jdap.models.clip_unet import Anchor, MotionFrames
 from jdap.models.drive import Drive
 from jdap.pipelines.sound_windows import SoundWindows
-from jdap.pipelines.talking import TalkingPipeline
+from jdap.pipelines.talking import TalkingPipeline, WindowShape
 
 
 def depth_of_clip(made_F1HW: Tensor, clip: ClipBatch) -> dict[str, float]:
@@ -60,11 +60,21 @@ def steadiness(depth_F1HW: Tensor, rgb_F3HW: Tensor, head_P1HW: Tensor) -> dict[
     }
 
 
-def jumps(rgb_F3HW: Tensor, depth_F1HW: Tensor, window: int) -> dict[str, float]:
-    """Whether a video jumps where windows of so many frames meet: :func:`jdap.metrics.motion.border_jumps`."""
+def borders(frames: int, shape: WindowShape) -> list[int]:
+    """The frames of a video of so many to which it may jump: where windows begin, and where they leave the one before.
+
+    With overlap K a window that begins with frame f takes over in K + 1 steps: to the frames f … f + K.
+    """
+    overlap = shape.overlap()
+    starts = range(shape.frames - overlap, frames - overlap, shape.frames - overlap)
+    return [k for start in starts for k in range(start, min(start + overlap + 1, frames))]
+
+
+def jumps(rgb_F3HW: Tensor, depth_F1HW: Tensor, at: list[int]) -> dict[str, float]:
+    """Whether a video jumps to the frames ``at``: :func:`jdap.metrics.motion.border_jumps`."""
     found: dict[str, float] = {}
     for name, half in (("rgb", rgb_F3HW), ("depth", depth_F1HW)):
-        jump = border_jumps(changes(half), range(window, len(half), window))
+        jump = border_jumps(changes(half), at)
         found |= {f"{name}_jump": jump["ratio"], f"{name}_above": jump["above_usual"]}
     return found
 

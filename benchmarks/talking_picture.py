@@ -46,7 +46,7 @@ def draw_long(long: Long, path: Path) -> None:
     at = np.array(long.frames) / long.fps
     memory.plot(at, [np.nan if mb is None else mb for mb in long.resident_mb], color="tab:blue")
     memory.set(ylabel="resident memory, MB", ylim=(0, None))
-    borders = np.arange(long.window, long.frames[-1], long.window)
+    borders = np.asarray(long.borders)
     for axes, name, steps in ((rgb, "RGB", long.rgb_changes), (depth, "depth", long.depth_changes)):
         time_s = np.arange(1, len(steps) + 1) / long.fps
         axes.plot(time_s, steps, color="0.6", linewidth=0.7, label="from frame to frame")

@@ -29,7 +29,7 @@ from jdap.photos.film import DEPTH_FORMATS, VIDEO, Outputs, write_video
 from jdap.photos.read import read_photo
 from jdap.pipelines.hub import find_weights
 from jdap.pipelines.talking import STARTS, TalkingPipeline
-from jdap.pipelines.talking_weights import REMEDY
+from jdap.pipelines.talking_weights import OVERLAP, REMEDY
 from jdap.schema import SAMPLE_RATE
 from jdap.sound import Sound, open_sound
 from jdap.video import CRF
@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--noise-sharing", type=float, help="0 … 1, noise that frames have in common (default: as the weights say)"
     )
+    parser.add_argument("--overlap", type=int, help=f"frames that windows share (default: {OVERLAP}; 0 shows borders)")
     parser.add_argument("--start", choices=STARTS, help="what the first window continues (default: as the weights say)")
     parser.add_argument("--max-seconds", type=_seconds, help="say no more than the first so many seconds of the sound")
     parser.add_argument(
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     photo = read_photo(args.photo)
     pipeline = load(args.weights, args.device)
     command.check_steps(how["steps"], pipeline)
+    how["overlap"] = _overlap(args.overlap, pipeline)
     with command.choosing(args) as choose:
         chosen = choose(photo, args.photo)
     (window_px,) = chosen.windows_px
@@ -91,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         for seed in range(args.seed, args.seed + args.seeds):
             outputs = Outputs.of(args.out, args.depth_format, args.preview, seed if args.seeds > 1 else None)
             begun = time.monotonic()
-            with _progress(console, pipeline, sound, args.max_seconds) as (windows_done, on_step):
+            with _progress(console, pipeline, sound, args.max_seconds, how["overlap"]) as (windows_done, on_step):
                 blocks = _limited(sound.blocks(), args.max_seconds)
                 frames = write_video(
                     pipeline, reference, blocks, outputs, windows_done, crf=args.crf, seed=seed, on_step=on_step, **how
@@ -153,6 +155,13 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     return settings | {"noise_sharing": args.noise_sharing, "start": args.start}
 
 
+def _overlap(asked: int | None, pipeline: TalkingPipeline) -> int:
+    try:
+        return pipeline.shape.overlap(asked)
+    except ValueError as error:
+        raise command.CommandError(f"--overlap: {error}") from error
+
+
 def _limited(blocks: Iterator[np.ndarray], max_seconds: float | None) -> Iterator[np.ndarray]:
     """The blocks up to so many seconds."""
     left = None if max_seconds is None else max(1, round(max_seconds * SAMPLE_RATE))
@@ -168,7 +177,7 @@ def _limited(blocks: Iterator[np.ndarray], max_seconds: float | None) -> Iterato
 
 @contextlib.contextmanager
 def _progress(
-    console: Console, pipeline: TalkingPipeline, sound: Sound, max_seconds: float | None
+    console: Console, pipeline: TalkingPipeline, sound: Sound, max_seconds: float | None, overlap: int
 ) -> Iterator[tuple[Callable[[int], None], Callable[[int, int], None]]]:
     """A bar of frames with frames a second and seconds left; what to call with frames written, and on every step."""
     seconds = [s for s in (sound.duration_s, max_seconds) if s is not None]
@@ -177,7 +186,7 @@ def _progress(
         *(TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")),
         *(TimeRemainingColumn(), TextColumn("left")),
     )
-    begun, written = time.monotonic(), 0
+    begun, written, new = time.monotonic(), 0, pipeline.shape.frames - overlap
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("frames", total=total, rate="")
 
@@ -191,7 +200,7 @@ def _progress(
             tell(frames)
 
         def on_step(done: int, calls: int) -> None:
-            tell(min(written + pipeline.shape.frames * done / calls, math.inf if total is None else total))
+            tell(min(written + new * done / calls, math.inf if total is None else total))
 
         yield windows_done, on_step
 

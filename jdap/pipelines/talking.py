@@ -143,6 +143,7 @@ class TalkingPipeline:
         guidance: float = 1.0,
         audio_guidance: float = 1.0,
         seed: int = 0,
+        overlap: int | None = None,
         noise_sharing: float | None = None,
         start: str | None = None,
         drive: Drive | None = None,
@@ -150,10 +151,11 @@ class TalkingPipeline:
     ) -> Iterator[Portrait]:
         """The person in ``reference`` (1, 3, H, W) in [-1, 1] says what is in ``sound``: windows of frames as drawn.
 
-        Each window is a :class:`Portrait` of up to F frames, ``rgb`` (F, 3, H, W) and ``depth`` (F, 1, H, W); together
-        they are as many frames as begin before the sound ends. A window continues the one before by its last M frames,
-        which are kept as latents. Memory does not depend on the length, nor the video on how the sound is cut into
-        blocks. The first error in the sound comes when it is reached.
+        Each is a :class:`Portrait` of up to F frames, ``rgb`` (F, 3, H, W) and ``depth`` (F, 1, H, W); together
+        they are as many frames as begin before the sound ends. A window continues the one before by the M frames before
+        its own, which are kept as latents. Its first ``overlap`` frames were drawn by that one, too: their latents go
+        over from the one to the other in equal steps, frame by frame. Memory does not depend on the length, nor the
+        video on how the sound is cut into blocks. The first error in the sound comes when it is reached.
 
         Args:
             reference_13HW: the person, H and W as the weights were trained (``size_px``).
@@ -162,6 +164,7 @@ class TalkingPipeline:
             guidance, audio_guidance: strength of the reference and of the sound
                 (:func:`jdap.diffusion.samplers.guided`); with both 1, as trained, the network is asked once a step.
             seed: of the noise, which is a function of it and of a frame's index.
+            overlap: of windows, in frames (:meth:`WindowShape.overlap`); drawing takes F / (F - overlap) times as long.
             noise_sharing: 0 … 1, share of the noise's power that all frames have in common; None: as the weights say.
             start: what stands for the motion frames of the first window, ``null`` (none) or ``reference``; None: as
                 the weights say.
@@ -177,6 +180,7 @@ class TalkingPipeline:
         if tuple(reference_13HW.shape) != (1, 3, self.size_px, self.size_px):
             raise ValueError(f"the reference must be one picture of {self.size_px} pixels square")
         self.schedule.spaced(steps)
+        overlap = self.shape.overlap(overlap)
         if start not in (None, *STARTS):
             raise ValueError(f"start must be one of {', '.join(STARTS)}, got {start!r}")
         if self.reference is None and guidance != 1:
@@ -199,31 +203,43 @@ class TalkingPipeline:
             on_step=on_step,
         )
         windows = SoundWindows(sound, self.shape.fps)
-        return self._talk(reference_13HW.to(self.device), windows, draw, start or self.shape.start, seed)
+        return self._talk(reference_13HW.to(self.device), windows, draw, start or self.shape.start, seed, overlap)
 
     @torch.no_grad()
     def _talk(
-        self, reference_13HW: Tensor, sound: SoundWindows, draw: Callable[..., Pair], start: str, seed: int
+        self,
+        reference_13HW: Tensor,
+        sound: SoundWindows,
+        draw: Callable[..., Pair],
+        start: str,
+        seed: int,
+        overlap: int,
     ) -> Iterator[Portrait]:
         shape = self.shape
         person = self._read(reference_13HW)
         motion = self._first_motion(person, start, seed)
         around = shape.motion_frames + shape.audio_margin
-        for first in count(step=shape.frames):
-            there = sound.frames(first + shape.frames) - first
-            if there <= 0:
-                if not first:
-                    raise ValueError("the sound is empty: there is nothing to say")
-                return
+        new = shape.frames - overlap
+        drawn: Pair | None = None
+        for first in count(step=new):
+            left = sound.frames(first + shape.frames + 1) - first  # one more than F: another window follows
+            if left <= 0:
+                raise ValueError("the sound is empty: there is nothing to say")
             heard_S = sound.cut(first - around, shape.frames + around + shape.audio_margin)
-            drawn = draw(first, person, motion, heard_S.to(self.device))
+            before, drawn = drawn, draw(first, person, motion, heard_S.to(self.device))
+            if before is not None:
+                drawn = Pair(*(_cross_fade(old[new:], x) for old, x in zip(before, drawn, strict=True)))
             if motion is not None:
-                rgb, depth = (x[-shape.motion_frames :][None] for x in drawn)
+                rgb, depth = (x[new - shape.motion_frames : new][None] for x in drawn)
                 motion = MotionFrames(rgb, depth, torch.zeros_like(motion.t))
-            pieces = [
-                decode(self.codec, Pair(*few)) for few in zip(*(x[:there].split(DECODED) for x in drawn), strict=True)
-            ]
-            yield Portrait(*(torch.cat(x) for x in zip(*pieces, strict=True)))
+            last = left <= shape.frames
+            yield self._decode(Pair(*(x[: left if last else new] for x in drawn)))
+            if last:
+                return
+
+    def _decode(self, latents: Pair) -> Portrait:
+        pieces = [decode(self.codec, Pair(*few)) for few in zip(*(x.split(DECODED) for x in latents), strict=True)]
+        return Portrait(*(torch.cat(x) for x in zip(*pieces, strict=True)))
 
     def _draw(
         self,
@@ -281,6 +297,13 @@ class TalkingPipeline:
         drawn = ddim(self.denoiser, image, draw_frames(Pair(rgb, rgb), seed, -1), known_rgb=rgb, steps=1)
         rgb, depth = (x[:, None].expand(-1, self.shape.motion_frames, -1, -1, -1) for x in drawn)
         return MotionFrames(rgb, depth, torch.zeros(1, dtype=torch.long, device=rgb.device))
+
+
+def _cross_fade(old_KChw: Tensor, new_FChw: Tensor) -> Tensor:
+    """The frames of a window, of which the first K go over from how the window before drew them, in K + 1 steps."""
+    k = len(old_KChw)
+    share = (torch.arange(1, k + 1, device=new_FChw.device) / (k + 1)).to(new_FChw)[:, None, None, None]
+    return torch.cat([torch.lerp(old_KChw, new_FChw[:k], share), new_FChw[k:]])
 
 
 def _of_frames(drive: Drive, first: int, frames: int, like: Tensor) -> Drive:

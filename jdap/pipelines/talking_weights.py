@@ -42,6 +42,10 @@ NULL, REFERENCE = "null", "reference"
 STARTS = (NULL, REFERENCE)
 
 
+#: Frames that neighbouring windows share.
+OVERLAP = 2
+
+
 @dataclass(frozen=True)
 class WindowShape:
     """How a video is made of windows.
@@ -79,6 +83,16 @@ class WindowShape:
             raise ValueError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
         if type(self.anchor) is not bool:
             raise ValueError(f"anchor must be bool, got {self.anchor!r}")
+
+    def overlap(self, asked: int | None = None) -> int:
+        """How many frames a window draws once more, after the one before it: :data:`OVERLAP` where there is room.
+
+        Each frame is drawn twice at most, and motion frames are as the video has them: ValueError for more.
+        """
+        most = min(self.frames // 2, self.frames - self.motion_frames)
+        if asked is not None and not 0 <= asked <= most:
+            raise ValueError(f"overlap must be within 0 … {most} frames, got {asked}")
+        return min(OVERLAP, most) if asked is None else asked
 
 
 def check_fit(unet: ClipUNet, audio: AudioTokens | None, drive: DriveTokens | None, shape: WindowShape) -> None:

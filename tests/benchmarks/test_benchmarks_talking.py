@@ -28,6 +28,7 @@ from jdap.models.clip_unet import Anchor, MotionFrames
 from jdap.models.codec import ImageCodec
 from jdap.models.drive import Drive
 from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pipelines.talking import WindowShape
 
 FRAMES = 7
 
@@ -151,9 +152,9 @@ def test_talking_from_weights_to_files(weights, shards, tmp_path, capsys):
     for answer in ("with, drawn", "with, of true frames", "frame by frame", "codec", "still portrait"):
         assert found["depth", answer, "rmse"] > 0
     assert ("depth", "with, drawn − codec", "absrel") in found
-    assert data["long"]["frames"] == [4, 8, 12, 16, 20, 23]
+    assert data["long"]["frames"] == [*range(2, 21, 2), 23]
     assert len(data["long"]["rgb_changes"]) == 22
-    assert data["long"]["jumps"]["rgb"]["borders"] == 5
+    assert data["long"]["jumps"]["rgb"]["borders"] == 21  # two of four frames are shared
     assert data["long"]["drawn_fps"] > 0
     for name in ("talking.png", "talking_long.png"):
         assert Image.open(tmp_path / name).width > 100
@@ -223,14 +224,23 @@ def test_steadiness_is_of_heads_that_stand_still():
     assert math.isnan(measure.steadiness(depth, torch.rand(5, 3, 16, 16), head)["flicker"])
 
 
+def test_borders_are_where_two_windows_share_frames():
+    shape = WindowShape(frames=6, motion_frames=1)
+    assert shape.overlap() == 2
+    assert measure.borders(15, shape) == [4, 5, 6, 8, 9, 10, 12, 13, 14]
+    assert measure.borders(10, shape) == [4, 5, 6]  # the second window ends with the video
+    assert measure.borders(4, shape) == []
+    assert measure.borders(7, WindowShape(frames=2, motion_frames=2)) == [2, 4, 6]
+
+
 def test_jumps_of_each_half():
     rgb = torch.arange(9.0)[:, None, None, None].expand(9, 3, 4, 4) / 10
     rgb = rgb + (torch.arange(9) >= 4)[:, None, None, None] * 0.3
-    found = measure.jumps(rgb, torch.arange(9.0)[:, None, None, None].expand(9, 1, 4, 4) / 10, 4)
+    found = measure.jumps(rgb, torch.arange(9.0)[:, None, None, None].expand(9, 1, 4, 4) / 10, [4, 8])
     # Borders before frames 4 and 8: changes 0.4 and 0.1, inside 0.1.
     assert found["rgb_jump"] == pytest.approx(2.5)
     assert found["depth_jump"] == pytest.approx(1)
-    assert math.isnan(measure.jumps(rgb, rgb, 9)["rgb_jump"])
+    assert math.isnan(measure.jumps(rgb, rgb, [])["rgb_jump"])
 
 
 def test_rows_compare_the_first_answer_with_the_others():
@@ -248,7 +258,7 @@ def test_rows_compare_the_first_answer_with_the_others():
 
 def test_a_long_video_says_how_memory_grew():
     long = Long(
-        window=2,
+        borders=[2, 4, 6],
         fps=25.0,
         seconds=[3.0, 4.0, 5.0, 6.0],
         frames=[2, 4, 6, 7],

@@ -26,8 +26,8 @@ def pipeline():
 
 
 def said(pipeline, sound, **how) -> Portrait:
-    """The whole video."""
-    windows = list(pipeline.talk(person(), sound, **{"steps": 2, **how}))
+    """The whole video; windows share nothing if not asked to."""
+    windows = list(pipeline.talk(person(), sound, **{"steps": 2, "overlap": 0, **how}))
     return Portrait(*(torch.cat(x) for x in zip(*windows, strict=True)))
 
 
@@ -41,9 +41,12 @@ def alike(a, b) -> bool:
 
 def test_a_video_has_the_frames_that_begin_before_the_sound_ends(pipeline):
     for samples, frames in ((1, 1), (640, 1), (641, 2), (640 * 4, 4), (640 * 4 + 1, 5), (640 * 9 - 1, 9)):
-        sizes = [len(rgb) for rgb, _ in pipeline.talk(person(), torch.zeros(samples), steps=1)]
-        assert sum(sizes) == frames
-        assert sizes[:-1] == [F] * (len(sizes) - 1)
+        for overlap in (0, 1, 2):
+            windows = pipeline.talk(person(), torch.zeros(samples), steps=1, overlap=overlap)
+            sizes = [len(rgb) for rgb, _ in windows]
+            assert sum(sizes) == frames
+            assert sizes[:-1] == [F - overlap] * (len(sizes) - 1)
+            assert overlap < sizes[-1] <= F or len(sizes) == 1
     made = said(pipeline, speech(0.2))
     assert made.rgb.shape == (5, 3, SIZE, SIZE)
     assert made.depth.shape == (5, 1, SIZE, SIZE)
@@ -62,25 +65,31 @@ def test_blocks_of_any_lengths_are_the_whole_sound_to_the_bit(pipeline):
         assert same(whole, said(pipeline, iter([*blocks, sound[done:].numpy()])))
 
 
+@pytest.mark.parametrize("overlap", [0, 1, 2])
 @torch.no_grad()
-def test_a_window_is_what_the_networks_say_and_the_next_continues_its_last_latents(pipeline):
+def test_a_window_is_what_the_networks_say_and_the_next_continues_its_latents(pipeline, overlap):
     """The same video, by the definitions: nothing of the pipeline's loop is used."""
     sound, seed = speech(11 / 25), 9
     padded = torch.cat([torch.zeros(640 * (M + MARGIN)), sound, torch.zeros(640 * 20)])
     latents = pipeline.codec.encode(person())
     led = pipeline.unet.project_reference(pipeline.reference(latents))
     motion = MotionFrames(torch.zeros(1, M, 3, 4, 4), torch.zeros(1, M, 3, 4, 4), torch.tensor([999]))
-    made = []
-    for k in range(3):
-        heard = padded[640 * F * k :][: 640 * (M + F + 2 * MARGIN)]
+    made, new = [], F - overlap
+    for first in range(0, 11 - overlap, new):
+        heard = padded[640 * first :][: 640 * (M + F + 2 * MARGIN)]
         keys = pipeline.unet.project_audio(pipeline.audio(heard[None], M + F, MARGIN))
         network = partial(pipeline.unet, frames=F, motion=motion, reference=led, audio=keys)
         like = torch.zeros(F, 3, 4, 4)
-        drawn = ddim(pipeline.denoiser, network, draw_frames(Pair(like, like), seed, F * k), steps=2)
-        motion = MotionFrames(drawn.rgb[None, -M:], drawn.depth[None, -M:], torch.tensor([0]))
-        made.append(torch.cat([pipeline.codec.decode(x) for x in drawn], dim=1))
-    expected = torch.cat(made)[:11]
-    found = said(pipeline, sound, seed=seed)
+        drawn = ddim(pipeline.denoiser, network, draw_frames(Pair(like, like), seed, first), steps=2)
+        frames = [torch.cat(pair) for pair in zip(*drawn, strict=True)]
+        for k in range(overlap if made else 0):  # thirds, or halves, from the old to the new
+            share = (k + 1) / (overlap + 1)
+            frames[k] = (1 - share) * made[first + k] + share * frames[k]
+        made[first:] = frames
+        before = torch.stack(made[first + new - M : first + new])[None]
+        motion = MotionFrames(before[:, :, :3], before[:, :, 3:], torch.tensor([0]))
+    expected = torch.cat([pipeline.codec.decode(x) for x in torch.stack(made[:11]).split(3, 1)], dim=1)
+    found = said(pipeline, sound, seed=seed, overlap=overlap)
     torch.testing.assert_close(found.rgb, expected[:, :3].clamp(-1, 1), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found.depth, expected[:, 3:].mean(1, keepdim=True).clamp(-1, 1), atol=1e-5, rtol=1e-5)
 
@@ -250,11 +259,13 @@ def test_what_cannot_be_said_is_told(pipeline):
             list(pipeline.talk(person(), sound, steps=1))
     with pytest.raises(ValueError, match="noise sharing"):
         list(pipeline.talk(person(), speech(0.1), noise_sharing=2.0))
+    with pytest.raises(ValueError, match=r"overlap must be within 0 … 2 frames, got 3"):
+        pipeline.talk(person(), speech(0.1), overlap=3)
 
 
 def test_progress_is_told(pipeline):
     calls = []
-    list(pipeline.talk(person(), speech(0.2), steps=3, on_step=lambda done, of: calls.append((done, of))))
+    list(pipeline.talk(person(), speech(0.2), steps=3, overlap=0, on_step=lambda done, of: calls.append((done, of))))
     assert calls == [(1, 3), (2, 3), (3, 3)] * 2
 
 
@@ -273,7 +284,7 @@ def test_memory_does_not_grow_with_length_and_no_sound_is_read_before_it_is_need
         return sum(x.numel() for x in gc.get_objects() if type(x) is torch.Tensor)
 
     sizes = {}
-    for k, _ in enumerate(pipeline.talk(person(), blocks(), steps=1)):
+    for k, _ in enumerate(pipeline.talk(person(), blocks(), steps=1, overlap=0)):
         assert read <= k + 1 + (MARGIN + F - 1) // F  # its own frames and the margin's
         if k in (4, windows - 5):
             sizes[k] = alive()
