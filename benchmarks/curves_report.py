@@ -55,7 +55,7 @@ def print_table(
         style="dim",
     )
     for name, reason in stamp["left_out"].items():
-        console.print(f"left out: {name} ({reason})", style="yellow")
+        console.print(f"left out: {name} ({reason})", style="yellow", markup=False)
 
 
 def draw(

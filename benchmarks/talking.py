@@ -278,7 +278,7 @@ def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console:
         style="dim",
     )
     for name, reason in stamp["left_out"].items():
-        console.print(f"left out: {name} ({reason})", style="yellow")
+        console.print(f"left out: {name} ({reason})", style="yellow", markup=False)
 
 
 def _cell(row: dict[str, Any] | None) -> str:
