@@ -117,6 +117,10 @@ def _connect(address: str | None, workers: int) -> None:
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **own)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise PrepareError(f"no Ray cluster at {address or 'this machine'}: {_line(error)}") from error
+    except SystemExit:  # of Ray's handler, while it starts
+        if callable(ends):
+            ends(signal.SIGTERM, None)
+        raise
     finally:
         os.environ.pop("PYTHONPATH")
         if before is not None:
