@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from jdap.batch import ClipBatch
 from jdap.diffusion.denoiser import JointDenoiser, JointLoss, Pair
@@ -22,12 +22,11 @@ from jdap.models.drive import Drive
 from jdap.pipelines.talking import NULL, TalkingPipeline, WindowShape
 from jdap.stages.clip_latents import encode_clip
 from jdap.stages.clip_networks import clip_networks
+from jdap.stages.heard_lips import HeardLips
 from jdap.stages.steps import place_of, share_of_depth, warmed_adamw
 
 #: Whose sound a clip is trained with; all but the first are controls.
 OWN, SHUFFLED, NONE = "own", "shuffled", "none"
-#: Of the loss of lips: about the standard deviation of what lips do in speech.
-LIP_UNIT_MM = 5.0
 #: Chances that a step draws for each clip.
 REFERENCE, AUDIO, MOTION, NOISY, CONDITIONS = range(5)
 
@@ -134,7 +133,7 @@ class TemporalStage(L.LightningModule):
         self.image_tokens, self.audio, self.drive = made.image_tokens, made.audio, made.drive
         self.schedule, self.preset, self.size_px = made.schedule, made.preset, made.size_px
         heard = self.audio is not None and lip_loss > 0
-        self.lips = nn.Linear(audio_tokens * audio_dim, 1) if heard else None
+        self.lips = HeardLips(audio_tokens, audio_dim) if heard else None
         self.denoiser = JointDenoiser(self.schedule, gamma)
         self.law = TimestepLaw(image_to_depth, depth_to_image, nearly, terminal)
         self.shape = WindowShape(
@@ -171,7 +170,7 @@ class TemporalStage(L.LightningModule):
         """One step: its loss, and what each frame gave to it, for the logs; ValueError for clips that do not fit."""
         frames = self.hparams["frames"]
         if self.lips is not None and self.global_step < self.hparams["lip_steps"]:
-            return {"loss": self._only_lips(batch)}
+            return {"loss": self._only_lips(self.lips, batch)}
         loss, t_N, lips = self._loss(batch, place_of(self, len(batch), batch_idx))
         depth = loss.depth * share_of_depth(self, loss.has_depth_B)
         total = loss.rgb + depth
@@ -222,7 +221,9 @@ class TemporalStage(L.LightningModule):
             Pair(*map(drawn, noise)),
             *map(drawn, (weight, confidence, focus)),
         )
-        return loss, t_here, None if self.lips is None else self._lip_loss(batch, tokens, has_audio_B)
+        if self.lips is None or tokens is None:
+            return loss, t_here, None
+        return loss, t_here, self.lips.loss(tokens, batch.lip_opening_mm, has_audio_B)
 
     def _check(self, batch: ClipBatch) -> None:
         frames = self.hparams["frames"] + self.hparams["motion_frames"]
@@ -251,22 +252,16 @@ class TemporalStage(L.LightningModule):
             audio, has_audio = audio.roll(1, dims=0), has_audio.roll(1, dims=0)
         return self.audio(audio, batch.rgb.shape[1], batch.audio_margin), has_audio
 
-    def _lip_loss(self, batch: ClipBatch, tokens_BFLD: Tensor | None, has_audio_B: Tensor) -> Tensor:
-        assert self.lips is not None
-        assert tokens_BFLD is not None
-        read_BF = self.lips(tokens_BFLD.flatten(2))[..., 0].float()
-        counts_BF = batch.lip_opening_mm.isfinite() & has_audio_B[:, None]
-        error_BF = (read_BF - torch.where(counts_BF, batch.lip_opening_mm, 0.0) / LIP_UNIT_MM).square()
-        return (error_BF * counts_BF).sum() / counts_BF.sum().clamp_min(1)
-
-    def _only_lips(self, batch: ClipBatch) -> Tensor:
+    def _only_lips(self, lips: HeardLips, batch: ClipBatch) -> Tensor:
         """A step in which the encoder alone learns; all that trains has a gradient, as DDP wants it."""
         self._check(batch)
-        lips = self._lip_loss(batch, *self._heard(batch, training=True))
-        self.log("train/loss_lips", lips, batch_size=len(batch))
-        self.log("loss", lips.detach(), prog_bar=True, logger=False, batch_size=len(batch))
+        tokens, has_audio_B = self._heard(batch, training=True)
+        assert tokens is not None
+        loss = lips.loss(tokens, batch.lip_opening_mm, has_audio_B)
+        self.log("train/loss_lips", loss, batch_size=len(batch))
+        self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         self.terms = {}
-        return lips + sum(0 * p.sum() for p in self.parameters() if p.requires_grad)
+        return loss + sum(0 * p.sum() for p in self.parameters() if p.requires_grad)
 
     def _conditions(
         self, batch: ClipBatch, reference: Tensor, tokens: Tensor | None, chance: Tensor, has_audio_B: Tensor

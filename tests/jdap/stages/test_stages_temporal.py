@@ -117,15 +117,13 @@ def test_lips_are_heard_before_they_are_drawn(image_weights, shards, batch, tmp_
     tokens, has_audio = model._heard(opened, training=True)
     read = (tokens.flatten(2) @ model.lips.weight.T)[..., 0] + model.lips.bias
     wanted = (read - opened.lip_opening_mm / 5).square().mean().item()
-    assert model._lip_loss(opened, tokens, has_audio).item() == pytest.approx(wanted, rel=1e-5)
+    assert model.lips.loss(tokens, opened.lip_opening_mm, has_audio).item() == pytest.approx(wanted, rel=1e-5)
     unknown = opened.lip_opening_mm.clone()
     unknown[1] = torch.nan
     wanted = (read - opened.lip_opening_mm / 5).square()[0].mean().item()
-    assert model._lip_loss(replace(opened, lip_opening_mm=unknown), tokens, has_audio).item() == pytest.approx(
-        wanted, rel=1e-5
-    )
+    assert model.lips.loss(tokens, unknown, has_audio).item() == pytest.approx(wanted, rel=1e-5)
     _, _, lips = model._loss(opened, Place.of(0, 2))
-    assert lips.item() == pytest.approx(model._lip_loss(opened, tokens, has_audio).item(), rel=1e-5)
+    assert lips.item() == pytest.approx(model.lips.loss(tokens, opened.lip_opening_mm, has_audio).item(), rel=1e-5)
     model.pipeline().save_pretrained(tmp_path / "talk")
     assert not any("lips" in path.name for path in (tmp_path / "talk").rglob("*"))
 
