@@ -49,9 +49,10 @@ RULES: dict[str, set[str]] = {
     },
     "benchmarks": {"jdap", "data_prep"},
 }
-#: how far a run is; what steps have in common; where networks come from
+#: how far a run is; what steps have in common; where networks come from; what a stage is made of
 SHARED_BY_STAGES = {
-    f"jdap.stages.{name}" for name in ("optimizers", "steps", "networks", "clip_networks", "clip_latents", "sharding")
+    f"jdap.stages.{name}"
+    for name in ("optimizers", "steps", "networks", "clip_networks", "clip_latents", "heard_lips", "sharding")
 }
 #: Heavy or unmaintained packages → the one file that imports them.
 ONLY_IN = {
