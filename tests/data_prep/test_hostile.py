@@ -327,7 +327,7 @@ def test_a_full_disk_ends_the_run_in_one_line(faces: list[np.ndarray], tmp_path:
     assert not [p for p in (tmp_path / "out").rglob("*") if p.suffix in (".tar", ".part")]
 
 
-def test_output_inside_the_input_is_not_read_again(tmp_path: Path) -> None:
+def test_output_inside_the_input_is_not_read_again(assets: Path, tmp_path: Path) -> None:
     (tmp_path / "zero.mp4").write_bytes(b"")
     command = ["prepare", str(tmp_path), "--out", str(tmp_path / "out"), "--workers", "0"]
     for _ in range(2):
