@@ -106,7 +106,7 @@ def _read_bfm_2009(path: Path, mm_per_unit: float) -> RawModel:
     try:
         with path.open("rb") as file:
             arrays: dict[str, np.ndarray] = scipy.io.loadmat(file, variable_names=names)
-    except NotImplementedError as error:
+    except NotImplementedError as error:  # what scipy raises for HDF5, which version 7.3 is
         raise ModelFileError(
             f"{path} is a MATLAB 7.3 file; Basel's own is version 5: save it again with -v7"
         ) from error

@@ -40,8 +40,6 @@ IMAGE_PARTS = ("codec", "unet", "reference", "scheduler", "image_encoder", "imag
 #: What stands for the motion frames of the first window: nothing, or the reference.
 NULL, REFERENCE = "null", "reference"
 STARTS = (NULL, REFERENCE)
-
-
 #: Frames that neighbouring windows share.
 OVERLAP = 2
 
