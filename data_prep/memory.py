@@ -10,8 +10,8 @@ from collections.abc import Callable
 def give_back() -> None:
     """Hand freed memory back to the operating system, where the C library is glibc; elsewhere nothing.
 
-    glibc keeps what lies between blocks in use: after some videos that is a gigabyte in a worker that uses 200 MB. Not
-    keeping any (``MALLOC_MMAP_THRESHOLD_``) costs a quarter to a half of the speed, for each array's pages are then made anew.
+    glibc keeps what lies between blocks in use: after some videos a gigabyte in a worker that uses 200 MB. Keeping none
+    (``MALLOC_MMAP_THRESHOLD_``) costs a quarter to a half of the speed, for each array's pages are then made anew.
     """
     if trim := _malloc_trim():
         trim(0)
