@@ -73,7 +73,7 @@ def stage_of(case: Case) -> ImageStage | TemporalStage:
 def _codec(preset: str, folder: Path) -> str:
     """Stable Diffusion's VAE with random weights for its preset, the codec that ships for the others."""
     if preset != "sd15":
-        return "shipped:codec-tiny"
+        return "shipped:image-tiny/codec"
     AutoencoderKL(
         block_out_channels=(128, 256, 512, 512),
         down_block_types=("DownEncoderBlock2D",) * 4,

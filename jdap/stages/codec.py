@@ -58,7 +58,7 @@ class CodecStage(L.LightningModule):
         depth_weight: weight of the depth loss against that of RGB.
         skin_weight: how much more a skin pixel weighs in the depth loss than one off the skin.
         momentum: share of the newest batch in the running statistics.
-        init: folder of the codec to start from, ``shipped:codec-tiny`` for the one that ships, or null: from scratch.
+        init: folder of the codec to start from, ``shipped:image-tiny/codec`` (which ships), or null: from scratch.
             It may have fewer latent channels and blocks (:meth:`jdap.models.codec.ImageCodec.start_from`).
         freeze_encoder: train the decoder alone; needs ``init``, with just the encoder of the settings above.
 

@@ -15,7 +15,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 def test_folders_and_what_ships(tmp_path: Path) -> None:
     assert find_weights(str(tmp_path)) == tmp_path
-    assert find_weights("shipped:codec-tiny") == FOLDER / "codec-tiny"
+    assert find_weights("shipped:image-tiny/codec") == FOLDER / "image-tiny" / "codec"
     with pytest.raises(FileNotFoundError, match="shipped:nothing: does not ship"):
         find_weights("shipped:nothing")
 

@@ -8,8 +8,6 @@ from safetensors.torch import load_file
 
 from jdap.data.modules import ImageDataModule
 from jdap.metrics import DepthMetrics
-from jdap.models.codec import load_codec
-from jdap.pipelines.pack import same_latents
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.shipped import resolve
 
@@ -33,10 +31,6 @@ def test_depth_of_held_out_people_is_far_better_than_the_mean(shipped):
         metrics.update(answer, batch.depth_mm, batch.skin, batch.range_mm)
         rmse[name] = float(metrics.compute()["rmse"])
     assert rmse["ours"] < AT_MOST * rmse["mean"]
-
-
-def test_it_knows_the_codec_that_ships(shipped):
-    assert same_latents(shipped.codec, load_codec(resolve("shipped:codec-tiny")))
 
 
 def test_portraits_are_pictures_with_a_head_in_front(shipped):

@@ -39,7 +39,7 @@ def init(tmp_path_factory):
     """A weights folder of small random networks, with a codec through which depth can come."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("image") / "weights"
-    codec = load_codec(resolve("shipped:codec-tiny"))
+    codec = load_codec(resolve("shipped:image-tiny/codec"))
     channels = codec.latent_channels
     joint, reference = (unet(n * channels, depth_timestep=n == 2, **SHAPE) for n in (2, 1))
     networks = JointUNet(joint), ReferenceNet(reference)
