@@ -11,6 +11,7 @@ Shapes: F frames, H = W pixels, E ellipsoids, N audio samples.
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -232,3 +233,8 @@ def write_fakes(
                     sample(seed, index, frames, size_px, fps, chunk, sound, depth_source, mean_head, confidence)
                 )
     return writer.shards
+
+
+def sha256(path: Path) -> str:
+    """Of a file, by another program than ours."""
+    return subprocess.run(["sha256sum", path], capture_output=True, check=True, text=True).stdout.split()[0]
