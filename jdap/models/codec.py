@@ -52,15 +52,15 @@ class ResidualBlock(nn.Module):
 class ImageCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """A small deterministic autoencoder whose first and last layers move blocks of pixels into channels.
 
-    Working at 1/4 and 1/8 of the resolution (for ``factor`` 8) rather than on pixels makes it several times faster on
-    a CPU than autoencoders that convolve the full picture.
+    It works at the latents' resolution and, with more than one width, at the next finer ones, never on pixels. That
+    makes it several times faster on a CPU than autoencoders that convolve the full picture.
 
     Args:
         latent_channels: C.
-        factor: pixels per latent cell along each side; even.
-        width: channels at the finer of the two inner resolutions; even. At the latents' own, twice as many.
-        encoder_blocks: residual blocks of the encoder at (finer, latents') resolution.
-        decoder_blocks: the same for the decoder.
+        factor: pixels per latent cell along each side; a multiple of 2^(number of widths − 1).
+        encoder_widths: channels at each resolution, from the finest to the latents'; even.
+        encoder_blocks: residual blocks at each of them.
+        decoder_widths, decoder_blocks: the same for the decoder, from the finest to the latents' as well.
 
     The buffers ``latent_mean`` and ``latent_std`` (C,) hold the statistics of the raw latents over the RGB pictures
     and depth maps of the training set together. The decoder reads normalised latents, so nothing undoes them.
@@ -70,36 +70,32 @@ class ImageCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def __init__(
         self,
         latent_channels: int = 3,
-        factor: int = 8,
-        width: int = 64,
-        encoder_blocks: tuple[int, int] = (1, 1),
-        decoder_blocks: tuple[int, int] = (3, 3),
+        factor: int = 4,
+        encoder_widths: tuple[int, ...] = (96,),
+        encoder_blocks: tuple[int, ...] = (2,),
+        decoder_widths: tuple[int, ...] = (128,),
+        decoder_blocks: tuple[int, ...] = (6,),
     ):
         super().__init__()
-        if factor < 2 or factor % 2 or width < 2 or width % 2:
-            raise ValueError(f"factor and width must be even, got {factor} and {width}")
+        _check_levels("encoder", factor, encoder_widths, encoder_blocks)
+        _check_levels("decoder", factor, decoder_widths, decoder_blocks)
         self.latent_channels, self.factor = latent_channels, factor
-        stem, deep = factor // 2, 2 * width
-        self.encoder = nn.Sequential(
-            nn.PixelUnshuffle(stem),
-            nn.Conv2d(3 * stem**2, width, 3, padding=1),
-            *(ResidualBlock(width) for _ in range(encoder_blocks[0])),
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * width, deep, 1),
-            *(ResidualBlock(deep) for _ in range(encoder_blocks[1])),
-            nn.SiLU(),
-            nn.Conv2d(deep, latent_channels, 1),
-        )
-        self.decoder = nn.Sequential(
-            nn.Conv2d(latent_channels, deep, 3, padding=1),
-            *(ResidualBlock(deep) for _ in range(decoder_blocks[1])),
-            nn.Conv2d(deep, 4 * width, 1),
-            nn.PixelShuffle(2),
-            *(ResidualBlock(width) for _ in range(decoder_blocks[0])),
-            nn.SiLU(),
-            nn.Conv2d(width, 3 * stem**2, 3, padding=1),
-            nn.PixelShuffle(stem),
-        )
+        stem = factor >> (len(encoder_widths) - 1)
+        encoder: list[nn.Module] = [nn.PixelUnshuffle(stem), nn.Conv2d(3 * stem**2, encoder_widths[0], 3, padding=1)]
+        for level, (width, blocks) in enumerate(zip(encoder_widths, encoder_blocks, strict=True)):
+            if level:
+                encoder += [nn.PixelUnshuffle(2), nn.Conv2d(4 * encoder_widths[level - 1], width, 1)]
+            encoder += [ResidualBlock(width) for _ in range(blocks)]
+        # no activation before the latents: colours then reach them along a path that is linear
+        self.encoder = nn.Sequential(*encoder, nn.Conv2d(encoder_widths[-1], latent_channels, 1))
+        stem = factor >> (len(decoder_widths) - 1)
+        decoder: list[nn.Module] = [nn.Conv2d(latent_channels, decoder_widths[-1], 3, padding=1)]
+        for level in reversed(range(len(decoder_widths))):
+            decoder += [ResidualBlock(decoder_widths[level]) for _ in range(decoder_blocks[level])]
+            if level:
+                decoder += [nn.Conv2d(decoder_widths[level], 4 * decoder_widths[level - 1], 1), nn.PixelShuffle(2)]
+        last = nn.Conv2d(decoder_widths[0], 3 * stem**2, 3, padding=1)
+        self.decoder = nn.Sequential(*decoder, nn.SiLU(), last, nn.PixelShuffle(stem))
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
@@ -127,11 +123,12 @@ class ImageCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
         This one may have more latent channels and more residual blocks. The decoder starts by not looking at further
         channels, and further blocks start as the identity, so both can only add (arXiv 1511.05641). Raises ValueError
-        for another ``factor`` or ``width``, or where ``other`` has more of anything.
+        for another ``factor`` or other widths, or where ``other`` has more of anything.
         """
-        same, at_least = ("factor", "width"), ("latent_channels", "encoder_blocks", "decoder_blocks")
+        same = ("factor", "encoder_widths", "decoder_widths")
+        at_least = ("latent_channels", "encoder_blocks", "decoder_blocks")
         mine, its = self.config, other.config
-        if any(mine[k] != its[k] for k in same) or any(_any_less(mine[k], its[k]) for k in at_least):
+        if any(_plain(mine[k]) != _plain(its[k]) for k in same) or any(_any_less(mine[k], its[k]) for k in at_least):
             shapes = [", ".join(f"{k} {c[k]}" for k in (*same, *at_least)) for c in (its, mine)]
             raise ValueError(f"a codec of {shapes[0]} cannot go into one of {shapes[1]}")
         for new, old in ((self.encoder, other.encoder), (self.decoder, other.decoder)):
@@ -226,6 +223,17 @@ def fingerprint(codec: Codec) -> str:
             digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _plain(setting: int | Sequence[int]) -> int | list[int]:
+    return setting if isinstance(setting, int) else list(setting)  # a tuple from the constructor, a list from JSON
+
+
+def _check_levels(name: str, factor: int, widths: Sequence[int], blocks: Sequence[int]) -> None:
+    if not widths or len(widths) != len(blocks) or any(width < 2 or width % 2 for width in widths) or min(blocks) < 0:
+        raise ValueError(f"{name}: a width (even) and a count of blocks for each resolution, got {widths} and {blocks}")
+    if factor < 2 ** max(1, len(widths) - 1) or factor % 2 ** (len(widths) - 1):
+        raise ValueError(f"{name}: {len(widths)} resolutions need a factor that halves as often, got {factor}")
 
 
 def _any_less(mine: int | Sequence[int], its: int | Sequence[int]) -> bool:

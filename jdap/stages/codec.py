@@ -19,6 +19,7 @@ from torch import Tensor
 from jdap import depth as depth_frames
 from jdap.batch import ImageBatch
 from jdap.files import replace_folder
+from jdap.metrics.colour import ColourSlopes, rgb_to_yiq
 from jdap.models.codec import ImageCodec, load_codec
 from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
@@ -27,6 +28,8 @@ from jdap.stages.optimizers import adamw, share_done
 
 #: Depth errors are told in the benchmark's frame, where q2 … q98 of the skin is 0.1 … 1 rather than -1 … 1.
 BENCHMARK_FRAME = 0.45
+#: Weights of brightness and of the two axes of colour, which have less power, in the loss of RGB.
+YIQ_WEIGHTS = (1.0, 2.0, 3.0)
 COLUMNS = ("picture", "through codec", "depth", "through codec", "error")
 
 
@@ -48,7 +51,8 @@ class CodecStage(L.LightningModule):
     them goes on fitting while its pictures become sharper.
 
     Args:
-        latent_channels, factor, width, encoder_blocks, decoder_blocks: of :class:`jdap.models.codec.ImageCodec`.
+        latent_channels, factor, encoder_widths, encoder_blocks, decoder_widths, decoder_blocks: of
+            :class:`jdap.models.codec.ImageCodec`.
         learning_rate: AdamW's peak rate; after the warm-up it falls in a line to 0 at the end of the run, which is the
             trainer's last step or its ``max_time``, whichever comes first.
         warmup_steps: steps over which the rate rises from 0.
@@ -57,6 +61,13 @@ class CodecStage(L.LightningModule):
             so that a diffusion model's small errors stay small.
         depth_weight: weight of the depth loss against that of RGB.
         skin_weight: how much more a skin pixel weighs in the depth loss than one off the skin.
+        rgb_skin_weight: the same in the loss of RGB.
+        scale_weight: weight of a second loss of RGB: latents that are averaged over 2 x 2 cells must decode to the
+            picture averaged over 2 x 2 pixels. It keeps their fine pattern from being a code of its own, which a
+            diffusion model would have to learn (arXiv 2502.14831).
+        colour_gain: how far each colour channel of a training picture may be dimmed, 0 … 1, drawn for each picture:
+            colours that people and their rooms seldom have.
+        mosaic: share of the training pictures that are four others at half their size: finer detail than a face has.
         momentum: share of the newest batch in the running statistics.
         init: folder of the codec to start from, ``shipped:image-tiny/codec`` (which ships), or null: from scratch.
             It may have fewer latent channels and blocks (:meth:`jdap.models.codec.ImageCodec.start_from`).
@@ -68,38 +79,52 @@ class CodecStage(L.LightningModule):
     def __init__(
         self,
         latent_channels: int = 3,
-        factor: int = 8,
-        width: int = 64,
-        encoder_blocks: tuple[int, int] = (1, 1),
-        decoder_blocks: tuple[int, int] = (3, 3),
-        learning_rate: float = 3e-3,
+        factor: int = 4,
+        encoder_widths: tuple[int, ...] = (96,),
+        encoder_blocks: tuple[int, ...] = (2,),
+        decoder_widths: tuple[int, ...] = (128,),
+        decoder_blocks: tuple[int, ...] = (6,),
+        learning_rate: float = 2e-3,
         warmup_steps: int = 100,
         weight_decay: float = 1e-3,
         noise: float = 0.05,
         depth_weight: float = 1.0,
         skin_weight: float = 8.0,
+        rgb_skin_weight: float = 2.0,
+        scale_weight: float = 0.25,
+        colour_gain: float = 0.0,
+        mosaic: float = 0.0,
         momentum: float = 0.02,
         init: str | None = None,
         freeze_encoder: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        codec = ImageCodec(latent_channels, factor, width, encoder_blocks, decoder_blocks)
+        codec = ImageCodec(latent_channels, factor, encoder_widths, encoder_blocks, decoder_widths, decoder_blocks)
         if init is not None:
             _start(codec, init, freeze_encoder)
         elif freeze_encoder:
             raise ValueError("freeze_encoder needs init, the folder of a codec whose encoder is trained")
         codec.encoder.requires_grad_(not freeze_encoder)
+        self.slopes = ColourSlopes()
         # a fifth faster on a CPU
         self.codec = codec.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def losses(self, batch: ImageBatch) -> CodecLoss:
         """The loss on the target pictures of a batch and their depth maps; the running statistics take a step."""
-        pictures = torch.cat([batch.rgb, depth_frames.to_codec(batch.depth)])
+        told, skin = self.hparams, batch.skin.float()
+        rgb, skin = mosaics(dimmed(batch.rgb, told["colour_gain"]), skin, told["mosaic"])
+        pictures = torch.cat([rgb, depth_frames.to_codec(batch.depth)])
         latents = self._latents(pictures.contiguous(memory_format=torch.channels_last))
-        rgb, depth = self.codec.decode(latents + self.hparams["noise"] * torch.randn_like(latents)).chunk(2)
-        parts = rgb_loss(rgb, batch.rgb), depth_loss(depth, batch.depth, batch.skin, self.hparams["skin_weight"])
-        return CodecLoss(parts[0] + self.hparams["depth_weight"] * parts[1], *parts)
+        made, depth = self._decode(latents).chunk(2)
+        skin_weight = 1 + told["rgb_skin_weight"] * skin
+        loss_rgb = rgb_loss(made, rgb, skin_weight)
+        loss_depth = depth_loss(depth, batch.depth, batch.skin, told["skin_weight"])
+        total = loss_rgb + told["depth_weight"] * loss_depth
+        if told["scale_weight"]:
+            small = self._decode(F.avg_pool2d(latents[: len(rgb)], 2))
+            total = total + told["scale_weight"] * rgb_loss(small, F.avg_pool2d(rgb, 2), F.avg_pool2d(skin_weight, 2))
+        return CodecLoss(total, loss_rgb, loss_depth)
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
         """One step on an :class:`ImageBatch`. Raises ValueError for latents."""
@@ -116,10 +141,16 @@ class CodecStage(L.LightningModule):
         rgb, depth = reconstruct(self.codec, batch)
         psnr, rmse = psnr_rgb(rgb, batch.rgb), rmse_depth(depth, batch)
         self.log("val/psnr_rgb", psnr.mean(), prog_bar=True, batch_size=len(batch))
+        self.slopes.update(rgb, batch.rgb)
         if len(rmse):
             self.log("val/rmse_depth", rmse.mean(), prog_bar=True, batch_size=len(rmse))
         if batch_idx == 0:
             self._draw([batch.rgb, rgb, depth_picture(batch.depth), depth_picture(depth)], depth, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """How much of each axis of colour comes back."""
+        self.log_dict({f"val/slope_{axis}": slope for axis, slope in self.slopes.compute().items()})
+        self.slopes.reset()
 
     def configure_optimizers(self) -> Any:
         """AdamW with warm-up and a straight fall to 0 at the end of the run."""
@@ -137,16 +168,27 @@ class CodecStage(L.LightningModule):
         if self.trainer.is_global_zero:
             export(self.codec, Path(self.trainer.default_root_dir) / "weights")
 
+    def _decode(self, latents: Tensor) -> Tensor:
+        return self.codec.decode(latents + self.hparams["noise"] * torch.randn_like(latents))
+
     def _latents(self, pictures: Tensor) -> Tensor:
         """Normalised by this batch, so that gradients see the statistics; by the codec's own where it is frozen."""
         if self.hparams["freeze_encoder"]:
             with torch.no_grad():
                 return self.codec.encode(pictures)
-        raw = self.codec.encode_raw(pictures)
+        raw = self.codec.encode_raw(pictures).float()
         std_C, mean_C = torch.std_mean(raw, (0, 2, 3))
-        self.codec.latent_mean.lerp_(mean_C.detach(), self.hparams["momentum"])
-        self.codec.latent_std.lerp_(std_C.detach(), self.hparams["momentum"])
+        self._keep_statistics(mean_C.detach(), std_C.detach())
         return (raw - mean_C[:, None, None]) / std_C[:, None, None]
+
+    def _keep_statistics(self, mean_C: Tensor, std_C: Tensor) -> None:
+        """Running means of the latents' mean and deviation, over the batches of all processes."""
+        square_C = mean_C.square() + std_C.square()
+        if self._trainer is not None and self._trainer.world_size > 1:
+            mean_C, square_C = self._trainer.strategy.reduce(torch.stack([mean_C, square_C]), reduce_op="mean")
+        std_C = (square_C - mean_C.square()).clamp_min(0).sqrt()
+        self.codec.latent_mean.lerp_(mean_C, self.hparams["momentum"])
+        self.codec.latent_std.lerp_(std_C, self.hparams["momentum"])
 
     def _draw(self, columns: list[Tensor], depth: Tensor, batch: ImageBatch, rows: int = 8) -> None:
         columns = [c[:rows] for c in (*columns, error_picture(depth, batch.depth, batch.skin))]
@@ -174,11 +216,38 @@ def rmse_depth(depth_B1HW: Tensor, batch: ImageBatch) -> Tensor:
     return BENCHMARK_FRAME * (squares / pixels)[pixels > 0].sqrt()
 
 
-def rgb_loss(rgb_B3HW: Tensor, target_B3HW: Tensor) -> Tensor:
-    """L1 of the pixels plus half the L1 of their differences between neighbours, at full and half resolution."""
+def dimmed(rgb_B3HW: Tensor, most: float) -> Tensor:
+    """Pictures in [-1, 1] whose colour channels are each dimmed by a random share of at most ``most``."""
+    if most == 0:
+        return rgb_B3HW
+    gain = 1 - most * torch.rand(len(rgb_B3HW), 3, 1, 1, device=rgb_B3HW.device)
+    return (rgb_B3HW + 1) * gain - 1
+
+
+def mosaics(rgb_B3HW: Tensor, skin_B1HW: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """The same pictures and their skin, but that a ``share`` of them (rounded down) is four others at half the size."""
+    count = int(share * len(rgb_B3HW))
+    if count == 0:
+        return rgb_B3HW, skin_B1HW
+
+    def tiled(x: Tensor) -> Tensor:
+        halves = F.avg_pool2d(x, 2)
+        rows = [torch.cat([halves.roll(2 * i, 0)[:count], halves.roll(2 * i + 1, 0)[:count]], -1) for i in range(2)]
+        return torch.cat([torch.cat(rows, -2), x[count:]])
+
+    return tiled(rgb_B3HW), tiled(skin_B1HW)
+
+
+def rgb_loss(rgb_B3HW: Tensor, target_B3HW: Tensor, weight_B1HW: Tensor | None = None) -> Tensor:
+    """L1 in YIQ, where a lost colour axis costs what a lost brightness does, plus half the L1 of RGB's edges.
+
+    The axes weigh :data:`YIQ_WEIGHTS`, and pixels ``weight_B1HW`` (None: 1) over its mean. Edges are the differences
+    between neighbours, at full and at half resolution.
+    """
+    error = (rgb_to_yiq(rgb_B3HW - target_B3HW).abs() * rgb_B3HW.new_tensor(YIQ_WEIGHTS)[:, None, None]).mean(1)
+    pixels = error.mean() if weight_B1HW is None else (error * weight_B1HW[:, 0]).mean() / weight_B1HW.mean()
     halves = F.avg_pool2d(rgb_B3HW, 2), F.avg_pool2d(target_B3HW, 2)
-    edges = _difference_l1(rgb_B3HW, target_B3HW) + _difference_l1(*halves)
-    return F.l1_loss(rgb_B3HW, target_B3HW) + 0.5 * edges
+    return pixels + 0.5 * (_difference_l1(rgb_B3HW, target_B3HW) + _difference_l1(*halves))
 
 
 def depth_loss(picture_B3HW: Tensor, depth_B1HW: Tensor, skin_B1HW: Tensor, skin_weight: float) -> Tensor:
