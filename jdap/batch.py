@@ -15,6 +15,12 @@ from torch import Tensor
 _FLOAT16 = torch.finfo(torch.float16).min, torch.finfo(torch.float16).max
 
 
+def _references(reference: Tensor, pictures: int) -> int:
+    """How many references there may be: as many as there are, if they divide the pictures evenly."""
+    count = len(reference)
+    return count if count and pictures % count == 0 else pictures
+
+
 class _Batch:
     def to(self, device: torch.device | str, **options: Any) -> Self:
         """The same batch with every tensor on ``device``; ``options`` are those of ``Tensor.to`` (``non_blocking`` …).
@@ -48,9 +54,9 @@ class _Batch:
 
 @dataclass(frozen=True)
 class ImageBatch(_Batch):
-    """One reference and one target picture of the same person, per sample.
+    """B target pictures, and a reference picture of the same person for each, or for several one after another.
 
-    * ``reference_rgb`` (B, 3, H, W) float32 in [-1, 1]
+    * ``reference_rgb`` (R, 3, H, W) float32 in [-1, 1], R = B / ``targets``
     * ``rgb`` (B, 3, H, W) float32 in [-1, 1]
     * ``depth_mm`` (B, 1, H, W) float32, z-depth in millimetres, 0 = no value
     * ``depth`` (B, 1, H, W) float32 in [-1, 1]: ``depth_mm`` normalised by ``range_mm`` (see :mod:`jdap.depth`)
@@ -80,7 +86,6 @@ class ImageBatch(_Batch):
     def __post_init__(self) -> None:
         b, _, h, w = self.rgb.shape
         for name, channels, dtype in (
-            ("reference_rgb", 3, self.rgb.dtype),
             ("rgb", 3, self.rgb.dtype),
             ("depth_mm", 1, torch.float32),
             ("depth", 1, self.rgb.dtype),
@@ -88,6 +93,7 @@ class ImageBatch(_Batch):
             ("confidence", 1, torch.float32),
         ):
             self._check(name, (b, channels, h, w), dtype)
+        self._check("reference_rgb", (_references(self.reference_rgb, b), 3, h, w), self.rgb.dtype)
         for name in ("reference_rgb", "rgb", "depth"):
             self._check_range(name, -1, 1)
         self._check_range("depth_mm", 0, float("inf"))
@@ -101,12 +107,18 @@ class ImageBatch(_Batch):
     def __len__(self) -> int:
         return self.rgb.shape[0]
 
+    @property
+    def targets(self) -> int:
+        """Pictures of each reference."""
+        return len(self) // len(self.reference_rgb)
+
 
 @dataclass(frozen=True)
 class LatentBatch(_Batch):
     """What :class:`ImageBatch` is to a training step once a codec has encoded it: C channels of h x w latent cells.
 
-    * ``reference``, ``rgb``, ``depth`` (B, C, h, w) float16: latents of the reference, the target, the target's depth
+    * ``reference`` (R, C, h, w) float16: latents of the references, R = B / ``targets``
+    * ``rgb``, ``depth`` (B, C, h, w) float16: latents of the target and of its depth
     * ``skin`` (B, 1, h, w) float16 in [0, 1]: how much of each cell is skin
     * ``confidence`` (B, 1, h, w) float16 in [0, 1]: how far each cell's depth is trusted
     * ``range_mm`` (B, 2) float32, as in :class:`ImageBatch`
@@ -128,8 +140,9 @@ class LatentBatch(_Batch):
 
     def __post_init__(self) -> None:
         b, c, h, w = self.rgb.shape
-        for name, channels in (("reference", c), ("rgb", c), ("depth", c), ("skin", 1), ("confidence", 1)):
+        for name, channels in (("rgb", c), ("depth", c), ("skin", 1), ("confidence", 1)):
             self._check(name, (b, channels, h, w), torch.float16)
+        self._check("reference", (_references(self.reference, b), c, h, w), torch.float16)
         for name in ("skin", "confidence"):
             self._check_range(name, 0, 1)
         for name in ("reference", "rgb", "depth"):
@@ -139,6 +152,11 @@ class LatentBatch(_Batch):
 
     def __len__(self) -> int:
         return self.rgb.shape[0]
+
+    @property
+    def targets(self) -> int:
+        """Pictures of each reference."""
+        return len(self) // len(self.reference)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ class Frames(IterableDataset):
         for i in range(record.frames):
             pictures: ImageBatch | str
             try:
-                drawn = draw.pick(sample, record, i, i)
+                drawn = draw.pick(sample, record, i, [i])
                 pictures = image_batch(list(self._versions(draw.decode(drawn), sample["__key__"])))
             except SchemaError as error:
                 pictures = f"{sample['__key__']}: {error}"

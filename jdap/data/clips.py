@@ -8,8 +8,7 @@ Shapes: B clips, F frames, S audio samples; T frames of a whole sample.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -51,19 +50,25 @@ def span(frames: int, stride: int) -> int:
 
 def choose_windows(
     record: Record, generator: Generator | None, frames: int, stride: int = 1, windows: int = 1
-) -> list[tuple[int, int]]:
-    """(reference, first frame) of ``windows`` windows; without a generator one, the first, with the last frame.
+) -> list[tuple[int, Sequence[int]]]:
+    """(reference, frames) of ``windows`` windows; without a generator one, the first, with the last frame.
 
     A start is uniformly random among all that there are. Several are spread evenly over the sample from a random one
     on (systematic sampling), so that a sample that was read once is used well. The reference is at least half the
     sample away from the window's middle, or as far as there is, and so outside of the window if it can be.
     """
-    if generator is None:
-        return [(record.frames - 1, 0)]
     length = span(frames, stride)
+    if generator is None:
+        return [(record.frames - 1, range(0, length, stride))]
     starts, offset = record.frames - length + 1, torch.rand((), generator=generator).item()
     firsts = [int((offset + k / windows) % 1 * starts) for k in range(windows)]
-    return [(draw.random_reference(record, first + (length - 1) / 2, generator), first) for first in firsts]
+    return [
+        (
+            draw.choose(draw.far_from(record, first + (length - 1) / 2), generator),
+            range(first, first + length, stride),
+        )
+        for first in firsts
+    ]
 
 
 def clip_batch(examples: list[Example]) -> ClipBatch:
@@ -131,7 +136,7 @@ def clip_stages(
             partial(read_tars, faults=reading, keep_bytes=keep_bytes, start=place),
             partial(usable, faults=reading, clip_frames=span(frames, stride), fps=fps),
             partial(split_by_sample, share=share),
-            partial(draw_frames, seed=seed, choose=choose, frames=frames, stride=stride, start=place),
+            partial(draw_frames, seed=seed, choose=choose, stride=stride, start=place),
             *in_blocks(shuffle, seed, share, place),
             partial(
                 decode,
@@ -166,9 +171,8 @@ def read_clips(
     turn = Turns(resolve_shards(shards), ALONE, faults, seed=0, endless=False)
     whole = join_samples(usable(read_tars(turn(), faults), faults, clip_frames=1, fps=fps))
     drawn = (
-        draw.pick(sample, record, record.frames - 1, 0, min(frames or there, there), stride=stride)
+        draw.pick(sample, record, record.frames - 1, range(record.frames)[::stride][:frames], stride=stride)
         for sample, record in whole
-        for there in (math.ceil(record.frames / stride),)
     )
     for example in decode(drawn, faults, size_px, None, audio_margin):
         yield clip_batch([example])  # type: ignore[list-item]

@@ -35,26 +35,20 @@ OPTIONAL_KINDS = ("meanhead", "confidence")
 class Drawn:
     """A choice of frames of one sample, still encoded.
 
-    ``members`` holds the frame ``reference``, ``frames`` frames from ``first`` on, every ``stride``-th, and nothing
-    else; ``url`` is the shard's; ``chance`` seeds what is drawn later for this choice (:func:`seeded`); ``place`` is
-    where it was read.
+    ``members`` holds the frame ``reference``, the frames ``targets``, and nothing else; ``stride`` is how far these lie
+    apart in a clip; ``url`` is the shard's; ``chance`` seeds what is drawn later for this choice (:func:`seeded`);
+    ``place`` is where it was read.
     """
 
     key: str
     url: str
     record: Record
     reference: int
-    first: int
-    frames: int
+    targets: Sequence[int]
     members: dict[str, bytes]
     chance: tuple[object, ...] = ()
     place: Place = field(default_factory=Place)
     stride: int = 1
-
-    @property
-    def targets(self) -> range:
-        """The frames that are drawn, without the reference."""
-        return range(self.first, self.first + self.frames * self.stride, self.stride)
 
 
 def read_record(sample: dict[str, Any]) -> Record:
@@ -75,7 +69,7 @@ def read_record(sample: dict[str, Any]) -> Record:
     return record
 
 
-def frame_members(sample: dict[str, Any], record: Record, frames: range) -> list[str]:
+def frame_members(sample: dict[str, Any], record: Record, frames: Sequence[int]) -> list[str]:
     """Names of the members that hold these frames, of pictures or of latents."""
     if record.latents:
         return list(map(latents_member, frames))
@@ -94,23 +88,31 @@ def choose(options: Sequence[int], generator: Generator) -> int:
     return options[int(torch.randint(len(options), (), generator=generator))]
 
 
-def random_reference(record: Record, target: float, generator: Generator) -> int:
-    """A reference for the target frame, or the middle of several: uniformly random among the allowed ones.
+def far_from(record: Record, frame: float) -> list[int]:
+    """The frames that may be the reference of this one, or of several around it, or whose reference it may be.
 
-    Of a clip at least half the sample away, or as far as there is; of stills any other frame. The only frame of a
+    Of a clip those at least half the sample away, or as far as there is; of stills any other frame. The only frame of a
     sample is its own reference.
     """
-    frames = range(record.frames)
     if record.frames == 1:
-        return 0
-    least = 1.0 if record.fps == 0 else min(record.frames / 2, max(target, record.frames - 1 - target))
-    return choose([i for i in frames if abs(i - target) >= least], generator)
+        return [0]
+    least = 1.0 if record.fps == 0 else min(record.frames / 2, max(frame, record.frames - 1 - frame))
+    return [i for i in range(record.frames) if abs(i - frame) >= least]
 
 
-def random_pair(record: Record, generator: Generator) -> tuple[int, int]:
-    """Frames (reference, target) for training: the target uniformly random, its :func:`random_reference`."""
-    target = choose(range(record.frames), generator)
-    return random_reference(record, target, generator), target
+def random_targets(record: Record, generator: Generator, targets: int = 1) -> tuple[int, list[int]]:
+    """A reference and its target frames for training.
+
+    The first target is uniformly random, the reference uniformly one of those that are :func:`far_from` it, and further
+    targets are far from the reference; none comes twice before all have come.
+    """
+    first = choose(range(record.frames), generator)
+    reference = choose(far_from(record, first), generator)
+    if targets == 1:
+        return reference, [first]
+    others = [i for i in far_from(record, reference) if i != first]
+    mixed = [first, *(others[i] for i in torch.randperm(len(others), generator=generator).tolist())]
+    return reference, [mixed[k % len(mixed)] for k in range(targets)]
 
 
 def fixed_pairs(record: Record, limit: int | None = None) -> list[tuple[int, int]]:
@@ -128,32 +130,31 @@ def fixed_pairs(record: Record, limit: int | None = None) -> list[tuple[int, int
 
 
 def choose_pairs(
-    record: Record, generator: Generator | None, pairs: int, eval_frames: int | None
-) -> list[tuple[int, int]]:
-    """``pairs`` random pairs; without a generator the fixed ones, ``eval_frames`` at most."""
+    record: Record, generator: Generator | None, pairs: int, eval_frames: int | None, targets: int = 1
+) -> list[tuple[int, Sequence[int]]]:
+    """``pairs`` random references with ``targets`` each; without a generator fixed pairs, ``eval_frames`` at most."""
     if generator is None:
-        return fixed_pairs(record, eval_frames)
-    return [random_pair(record, generator) for _ in range(pairs)]
+        return [(reference, [target]) for reference, target in fixed_pairs(record, eval_frames)]
+    return [random_targets(record, generator, targets) for _ in range(pairs)]
 
 
 def pick(
     sample: dict[str, Any],
     record: Record,
     reference: int,
-    first: int,
-    frames: int = 1,
+    targets: Sequence[int],
     chance: tuple[object, ...] = (),
     pair: int = 0,
     stride: int = 1,
 ) -> Drawn:
-    """Keep the members of the reference and of ``frames`` frames from ``first``, and let go of the rest."""
-    names = set(frame_members(sample, record, range(first, first + frames * stride, stride)))
+    """Keep the members of the reference and of the target frames, and let go of the rest."""
+    names = set(frame_members(sample, record, targets))
     names.add(latents_member(reference) if record.latents else frame_member("rgb", reference))
     if record.fps > 0 and "audio.wav" in sample:
         names.add("audio.wav")
     members = {name: sample[name] for name in names}
-    key, place = f"{sample['__key__']}/{first:04d}", replace(sample.get("place", Place()), pair=pair)
-    return Drawn(key, sample["__url__"], record, reference, first, frames, members, chance, place, stride)
+    key, place = f"{sample['__key__']}/{targets[0]:04d}", replace(sample.get("place", Place()), pair=pair)
+    return Drawn(key, sample["__url__"], record, reference, targets, members, chance, place, stride)
 
 
 def decode(
@@ -173,14 +174,14 @@ def decode(
     rgb = [_read(members, "rgb", i, schema.decode_rgb, record) for i in (drawn.reference, *targets)]
     rgb_F3HW = torch.from_numpy(np.stack(rgb)).permute(0, 3, 1, 2).contiguous().float().div_(255)
     arrays = schema.decode_arrays(members["arrays.safetensors"], record.frames)
-    shown = slice(targets.start, targets.stop, targets.step)
+    shown = list(targets)
     pose = np.concatenate([arrays["rotation"], arrays["translation_mm"]], 1)
-    has_mean_head = frame_member("meanhead", drawn.first) in members
-    if frame_member("confidence", drawn.first) in members:
+    has_mean_head = frame_member("meanhead", targets[0]) in members
+    if frame_member("confidence", targets[0]) in members:
         confidence_F1HW = stack("confidence", schema.decode_confidence)
     else:
         trust = CONFIDENCE[record.depth_source] if confidence is None else confidence
-        confidence_F1HW = torch.tensor(trust).expand(drawn.frames, 1, record.size_px, record.size_px)
+        confidence_F1HW = torch.tensor(trust).expand(len(targets), 1, record.size_px, record.size_px)
     return Example(
         key=drawn.key,
         person_id=record.person_id,
@@ -202,7 +203,10 @@ def decode(
 
 
 def image_batch(examples: list[Example]) -> ImageBatch:
-    """Examples of one frame each as a batch; depth is normalised here, after every resize and crop."""
+    """Examples of equally many frames as a batch, the frames of an example one after the other.
+
+    Depth is normalised here, after every resize and crop.
+    """
     check_sizes(examples)
     depth_mm = torch.cat([e.depth_mm_F1HW for e in examples])
     skin = torch.cat([e.skin_F1HW for e in examples])
@@ -219,7 +223,7 @@ def image_batch(examples: list[Example]) -> ImageBatch:
         camera_px=torch.cat([e.camera_px_F3 for e in examples]),
         # All or none: a baseline on a part of the pictures would be compared with a score over all of them.
         mean_head_mm=torch.cat(mean_heads) if len(mean_heads) == len(examples) else None,
-        **names_of(examples),
+        **names_of(examples, len(examples[0].rgb_F3HW)),
     )
 
 
@@ -235,10 +239,10 @@ def check_sizes(examples: list[Example]) -> None:
         raise SchemaError(f"shards hold pictures of {sizes} pixels: give size_px, to which all are resized")
 
 
-def names_of(examples: list[Example]) -> dict[str, Any]:
-    """The batch's fields of strings."""
+def names_of(examples: Sequence[Any], times: int = 1) -> dict[str, Any]:
+    """The batch's fields of strings, those of each example so many times."""
     names = ("key", "person_id", "depth_source", "source")
-    return {name: tuple(getattr(e, name) for e in examples) for name in names}
+    return {name: tuple(getattr(e, name) for e in examples for _ in range(times)) for name in names}
 
 
 def _decode_mm(data: bytes) -> np.ndarray:
@@ -275,8 +279,8 @@ def _decode_audio(drawn: Drawn, margin: int) -> Tensor | None:
         return None
     audio = torch.from_numpy(schema.decode_audio(drawn.members["audio.wav"]))
     frame = drawn.stride * SAMPLE_RATE / drawn.record.fps
-    start = round(drawn.first * SAMPLE_RATE / drawn.record.fps - margin * frame)
-    count = round((drawn.frames + 2 * margin) * frame)
+    start = round(drawn.targets[0] * SAMPLE_RATE / drawn.record.fps - margin * frame)
+    count = round((len(drawn.targets) + 2 * margin) * frame)
     part = audio[max(0, start) : max(0, start + count)]
     before = max(0, -start)
     return torch.nn.functional.pad(part, (before, count - before - len(part)))

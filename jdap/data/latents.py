@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LatentExample:
-    """A reference and a target frame of one person as latents, as stored; see :class:`jdap.batch.LatentBatch`."""
+    """A reference and F target frames of one person as latents, as stored; see :class:`jdap.batch.LatentBatch`."""
 
     key: str
     person_id: str
@@ -36,15 +36,15 @@ class LatentExample:
     size_px: int
     codec: str
     reference_Chw: Tensor
-    rgb_Chw: Tensor
-    depth_Chw: Tensor
-    skin_1hw: Tensor
-    confidence_1hw: Tensor
-    range_mm_2: Tensor
+    rgb_FChw: Tensor
+    depth_FChw: Tensor
+    skin_F1hw: Tensor
+    confidence_F1hw: Tensor
+    range_mm_F2: Tensor
 
 
 class LatentReader:
-    """Decodes drawn pairs of frames that are stored as latents.
+    """Decodes drawn frames that are stored as latents.
 
     Args:
         size_px: side of the pictures that the latents must be of, or None.
@@ -57,7 +57,7 @@ class LatentReader:
         self._told = False
 
     def __call__(self, drawn: Drawn, source: str | None, confidence: float | None) -> LatentExample:
-        """One version of both frames, chosen by the pair's own chance. Raises :class:`SchemaError`."""
+        """One version of all frames, chosen by the group's own chance. Raises :class:`SchemaError`."""
         record, settings = drawn.record, LatentSettings.of(drawn.record)
         if self.size_px not in (None, record.size_px):
             raise SchemaError(
@@ -65,15 +65,15 @@ class LatentReader:
                 "or cache them anew with `jdap cache-latents --size`"
             )
         self._tell(drawn, settings)
-        target, reference = (_frame(drawn, index) for index in (drawn.first, drawn.reference))
+        targets, reference = [_frame(drawn, index) for index in drawn.targets], _frame(drawn, drawn.reference)
         generator = draw.seeded("version", *drawn.chance)
         variant, heads = torch.randint(1 << 30, (2,), generator=generator).tolist()
         v = settings.version(variant % settings.variants, self.flip and settings.mirrored and heads % 2 == 1)
-        if target.confidence_V1hw is not None:
-            trust = target.confidence_V1hw[v]
-        else:
-            default = draw.CONFIDENCE[record.depth_source] if confidence is None else confidence
-            trust = torch.full_like(target.skin_V1hw[v], default)
+        default = draw.CONFIDENCE[record.depth_source] if confidence is None else confidence
+        trust = [
+            torch.full_like(one.skin_V1hw[v], default) if one.confidence_V1hw is None else one.confidence_V1hw[v]
+            for one in targets
+        ]
         return LatentExample(
             key=drawn.key,
             person_id=record.person_id,
@@ -82,11 +82,11 @@ class LatentReader:
             size_px=record.size_px,
             codec=settings.codec,
             reference_Chw=(reference.rgb_VChw if reference.reference_VChw is None else reference.reference_VChw)[v],
-            rgb_Chw=target.rgb_VChw[v],
-            depth_Chw=target.depth_VChw[v],
-            skin_1hw=target.skin_V1hw[v],
-            confidence_1hw=trust,
-            range_mm_2=target.range_mm_V2[v],
+            rgb_FChw=torch.stack([one.rgb_VChw[v] for one in targets]),
+            depth_FChw=torch.stack([one.depth_VChw[v] for one in targets]),
+            skin_F1hw=torch.stack([one.skin_V1hw[v] for one in targets]),
+            confidence_F1hw=torch.stack(trust),
+            range_mm_F2=torch.stack([one.range_mm_V2[v] for one in targets]),
         )
 
     def _tell(self, drawn: Drawn, settings: LatentSettings) -> None:
@@ -139,13 +139,13 @@ def _latent_batch(examples: list[LatentExample]) -> LatentBatch:
             )
     return LatentBatch(
         reference=torch.stack([e.reference_Chw for e in examples]),
-        rgb=torch.stack([e.rgb_Chw for e in examples]),
-        depth=torch.stack([e.depth_Chw for e in examples]),
-        skin=torch.stack([e.skin_1hw for e in examples]),
-        confidence=torch.stack([e.confidence_1hw for e in examples]),
-        range_mm=torch.stack([e.range_mm_2 for e in examples]),
+        rgb=torch.cat([e.rgb_FChw for e in examples]),
+        depth=torch.cat([e.depth_FChw for e in examples]),
+        skin=torch.cat([e.skin_F1hw for e in examples]),
+        confidence=torch.cat([e.confidence_F1hw for e in examples]),
+        range_mm=torch.cat([e.range_mm_F2 for e in examples]),
         codec=first.codec,
-        **{name: tuple(getattr(e, name) for e in examples) for name in ("key", "person_id", "depth_source", "source")},
+        **draw.names_of(examples, len(first.rgb_FChw)),
     )
 
 

@@ -203,7 +203,9 @@ class ImageDataModule(ShardDataModule):
         flip: mirror half of the training pictures.
         jitter: strength of the colour change in training, 0 … 1; the same for reference and target.
         zoom: largest share that a random crop takes off the side of a training target.
-        pairs: pictures drawn of a training sample each time that it is read; more spare bandwidth.
+        pairs: references drawn of a training sample each time that it is read; more spare bandwidth.
+        targets: training pictures of each reference: one pass of the ReferenceNet then serves them all. It must divide
+            ``batch_size``.
         eval_frames: targets of each sample in evaluation; null: all of stills, first, middle and last of a clip.
         shuffle: training pictures that are mixed at a time, in each worker, of each source.
         keep_mb: megabytes of training shards that each worker keeps in memory, rather than to read them again.
@@ -223,6 +225,7 @@ class ImageDataModule(ShardDataModule):
         jitter: ClosedUnitInterval = 0.1,
         zoom: ClosedUnitInterval = 0.0,
         pairs: PositiveInt = 1,
+        targets: PositiveInt = 1,
         eval_frames: PositiveInt | None = None,
         shuffle: NonNegativeInt = 200,
         keep_mb: NonNegativeInt = 256,
@@ -230,8 +233,11 @@ class ImageDataModule(ShardDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(train, val, test, workers, epoch_steps, seed)
+        if batch_size % targets:
+            raise ValueError(f"data.batch_size {batch_size} must be a multiple of data.targets {targets}")
         self.batch_size, self.size_px, self.eval_frames = batch_size, size_px, eval_frames
         self.training = {
+            "targets": targets,
             "augmentation": partial(augment, flip_=flip, jitter=jitter, zoom=zoom),
             "latents": LatentReader(size_px, flip, jitter, zoom),
             "pairs": pairs,

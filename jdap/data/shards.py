@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -141,23 +141,22 @@ def split_by_sample(samples: Iterable[tuple[Sample, Record]], share: Share) -> I
 def draw_frames(
     samples: Iterable[tuple[Sample, Record]],
     seed: int | None,
-    choose: Callable[[Record, Generator | None], list[tuple[int, int]]],
-    frames: int = 1,
+    choose: Callable[[Record, Generator | None], list[tuple[int, Sequence[int]]]],
     stride: int = 1,
     start: Place | None = None,
 ) -> Iterator[Drawn]:
-    """What is chosen of each sample: ``frames`` frames, every ``stride``-th, and a reference.
+    """What is chosen of each sample: target frames and a reference.
 
-    ``choose`` gives (reference, first frame), drawn from a generator by (seed, turn, key), or with ``seed`` None
-    without one. Of the sample at ``start`` the choices before it are left out.
+    ``choose`` gives (reference, targets), drawn from a generator by (seed, turn, key), or with ``seed`` None without
+    one. Of the sample at ``start`` the choices before it are left out.
     """
     start = replace(start or Place())
     for sample, record in samples:
         chance = (seed, sample["place"].turn, sample["__key__"])
         chosen = choose(record, None if seed is None else draw.seeded(*chance))
-        for n, (reference, first) in enumerate(chosen):
+        for n, (reference, targets) in enumerate(chosen):
             if replace(sample["place"], pair=n) != replace(start, pair=n, given=0) or n >= start.pair:
-                yield draw.pick(sample, record, reference, first, frames, (*chance, n), n, stride)
+                yield draw.pick(sample, record, reference, targets, (*chance, n), n, stride)
 
 
 def decode(
@@ -208,6 +207,7 @@ def image_stages(
     seed: int | None = None,
     shuffle: int = 0,
     pairs: int = 1,
+    targets: int = 1,
     eval_frames: int | None = None,
     augmentation: Augmentation | None = None,
     latents: LatentReader | None = None,
@@ -219,15 +219,15 @@ def image_stages(
 
     Of shards of latents to :class:`jdap.batch.LatentBatch`; without ``latents`` they are refused.
 
-    With a ``seed`` for training: endless, bad shards skipped, ``pairs`` random pairs of frames of each sample and turn,
-    mixed in blocks of ``shuffle`` encoded pairs, only whole batches, up to ``keep_bytes`` of shards kept in memory
-    (shared out evenly to the sources). ``step`` tells the optimiser step that the next batch is for; the stream starts
-    at ``progress``, and keeps it up to date.
+    With a ``seed`` for training: endless, bad shards skipped, ``pairs`` random references with ``targets`` frames each
+    of each sample and turn, mixed in blocks of ``shuffle`` such groups, still encoded, only whole batches, up to
+    ``keep_bytes`` of shards kept in memory (shared out evenly to the sources). ``step`` tells the optimiser step that
+    the next batch is for; the stream starts at ``progress``, and keeps it up to date.
     Without one for evaluation: one turn, strict, ``eval_frames`` targets of each sample as
     :func:`jdap.data.draw.fixed_pairs` gives them, a last batch that may be smaller.
     """
 
-    choose = partial(draw.choose_pairs, pairs=pairs, eval_frames=eval_frames)
+    choose = partial(draw.choose_pairs, pairs=pairs, eval_frames=eval_frames, targets=targets)
 
     def examples(
         urls: list[str], source: str | None, confidence: float | None, keep_bytes: int, place: Place
@@ -251,7 +251,8 @@ def image_stages(
             ),
         ]
 
-    batch = partial(batched, size=batch_size, collate=collate, last=seed is None)
+    groups = batch_size if seed is None else batch_size // targets
+    batch = partial(batched, size=groups, collate=collate, last=seed is None)
     return [*of_all(shards, examples, keep_bytes, seed, share, step, progress), batch]
 
 

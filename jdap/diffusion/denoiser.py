@@ -30,14 +30,16 @@ Network = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 class JointLoss:
     """The loss of a batch: ``rgb`` and ``depth`` scalars that are added, and for logs what each sample gave to them.
 
-    ``rgb`` is the mean of ``rgb_B`` (B,); ``depth`` that of ``depth_B`` (B,) over the samples of ``has_depth_B`` (B,)
-    bool; it is 0 for the rest.
+    ``rgb`` is the mean of ``rgb_B`` (B,) over the samples of ``has_rgb_B`` (B,) bool, whose RGB is drawn and not
+    given; ``depth`` that of ``depth_B`` (B,) over those of ``has_depth_B``, whose depth is drawn and there. Both are 0
+    for the rest.
     """
 
     rgb: Tensor
     depth: Tensor
     rgb_B: Tensor
     depth_B: Tensor
+    has_rgb_B: Tensor
     has_depth_B: Tensor
 
     @property
@@ -85,8 +87,12 @@ class JointDenoiser:
         depth_weight: Tensor,
         depth_confidence: Tensor | None = None,
         focus: Tensor | None = None,
+        drawn: Pair | None = None,
     ) -> JointLoss:
         """Mean weighted squared error of v: RGB over every latent cell u, depth where it is there, as far as trusted.
+
+        Only halves that are ``drawn``, (B,) bool each, count (None: all): one that is given teaches nothing but to
+        predict its noise.
 
         With weights w = ``depth_weight`` (B, 1, h, w) ≥ 0, confidence c = ``depth_confidence`` (B, 1, h, w) in [0, 1]
         (None: 1), the squared error e of v and the Min-SNR weight g of each sample's timestep, over the N samples i
@@ -114,14 +120,17 @@ class JointDenoiser:
             cells = cells * focus[:, 0]
         mass = cells.sum(dim=(1, 2))
         trusted = cells if depth_confidence is None else cells * depth_confidence[:, 0]
-        has_depth_B = mass > 0
-        rgb_B = rgb_B * snr_weight.rgb
+        has_rgb_B, has_depth_B = torch.ones_like(mass, dtype=torch.bool), mass > 0
+        if drawn is not None:
+            has_rgb_B, has_depth_B = drawn.rgb, has_depth_B & drawn.depth
+        rgb_B = rgb_B * snr_weight.rgb * has_rgb_B
         depth_B = (error.depth * trusted).sum(dim=(1, 2)) / mass.clamp_min(1e-6) * snr_weight.depth * has_depth_B
         return JointLoss(
-            rgb=rgb_B.mean(),
+            rgb=rgb_B.sum() / has_rgb_B.sum().clamp_min(1),
             depth=depth_B.sum() / has_depth_B.sum().clamp_min(1),
             rgb_B=rgb_B.detach(),
             depth_B=depth_B.detach(),
+            has_rgb_B=has_rgb_B,
             has_depth_B=has_depth_B,
         )
 

@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from jdap.diffusion.denoiser import Pair
+from jdap.diffusion.schedule import NoiseSchedule
 from jdap.diffusion.timesteps import TimestepLaw
 
 
@@ -33,15 +34,28 @@ class Place(NamedTuple):
         return cls(step, (part * ranks + rank) * size, size, parts * ranks * size)
 
 
-def draw_timesteps(law: TimestepLaw, timesteps: int, seed: int, place: Place, chances: int = 2) -> tuple[Pair, Tensor]:
-    """The pair of timesteps (B,) int64, and uniform numbers for each sample, (``chances``, B), all on the CPU.
+class Draw(NamedTuple):
+    """What a step draws for each of its samples: timesteps ``t``, and the ``kind`` (B,) of sample, on the CPU.
 
-    The law's kinds are stratified over the whole step.
+    ``chance``: (K, B) uniform numbers.
+    """
+
+    t: Pair
+    kind: Tensor
+    chance: Tensor
+
+
+def draw_timesteps(
+    law: TimestepLaw, schedule: NoiseSchedule, seed: int, place: Place, chances: int = 2, targets: int = 1
+) -> Draw:
+    """The pair of timesteps (B,) int64, kinds, and ``chances`` uniform numbers for each sample, all on the CPU.
+
+    The law's kinds are stratified over the whole step; ``targets`` consecutive samples are of one kind.
     """
     generator = _seeded(seed, place.step)
     here = slice(place.first, place.first + place.size)
-    t = Pair(*(x[here] for x in law.draw(place.total, timesteps, generator)))
-    return t, torch.rand(chances, place.total, generator=generator)[:, here]
+    t_rgb, t_depth, kind = (x[here] for x in law.draw(place.total, schedule, generator, targets))
+    return Draw(Pair(t_rgb, t_depth), kind, torch.rand(chances, place.total, generator=generator)[:, here])
 
 
 def draw_noise(like: Pair, seed: int, place: Place) -> Pair:

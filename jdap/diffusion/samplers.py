@@ -133,18 +133,22 @@ def levels(steps: int, resample: int = 1, jump: int = 1) -> list[int]:
     return path
 
 
-def guided(branches: Network, *scales: float) -> Network:
+def guided(branches: Network, *scales: float, rescale: float = 0.0) -> Network:
     """Classifier-free guidance (arXiv 2207.12598) over one condition or several, each with a scale of its own.
 
     With v₀ the prediction without any condition and v_k that with the first k of them, v = v₀ + Σ_k scale_k (v_k −
     v_{k−1}), as in InstructPix2Pix (arXiv 2211.09800, equation 3). ``branches`` is asked for all in one batch: it is
     given every sample once for each, first all for v₀, then all for v₁ …
+
+    Guidance makes v larger than any v that was learnt, which with zero terminal signal over-exposes pictures. A share
+    ``rescale`` of the answer is brought back to the standard deviation of the last v_k, sample by sample and half by
+    half (arXiv 2305.08891, equations 15 and 16).
     """
     count = len(scales) + 1
 
     def network(z_rgb: Tensor, z_depth: Tensor, t_rgb: Tensor, t_depth: Tensor) -> tuple[Tensor, Tensor]:
         stacked = branches(*(torch.cat([x] * count) for x in (z_rgb, z_depth, t_rgb, t_depth)))
-        rgb, depth = (_summed(v.chunk(count), scales) for v in stacked)
+        rgb, depth = (_summed(v.chunk(count), scales, rescale) for v in stacked)
         return rgb, depth
 
     return network
@@ -162,11 +166,14 @@ def needed_branches(*scales: float) -> tuple[list[int], list[float]]:
     return kept, [chain[k] for k in kept[1:]]
 
 
-def _summed(v: Sequence[Tensor], scales: Sequence[float]) -> Tensor:
+def _summed(v: Sequence[Tensor], scales: Sequence[float], rescale: float) -> Tensor:
     total = v[0]
     for scale, (without, led) in zip(scales, pairwise(v), strict=True):
         total = total + scale * (led - without)
-    return total
+    if rescale == 0 or len(v) == 1:
+        return total
+    spread, wanted = (x.flatten(1).std(dim=1).clamp_min(1e-6)[:, None, None, None] for x in (total, v[-1]))
+    return total * (rescale * wanted / spread + (1 - rescale))
 
 
 def _cells(known: Tensor | None, cells: Tensor | None, like: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
 """Attention processors through which a ReferenceNet hands its features to the joint UNet.
 
-Dictionaries travel through diffusers' ``cross_attention_kwargs``, under the layers' names: ``written`` is filled by
-the ReferenceNet's spatial self-attention; what it holds, once through the joint UNet's own projections
-(:meth:`jdap.models.joint_unet.JointUNet.project_reference`), is the reference that the joint UNet's looks up, part of
-``beside``. There is no state in the modules, so gradient checkpointing, accumulation and several calls in flight are
-all safe.
+Dictionaries travel through diffusers' ``cross_attention_kwargs`` in ``beside``, under the layers' names: ``written`` is
+filled by the ReferenceNet's spatial self-attention; what it holds, once through the joint UNet's own projections
+(:meth:`jdap.models.joint_unet.JointUNet.project_reference`), is the ``reference`` that the joint UNet's looks up. There
+is no state in the modules, so gradient checkpointing, accumulation and several calls in flight are all safe.
 
-Shapes: B pictures, N tokens of the main picture, M tokens of what it looks up, L tokens of sound, D channels.
+With ``rotary`` the queries and keys of self-attention are turned by where their cells are (:mod:`jdap.models.rotary`),
+so that a cell can look for the same place, or one at some distance, in the picture and in the reference alike.
+
+Shapes: B pictures, R people, N tokens of the main picture, M tokens of what it looks up, L tokens of sound, D channels.
 """
 
 from __future__ import annotations
@@ -18,8 +20,19 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
-#: What a ReferenceNet gives: the name of a self-attention layer → its input there, (B, M, D).
-Features = dict[str, Tensor]
+from jdap.models.rotary import turned
+
+
+class Features(NamedTuple):
+    """What a ReferenceNet gives of R people.
+
+    ``layers``: the name of a self-attention layer → its input there, (R, M, D); ``latents`` (R, C, h, w): those of each
+    one's first picture; ``pictures``: how many of each there are, whose tokens stand one after the other.
+    """
+
+    layers: dict[str, Tensor]
+    latents: Tensor
+    pictures: int
 
 
 class KeyValue(NamedTuple):
@@ -29,8 +42,15 @@ class KeyValue(NamedTuple):
     value: Tensor
 
 
-#: The same as the joint UNet looks it up: the name of its self-attention layer → keys and values.
-Projected = dict[str, KeyValue]
+#: The name of an attention layer → keys and values that it looks up.
+Layers = dict[str, KeyValue]
+
+
+class Reference(NamedTuple):
+    """The features of R people as the joint UNet looks them up, and ``latents`` (R, C, h, w) for its first layer."""
+
+    layers: Layers
+    latents: Tensor
 
 
 class Beside(NamedTuple):
@@ -44,21 +64,24 @@ class Beside(NamedTuple):
     * ``audio``: layer → keys and values of the sound of each picture from ``audio_from`` on, (B − audio_from, L, D)
     * ``keep_audio`` (B − audio_from,) bool: pictures that may hear it (None: all)
     * ``audio_scale``: what the layers of sound answer is multiplied with
+    * ``written``: where a ReferenceNet's layers leave what they see, by name
     """
 
-    reference: Projected | None = None
+    reference: Layers | None = None
     keep_reference: Tensor | None = None
     reference_from: int = 0
     frames: int = 1
-    audio: Projected | None = None
+    audio: Layers | None = None
     keep_audio: Tensor | None = None
     audio_from: int = 0
     audio_scale: float = 1.0
+    written: dict[str, Tensor] | None = None
 
 
-def project(attn: Attention, context_BMD: Tensor) -> KeyValue:
+def project(attn: Attention, context_BMD: Tensor, rotary: bool = False) -> KeyValue:
     """Keys and values of ``context`` by the layer's own projections."""
-    return KeyValue(attn.to_k(context_BMD), attn.to_v(context_BMD))
+    key = attn.to_k(context_BMD)
+    return KeyValue(turned(key, attn.heads) if rotary else key, attn.to_v(context_BMD))
 
 
 def look_up(query_BND: Tensor, context: KeyValue, heads: int, mask_BM: Tensor | None = None) -> Tensor:
@@ -72,7 +95,12 @@ def look_up(query_BND: Tensor, context: KeyValue, heads: int, mask_BM: Tensor | 
 
 
 class PlainAttention:
-    """Attention as diffusers does it; takes what is meant for the readers and leaves it alone (for ``attn2``)."""
+    """Attention as diffusers does it; takes what is meant for the readers and leaves it alone (for ``attn2``).
+
+    Where there is nothing to look up (a context of no tokens) what is left of the layer is its output's bias.
+    """
+
+    rotary = False
 
     def __call__(
         self,
@@ -86,8 +114,11 @@ class PlainAttention:
         """(B, N, D) → (B, N, D). diffusers passes on only what this signature names."""
         if attention_mask is not None:
             raise ValueError("these attention layers take no attention_mask")
-        own = project(attn, hidden_states if encoder_hidden_states is None else encoder_hidden_states)
-        out = self.mix(attn.to_q(hidden_states), own, attn.heads, beside or Beside())
+        if encoder_hidden_states is not None and encoder_hidden_states.shape[1] == 0:
+            return (attn.to_out[0].bias / attn.rescale_output_factor).expand_as(hidden_states)
+        own = project(attn, hidden_states if encoder_hidden_states is None else encoder_hidden_states, self.rotary)
+        query = attn.to_q(hidden_states)
+        out = self.mix(turned(query, attn.heads) if self.rotary else query, own, attn.heads, beside or Beside())
         return attn.to_out[1](attn.to_out[0](out)) / attn.rescale_output_factor
 
     def mix(self, query_BND: Tensor, own: KeyValue, heads: int, beside: Beside) -> Tensor:
@@ -103,8 +134,8 @@ class ReferenceReader(PlainAttention):
     once for both kinds.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, rotary: bool = False) -> None:
+        self.name, self.rotary = name, rotary
 
     def mix(self, query_BND: Tensor, own: KeyValue, heads: int, beside: Beside) -> Tensor:
         """Its own tokens and then the reference's; the latter only where they are there and kept."""
@@ -132,17 +163,16 @@ class ReferenceReader(PlainAttention):
         return torch.cat([look_up(query_BND[alone], KeyValue(*(x[alone] for x in own)), heads), found])
 
 
-class ReferenceWriter:
-    """Attention of the ReferenceNet, which leaves its input in ``written[name]`` for the readers.
+class ReferenceWriter(PlainAttention):
+    """Self-attention of the ReferenceNet, which leaves its input in ``beside.written[name]`` for the readers."""
 
-    Args:
-        name: of the self-attention layer; None writes nothing (for ``attn2``).
-        answers: False for the last layers: what they would answer reaches no reader, so they pass their input on
-            instead, and the costliest part of what is never read costs nothing.
-    """
+    def __init__(self, name: str, rotary: bool = False) -> None:
+        self.name, self.rotary = name, rotary
 
-    def __init__(self, name: str | None, answers: bool = True) -> None:
-        self.name, self.answers = name, answers
+    def leave(self, hidden_BND: Tensor, beside: Beside | None) -> None:
+        """Write down a layer's input, once: under gradient checkpointing the backward pass comes by again."""
+        if beside is not None and beside.written is not None:
+            beside.written.setdefault(self.name, hidden_BND)
 
     def __call__(
         self,
@@ -151,12 +181,8 @@ class ReferenceWriter:
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
-        written: Features | None = None,
+        beside: Beside | None = None,
     ) -> Tensor:
         """(B, N, D) → (B, N, D)."""
-        if self.name is not None and written is not None:
-            # once: under gradient checkpointing the backward pass comes by again, when nobody reads any more
-            written.setdefault(self.name, hidden_states)
-        if not self.answers:
-            return hidden_states
-        return PlainAttention()(attn, hidden_states, encoder_hidden_states, attention_mask)
+        self.leave(hidden_states, beside)
+        return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask)

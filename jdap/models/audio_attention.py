@@ -16,7 +16,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from jdap.models.attention import Beside, KeyValue, PlainAttention, Projected, look_up
+from jdap.models.attention import Beside, KeyValue, Layers, PlainAttention, look_up
 
 
 class AudioLayer(nn.Module):
@@ -64,7 +64,7 @@ class AudioAttention(ModelMixin, ConfigMixin):  # type: ignore[misc]
         found: AudioLayer = self.layers[_key(name)]  # type: ignore[assignment]
         return found
 
-    def project(self, tokens_NLD: Tensor) -> Projected:
+    def project(self, tokens_NLD: Tensor) -> Layers:
         """Keys and values for every layer: once a training step, and once for all steps of a sampled window."""
         return {name: self.layer(name).project(tokens_NLD) for name in self.config["channels"]}
 

@@ -15,9 +15,9 @@ from diffusers.utils import logging
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from jdap.models.attention import Beside, Features, PlainAttention, Projected, ReferenceReader
+from jdap.models.attention import Beside, Features, Layers, PlainAttention, Reference, ReferenceReader
 from jdap.models.audio_attention import AudioAttention, AudioReader
-from jdap.models.joint_unet import JointUNet, no_tokens, project_features
+from jdap.models.joint_unet import JointUNet, no_tokens, project_features, seen_latents
 
 
 class MotionFrames(NamedTuple):
@@ -69,6 +69,7 @@ class ClipUNet(nn.Module):
     def __init__(self, joint: JointUNet, motion: MotionAdapter, audio: AudioAttention | None) -> None:
         super().__init__()
         self.image_config: dict[str, Any] = dict(joint.unet.config)
+        self.rotary, self.sees_reference = joint.rotary, joint.sees_reference
         if motion.config["motion_layers_per_block"] != joint.unet.config["layers_per_block"] or (
             tuple(motion.config["block_out_channels"]) != tuple(joint.unet.config["block_out_channels"])
         ):
@@ -91,7 +92,7 @@ class ClipUNet(nn.Module):
         for name in spatial:
             layer = name.removesuffix(".processor")
             if ".attn1." in name:
-                processors[name] = ReferenceReader(name)
+                processors[name] = ReferenceReader(name, self.rotary)
             else:
                 processors[name] = PlainAttention() if audio is None else AudioReader(layer, audio.layer(layer))
         self.unet.set_attn_processor(processors)
@@ -101,18 +102,18 @@ class ClipUNet(nn.Module):
     @property
     def latent_channels(self) -> int:
         """C: channels of one half."""
-        return self.image_config["in_channels"] // 2
+        return self.image_config["out_channels"] // 2
 
     @property
     def max_frames(self) -> int:
         """The most frames, motion frames included, that the motion modules have positions for."""
         return self.motion_config["motion_max_seq_length"]
 
-    def project_reference(self, features: Features) -> Projected:
+    def project_reference(self, features: Features) -> Reference:
         """As :meth:`jdap.models.joint_unet.JointUNet.project_reference`: once for all frames, windows and steps."""
-        return project_features(self.unet, features)
+        return project_features(self.unet, features, self.rotary)
 
-    def project_audio(self, tokens_BFLD: Tensor, anchored: bool = False) -> Projected:
+    def project_audio(self, tokens_BFLD: Tensor, anchored: bool = False) -> Layers:
         """Tokens of the frames' sound as keys and values of the layers of audio: once for all steps of a window.
 
         ``anchored``: an anchor comes before the frames, in silence.
@@ -133,10 +134,10 @@ class ClipUNet(nn.Module):
         frames: int,
         motion: MotionFrames | None = None,
         anchor: Anchor | None = None,
-        reference: Projected | None = None,
+        reference: Reference | None = None,
         keep_reference_B: Tensor | None = None,
         reference_from: int = 0,
-        audio: Projected | None = None,
+        audio: Layers | None = None,
         keep_audio_B: Tensor | None = None,
         audio_from: int = 0,
         audio_scale: float = 1.0,
@@ -188,9 +189,14 @@ class ClipUNet(nn.Module):
             tokens = no_tokens(unet, x)
         else:
             tokens = tokens_BLD.repeat(clips // len(tokens_BLD), 1, 1).repeat_interleave(whole, dim=0)
+        keep = None if keep_reference_B is None else keep_reference_B.to(x.device)
+        if self.sees_reference:
+            x = torch.cat(
+                [x, seen_latents(x[:, : self.latent_channels], reference, keep, reference_from * whole, whole)], 1
+            )
         beside = Beside(
-            reference,
-            None if keep_reference_B is None else keep_reference_B.to(x.device),
+            None if reference is None else reference.layers,
+            keep,
             reference_from * whole,
             whole,
             audio,
@@ -222,7 +228,7 @@ class ClipUNet(nn.Module):
             )
         own = self.unet.state_dict()
         plain.load_state_dict({name: own[name] for name in plain.state_dict()}, assign=True)
-        return JointUNet(plain).eval().requires_grad_(False)
+        return JointUNet(plain, self.rotary).eval().requires_grad_(False)
 
     def motion_adapter(self) -> MotionAdapter:
         """The motion modules as diffusers stores them; shares its tensors with this model."""

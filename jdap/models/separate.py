@@ -11,8 +11,8 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from jdap.models.attention import Beside, Features, PlainAttention, Projected, ReferenceReader
-from jdap.models.joint_unet import JointUNet, no_tokens, project_features
+from jdap.models.attention import Beside, Features, PlainAttention, Reference, ReferenceReader
+from jdap.models.joint_unet import JointUNet, no_tokens, project_features, seen_latents
 
 
 class SeparateUNets(nn.Module):
@@ -27,34 +27,36 @@ class SeparateUNets(nn.Module):
     had. What a joint network gains over them it does not gain by size.
 
     Args:
-        rgb: C channels in and out.
+        rgb: C channels out, and in; 2·C in where it sees the reference's latents.
         depth: 2·C channels in, C out.
+        rotary: as the joint UNet's.
 
     Raises:
         ValueError: where the UNets are not of that form.
     """
 
-    def __init__(self, rgb: UNet2DConditionModel, depth: UNet2DConditionModel) -> None:
+    def __init__(self, rgb: UNet2DConditionModel, depth: UNet2DConditionModel, rotary: bool = False) -> None:
         super().__init__()
-        channels = rgb.config["in_channels"]
+        channels = rgb.config["out_channels"]
         shapes = [(unet.config["in_channels"], unet.config["out_channels"]) for unet in (rgb, depth)]
-        if shapes != [(channels, channels), (2 * channels, channels)]:
-            raise ValueError(f"separate UNets have C → C and 2·C → C channels, got {shapes}")
-        self.rgb, self.depth = rgb, depth
-        readers: dict[str, Any] = {
-            name: ReferenceReader(name) if ".attn1." in name else PlainAttention() for name in rgb.attn_processors
-        }
-        rgb.set_attn_processor(readers)
-        depth.set_attn_processor(PlainAttention())  # type: ignore[arg-type]
+        if shapes[0][0] not in (channels, 2 * channels) or shapes[1] != (2 * channels, channels):
+            raise ValueError(f"separate UNets have C (or 2·C) → C and 2·C → C channels, got {shapes}")
+        self.rgb, self.depth, self.rotary = rgb, depth, rotary
+        for unet in (rgb, depth):  # the depth network has no reference, and reads itself alone
+            readers: dict[str, Any] = {
+                name: ReferenceReader(name, rotary) if ".attn1." in name else PlainAttention()
+                for name in unet.attn_processors
+            }
+            unet.set_attn_processor(readers)
 
     @property
     def latent_channels(self) -> int:
         """C: channels of one half."""
-        return self.rgb.config["in_channels"]
+        return self.rgb.config["out_channels"]
 
-    def project_reference(self, features: Features) -> Projected:
+    def project_reference(self, features: Features) -> Reference:
         """As :meth:`jdap.models.joint_unet.JointUNet.project_reference`, for the RGB network."""
-        return project_features(self.rgb, features)
+        return project_features(self.rgb, features, self.rotary)
 
     def forward(
         self,
@@ -62,23 +64,28 @@ class SeparateUNets(nn.Module):
         depth_BChw: Tensor,
         t_rgb_B: Tensor,
         t_depth_B: Tensor,
-        reference: Projected | None = None,
-        keep_reference_B: Tensor | None = None,
+        reference: Reference | None = None,
+        keep_reference_R: Tensor | None = None,
         tokens_BLD: Tensor | None = None,
         reference_from: int = 0,
+        targets: int = 1,
         clean_rgb_BChw: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As :meth:`jdap.models.joint_unet.JointUNet.forward`: the v-prediction of each half, (B, C, h, w) twice.
 
         The depth network sees ``clean_rgb_BChw``; None takes ``rgb_BChw``, which is clean where RGB is given.
         """
-        keep = None if keep_reference_B is None else keep_reference_B.to(rgb_BChw.device)
+        keep = None if keep_reference_R is None else keep_reference_R.to(rgb_BChw.device)
         none = no_tokens(self.rgb, rgb_BChw)
+        halves = [rgb_BChw]
+        if self.rgb.config["in_channels"] > self.latent_channels:
+            halves.append(seen_latents(rgb_BChw, reference, keep, reference_from, targets))
+        layers = None if reference is None else reference.layers
         rgb = self.rgb(
-            rgb_BChw,
+            torch.cat(halves, dim=1),
             t_rgb_B,
             encoder_hidden_states=none if tokens_BLD is None else tokens_BLD,
-            cross_attention_kwargs={"beside": Beside(reference, keep, reference_from)},
+            cross_attention_kwargs={"beside": Beside(layers, keep, reference_from, targets)},
         ).sample
         given = rgb_BChw if clean_rgb_BChw is None else clean_rgb_BChw
         depth = self.depth(torch.cat([given, depth_BChw], dim=1), t_depth_B, encoder_hidden_states=none).sample
@@ -92,4 +99,4 @@ def separated(joint: JointUNet) -> SeparateUNets:
     def unet(channels_in: int) -> UNet2DConditionModel:
         return UNet2DConditionModel.from_config(config | {"in_channels": channels_in, "out_channels": channels})
 
-    return SeparateUNets(unet(channels), unet(2 * channels))
+    return SeparateUNets(unet((1 + joint.sees_reference) * channels), unet(2 * channels), joint.rotary)

@@ -17,18 +17,21 @@ from jdap.models.loading import fill_strict
 from jdap.models.reference import ReferenceNet
 
 
-def from_unet(unet: UNet2DConditionModel) -> tuple[JointUNet, ReferenceNet]:
+def from_unet(
+    unet: UNet2DConditionModel, sees_reference: bool = True, rotary: bool = False
+) -> tuple[JointUNet, ReferenceNet]:
     """The joint UNet and the ReferenceNet, both with the weights of one plain UNet; they share no memory."""
-    return JointUNet(widen(unet)), ReferenceNet(unet)
+    return JointUNet(widen(unet, sees_reference), rotary), ReferenceNet(unet, rotary)
 
 
 @torch.no_grad()
-def widen(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+def widen(unet: UNet2DConditionModel, sees_reference: bool = True) -> UNet2DConditionModel:
     """A UNet of C channels and one timestep → one of 2·C channels and two, which answers as the old one did.
 
     ``conv_in`` is there twice, at half its weight; ``conv_out`` twice; the second timestep's projection is zero. So
     where both halves hold the same latents, each half of the output is the old network's, whatever the second timestep
-    is. The result shares no memory with ``unet``.
+    is. With ``sees_reference`` there are C more channels in, for the reference's latents, whose weights are zero. The
+    result shares no memory with ``unet``.
 
     Text cross-attention stays as it is, and without image tokens it sees one zero token. Its keys and values have no
     bias, so what is left of the layer is its output's bias. That is not the answer to an empty prompt, which is a text
@@ -37,7 +40,7 @@ def widen(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     # without diffusers' own notes, which would turn what is changed here back to its default
     config: dict[str, Any] = {name: value for name, value in unet.config.items() if not name.startswith("_")}
     config |= {
-        "in_channels": 2 * config["in_channels"],
+        "in_channels": (2 + sees_reference) * config["in_channels"],
         "out_channels": 2 * config["out_channels"],
         "time_cond_proj_dim": config["block_out_channels"][0],
     }
@@ -45,7 +48,7 @@ def widen(unet: UNet2DConditionModel) -> UNet2DConditionModel:
         wide: UNet2DConditionModel = UNet2DConditionModel.from_config(config)
     tensors: dict[str, Tensor] = dict(unet.state_dict())
     halves = tensors["conv_in.weight"] / 2
-    tensors["conv_in.weight"] = torch.cat([halves, halves], dim=1)
+    tensors["conv_in.weight"] = torch.cat([halves, halves, *[torch.zeros_like(halves)] * sees_reference], dim=1)
     for name in ("conv_out.weight", "conv_out.bias"):
         tensors[name] = torch.cat([tensors[name], tensors[name]])
     shape = wide.state_dict()["time_embedding.cond_proj.weight"].shape

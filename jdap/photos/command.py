@@ -24,7 +24,7 @@ from jdap.files import write_whole
 from jdap.photos import window
 from jdap.photos.read import Photo, PhotoError
 from jdap.pipelines.hub import find_weights
-from jdap.pipelines.portrait import METHODS, PortraitPipeline
+from jdap.pipelines.portrait import GUIDANCE, METHODS, PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
 
 SHIPPED = "shipped:image-tiny"
@@ -85,7 +85,12 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_guidance(parser: argparse.ArgumentParser) -> None:
     """``--guidance``, which all commands have."""
-    parser.add_argument("--guidance", type=float, default=1.0, help="strength of the reference (default 1: as trained)")
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        default=GUIDANCE,
+        help=f"strength of the reference; 1 is as trained (default {GUIDANCE:g})",
+    )
 
 
 def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:

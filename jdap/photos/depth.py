@@ -26,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Depth of the heads in photos: 16-bit PNG at full resolution, a preview, and metadata."
     parser.add_argument("photos", type=Path, nargs="+", metavar="IMAGE", help="photos, or folders of photos")
     command.add_arguments(parser, steps=1)
-    command.add_guidance(parser)
     parser.add_argument(
         "--ensemble",
         type=command.positive,
@@ -38,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Work on all photos; the exit status is 0, or 1 when any failed."""
     pipeline = command.load(args)
-    made_by = command.describe(args, pipeline) | {"guidance": args.guidance, "ensemble": args.ensemble}
+    made_by = command.describe(args, pipeline) | {"ensemble": args.ensemble}
     with command.choosing(args) as choose:
 
         def work(path: Path, name: str) -> tuple[list[str], list[str]]:
@@ -48,9 +47,7 @@ def run(args: argparse.Namespace) -> int:
             notes = [*photo.notes, *chosen.notes]
             for k, window_px in enumerate(chosen.windows_px):
                 stem = name if k == 0 else f"{name}.face{k + 1}"
-                depth_SS, uncertainty_SS = depth_of(
-                    pipeline, photo, window_px, args.steps, args.ensemble, args.seed, args.guidance
-                )
+                depth_SS, uncertainty_SS = depth_of(pipeline, photo, window_px, args.steps, args.ensemble, args.seed)
                 if (outside := command.outside(photo, window_px)) > 0.01:
                     notes.append(f"{outside:.0%} of the window lie outside of the photo")
                 data = command.source(path, photo, chosen, window_px)
@@ -82,7 +79,6 @@ def depth_of(
     steps: int = 1,
     ensemble: int = 1,
     seed: int = 0,
-    guidance: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Normalised depth (S, S) float32 in [-1, 1] of one window of a photo, S the pipeline's side, and its uncertainty.
 
@@ -91,7 +87,7 @@ def depth_of(
     """
     generator = torch.Generator().manual_seed(seed)
     rgb = command.cropped(pipeline, photo, window_px)
-    found = pipeline.image_to_depth(rgb, steps=steps, ensemble=ensemble, guidance=guidance, generator=generator)
+    found = pipeline.image_to_depth(rgb, steps=steps, ensemble=ensemble, generator=generator)
     depth, uncertainty = (None if x is None else x[0, 0].float().cpu().numpy() for x in found)
     assert depth is not None
     return depth, uncertainty

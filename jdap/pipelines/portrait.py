@@ -28,9 +28,11 @@ from jdap.pipelines.masks import fill_unknown, known_cells, paste_known
 from jdap.pipelines.pictures import Portrait, check_pictures, decode
 from jdap.pipelines.weights import load_components, save_components
 
-__all__ = ["METHODS", "DepthEstimate", "Portrait", "PortraitPipeline"]
+__all__ = ["GUIDANCE", "METHODS", "DepthEstimate", "Portrait", "PortraitPipeline"]
 
 OnStep = Callable[[int, int], None]
+#: Strength of the reference, and how far guided predictions are brought back: chosen on validation people.
+GUIDANCE, RESCALE = 2.0, 0.7
 
 
 class DepthEstimate(NamedTuple):
@@ -51,7 +53,8 @@ class PortraitPipeline:
 
     * ``reference`` (B, 3, H, W) or (B, R, 3, H, W) in [-1, 1]: one or several pictures of the person
     * ``steps``: of DDIM
-    * ``guidance``: strength of the reference; 1 is as trained, another value costs a second network call a step
+    * ``guidance``: strength of the reference; 1 is as trained, another value costs a second network call a step. What
+      it adds is brought back to the strength of the rest by :data:`RESCALE` (:func:`jdap.diffusion.samplers.guided`)
     * ``method``, ``resample``, ``jump``: how what is known is held, see :func:`jdap.diffusion.samplers.ddim`; method
       None is ``clean``, or ``repaint`` of weights that only know halves at the same timestep
     * ``generator``: of all noise; the same state gives the same answer
@@ -142,7 +145,7 @@ class PortraitPipeline:
         *,
         count: int = 1,
         steps: int = 20,
-        guidance: float = 1.0,
+        guidance: float = GUIDANCE,
         generator: torch.Generator | None = None,
         on_step: OnStep | None = None,
     ) -> Portrait:
@@ -165,9 +168,7 @@ class PortraitPipeline:
         self,
         rgb_B3HW: Tensor,
         *,
-        reference: Tensor | None = None,
         steps: int = 1,
-        guidance: float = 1.0,
         ensemble: int = 1,
         method: str | None = None,
         resample: int = 1,
@@ -177,28 +178,22 @@ class PortraitPipeline:
     ) -> DepthEstimate:
         """Depth of pictures (B, 3, H, W) in [-1, 1]: the RGB half is given, the depth half is drawn.
 
-        The picture is its own reference unless others of the same person are given (without a ReferenceNet there is
-        none). Of ``ensemble`` draws the depth is the mean, after alignment in closed form
-        (:func:`jdap.diffusion.ensemble.align`), and the uncertainty their standard deviation.
+        No reference is asked: it would change nothing. Of ``ensemble`` draws the depth is the mean, after alignment in
+        closed form (:func:`jdap.diffusion.ensemble.align`), and the uncertainty their standard deviation.
 
         Weights that were fine-tuned to one step start from their own input. From zeros the answer does not depend on
-        the generator; an ensemble, like other steps or guidance, is refused by a ValueError.
+        the generator; an ensemble, like other steps, is refused by a ValueError.
         """
         if ensemble < 1:
             raise ValueError(f"ensemble must be at least 1, got {ensemble}")
-        if self.one_step_start is not None and guidance != 1:
-            self._refuse("guidance")
         if self.one_step_start == ZEROS and ensemble > 1:
             self._refuse("an ensemble, whose draws would be equal")
         check_pictures(rgb_B3HW, "pictures")
         rgb = self.codec.encode(rgb_B3HW)
-        own = (None, None) if self.reference is None else (rgb_B3HW, rgb)
-        led_by, latents = own if reference is None else (reference, None)
-        network = self._network(led_by, guidance, latents)
         how = {"steps": steps, "method": method, "resample": resample, "jump": jump, "on_step": on_step}
         draws = []
         for _ in range(ensemble):
-            drawn = self._draw(network, Pair(rgb, rgb), generator, known_rgb=rgb, **how)
+            drawn = self._draw(self.unet, Pair(rgb, rgb), generator, known_rgb=rgb, **how)
             draws.append(depth_frames.from_codec(self.codec.decode(drawn.depth)))
         if ensemble == 1:
             return DepthEstimate(draws[0])
@@ -212,7 +207,7 @@ class PortraitPipeline:
         *,
         reference: Tensor | None = None,
         steps: int = 20,
-        guidance: float = 1.0,
+        guidance: float = GUIDANCE,
         method: str | None = None,
         resample: int = 1,
         jump: int = 1,
@@ -242,7 +237,7 @@ class PortraitPipeline:
         *,
         reference: Tensor | None = None,
         steps: int = 20,
-        guidance: float = 1.0,
+        guidance: float = GUIDANCE,
         method: str | None = None,
         resample: int = 1,
         jump: int = 1,
@@ -298,7 +293,8 @@ class PortraitPipeline:
             return partial(network, tokens_BLD=tokens)
         # no tokens are zero tokens, however many
         tokens = None if tokens is None else torch.cat([torch.zeros_like(tokens), tokens])
-        return guided(partial(network, tokens_BLD=tokens, reference_from=len(reference)), guidance)
+        led = partial(network, tokens_BLD=tokens, reference_from=len(reference))
+        return guided(led, guidance, rescale=RESCALE)
 
     def _draw(self, network: Network, like: Pair, generator: torch.Generator | None, **how: Any) -> Pair:
         """Latents of both halves, drawn from noise in the shape of ``like``; ``how`` are the options of ``ddim``."""

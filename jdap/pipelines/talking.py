@@ -20,7 +20,7 @@ from jdap.diffusion.denoiser import JointDenoiser, Network, Pair
 from jdap.diffusion.draws import draw_frames
 from jdap.diffusion.samplers import ddim, guided, needed_branches
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.models.attention import Projected
+from jdap.models.attention import Reference
 from jdap.models.audio import AudioTokens
 from jdap.models.clip_unet import Anchor, ClipUNet, MotionFrames
 from jdap.models.codec import Codec
@@ -51,7 +51,7 @@ class _Person(NamedTuple):
     """What is read of the reference once for the whole video."""
 
     latents_1Chw: Tensor
-    projected: Projected | None
+    projected: Reference | None
     tokens_1LD: Tensor | None
 
 

@@ -3,7 +3,9 @@
 Diffusers' layout: ``model_index.json``, and a folder each for ``codec``, ``unet`` (the joint one), ``reference`` and
 ``scheduler`` (with the exact noise schedule). The UNets are plain ``UNet2DConditionModel`` folders. The index of an
 ablation says ``"reference": false`` (no such folder) or ``"joint": false`` (``unet_rgb`` and ``unet_depth`` in place of
-``unet``); ``"shared_timestep": true``: it was never trained with halves at different timesteps.
+``unet``); ``"shared_timestep": true``: it was never trained with halves at different timesteps. ``"rotary"``:
+self-attention knows where its cells are; ``"spacing"``: how sampling spaces its steps
+(:class:`jdap.diffusion.schedule.NoiseSchedule`).
 
 Weights that talk are the same and more (:mod:`jdap.pipelines.talking_weights`).
 """
@@ -78,6 +80,8 @@ def save_components(
         "joint": isinstance(unet, JointUNet),
         "reference": reference is not None,
         "shared_timestep": shared_timestep,
+        "rotary": unet.rotary,
+        "spacing": schedule.spacing,
         "depth_convention": DEPTH_CONVENTION,
         "image_tokens": image_tokens is not None,
     }
@@ -108,12 +112,12 @@ def load_components(folder: Path, class_name: str = CLASS_NAME, remedy: str = "m
     try:
         components: dict[str, Any] = {
             "codec": codec,
-            "unet": JointUNet(network("unet"))
+            "unet": JointUNet(network("unet"), index["rotary"])
             if index["joint"]
-            else SeparateUNets(network("unet_rgb"), network("unet_depth")),
-            "reference": ReferenceNet(network("reference")) if index["reference"] else None,
+            else SeparateUNets(network("unet_rgb"), network("unet_depth"), index["rotary"]),
+            "reference": ReferenceNet(network("reference"), index["rotary"]) if index["reference"] else None,
             "image_tokens": load_image_tokens(folder) if index["image_tokens"] else None,
-            "schedule": _read_schedule(folder / "scheduler"),
+            "schedule": _read_schedule(folder / "scheduler", index["spacing"]),
             **{name: index[name] for name in ("preset", "size_px", "one_step_start", "shared_timestep")},
         }
         _check_fit(components)
@@ -140,15 +144,15 @@ def read_index(file: Path, class_name: str, remedy: str) -> dict[str, Any]:
         raise WeightsError(f"{file}: depth_convention is not {DEPTH_CONVENTION!r}; train again")
     if index["one_step_start"] not in (None, *STARTS):
         raise WeightsError(f"{file}: one_step_start must be {' or '.join(STARTS)}, or not be there")
-    kinds = {"preset": str, "size_px": int}
-    kinds |= dict.fromkeys(("joint", "reference", "shared_timestep", "image_tokens"), bool)
+    kinds = {"preset": str, "size_px": int, "spacing": str}
+    kinds |= dict.fromkeys(("joint", "reference", "shared_timestep", "image_tokens", "rotary"), bool)
     for name, kind in kinds.items():
         if type(index.get(name)) is not kind:
             raise WeightsError(f"{file}: {name} must be {kind.__name__}, got {index.get(name)!r}")
     return index
 
 
-def _read_schedule(folder: Path) -> NoiseSchedule:
+def _read_schedule(folder: Path, spacing: str) -> NoiseSchedule:
     config = read_json(folder / "scheduler_config.json")
     # before anything is built: a schedule is a table of this length
     if type(config.get("num_train_timesteps")) is not int or not 1 <= config["num_train_timesteps"] <= 100_000:
@@ -156,7 +160,7 @@ def _read_schedule(folder: Path) -> NoiseSchedule:
             f"{folder}: num_train_timesteps is {config.get('num_train_timesteps')!r}, not a number of steps"
         )
     try:
-        schedule = NoiseSchedule.from_scheduler(DDIMScheduler.from_config(config))
+        schedule = NoiseSchedule.from_scheduler(DDIMScheduler.from_config(config), spacing)
         shares = ((schedule.alpha_bar >= 0) & (schedule.alpha_bar <= 1)).all()  # not so of NaN, either
     except Exception as error:  # whatever a config makes diffusers stumble over is the config's fault
         raise WeightsError(f"{folder}: {one_line(error)}") from error

@@ -17,7 +17,8 @@ State = dict[str, Tensor]
 class EMA(L.Callback):
     """Averages a ← decay · a + (1 − decay) · w over the trainable weights w after every step.
 
-    They stand in for the weights during validation, and when training is over they are the weights. Frozen parameters
+    They stand in for the weights during validation, and when training is over they are the weights; a checkpoint that
+    is written then still holds the weights themselves, which are what a run goes on from. Frozen parameters
     (the codec) and buffers are left alone. Each process keeps the average of what it holds of a parameter: all of it,
     or under FSDP2 (Lightning's ``ModelParallelStrategy``) its shard. The checkpoint holds whole averages, so a run may
     go on with another number of processes.
@@ -26,7 +27,8 @@ class EMA(L.Callback):
     (which rounds it), and averages in the precision of the weights.
 
     Args:
-        decay: in [0, 1).
+        decay: in [0, 1). Early in a run it is less, (1 + n) / (10 + n) after n steps: the average of a few steps has no
+            use for where they began.
         every: steps between updates; the decay of an update is then ``decay ** every``.
         device: where averages are kept; null: where the weights are. ``cpu`` frees four bytes a parameter there, and
             costs a copy of the weights to the CPU at each update: raise ``every``.
@@ -63,10 +65,11 @@ class EMA(L.Callback):
         for name, weight in _trained(pl_module):
             averages.append(self.averages[name])
             weights.append(_local(weight.detach()).to(averages[-1].device, torch.float32))
-        torch._foreach_lerp_(averages, weights, 1 - self.decay**self.every)
+        decay = min(self.decay, (1 + trainer.global_step) / (10 + trainer.global_step))
+        torch._foreach_lerp_(averages, weights, 1 - decay**self.every)
         if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             for logger in trainer.loggers:
-                logger.log_metrics({"train/ema_decay": self.decay}, trainer.global_step - 1)
+                logger.log_metrics({"train/ema_decay": decay}, trainer.global_step - 1)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the averages in the place of the weights."""
@@ -83,10 +86,22 @@ class EMA(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """What was trained are the averages."""
+        device = self.device or pl_module.device
+        self._kept = {n: _local(w.detach()).to(device, copy=True) for n, w in _trained(pl_module)}
         _put(self.averages, pl_module)
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let go of the weights: all checkpoints are written."""
+        self._kept = {}
+
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the whole averages. Lightning calls it on every process, so shards can be gathered."""
+        """Add the whole averages, and the weights where averages stand in for them.
+
+        Lightning calls it on every process, so shards can be gathered.
+        """
+        for name, weight in _trained(pl_module):
+            if name in self._kept:
+                checkpoint["state_dict"][name] = _whole(self._kept[name], weight)
         checkpoint[type(self).__name__] = {
             "updated_at": self._updated_at,
             "averages": {n: _whole(self.averages[n], w) for n, w in _trained(pl_module) if n in self.averages},

@@ -22,6 +22,7 @@ from torch import Tensor
 from jdap import __version__
 from jdap.batch import ImageBatch, LatentBatch
 from jdap.depth import NO_DEPTH
+from jdap.models.joint_unet import JointUNet
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.stages.image import ImageStage
 from jdap.stages.onestep import OneStepStage
@@ -129,17 +130,15 @@ class SourceLog(L.Callback):
 class SampleGrid(L.Callback):
     """Draws held-out people: what the model generates from a reference, and the depth it sees in a picture.
 
-    A row a person: reference; generated RGB and depth (joint generation); target picture, its depth from the picture,
-    the true depth, the error on the skin. A model that was fine-tuned to depth in one step generates nothing: its rows
-    begin with the target picture. TensorBoard gets a grid at every validation, ``samples.png`` in the run's
-    folder holds the last.
+    A row a person: reference; generated RGB and depth (joint generation); the picture drawn for the true depth; the
+    target picture, its depth from the picture, the true depth, the error on the skin. A model that was fine-tuned to
+    depth in one step generates nothing: its rows begin with the target picture. TensorBoard gets a grid at every
+    validation, ``samples.png`` in the run's folder holds the last.
 
     Args:
         pictures: rows.
         steps: sampling steps of the joint generation.
     """
-
-    COLUMNS = ("reference", "generated", "its depth", "picture", "depth from it", "true depth", "error")
 
     def __init__(self, pictures: int = 6, steps: int = 20) -> None:
         self.pictures, self.steps = pictures, steps
@@ -175,20 +174,27 @@ class SampleGrid(L.Callback):
         assert self.batch is not None
         pipeline, batch, n = stage.pipeline(), self.batch, self.pictures
         generator = torch.Generator().manual_seed(0)
-        columns = []
+        columns: dict[str, Tensor] = {}
         if pipeline.one_step_start is None:
             led_by = batch.reference_rgb[:n] if pipeline.reference is not None else None
             made = pipeline.generate(led_by, count=len(batch.rgb[:n]), steps=self.steps, generator=generator)
-            columns = [batch.reference_rgb[:n], made.rgb, depth_picture(made.depth)]
+            columns |= {
+                "reference": batch.reference_rgb[:n],
+                "generated": made.rgb,
+                "its depth": depth_picture(made.depth),
+            }
+            if isinstance(pipeline.unet, JointUNet):
+                how: dict[str, Any] = {"reference": led_by, "steps": self.steps, "generator": generator}
+                columns["drawn for depth"] = pipeline.depth_to_image(batch.depth[:n], **how)
         steps = stage.hparams.get("validation_steps", 1)
         depth = pipeline.image_to_depth(batch.rgb[:n], steps=steps, generator=generator).depth
-        columns += [
-            batch.rgb[:n],
-            depth_picture(depth),
-            depth_picture(batch.depth[:n]),
-            error_picture(depth, batch.depth[:n], batch.skin[:n]),
-        ]
-        image = labelled_grid(columns, self.COLUMNS[-len(columns) :])
+        columns |= {
+            "picture": batch.rgb[:n],
+            "depth from it": depth_picture(depth),
+            "true depth": depth_picture(batch.depth[:n]),
+            "error": error_picture(depth, batch.depth[:n], batch.skin[:n]),
+        }
+        image = labelled_grid(list(columns.values()), list(columns))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)

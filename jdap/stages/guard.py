@@ -24,7 +24,9 @@ class FiniteGuard(L.Callback):
     before left them. Up to ``skip`` steps of a run may be left out instead: their gradients are dropped, the weights
     stay, and a warning says the same. All processes decide alike.
 
-    It costs one norm over the gradients a step, and on a GPU one wait for the step's backward pass.
+    It costs one norm over the gradients a step, and on a GPU one wait for the step's backward pass. In precision
+    ``16-mixed`` it looks at the losses alone: there a gradient scaler tries scales until gradients fit, and leaves out
+    the steps in which they do not.
 
     Args:
         skip: steps of the run that may be left out.
@@ -52,7 +54,9 @@ class FiniteGuard(L.Callback):
     ) -> None:
         """Raise :class:`NotFinite`, or drop the gradients of a step that may be skipped."""
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([_local(p.grad) for p in parameters])  # type: ignore[arg-type]
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        gradients = [] if scaled else [_local(p.grad) for p in parameters]
+        norm = torch.nn.utils.get_total_norm(gradients)  # type: ignore[arg-type]
         looked_at = [norm, *(x.sum() for losses in self._losses for x in losses.values())]
         bad = ~torch.stack([x.float().reshape(()).to(norm.device) for x in looked_at]).isfinite().all()
         if trainer.world_size > 1:

@@ -18,14 +18,15 @@ from jdap import depth as depth_frames
 from jdap.batch import ImageBatch, LatentBatch
 from jdap.diffusion.denoiser import JointDenoiser, Pair
 from jdap.diffusion.draws import draw_noise, draw_timesteps
-from jdap.diffusion.schedule import NoiseSchedule
-from jdap.diffusion.timesteps import TimestepLaw
+from jdap.diffusion.schedule import TRAILING, NoiseSchedule
+from jdap.diffusion.timesteps import DEPTH_TO_IMAGE, IMAGE_TO_DEPTH, LOG_SNR, TimestepLaw
 from jdap.metrics import DepthMetrics
 from jdap.models.codec import fingerprint
 from jdap.pipelines.portrait import PortraitPipeline
+from jdap.stages.lookup import ReferenceLookup
 from jdap.stages.networks import networks
 from jdap.stages.sharding import shard, whole
-from jdap.stages.steps import place_of, share_of_depth, warmed_adamw
+from jdap.stages.steps import place_of, share_of, warmed_adamw
 
 
 class Encoded(NamedTuple):
@@ -67,19 +68,20 @@ class ImageStage(L.LightningModule):
         size_px: side of the training pictures; stored with the weights.
         learning_rate: AdamW's peak rate.
         warmup_steps: steps over which the rate rises from 0.
-        cosine: let the rate fall to 0 along a cosine until the end of the run, which is the trainer's last step or its
-            ``max_time``, whichever comes first; otherwise it stays.
-        weight_decay: AdamW's.
+        decay: share of the run at whose end the rate falls to 0 along a cosine, 1 for all of it. A run ends with the
+            trainer's last step or its ``max_time``, whichever comes first.
+        weight_decay, beta2: AdamW's; a short run wants a shorter memory than the usual 0.999.
         gamma: cap of the Min-SNR weight.
-        reference_drop: share of samples that train without their reference.
-        self_reference: share of image-to-depth samples whose reference is the picture itself, as it is when only one
-            photo is at hand.
+        reference_drop: share of references that may not be seen. Image-to-depth never sees one: it gains nothing by it.
         outside_skin: weight of the depth loss off the skin, on studio samples only: there the depth of the whole head
             is true, while fitted depth is only trusted on skin.
         image_to_depth: share of samples with RGB given.
         depth_to_image: share of samples with depth given.
         nearly: how noisy a given half may be, as a share of the timesteps.
-        terminal: extra share of drawn halves at the last timestep, where one-step prediction happens.
+        terminal: extra share of image-to-depth samples at the last timestep, where one-step prediction happens.
+        density: how noisy drawn halves are: ``log_snr``, evenly over the logarithm of the signal-to-noise ratio, or
+            ``uniform`` in the timestep (:class:`jdap.diffusion.timesteps.TimestepLaw`). Sampling's steps are spaced
+            alike.
         validation_steps: sampling steps of the validation depth.
         optimizer: ``adamw``, or ``adamw8bit`` with states of 8 bits (extra ``jdap[adamw8bit]``, CUDA).
         compile: backend of ``torch.compile`` for the UNets (``inductor``), or null.
@@ -102,16 +104,17 @@ class ImageStage(L.LightningModule):
         size_px: int = 128,
         learning_rate: float = 1e-5,
         warmup_steps: int = 500,
-        cosine: bool = False,
+        decay: float = 0.0,
         weight_decay: float = 1e-2,
+        beta2: float = 0.999,
         gamma: float = 5.0,
         reference_drop: float = 0.05,
-        self_reference: float = 0.5,
         outside_skin: float = 0.1,
         image_to_depth: float = 0.25,
         depth_to_image: float = 0.25,
         nearly: float = 0.05,
         terminal: float = 0.0,
+        density: str = LOG_SNR,
         validation_steps: int = 1,
         optimizer: str = "adamw",
         compile: str | None = None,
@@ -140,10 +143,11 @@ class ImageStage(L.LightningModule):
             if compile is not None and isinstance(network, UNet2DConditionModel):
                 network.compile(backend=compile)
         self.latents_of = fingerprint(self.codec)  # now, before a precision plugin may cast it
-        self.schedule = NoiseSchedule()
+        self.schedule = NoiseSchedule(spacing=LOG_SNR if density == LOG_SNR else TRAILING)
         self.denoiser = JointDenoiser(self.schedule, gamma)
-        self.law = TimestepLaw(image_to_depth, depth_to_image, nearly, terminal)
+        self.law = TimestepLaw(image_to_depth, depth_to_image, nearly, terminal, density=density)
         self.validation_depth = DepthMetrics("normalised")
+        self.lookup = ReferenceLookup()
         # plain dictionaries, of networks that are not the stage's children
         self._forms: dict[str, Any] = {}
         self._whole: dict[str, Any] = {}
@@ -195,62 +199,101 @@ class ImageStage(L.LightningModule):
             skin, confidence = batch.skin.float(), batch.confidence.float()
         else:
             pictures = torch.cat([batch.rgb, depth_frames.to_codec(batch.depth), batch.reference_rgb])
-            rgb, depth, reference = self.codec.encode(pictures).float().chunk(3)
+            # in float32 whatever the precision of the step: cached latents and a pipeline's are, too
+            with torch.autocast(pictures.device.type, enabled=False):
+                latents = self.codec.encode(pictures.float())
+            rgb, depth, reference = latents.split([len(batch), len(batch), len(batch.reference_rgb)])
             skin = depth_frames.latent_weight(batch.skin, self.codec.factor)
             confidence = depth_frames.latent_confidence(batch.confidence, batch.skin, self.codec.factor)
         weight = depth_frames.loss_weight(skin, batch.depth_source, batch.range_mm, self.hparams["outside_skin"])
         return Encoded(Pair(rgb, depth), reference, weight, confidence)
 
     def training_step(self, batch: ImageBatch | LatentBatch, batch_idx: int) -> dict[str, Tensor]:
-        """One step on pictures or latents: its loss, and what each sample gave to the depth loss, for the logs."""
+        """One step on pictures or latents: its loss, and what each sample gave to it, for the logs."""
         clean, reference, weight, confidence = self.encode(batch)
         place = place_of(self, len(batch), batch_idx)
-        t, chance = draw_timesteps(self.law, self.schedule.timesteps, self.hparams["seed"], place)
-        itself = (t.rgb < t.depth) & (t.rgb <= self.law.nearly * self.schedule.timesteps)
-        itself &= chance[0] < self.hparams["self_reference"]
-        conditions: dict[str, Any] = {}
-        if self.reference is not None:
-            itself_here = itself[:, None, None, None].to(self.device)
-            reference = torch.where(itself_here, clean.rgb, reference)
-            keep_B = chance[1] >= self.hparams["reference_drop"]
-            conditions["reference"] = self.unet.project_reference(self.reference(reference))
-            conditions["keep_reference_B"] = keep_B
-            if self.image_tokens is not None:
-                if isinstance(batch, LatentBatch):
-                    raise ValueError(
-                        "image tokens are made of pictures, and these shards hold latents: train on pictures"
-                    )
-                pictures = torch.where(itself_here, batch.rgb, batch.reference_rgb)
-                conditions["tokens_BLD"] = self.image_tokens(pictures, keep_B.to(self.device))
+        targets = batch.targets
+        t, kind, chance = draw_timesteps(self.law, self.schedule, self.hparams["seed"], place, 1, targets)
+        order, conditions = self._led(batch, reference, kind, chance[0])
         if not self.hparams["joint"]:
-            conditions["clean_rgb_BChw"] = clean.rgb
+            conditions["clean_rgb_BChw"] = clean.rgb[order]
         noise = draw_noise(clean, self.hparams["seed"], place)
-        t_here = Pair(*(x.to(self.device) for x in t))
-        loss = self.denoiser.loss(partial(self.unet, **conditions), clean, t_here, noise, weight, confidence)
-        depth = loss.depth * share_of_depth(self, loss.has_depth_B)
-        total = loss.rgb + depth
-        self.log_dict(
-            {"train/loss": total, "train/loss_rgb": loss.rgb, "train/loss_depth": depth}, batch_size=len(batch)
+
+        def ordered(pair: Pair) -> Pair:
+            return Pair(*(x.to(self.device)[order] for x in pair))
+
+        loss = self.denoiser.loss(
+            partial(self.unet, **conditions),
+            ordered(clean),
+            ordered(t),
+            ordered(noise),
+            weight[order],
+            confidence[order],
+            drawn=ordered(Pair(kind != IMAGE_TO_DEPTH, kind != DEPTH_TO_IMAGE)),
         )
+        rgb, depth = (
+            loss.rgb * share_of(self, loss.has_rgb_B),
+            loss.depth * share_of(self, loss.has_depth_B),
+        )
+        total = rgb + depth
+        self.log_dict({"train/loss": total, "train/loss_rgb": rgb, "train/loss_depth": depth}, batch_size=len(batch))
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
-        self.terms = {"loss_rgb": loss.rgb_B, "loss_depth": loss.depth_B}
-        told = {"rgb_B": loss.rgb_B, "depth_B": loss.depth_B, "has_depth_B": loss.has_depth_B}
+        back = order.argsort()
+        told = {"rgb_B": loss.rgb_B[back], "depth_B": loss.depth_B[back], "has_depth_B": loss.has_depth_B[back]}
+        self.terms = {"loss_rgb": told["rgb_B"], "loss_depth": told["depth_B"]}
         return {"loss": total, **told, "t_rgb_B": t.rgb, "t_depth_B": t.depth}
 
+    def _led(
+        self, batch: ImageBatch | LatentBatch, reference: Tensor, kind: Tensor, chance: Tensor
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """The order in which samples are asked for, and what the network is told of their references.
+
+        Samples of image-to-depth come first, for they have no reference and pay for none.
+        """
+        targets = batch.targets
+        alone = kind[::targets] == IMAGE_TO_DEPTH
+        keep = (chance[::targets] >= self.hparams["reference_drop"]) & ~alone
+        groups = (~alone).int().argsort(stable=True)
+        order = (groups[:, None] * targets + torch.arange(targets)).flatten()
+        if self.reference is None:
+            return order.to(self.device), {}
+        # one at least runs, if unseen: every process must have a gradient of all that trains
+        first = min(int(alone.sum()), len(groups) - 1)
+        led = groups[first:]
+        features = self.reference(reference[led.to(self.device)])
+        conditions: dict[str, Any] = {
+            "reference": self.unet.project_reference(features),
+            "keep_reference_R": keep[led],
+            "reference_from": first * targets,
+            "targets": targets,
+        }
+        if self.image_tokens is not None:
+            if isinstance(batch, LatentBatch):
+                raise ValueError("image tokens are made of pictures, and these shards hold latents: train on pictures")
+            tokens = self.image_tokens(batch.reference_rgb, keep.to(self.device)).repeat_interleave(targets, dim=0)
+            conditions["tokens_BLD"] = tokens[order.to(self.device)]
+        return order.to(self.device), conditions
+
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
-        """Image-to-depth on held-out pictures, scored in the normalised frame after scale and shift."""
+        """Image-to-depth on held-out pictures, scored in the normalised frame, and how references are looked up."""
         generator = torch.Generator().manual_seed(batch_idx)
         steps = self.hparams["validation_steps"]
-        depth = self.pipeline().image_to_depth(batch.rgb, steps=steps, generator=generator).depth
+        pipeline = self.pipeline()
+        depth = pipeline.image_to_depth(batch.rgb, steps=steps, generator=generator).depth
         self.validation_depth.update(depth, batch.depth_mm, batch.skin, batch.range_mm)
+        if pipeline.reference is not None:
+            clean, reference, _, _ = self.encode(batch)
+            self.lookup.update(self.denoiser, pipeline.unet, pipeline.reference, clean, reference, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        """Log AbsRel, δ1 and RMSE."""
+        """Log AbsRel, δ1 and RMSE, and the errors by what is shown as the reference."""
         self._whole = {}
+        self.log_dict({f"val/{name}": value for name, value in self.lookup.compute().items()})
+        self.lookup.reset()
         scores = self.validation_depth.compute()
         self.log_dict({f"val/{name}": value for name, value in scores.items()}, prog_bar=True)
         self.validation_depth.reset()
 
     def configure_optimizers(self) -> Any:
-        """AdamW over what trains, with warm-up and, if asked for, a cosine to the trainer's last step."""
+        """AdamW over what trains, with warm-up and, if asked for, a fall of its rate."""
         return warmed_adamw(self)

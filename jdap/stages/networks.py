@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import nn
 
 from jdap.models.build import build
 from jdap.models.codec import Codec, load_codec
@@ -82,12 +84,27 @@ def networks(
     if made.image_tokens is not None:
         made.image_tokens.train()
     for network in filter(None, (made.unet, made.reference)):
+        if made.image_tokens is None or network is made.reference:
+            freeze_unasked(network)
         # channels last: a fifth faster on a CPU, and what tensor cores want
         network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for unet in network.modules():
             if gradient_checkpointing and isinstance(unet, UNet2DConditionModel):
                 unet.enable_gradient_checkpointing()
     return made
+
+
+def freeze_unasked(network: nn.Module) -> None:
+    """Freeze what a cross-attention without tokens never asks: all of it but its output's bias, and its norm.
+
+    It has no gradient, which DDP would wait for.
+    """
+    for block in network.modules():
+        if isinstance(block, BasicTransformerBlock):
+            attn: Any = block.attn2
+            for part in (attn.to_q, attn.to_k, attn.to_v, block.norm2):
+                part.requires_grad_(False)
+            attn.to_out[0].weight.requires_grad_(False)
 
 
 def _ablated(
@@ -102,7 +119,7 @@ def _ablated(
             raise ValueError(
                 "model.copy_reference copies the joint UNet of model.init into a ReferenceNet: it needs them"
             )
-        net = ReferenceNet(narrow(unet))
+        net = ReferenceNet(narrow(unet), unet.rotary)
     if reference and net is None:
         raise ValueError(f"model.init {init}: these weights need model.reference false or model.copy_reference true")
     if isinstance(unet, JointUNet) and not joint:

@@ -9,7 +9,6 @@ Shapes: B pictures, H x W pixels, C latent channels, h x w latent cells.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -28,6 +27,7 @@ from jdap.models.loading import WeightsError
 from jdap.pipelines.pack import same_latents
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.shipped import resolve
+from jdap.stages.networks import freeze_unasked
 from jdap.stages.optimizers import adamw, warmed
 
 
@@ -47,7 +47,6 @@ class OneStepStage(L.LightningModule):
         codec: folder of a codec whose decoder is to be trained through, in the place of the one in ``init``; its
             encoder must be the same. Null: the one in ``init``. It stays frozen.
         start: what the depth half starts from, ``zeros`` or ``noise``; stored with the weights.
-        train_reference: train the ReferenceNet too.
         gradient_checkpointing: keep few activations, and compute them again in the backward pass.
         learning_rate: AdamW's peak rate.
         warmup_steps: steps over which the rate rises from 0; from there it falls along a cosine to 0 at the end of the
@@ -59,7 +58,6 @@ class OneStepStage(L.LightningModule):
             leave the frame [-1, 1], to which a pipeline clips it.
         outside_skin: weight of that error off the skin, on studio samples only, where the depth of the whole head is
             true.
-        self_reference: share of samples whose reference is the picture itself, as it is when only one photo is at hand.
 
     Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be started from.
     """
@@ -69,7 +67,6 @@ class OneStepStage(L.LightningModule):
         init: str,
         codec: str | None = None,
         start: str = "zeros",
-        train_reference: bool = True,
         gradient_checkpointing: bool = False,
         learning_rate: float = 1e-4,
         warmup_steps: int = 50,
@@ -78,7 +75,6 @@ class OneStepStage(L.LightningModule):
         gradient: float = 0.5,
         framed: float = 0.1,
         outside_skin: float = 0.1,
-        self_reference: float = 0.5,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -95,17 +91,14 @@ class OneStepStage(L.LightningModule):
             if not same_latents(begun.codec, self.codec):
                 raise WeightsError(f"model.codec {codec}: its encoder is not that of model.init {init}")
         self.codec.requires_grad_(False)
-        self.unet, self.reference = begun.unet, begun.reference
-        for network in (self.unet, self.reference):
-            # channels last: a fifth faster on a CPU, and what tensor cores want
-            network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            if gradient_checkpointing:
-                network.unet.enable_gradient_checkpointing()
-        if not train_reference:
-            self.reference.requires_grad_(False)
-        self.image_tokens = begun.image_tokens
-        if self.image_tokens is not None:
-            self.image_tokens.requires_grad_(False)
+        self.unet, self.reference, self.image_tokens = begun.unet, begun.reference, begun.image_tokens
+        freeze_unasked(self.unet)
+        # channels last: a fifth faster on a CPU, and what tensor cores want
+        self.unet.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if gradient_checkpointing:
+            self.unet.unet.enable_gradient_checkpointing()
+        for kept in filter(None, (self.reference, self.image_tokens)):  # depth asks nobody who it is
+            kept.requires_grad_(False)
         self.schedule = begun.schedule
         self.preset, self.size_px = begun.preset, begun.size_px
         self.denoiser = JointDenoiser(self.schedule)
@@ -124,14 +117,11 @@ class OneStepStage(L.LightningModule):
             one_step_start=self.hparams["start"],
         )
 
-    def depth(self, rgb_B3HW: Tensor, reference_B3HW: Tensor) -> Tensor:
+    def depth(self, rgb_B3HW: Tensor) -> Tensor:
         """RGB in [-1, 1] → depth (B, 1, H, W), about [-1, 1]: what a pipeline clips there. Differentiable."""
         with torch.no_grad():
-            rgb, reference = self.codec.encode(torch.cat([rgb_B3HW, reference_B3HW])).chunk(2)
-        network = partial(self.unet, reference=self.unet.project_reference(self.reference(reference)))
-        if self.image_tokens is not None:
-            network = partial(network, tokens_BLD=self.image_tokens(reference_B3HW))
-        latents = one_step_depth(self.denoiser, network, rgb, depth_start(self.hparams["start"], rgb))
+            rgb = self.codec.encode(rgb_B3HW)
+        latents = one_step_depth(self.denoiser, self.unet, rgb, depth_start(self.hparams["start"], rgb))
         return self.codec.decode(latents).mean(dim=1, keepdim=True)
 
     def losses(self, depth_B1HW: Tensor, batch: ImageBatch) -> OneStepLoss:
@@ -154,9 +144,7 @@ class OneStepStage(L.LightningModule):
         """
         if not isinstance(batch, ImageBatch):
             raise ValueError("data.train holds latents, and this loss is of pixels: name the shards of pictures")
-        itself = torch.rand(len(batch), device=self.device) < self.hparams["self_reference"]
-        reference = torch.where(itself[:, None, None, None], batch.rgb, batch.reference_rgb)
-        free_B, framed_B, has_depth_B = self.losses(self.depth(batch.rgb, reference), batch)
+        free_B, framed_B, has_depth_B = self.losses(self.depth(batch.rgb), batch)
         depth_B = (free_B + self.hparams["framed"] * framed_B) * has_depth_B
         pictures = has_depth_B.sum().clamp_min(1)
         loss = depth_B.sum() / pictures
@@ -179,9 +167,9 @@ class OneStepStage(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and a cosine to the end of the run."""
-        trained = [p for p in (*self.unet.parameters(), *self.reference.parameters()) if p.requires_grad]
+        trained = [p for p in self.unet.parameters() if p.requires_grad]
         rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
         optimizer = adamw(self.trainer, trained, **rates)
-        rate = warmed(self.trainer, self.hparams["warmup_steps"], cosine=True)
+        rate = warmed(self.trainer, self.hparams["warmup_steps"], decay=1.0)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -54,10 +54,23 @@ def share_done(trainer: L.Trainer) -> Callable[[int], float]:
     return lambda step: min(1.0, max([step / last, *map(_share_of_time, timers)]))
 
 
-def warmed(trainer: L.Trainer, warmup_steps: int, cosine: bool) -> Callable[[int], float]:
-    """A function of the optimiser step: the rate's factor, up in a line, then 1, or a cosine to 0 at the run's end."""
-    rise, done = max(1, warmup_steps), share_done(trainer) if cosine else lambda step: 0.0
-    return lambda step: min(1.0, (step + 1) / rise) * 0.5 * (1 + math.cos(math.pi * done(step)))
+def warmed(trainer: L.Trainer, warmup_steps: int, decay: float) -> Callable[[int], float]:
+    """A function of the optimiser step: the rate's factor, up in a line, then 1, then along a cosine to 0.
+
+    ``decay`` is the share of the run in which it falls, at its end: 1 is a cosine all along, 0 none. A run of unknown
+    length trains without one, and whoever wants its weights resumes it for a last stretch that falls (2405.18392).
+    Raises ValueError for a share outside of [0, 1].
+    """
+    if not 0 <= decay <= 1:
+        raise ValueError(f"model.decay is a share of the run, 0 … 1, got {decay}")
+    rise, done = max(1, warmup_steps), share_done(trainer) if decay else lambda step: 0.0
+    falls = decay or 1.0
+
+    def factor(step: int) -> float:
+        fallen = max(0.0, 1 - (1 - done(step)) / falls)
+        return min(1.0, (step + 1) / rise) * 0.5 * (1 + math.cos(math.pi * fallen))
+
+    return factor
 
 
 def _share_of_time(timer: Timer) -> float:

@@ -21,23 +21,24 @@ def place_of(stage: L.LightningModule, count: int, batch_idx: int) -> Place:
     return Place.of(trainer.global_step, count, batch_idx % parts, parts, trainer.global_rank, trainer.world_size)
 
 
-def share_of_depth(stage: L.LightningModule, has_depth_B: Tensor) -> Tensor | float:
-    """Samples with depth here, against the mean over processes: their mean loss is that of one large batch."""
+def share_of(stage: L.LightningModule, has_B: Tensor) -> Tensor | float:
+    """Samples that count here, against the mean over processes: their mean loss is that of one large batch."""
     if stage._trainer is None or stage._trainer.world_size == 1:
         return 1.0
-    count = has_depth_B.sum().float()
+    count = has_B.sum().float()
     return count / stage._trainer.strategy.reduce(count.clone(), reduce_op="mean").clamp_min(1e-6)
 
 
 def warmed_adamw(stage: L.LightningModule) -> dict[str, Any]:
-    """AdamW over what trains, with warm-up and, if asked for, a cosine to the run's end.
+    """AdamW over what trains, with warm-up and, if asked for, a fall of its rate at the run's end.
 
-    By the stage's hyper-parameters ``optimizer``, ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``cosine``.
+    By the stage's hyper-parameters ``optimizer``, ``learning_rate``, ``beta2``, ``weight_decay``, ``warmup_steps`` and
+    ``decay``.
     """
     told = stage.hparams
     trained = [p for p in stage.parameters() if p.requires_grad]
-    rates = {"lr": told["learning_rate"], "weight_decay": told["weight_decay"]}
+    rates = {"lr": told["learning_rate"], "weight_decay": told["weight_decay"], "betas": (0.9, told["beta2"])}
     made = optimizer(told["optimizer"], stage.trainer, trained, **rates)
-    rate = warmed(stage.trainer, told["warmup_steps"], told["cosine"])
+    rate = warmed(stage.trainer, told["warmup_steps"], told["decay"])
     schedule = torch.optim.lr_scheduler.LambdaLR(made, rate)
     return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -15,7 +15,7 @@ from torch import Tensor
 from jdap.batch import ClipBatch
 from jdap.diffusion.denoiser import JointDenoiser, JointLoss, Pair
 from jdap.diffusion.draws import Place, draw_noise, draw_timesteps
-from jdap.diffusion.timesteps import TimestepLaw
+from jdap.diffusion.timesteps import DEPTH_TO_IMAGE, IMAGE_TO_DEPTH, LOG_SNR, UNIFORM, TimestepLaw
 from jdap.models.audio import FPS
 from jdap.models.clip_unet import Anchor, MotionFrames
 from jdap.models.drive import Drive
@@ -23,7 +23,7 @@ from jdap.pipelines.talking import NULL, TalkingPipeline, WindowShape
 from jdap.stages.clip_latents import encode_clip
 from jdap.stages.clip_networks import clip_networks
 from jdap.stages.heard_lips import HeardLips
-from jdap.stages.steps import place_of, share_of_depth, warmed_adamw
+from jdap.stages.steps import place_of, share_of, warmed_adamw
 
 #: Whose sound a clip is trained with; all but the first are controls.
 OWN, SHUFFLED, NONE = "own", "shuffled", "none"
@@ -55,7 +55,8 @@ class TemporalStage(L.LightningModule):
         anchor: whether the reference is one more frame that is always seen, where it looks exactly as it is; the
             ReferenceNet tells who it is, the anchor what it looks like where.
         gradient_checkpointing: keep few activations, and compute them again in the backward pass.
-        learning_rate, warmup_steps, cosine, weight_decay, optimizer: as in :class:`jdap.stages.image.ImageStage`.
+        learning_rate, warmup_steps, decay, weight_decay, beta2, optimizer: as in
+            :class:`jdap.stages.image.ImageStage`.
         gamma: cap of the Min-SNR weight.
         reference_drop, audio_drop, motion_drop, condition_drop: shares of clips that train without.
         motion_noise: how noisy motion frames may be, as a share of the timesteps; half of them stay clean. What the
@@ -89,8 +90,9 @@ class TemporalStage(L.LightningModule):
         gradient_checkpointing: bool = False,
         learning_rate: float = 1e-5,
         warmup_steps: int = 500,
-        cosine: bool = False,
+        decay: float = 0.0,
         weight_decay: float = 1e-2,
+        beta2: float = 0.999,
         optimizer: str = "adamw",
         gamma: float = 5.0,
         reference_drop: float = 0.05,
@@ -135,7 +137,8 @@ class TemporalStage(L.LightningModule):
         heard = self.audio is not None and lip_loss > 0
         self.lips = HeardLips(audio_tokens, audio_dim) if heard else None
         self.denoiser = JointDenoiser(self.schedule, gamma)
-        self.law = TimestepLaw(image_to_depth, depth_to_image, nearly, terminal)
+        density = LOG_SNR if self.schedule.spacing == LOG_SNR else UNIFORM
+        self.law = TimestepLaw(image_to_depth, depth_to_image, nearly, terminal, terminal, density)
         self.shape = WindowShape(
             frames,
             motion_frames,
@@ -172,9 +175,9 @@ class TemporalStage(L.LightningModule):
         if self.lips is not None and self.global_step < self.hparams["lip_steps"]:
             return {"loss": self._only_lips(self.lips, batch)}
         loss, t_N, lips = self._loss(batch, place_of(self, len(batch), batch_idx))
-        depth = loss.depth * share_of_depth(self, loss.has_depth_B)
-        total = loss.rgb + depth
-        scalars = {"train/loss": total, "train/loss_rgb": loss.rgb, "train/loss_depth": depth}
+        rgb, depth = loss.rgb * share_of(self, loss.has_rgb_B), loss.depth * share_of(self, loss.has_depth_B)
+        total = rgb + depth
+        scalars = {"train/loss": total, "train/loss_rgb": rgb, "train/loss_depth": depth}
         if lips is not None:
             scalars["train/loss_lips"] = lips
             total = total + self.hparams["lip_loss"] * lips
@@ -201,7 +204,7 @@ class TemporalStage(L.LightningModule):
             self.codec, batch, told["mouth_focus"], told["outside_skin"]
         )
         kinds = len(told["conditions"] or [])
-        t, chance = draw_timesteps(self.law, self.schedule.timesteps, told["seed"], place, CONDITIONS + kinds)
+        t, kind, chance = draw_timesteps(self.law, self.schedule, told["seed"], place, CONDITIONS + kinds)
         noise = self._noise(clean, place)
         if not drops:
             chance = torch.ones_like(chance)
@@ -213,13 +216,15 @@ class TemporalStage(L.LightningModule):
         def drawn(x: Tensor) -> Tensor:
             return x[:, before:].flatten(0, 1)
 
-        t_here = Pair(*(x.to(self.device).repeat_interleave(frames) for x in t))
+        asked = Pair(kind != IMAGE_TO_DEPTH, kind != DEPTH_TO_IMAGE)
+        t_here, asked_here = (Pair(*(x.to(self.device).repeat_interleave(frames) for x in pair)) for pair in (t, asked))
         loss = self.denoiser.loss(
             partial(self.unet, frames=frames, **conditions),
             Pair(*map(drawn, clean)),
             t_here,
             Pair(*map(drawn, noise)),
             *map(drawn, (weight, confidence, focus)),
+            drawn=asked_here,
         )
         if self.lips is None or tokens is None:
             return loss, t_here, None
@@ -310,7 +315,7 @@ class TemporalStage(L.LightningModule):
         return Pair(*(s**0.5 * c + (1 - s) ** 0.5 * o for c, o in zip(common, own, strict=True)))
 
     def configure_optimizers(self) -> Any:
-        """AdamW over what trains, with warm-up and, if asked for, a cosine to the run's end."""
+        """AdamW over what trains, with warm-up and, if asked for, a fall of its rate."""
         return warmed_adamw(self)
 
 

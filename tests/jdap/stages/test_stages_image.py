@@ -198,7 +198,7 @@ def test_shares_and_losses_of_sources_are_logged(shards, codec, tmp_path):
 
 
 def test_the_rate_warms_up_and_falls_to_zero(shards, codec, tmp_path):
-    model, rates = stage(codec, cosine=True, warmup_steps=4), []
+    model, rates = stage(codec, decay=1.0, warmup_steps=4), []
 
     class Watch(L.Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
@@ -209,7 +209,7 @@ def test_the_rate_warms_up_and_falls_to_zero(shards, codec, tmp_path):
     assert max(rates) == rates[3]
     assert rates[-1] < 0.1 * max(rates)
     with pytest.raises(ValueError, match="max_steps"):
-        trainer(tmp_path, -1).fit(stage(codec, cosine=True), data(shards))
+        trainer(tmp_path, -1).fit(stage(codec, decay=1.0), data(shards))
 
 
 def test_a_run_goes_on_from_its_checkpoint(shards, codec, tmp_path):

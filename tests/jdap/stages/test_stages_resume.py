@@ -62,7 +62,7 @@ def sources(folder, true, fitted) -> dict[str, Source]:
 
 def pictures(folder) -> tuple[L.LightningModule, L.LightningDataModule, L.Callback]:
     builders.TINY_WIDTHS = (32, 64)
-    model = ImageStage(codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=3, cosine=True)
+    model = ImageStage(codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=3, decay=1.0)
     read = sources(folder, "studio", "fitted")
     data = ImageDataModule(read, str(folder / "val"), batch_size=3, size_px=32, epoch_steps=EPOCH, shuffle=4)
     return model, data, MeanDepth()
@@ -71,7 +71,7 @@ def pictures(folder) -> tuple[L.LightningModule, L.LightningDataModule, L.Callba
 def clips(folder) -> tuple[L.LightningModule, L.LightningDataModule, L.Callback]:
     """With everything that is drawn for a clip, and a sample drawn after each validation."""
     draws = {"motion_noise": 0.1, "motion_drop": 0.3, "audio_drop": 0.3, "reference_drop": 0.3, "noise_sharing": 0.2}
-    draws |= {"conditions": ["pose", "lips"], "warmup_steps": 3, "cosine": True}
+    draws |= {"conditions": ["pose", "lips"], "warmup_steps": 3, "decay": 1.0}
     model = temporal_stage(str(folder / "weights"), **draws)
     read = sources(folder, "talk", "filmed")
     data = clips_of(read, val=str(folder / "filmed"), epoch_steps=EPOCH, shuffle=3, zoom=0.1)
