@@ -18,6 +18,7 @@ from typing import Any
 from jsonargparse import ArgumentError, Namespace
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from jdap.data.modules import ClipDataModule, ImageDataModule
@@ -35,6 +36,8 @@ TRAINING: dict[str, tuple[type[LightningModule], type[LightningDataModule], str]
     "train-codec": (CodecStage, ImageDataModule, "codec-tiny.yaml"),
 }
 CONFIGS = Path(__file__).parent / "configs"
+#: ``--resume auto`` goes on from the last checkpoint of the run in ``--out``.
+AUTO = "auto"
 
 
 class StageCLI(LightningCLI):
@@ -43,7 +46,12 @@ class StageCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add ``--out`` and ``--resume``."""
         parser.add_argument("--out", type=str, required=True, help="folder of the run: logs, checkpoints, weights")
-        parser.add_argument("--resume", type=str | None, default=None, help="checkpoint to go on from")
+        parser.add_argument(
+            "--resume",
+            type=str | None,
+            default=None,
+            help=f"checkpoint to go on from; {AUTO}: the last one under --out, or the start where there is none",
+        )
 
     def before_instantiate_classes(self) -> None:
         """Everything that a run writes goes under ``--out``."""
@@ -76,18 +84,38 @@ def train(command: str, argv: Sequence[str]) -> None:
         cli = _build(command, argv)
     except ArgumentError as error:
         raise ValueError(f"{error}; settings come from {', '.join(configs)} and the command line") from error
-    resume = cli.config.resume
-    if resume is not None and not Path(resume).is_file():
-        raise FileNotFoundError(f"{resume}: no such checkpoint to resume from")
+    resume = _checkpoint(cli)
     try:
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
     except UnpicklingError as error:
         raise ValueError(f"{resume}: no checkpoint of ours, it holds more than tensors and numbers") from error
     except SIGTERMException as ended:  # which would exit with status 0, as if the weights were there
-        last = Path(cli.config.out) / "checkpoints" / "last.ckpt"
-        remedy = f"go on with --resume {last}" if last.is_file() else "there is no checkpoint yet"
-        print(f"ended by SIGTERM at step {cli.trainer.global_step}, without weights; {remedy}", file=sys.stderr)
-        raise SystemExit(128 + signal.SIGTERM) from ended
+        raise _ended(cli, signal.SIGTERM) from ended
+    except SystemExit as ended:  # Lightning's answer to Ctrl-C, with status 1
+        if cli.trainer.state.status != TrainerStatus.INTERRUPTED:
+            raise
+        raise _ended(cli, signal.SIGINT) from ended
+
+
+def _checkpoint(cli: StageCLI) -> str | None:
+    """What to go on from. Raises FileNotFoundError where it is not there, FileExistsError where a run would be lost."""
+    out, resume = Path(cli.config.out), cli.config.resume
+    last = out / "checkpoints" / "last.ckpt"
+    if resume == AUTO:
+        return str(last) if last.is_file() else None
+    if resume is not None and not Path(resume).is_file():
+        raise FileNotFoundError(f"{resume}: no such checkpoint to resume from")
+    if resume is None and last.is_file():
+        raise FileExistsError(f"{out} holds a run: go on with it by --resume {AUTO}, or name another folder for --out")
+    return resume
+
+
+def _ended(cli: StageCLI, number: signal.Signals) -> SystemExit:
+    """The exit of a run that a signal ended, after a line about how to go on."""
+    last = next((c.last_model_path for c in cli.trainer.checkpoint_callbacks if c.last_model_path), None)  # type: ignore[attr-defined]
+    remedy = f"go on with --resume {last}" if last else "there is no checkpoint yet"
+    print(f"ended by {number.name} at step {cli.trainer.global_step}, without weights; {remedy}", file=sys.stderr)
+    return SystemExit(128 + number)
 
 
 def _build(command: str, argv: list[str]) -> StageCLI:
