@@ -42,7 +42,6 @@ def unet(
         attention_head_dim=tuple(max(1, width // head_dim) for width in widths),
         cross_attention_dim=widths[-1],
         norm_num_groups=16,
-        time_embedding_dim=4 * widths[-1],
         time_cond_proj_dim=widths[0] if depth_timestep else None,
     )
     if depth_timestep:

@@ -97,6 +97,12 @@ class ClipUNet(nn.Module):
                 processors[name] = PlainAttention() if audio is None else AudioReader(layer, audio.layer(layer))
         self.unet.set_attn_processor(processors)
         self.unet.freeze_unet2d_params()
+        blocks: Any = self.unet.down_blocks
+        #: finest levels without attention, which see each frame by itself: their many cells are too dear for motion
+        self.still_levels = next(i for i, block in enumerate(blocks) if _sees(block))
+        ups: Any = self.unet.up_blocks
+        for block in (*blocks[: self.still_levels], *ups[len(ups) - self.still_levels :]):
+            block.motion_modules.requires_grad_(False)
         self.checkpointing = False
 
     @property
@@ -207,13 +213,19 @@ class ClipUNet(nn.Module):
         seeing = {"encoder_hidden_states": tokens, "cross_attention_kwargs": {"beside": beside}}
         x = unet.conv_in(x)
         skips = [x]
-        for block in unet.down_blocks:
-            x, left = self._run(block, x, emb, num_frames=whole, **(seeing if _sees(block) else {}))
+        for level, block in enumerate(unet.down_blocks):
+            if level < self.still_levels:
+                x, left = _still_down(block, x, emb)
+            else:
+                x, left = self._run(block, x, emb, num_frames=whole, **(seeing if _sees(block) else {}))
             skips += left
         x = self._run(unet.mid_block, x, emb, **({"num_frames": whole} if _moves(unet.mid_block) else {}), **seeing)
-        for block in unet.up_blocks:
+        for level, block in enumerate(unet.up_blocks, 1 - len(unet.up_blocks)):
             count = len(block.resnets)
             taken, skips = tuple(skips[-count:]), skips[:-count]
+            if -level < self.still_levels:
+                x = _still_up(block, x, emb, taken)
+                continue
             more = {"res_hidden_states_tuple": taken, "upsample_size": skips[-1].shape[2:] if skips else None}
             x = self._run(block, x, emb, num_frames=whole, **more, **(seeing if _sees(block) else {}))
         x = x.unflatten(0, (clips, whole))[:, before:].flatten(0, 1)
@@ -260,6 +272,27 @@ def _anchored(anchor: Anchor, clips: int, reference_from: int, keep_B: Tensor | 
     return torch.cat([rgb, torch.zeros_like(rgb)], dim=1)[:, None], torch.stack(
         [t_rgb, t_rgb.new_full((clips,), anchor.last)]
     )[..., None]
+
+
+def _still_down(block: Any, x: Tensor, emb: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A block of the way down without its motion modules, as diffusers' ``DownBlock2D`` does it."""
+    left = []
+    for resnet in block.resnets:
+        x = resnet(x, emb)
+        left.append(x)
+    for downsampler in block.downsamplers or ():
+        x = downsampler(x)
+        left.append(x)
+    return x, tuple(left)
+
+
+def _still_up(block: Any, x: Tensor, emb: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
+    """A block of the way up without its motion modules, as diffusers' ``UpBlock2D`` does it."""
+    for resnet, skip in zip(block.resnets, reversed(skips), strict=True):
+        x = resnet(torch.cat([x, skip], dim=1), emb)
+    for upsampler in block.upsamplers or ():
+        x = upsampler(x)
+    return x
 
 
 def _sees(block: Any) -> bool:
