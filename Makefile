@@ -79,27 +79,34 @@ studio: install  ## drawn people with exact depth to shards (OUT= ARGS="--people
 
 sample-shards: OUT ?= jdap/assets
 sample-shards: install  ## draw the stills and talking clips that ship anew (into OUT=, which must not hold them already)
-	$(RUN) data_prep studio --out $(OUT)/shards/train --split train --people 500 --frames 2
-	$(RUN) data_prep studio --out $(OUT)/shards/val --split val --people 24 --frames 2
+	$(RUN) data_prep studio --out $(OUT)/shards/train --split train --people 250 --frames 4 --sittings
+	$(RUN) data_prep studio --out $(OUT)/shards/val --split val --people 24 --frames 2 --sittings
 	$(RUN) data_prep studio --out $(OUT)/shards/test --split test --people 100 --frames 2 --mean-head
 	$(RUN) data_prep studio --out $(OUT)/talking/train --split train --first 500 --people 28 --frames 32 --talk
 	$(RUN) data_prep studio --out $(OUT)/talking/val --split val --first 24 --people 3 --frames 32 --talk
 	$(RUN) data_prep studio --out $(OUT)/talking/test --split test --first 100 --people 5 --frames 32 --talk
 
-# The people of the training set begin at 1000: none of them is in the sample shards, and those of val/ and test/ are new to both.
-# The decoder goes on alone while its latents stay, so it could as well be trained beside the image model.
+# Hours, and as many sittings of the machine as they take: what is whole is left alone, what was interrupted goes on.
+# The people of the training set begin at 6000: none of them is in the sample shards. Open-ended training comes first
+# (STEPS), then a last stretch in which the rate falls (LAST), the one-step depth model, and packing.
+STEPS ?= 100000
+LAST  ?= 10000
+ONE_STEP ?= 10000
 shipped-weights: OUT ?= out/shipped
-shipped-weights: MANY = ["jdap/assets/shards/train","$(OUT)/people"]
-shipped-weights: install  ## make codec and image model as they ship, from nothing: hours (OUT=)
-	$(RUN) data_prep studio --out $(OUT)/people --split train --first 1000 --people 2400 --frames 4 --workers 2
-	$(RUN) data_prep studio --out $(OUT)/sittings --split train --first 6000 --people 1400 --frames 4 --sittings --workers 2
-	$(RUN) jdap train-codec --out $(OUT)/codec --trainer.max_steps 9400
-	$(RUN) jdap train-codec --out $(OUT)/decoder --model.init $(OUT)/codec/weights --model.freeze_encoder true \
-	  --model.decoder_blocks '[4,4]' --model.learning_rate 1.5e-3 --trainer.max_steps 3000 --data.seed 1 --data.train '$(MANY)'
-	$(RUN) jdap train-image --config jdap/configs/image-tiny.yaml --config jdap/configs/image-tiny-long.yaml \
-	  --out $(OUT)/image --model.codec $(OUT)/codec/weights \
-	  --data.train.sittings.shards $(OUT)/sittings --data.train.stills.shards '$(MANY)' $(ARGS)
-	$(RUN) jdap pack $(OUT)/image/weights --codec $(OUT)/decoder/weights --half --out $(OUT)/image-tiny
+shipped-weights: IMAGE = train-image --config jdap/configs/image-tiny.yaml --config jdap/configs/image-tiny-long.yaml \
+  --model.codec $(OUT)/codec/weights --data.train $(OUT)/latents --data.val $(OUT)/val
+shipped-weights: install  ## make codec, image model and one-step depth as they ship, from nothing: hours, resumable (OUT= STEPS= LAST= ARGS=)
+	test -e $(OUT)/val/index || { $(RUN) data_prep studio --out $(OUT)/val --split val --first 200 --people 40 --frames 2 --sittings && touch $(OUT)/val/index; }
+	test -e $(OUT)/sittings/index || { rm -rf $(OUT)/sittings && $(RUN) data_prep studio --out $(OUT)/sittings --split train --first 6000 --people 1200 --frames 8 --sittings --workers 2 && touch $(OUT)/sittings/index; }
+	test -e $(OUT)/codec/weights || $(RUN) jdap train-codec --out $(OUT)/codec --resume auto --data.train $(OUT)/sittings --data.val $(OUT)/val --trainer.max_steps 12000
+	$(RUN) jdap cache-latents --shards $(OUT)/sittings --codec $(OUT)/codec/weights --out $(OUT)/latents --flip --variants 2 --jitter 0.2 --zoom 0.1
+	test -e $(OUT)/image/weights || $(RUN) jdap $(IMAGE) --out $(OUT)/image --resume auto --trainer.max_steps $(STEPS) $(ARGS)
+	test -e $(OUT)/last/checkpoints/last.ckpt || { mkdir -p $(OUT)/last/checkpoints && cp $(OUT)/image/checkpoints/last.ckpt $(OUT)/last/checkpoints/; }
+	test -e $(OUT)/last/weights || $(RUN) jdap $(IMAGE) --out $(OUT)/last --resume auto --trainer.max_steps $$(($(STEPS) + $(LAST))) \
+	  --model.decay $$(awk 'BEGIN {print $(LAST) / ($(STEPS) + $(LAST))}') $(ARGS)
+	$(RUN) jdap pack $(OUT)/last/weights --half --out $(OUT)/image-tiny
+	test -e $(OUT)/depth/weights || $(RUN) jdap train-depth --out $(OUT)/depth --resume auto --model.init $(OUT)/last/weights --data.train $(OUT)/sittings --data.val $(OUT)/val --trainer.max_steps $(ONE_STEP)
+	$(RUN) benchmarks modes --weights $(OUT)/image-tiny --shards $(OUT)/val --out $(OUT)/modes
 
 clean:  ## remove what runs have written
 	rm -rf out
