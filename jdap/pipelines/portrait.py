@@ -20,10 +20,10 @@ from jdap.diffusion.onestep import STARTS, ZEROS
 from jdap.diffusion.samplers import CLEAN, METHODS, REPAINT, ddim, guided
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.codec import Codec
-from jdap.models.image_tokens import ImageTokens
-from jdap.models.joint_unet import JointUNet
-from jdap.models.reference import ReferenceNet
-from jdap.models.separate import SeparateUNets
+from jdap.models.image.image_tokens import ImageTokens
+from jdap.models.image.joint_unet import JointUNet
+from jdap.models.image.reference import ReferenceNet
+from jdap.models.image.separate import SeparateUNets
 from jdap.pipelines.masks import fill_unknown, known_cells, paste_known
 from jdap.pipelines.pictures import Portrait, check_pictures, decode
 from jdap.pipelines.weights import load_components, save_components
