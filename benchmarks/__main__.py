@@ -14,23 +14,53 @@ from collections.abc import Sequence
 from benchmarks import BenchmarkError
 from data_prep.__main__ import is_users
 
-#: name -> what it measures. ``benchmarks.NAME`` has ``add_arguments(parser)`` and ``run(args) -> exit status``.
+#: name -> (module with ``add_arguments(parser)`` and ``run(args) -> exit status``, what it measures).
 COMMANDS = {
-    "depth": "AbsRel, delta1 and RMSE of image-to-depth, ours beside baselines",
-    "scan": "the same on renders of a real, scanned head",
-    "modes": "image-to-depth, depth-to-image, joint generation and inpainting by one model, beside baselines",
-    "paired": "what one run of modes gained over others, picture by picture: how ablations are read",
-    "mouth": "readers of how far a mouth is open: trains them, and measures what they can see",
-    "lipsync": "whether drawn mouths move with the sound: correlation with the true opening, beside controls",
-    "talking": "likeness, depth, steadiness and window borders of talking clips; memory and speed of a long one",
-    "overfit": "samples of an overfitted model beside the codec's own reconstruction",
-    "speed": "what the reference costs in training and in sampling, and a training run's pictures a second",
-    "codec": "error of image codecs by factor and channels against seconds of training and sampling",
-    "fit": "how good fitted heads are: reprojection, depth against a scan, confidence, speed, ablation",
-    "studio": "pictures a second of the synthetic studio",
-    "footprint": "memory and seconds of training and sampling at a preset's full size, with random weights",
-    "preparation": "frames a second of data preparation by stage, and its memory on a long video",
-    "coding": "size and decode time of the ways to code frames and depth in shards",
+    "depth": ("benchmarks.depth.depth", "AbsRel, delta1 and RMSE of image-to-depth, ours beside baselines"),
+    "scan": ("benchmarks.depth.scan", "the same on renders of a real, scanned head"),
+    "modes": (
+        "benchmarks.modes.modes",
+        "image-to-depth, depth-to-image, joint generation and inpainting by one model, beside baselines",
+    ),
+    "paired": (
+        "benchmarks.modes.paired",
+        "what one run of modes gained over others, picture by picture: how ablations are read",
+    ),
+    "mouth": (
+        "benchmarks.mouth.mouth",
+        "readers of how far a mouth is open: trains them, and measures what they can see",
+    ),
+    "lipsync": (
+        "benchmarks.talking.lipsync",
+        "whether drawn mouths move with the sound: correlation with the true opening, beside controls",
+    ),
+    "talking": (
+        "benchmarks.talking.talking",
+        "likeness, depth, steadiness and window borders of talking clips; memory and speed of a long one",
+    ),
+    "overfit": ("benchmarks.modes.overfit", "samples of an overfitted model beside the codec's own reconstruction"),
+    "speed": (
+        "benchmarks.cost.speed",
+        "what the reference costs in training and in sampling, and a training run's pictures a second",
+    ),
+    "codec": (
+        "benchmarks.codec.codec",
+        "error of image codecs by factor and channels against seconds of training and sampling",
+    ),
+    "fit": (
+        "benchmarks.fit.fit",
+        "how good fitted heads are: reprojection, depth against a scan, confidence, speed, ablation",
+    ),
+    "studio": ("benchmarks.cost.studio", "pictures a second of the synthetic studio"),
+    "footprint": (
+        "benchmarks.cost.footprint",
+        "memory and seconds of training and sampling at a preset's full size, with random weights",
+    ),
+    "preparation": (
+        "benchmarks.cost.preparation",
+        "frames a second of data preparation by stage, and its memory on a long video",
+    ),
+    "coding": ("benchmarks.cost.coding", "size and decode time of the ways to code frames and depth in shards"),
 }
 
 
@@ -52,10 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure JDAP and its baselines.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="NAME")
-    for name, purpose in COMMANDS.items():
+    for name, (path, purpose) in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose)
         if argv[:1] == [name]:
-            module = importlib.import_module(f"benchmarks.{name}")
+            module = importlib.import_module(path)
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser.parse_args(argv)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jdap
-from jdap.files import write_whole
+from jdap.io.files import write_whole
 from jdap.metrics.bootstrap import grouped_interval
 from jdap.metrics.depth import METRIC, NORMALISED
 

@@ -17,14 +17,17 @@ from collections.abc import Sequence
 OURS = ("data_prep", "jdap")
 #: command -> (module, what it does)
 COMMANDS = {
-    "prepare": ("data_prep.prepare", "videos of people → shards with fitted depth"),
-    "select": ("data_prep.select", "judge the clips of prepare by other thresholds, and without duplicates"),
-    "studio": ("data_prep.studio", "drawn people → shards with exact depth"),
-    "scans": ("data_prep.scans", "textured scans of heads → shards with exact depth"),
-    "verify": ("data_prep.verify", "check a folder of shards: checksums, counts, every sample"),
-    "report": ("data_prep.report", "numbers, charts and pictures of a folder of shards"),
-    "convert-model": ("data_prep.convert_model", "FLAME or a Basel Face Model that you hold → a file for --face-model"),
-    "correspond": ("data_prep.correspondence", "mediapipe landmarks ↔ points of the head model"),
+    "prepare": ("data_prep.commands.prepare", "videos of people → shards with fitted depth"),
+    "select": ("data_prep.commands.select", "judge the clips of prepare by other thresholds, and without duplicates"),
+    "studio": ("data_prep.commands.studio", "drawn people → shards with exact depth"),
+    "scans": ("data_prep.commands.scans", "textured scans of heads → shards with exact depth"),
+    "verify": ("data_prep.commands.verify", "check a folder of shards: checksums, counts, every sample"),
+    "report": ("data_prep.commands.report", "numbers, charts and pictures of a folder of shards"),
+    "convert-model": (
+        "data_prep.commands.convert_model",
+        "FLAME or a Basel Face Model that you hold → a file for --face-model",
+    ),
+    "correspond": ("data_prep.commands.correspond", "mediapipe landmarks ↔ points of the head model"),
 }
 
 

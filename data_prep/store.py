@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import fsspec
 
-from jdap.files import sync_folder, write_whole
+from jdap.io.files import sync_folder, write_whole
 
 T = TypeVar("T")
 #: How often something is tried again, and the seconds before the first time; doubled for each further one.

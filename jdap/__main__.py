@@ -2,6 +2,7 @@
 
 import sys
 
-from jdap.cli import main
+from jdap.commands.dispatch import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

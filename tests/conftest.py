@@ -44,5 +44,5 @@ def cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("jdap.fetch.WAIT_S", 0.0)
+    monkeypatch.setattr("jdap.io.fetch.WAIT_S", 0.0)
     return tmp_path / "cache"

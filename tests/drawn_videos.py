@@ -19,9 +19,9 @@ import fakes
 import numpy as np
 from PIL import Image
 
-from data_prep.pipeline import Task, failed_row
-from data_prep.shards import ShardWriter
-from data_prep.video import FPS, FrameReader, VideoError, open_video
+from data_prep.clips.steps.pipeline import Task, failed_row
+from data_prep.video.video import FPS, FrameReader, VideoError, open_video
+from jdap.shards.writer import ShardWriter
 
 FRAMES, SIZE = 3, 16
 
@@ -59,7 +59,8 @@ def draw_folder(folder: Path, *names: str, seed: int = 0) -> Path:
 
 
 def make(settings: Settings) -> Callable[[Task], list[dict]]:
-    """The short pipeline, as ``data_prep.prepare`` takes one: a clip of a video, its first frames on a drawn head."""
+    """The short pipeline, as ``data_prep.commands.prepare`` takes one: a clip of a video, its first frames on a drawn
+    head."""
 
     def prepare(task: Task) -> list[dict]:
         behave(task)

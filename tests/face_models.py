@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_prep.morphable import MorphableModel, head_to_camera
-from data_prep.render import interpolate, rasterise
+from data_prep.head.model import MorphableModel, head_to_camera
+from data_prep.head.rasterise import interpolate, rasterise
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from data_prep.shards import Sample, ShardWriter
-from jdap import schema
-from jdap.schema import Record
+from jdap.shards import schema
+from jdap.shards.schema import Record
+from jdap.shards.writer import Sample, ShardWriter
+from jdap.units import SAMPLE_RATE
 
 IDENTITIES, EXPRESSIONS = 10, 2
 #: Head axes (y up, z out of the face) to camera axes (y down, z forward).
@@ -202,7 +203,7 @@ def sample(
 
 def voice(first_frame: int, frames: int, fps: float, phase: float) -> np.ndarray:
     """A 200 Hz tone (N,) float32, as loud as the mouth of :func:`sample` is open."""
-    seconds = first_frame / fps + np.arange(round(frames * schema.SAMPLE_RATE / fps)) / schema.SAMPLE_RATE
+    seconds = first_frame / fps + np.arange(round(frames * SAMPLE_RATE / fps)) / SAMPLE_RATE
     loudness = 0.5 + 0.5 * np.sin(2 * np.pi * 3 * seconds + phase)
     return (0.8 * loudness * np.sin(2 * np.pi * 200 * seconds)).astype(np.float32)
 

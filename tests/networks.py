@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from jdap.models.build import unet
-from jdap.models.joint_unet import JointUNet
-from jdap.models.reference import ReferenceNet
+from jdap.models.image.build import unet
+from jdap.models.image.joint_unet import JointUNet
+from jdap.models.image.reference import ReferenceNet
 
 SHAPE = {"widths": (32, 64), "layers": 1, "head_dim": 16}
 C = 3

@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.audio import new_audio_tokens
-from jdap.models.audio_attention import new_audio_attention
-from jdap.models.clip_unet import ClipUNet
+from jdap.models.clip.audio_attention import new_audio_attention
+from jdap.models.clip.conditions import DriveTokens
+from jdap.models.clip.motion import new_motion
+from jdap.models.clip.unet import ClipUNet
 from jdap.models.codec import ImageCodec
-from jdap.models.drive import DriveTokens
-from jdap.models.motion import new_motion
 from jdap.pipelines.talking import TalkingPipeline, WindowShape
 
 SIZE, TOKEN_DIM = 32, 12

@@ -7,8 +7,8 @@ import torch
 
 from jdap.data.modules import ClipDataModule
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.models.build import build
 from jdap.models.codec import ImageCodec
+from jdap.models.image.build import build
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.temporal import TemporalStage
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_prep.video import FrameReader, open_video
+from data_prep.video.video import FrameReader, open_video
 
 
 def trim(source: Path, target: Path, seconds: float) -> Path:

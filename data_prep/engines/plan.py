@@ -29,7 +29,7 @@ from typing import Any
 import fsspec
 
 from data_prep.store import Store, is_url
-from data_prep.video import SUFFIXES, find_videos
+from data_prep.video.video import SUFFIXES, find_videos
 
 FOLDER = "plan"
 VERSION = 1
@@ -138,8 +138,8 @@ def plain(value: Any) -> Any:
 def find_inputs(inputs: Sequence[str | Path]) -> list[tuple[str, str, int]]:
     """(path, name, bytes) of the videos that inputs stand for, sorted by name and path.
 
-    Paths and folders as :func:`data_prep.video.find_videos` reads them. A URL stands for the file, or for all video
-    files below it.
+    Paths and folders as :func:`data_prep.video.video.find_videos` reads them. A URL stands for the file, or for all
+    video files below it.
     """
     found: list[tuple[str, str, int]] = []
     for place in inputs:

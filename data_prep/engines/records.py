@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep.clips.quality import HELD
 from data_prep.engines.plan import Plan, Unit
-from data_prep.quality import HELD
-from data_prep.shards import sidecar_path
 from data_prep.store import Store
+from jdap.shards.writer import sidecar_path
 
 Row = dict[str, Any]
 #: Where records and contact sheets lie in the store, and what is made of all rows.

@@ -20,15 +20,15 @@ from typing import Any, cast
 
 import fsspec
 
+from data_prep.clips.quality import HELD, KEPT, reason_kind, select
+from data_prep.clips.steps.pipeline import Task, failed_row
 from data_prep.engines.plan import Unit, Video
 from data_prep.engines.records import RECORDS, SHEETS, Row
-from data_prep.pipeline import Task, failed_row
-from data_prep.quality import HELD, KEPT, reason_kind, select
-from data_prep.sample import read_members
-from data_prep.shards import Sample, ShardWriter, sidecar_path
 from data_prep.store import FULL, Store, is_url, remove_folder, retrying
-from jdap.files import write_whole
-from jdap.schema import Record
+from jdap.io.files import write_whole
+from jdap.shards.sample import read_members
+from jdap.shards.schema import Record
+from jdap.shards.writer import Sample, ShardWriter, sidecar_path
 
 _ROWS = "rows.json"
 
@@ -56,8 +56,8 @@ class Work:
 
     * ``make(settings)`` builds the function that prepares a video: task → rows, samples in ``task.scratch`` as
       ``CLIP_ID/*.tar``, sheets in ``task.sheets``; it may raise OSErrors of the storage. Picklable, by name.
-    * ``settings``: handed to it, with ``thresholds`` for :func:`data_prep.quality.select`; ``identity``: the same as
-      plain JSON, part of every unit's hash
+    * ``settings``: handed to it, with ``thresholds`` for :func:`data_prep.clips.quality.select`; ``identity``: the same
+      as plain JSON, part of every unit's hash
     * ``place``: of the store; ``scratch``: local folder for what is in work, of this run alone
     * ``retries``: how often an input or output error is tried again
     """
@@ -182,7 +182,7 @@ def publish(
 
 @dataclass(frozen=True)
 class _StoredSample:
-    """A sample as it was encoded: :class:`data_prep.shards.ShardWriter` asks for no more than this."""
+    """A sample as it was encoded: :class:`jdap.shards.writer.ShardWriter` asks for no more than this."""
 
     key: str
     record: Record

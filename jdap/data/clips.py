@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Generator
 
-from jdap import depth, schema
+from jdap import depth
 from jdap.batch import ClipBatch
 from jdap.data import draw
 from jdap.data.curriculum import Source
@@ -37,10 +37,12 @@ from jdap.data.shards import (
     split_by_sample,
     usable,
 )
-from jdap.data.sources import ShardError, resolve_shards
 from jdap.data.tars import Faults, Sample, read_tars
 from jdap.data.transforms import Example
-from jdap.schema import SAMPLE_RATE, Record, frame_member
+from jdap.shards import schema
+from jdap.shards.schema import Record, frame_member
+from jdap.shards.urls import ShardError, resolve_shards
+from jdap.units import SAMPLE_RATE
 
 
 def span(frames: int, stride: int) -> int:
@@ -164,7 +166,7 @@ def read_clips(
     """Whole clips in order, one at a time: all frames of a clip's samples (at most the first ``frames``), unchanged.
 
     Samples that follow one another without a gap are one clip, with one range of depth, and the clip's last frame as
-    the reference; after a gap another clip begins. ``shards`` as in :func:`jdap.data.sources.resolve_shards`. Memory
+    the reference; after a gap another clip begins. ``shards`` as in :func:`jdap.shards.urls.resolve_shards`. Memory
     holds one clip. Raises :class:`ShardError` for bad shards, and for a clip whose samples lie apart.
     """
     faults = Faults(strict=True)

@@ -17,7 +17,7 @@ from typing import Any
 import webdataset as wds
 
 from jdap.data.position import Progress
-from jdap.data.sources import ShardError
+from jdap.shards.urls import ShardError
 
 
 @dataclass(frozen=True)

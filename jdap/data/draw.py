@@ -1,6 +1,6 @@
 """From the undecoded members of one sample to examples: which frames are drawn, and only those are decoded.
 
-A sample is a dict of member name → bytes as :mod:`jdap.schema` names them.
+A sample is a dict of member name → bytes as :mod:`jdap.shards.schema` names them.
 
 Shapes: F frames, H = W pixels (square), N audio samples; T frames of the whole sample.
 """
@@ -18,12 +18,14 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from jdap import depth, schema
+from jdap import depth
 from jdap.batch import ImageBatch
 from jdap.data.position import Place
 from jdap.data.transforms import Example
-from jdap.latents import latents_member
-from jdap.schema import FITTED, SAMPLE_RATE, STUDIO, Record, SchemaError, frame_member
+from jdap.shards import schema
+from jdap.shards.latents import latents_member
+from jdap.shards.schema import FITTED, STUDIO, Record, SchemaError, frame_member
+from jdap.units import SAMPLE_RATE
 
 #: How far depth is trusted that no map and no setting says more of. The studio's is exact. That of a fit is off by 3–5
 #: mm of a face's 15 mm of relief on the one scan there is; a half is a choice, not a measurement.

@@ -17,10 +17,10 @@ from torch import Tensor
 from jdap.batch import ImageBatch, LatentBatch
 from jdap.data import draw
 from jdap.data.draw import Drawn
-from jdap.data.sources import ShardError
 from jdap.data.transforms import Example
-from jdap.latents import FrameLatents, LatentSettings, decode_frame, latents_member
-from jdap.schema import SchemaError
+from jdap.shards.latents import FrameLatents, LatentSettings, decode_frame, latents_member
+from jdap.shards.schema import SchemaError
+from jdap.shards.urls import ShardError
 
 _log = logging.getLogger(__name__)
 

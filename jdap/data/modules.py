@@ -35,8 +35,8 @@ from jdap.data.curriculum import Source, used
 from jdap.data.latents import LatentReader, read_depth_sums
 from jdap.data.loader import Batches, Clock, TrainingBatches, TrainingLoader
 from jdap.data.shards import ALL, Stage, image_stages, resolve_shards, source_names
-from jdap.data.sources import ShardError
 from jdap.data.transforms import augment
+from jdap.shards.urls import ShardError
 
 Shards = str | list[str] | None
 
@@ -248,7 +248,8 @@ class ImageDataModule(ShardDataModule):
     def cached_depth_sums(self) -> tuple[Tensor, Tensor] | None:
         """Sum (1, H, W) of the normalised depth over the skin of all training pictures, and in how many it is skin.
 
-        As :mod:`jdap.cache` wrote them beside its shards; None where the training shards hold pictures.
+        As :mod:`jdap.commands.cache_latents` wrote them beside its shards; None where the training shards hold
+        pictures.
         """
         shards = self._training_shards()
         urls = shards if isinstance(shards, list) else [url for s in shards.values() for url in s.shards]

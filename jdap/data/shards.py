@@ -35,10 +35,10 @@ from jdap.data.curriculum import Mix, Source
 from jdap.data.draw import Drawn
 from jdap.data.latents import LatentExample, LatentReader, collate
 from jdap.data.position import Place, Progress, shuffled
-from jdap.data.sources import REMEDY, ShardError, resolve_shards
 from jdap.data.tars import Faults, Sample, read_tars
 from jdap.data.transforms import Example, resize
-from jdap.schema import Record, SchemaError
+from jdap.shards.schema import Record, SchemaError
+from jdap.shards.urls import REMEDY, ShardError, resolve_shards
 
 __all__ = ["ALONE", "ShardError", "Share", "image_stages", "resolve_shards"]
 

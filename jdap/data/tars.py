@@ -17,9 +17,9 @@ import fsspec
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
 from jdap.data.position import Place
-from jdap.data.sources import ShardError
-from jdap.files import sync_folder, write_whole
-from jdap.schema import SchemaError
+from jdap.io.files import sync_folder, write_whole
+from jdap.shards.schema import SchemaError
+from jdap.shards.urls import ShardError
 
 Sample = dict[str, Any]
 GIVE_UP_AFTER = 100

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from jdap.fetch import Asset, fetch
+from jdap.io.fetch import Asset, fetch
 
 LANDMARKS, BLENDSHAPES = 478, 52
 #: Those of the face come first; the irises' say nothing of where the head is.
@@ -54,7 +54,7 @@ class Face:
 class Landmarker:
     """Face Landmarker for single pictures, or for the frames of one video; a context manager.
 
-    Raises :class:`jdap.fetch.AssetError` where the model file cannot be had, and ImportError without mediapipe.
+    Raises :class:`jdap.io.fetch.AssetError` where the model file cannot be had, and ImportError without mediapipe.
     """
 
     def __init__(self, video: bool = False) -> None:

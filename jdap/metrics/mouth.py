@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from jdap.files import write_whole
+from jdap.io.files import write_whole
 
 #: The readers that ship, of preset tiny's codec.
 READERS = "shipped:mouth/mouth.safetensors"

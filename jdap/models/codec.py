@@ -258,3 +258,17 @@ def _take_over(new: nn.Sequential, old: nn.Sequential) -> None:
 def _check_picture(picture_B3HW: Tensor, factor: int) -> None:
     if picture_B3HW.ndim != 4 or picture_B3HW.shape[1] != 3 or any(s % factor for s in picture_B3HW.shape[2:]):
         raise ValueError(f"pictures must be (B, 3, H, W) with H and W multiples of {factor}: {picture_B3HW.shape}")
+
+
+def same_latents(first: Codec, second: Codec) -> bool:
+    """Whether two codecs of this project have the same encoder and statistics, up to rounding.
+
+    Folders that were trained while the frozen codec was averaged along hold it rounded by a few parts in a million.
+    """
+    if not (isinstance(first, ImageCodec) and isinstance(second, ImageCodec)):
+        return False
+    mine, other = first.state_dict(), second.state_dict()
+    encoder = {name for name in mine if not name.startswith("decoder.")}
+    return encoder == {name for name in other if not name.startswith("decoder.")} and all(
+        torch.allclose(mine[name], other[name], rtol=1e-4, atol=1e-6) for name in encoder
+    )

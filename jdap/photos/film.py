@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from jdap.media.video import CRF, DepthFolderWriter, DepthVideoWriter, VideoWriter
 from jdap.photos import paste
 from jdap.pipelines.grid import depth_picture
 from jdap.pipelines.talking import TalkingPipeline
-from jdap.schema import SAMPLE_RATE
-from jdap.video import CRF, DepthFolderWriter, DepthVideoWriter, VideoWriter
+from jdap.units import SAMPLE_RATE
 
 #: How depth is written.
 VIDEO, PNG, NONE = "video", "png", "none"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jdap import shipped
+from jdap.io import assets as shipped
 from jdap.models.hub import find_folder
 
 

@@ -20,10 +20,10 @@ from jdap.diffusion.onestep import STARTS, ZEROS
 from jdap.diffusion.samplers import CLEAN, METHODS, REPAINT, ddim, guided
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.codec import Codec
-from jdap.models.image_tokens import ImageTokens
-from jdap.models.joint_unet import JointUNet
-from jdap.models.reference import ReferenceNet
-from jdap.models.separate import SeparateUNets
+from jdap.models.image.image_tokens import ImageTokens
+from jdap.models.image.joint_unet import JointUNet
+from jdap.models.image.reference import ReferenceNet
+from jdap.models.image.separate import SeparateUNets
 from jdap.pipelines.masks import fill_unknown, known_cells, paste_known
 from jdap.pipelines.pictures import Portrait, check_pictures, decode
 from jdap.pipelines.weights import load_components, save_components
@@ -134,6 +134,11 @@ class PortraitPipeline:
         return self
 
     @property
+    def joint(self) -> bool:
+        """Whether one network draws both halves: separate ones draw no picture for a depth map."""
+        return isinstance(self.unet, JointUNet)
+
+    @property
     def device(self) -> torch.device:
         """Where the networks are."""
         return next(self.unet.parameters()).device
@@ -218,7 +223,7 @@ class PortraitPipeline:
 
         ``reference`` says who it is; without one it is anybody, and ``guidance`` has no meaning.
         """
-        if isinstance(self.unet, SeparateUNets):
+        if not self.joint:
             raise ValueError("separate networks draw no RGB that belongs to a depth map: that needs a joint one")
         check_pictures(depth_B1HW, "depth", 1)
         depth = self.codec.encode(depth_frames.to_codec(depth_B1HW))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jdap.schema import SAMPLE_RATE
+from jdap.units import SAMPLE_RATE
 
 
 class SoundWindows:

@@ -20,13 +20,13 @@ from jdap.diffusion.denoiser import JointDenoiser, Network, Pair
 from jdap.diffusion.draws import draw_frames
 from jdap.diffusion.samplers import ddim, guided, needed_branches
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.models.attention import Reference
 from jdap.models.audio import AudioTokens
-from jdap.models.clip_unet import Anchor, ClipUNet, MotionFrames
+from jdap.models.clip.conditions import Drive, DriveTokens
+from jdap.models.clip.unet import Anchor, ClipUNet, MotionFrames
 from jdap.models.codec import Codec
-from jdap.models.drive import Drive, DriveTokens
-from jdap.models.image_tokens import ImageTokens
-from jdap.models.reference import ReferenceNet
+from jdap.models.image.attention import Reference
+from jdap.models.image.image_tokens import ImageTokens
+from jdap.models.image.reference import ReferenceNet
 from jdap.pipelines.pictures import Portrait, check_pictures, decode
 from jdap.pipelines.sound_windows import SoundWindows
 from jdap.pipelines.talking_weights import (

@@ -19,18 +19,18 @@ import torch
 from torch import nn
 
 from jdap.diffusion.schedule import NoiseSchedule
+from jdap.io.assets import resolve
 from jdap.models.audio import AudioTokens, load_audio_tokens
-from jdap.models.audio_attention import AudioAttention
-from jdap.models.clip_unet import ClipUNet
+from jdap.models.clip.audio_attention import AudioAttention
+from jdap.models.clip.conditions import DriveTokens
+from jdap.models.clip.motion import load_motion
+from jdap.models.clip.unet import ClipUNet
 from jdap.models.codec import Codec
-from jdap.models.drive import DriveTokens
-from jdap.models.image_tokens import ImageTokens
-from jdap.models.joint_unet import JointUNet
+from jdap.models.image.image_tokens import ImageTokens
+from jdap.models.image.joint_unet import JointUNet
+from jdap.models.image.reference import ReferenceNet
 from jdap.models.loading import WeightsError, load_strict, one_line, read_json
-from jdap.models.motion import load_motion
-from jdap.models.reference import ReferenceNet
 from jdap.pipelines.weights import INDEX, load_components, read_index, save_components
-from jdap.shipped import resolve
 
 CLASS_NAME = "TalkingPipeline"
 REMEDY = "make train-video"

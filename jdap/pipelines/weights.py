@@ -25,13 +25,13 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from jdap import __version__
 from jdap.diffusion.onestep import STARTS
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.files import replace_folder
+from jdap.io.files import replace_folder
 from jdap.models.codec import Codec, load_codec
-from jdap.models.image_tokens import ImageTokens, load_image_tokens
-from jdap.models.joint_unet import JointUNet
+from jdap.models.image.image_tokens import ImageTokens, load_image_tokens
+from jdap.models.image.joint_unet import JointUNet
+from jdap.models.image.reference import ReferenceNet
+from jdap.models.image.separate import SeparateUNets
 from jdap.models.loading import WeightsError, load_strict, one_line, read_json
-from jdap.models.reference import ReferenceNet
-from jdap.models.separate import SeparateUNets
 
 INDEX = "model_index.json"
 CLASS_NAME = "PortraitPipeline"

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from jdap import depth as depth_frames
 from jdap.batch import ImageBatch
-from jdap.files import replace_folder
+from jdap.io.assets import resolve
+from jdap.io.files import replace_folder
 from jdap.metrics.colour import ColourSlopes, rgb_to_yiq
 from jdap.models.codec import ImageCodec, load_codec
 from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
-from jdap.shipped import resolve
-from jdap.stages.optimizers import adamw, share_done
+from jdap.stages.parts.optimizers import adamw, share_done
 
 #: Depth errors are told in the benchmark's frame, where q2 … q98 of the skin is 0.1 … 1 rather than -1 … 1.
 BENCHMARK_FRAME = 0.45

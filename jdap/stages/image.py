@@ -23,10 +23,10 @@ from jdap.diffusion.timesteps import DEPTH_TO_IMAGE, IMAGE_TO_DEPTH, LOG_SNR, Ti
 from jdap.metrics import DepthMetrics
 from jdap.models.codec import fingerprint
 from jdap.pipelines.portrait import PortraitPipeline
-from jdap.stages.lookup import ReferenceLookup
-from jdap.stages.networks import networks
-from jdap.stages.sharding import shard, whole
-from jdap.stages.steps import place_of, share_of, warmed_adamw
+from jdap.stages.parts.lookup import ReferenceLookup
+from jdap.stages.parts.networks import networks
+from jdap.stages.parts.sharding import shard, whole
+from jdap.stages.parts.steps import place_of, share_of, warmed_adamw
 
 
 class Encoded(NamedTuple):
@@ -46,7 +46,7 @@ class ImageStage(L.LightningModule):
     """Joint RGB-depth diffusion with a ReferenceNet.
 
     Args:
-        preset: name of the builder of the networks (:data:`jdap.models.build.BUILDERS`).
+        preset: name of the builder of the networks (:data:`jdap.models.image.build.BUILDERS`).
         codec: folder of the image codec; ``shipped:image-tiny/codec`` ships. It stays frozen. null takes the
             VAE of ``sd``, or the codec of ``init``.
         init: weights folder to start from, for fine-tuning; null starts from random networks. It must be of the same
@@ -58,8 +58,8 @@ class ImageStage(L.LightningModule):
         widths: channels of the levels of networks from scratch; null: the preset's.
         gradient_checkpointing: keep few activations, and compute them again in the backward pass.
         joint: one UNet for both halves; false is an ablation: separate ones, which share nothing
-            (:class:`jdap.models.separate.SeparateUNets`). They are asked nothing but RGB, and depth from clean RGB, so
-            ``image_to_depth`` and ``depth_to_image`` must be 0.
+            (:class:`jdap.models.image.separate.SeparateUNets`). They are asked nothing but RGB, and depth from clean
+            RGB, so ``image_to_depth`` and ``depth_to_image`` must be 0.
         reference: whether there is a ReferenceNet; false is an ablation: nothing tells the networks who it is.
         copy_reference: start the ReferenceNet of ``init`` anew, as a copy of the joint UNet's RGB half. For weights
             whose UNet has learnt to draw before its ReferenceNet was of use.
@@ -153,7 +153,7 @@ class ImageStage(L.LightningModule):
         self._whole: dict[str, Any] = {}
 
     def configure_model(self) -> None:
-        """Share the networks out to the processes where the strategy does: see :mod:`jdap.stages.sharding`."""
+        """Share the networks out to the processes where the strategy does: see :mod:`jdap.stages.parts.sharding`."""
         if self.device_mesh is not None and not isinstance(self, FSDPModule):
             self._forms = shard(self, self.device_mesh)
 

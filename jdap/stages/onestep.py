@@ -19,16 +19,15 @@ from jdap import depth as depth_frames
 from jdap.batch import ImageBatch
 from jdap.diffusion.denoiser import JointDenoiser
 from jdap.diffusion.onestep import STARTS, depth_start, one_step_depth
+from jdap.io.assets import resolve
 from jdap.metrics import DepthMetrics
 from jdap.metrics.ssi import ssi_loss
-from jdap.models.codec import load_codec
-from jdap.models.joint_unet import JointUNet
+from jdap.models.codec import load_codec, same_latents
+from jdap.models.image.joint_unet import JointUNet
 from jdap.models.loading import WeightsError
-from jdap.pipelines.pack import same_latents
 from jdap.pipelines.portrait import PortraitPipeline
-from jdap.shipped import resolve
-from jdap.stages.networks import freeze_unasked
-from jdap.stages.optimizers import adamw, warmed
+from jdap.stages.parts.networks import freeze_unasked
+from jdap.stages.parts.optimizers import adamw, warmed
 
 
 class OneStepLoss(NamedTuple):

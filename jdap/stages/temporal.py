@@ -16,14 +16,14 @@ from jdap.batch import ClipBatch
 from jdap.diffusion.denoiser import JointDenoiser, JointLoss, Pair
 from jdap.diffusion.draws import Place, draw_noise, draw_timesteps
 from jdap.diffusion.timesteps import DEPTH_TO_IMAGE, IMAGE_TO_DEPTH, LOG_SNR, UNIFORM, TimestepLaw
-from jdap.models.audio import FPS
-from jdap.models.clip_unet import Anchor, MotionFrames
-from jdap.models.drive import Drive
+from jdap.models.clip.conditions import Drive
+from jdap.models.clip.unet import Anchor, MotionFrames
 from jdap.pipelines.talking import NULL, TalkingPipeline, WindowShape
-from jdap.stages.clip_latents import encode_clip
-from jdap.stages.clip_networks import clip_networks
-from jdap.stages.heard_lips import HeardLips
-from jdap.stages.steps import place_of, share_of, warmed_adamw
+from jdap.stages.parts.clip_latents import encode_clip
+from jdap.stages.parts.clip_networks import clip_networks
+from jdap.stages.parts.heard_lips import HeardLips
+from jdap.stages.parts.steps import place_of, share_of, warmed_adamw
+from jdap.units import FPS
 
 #: Whose sound a clip is trained with; all but the first are controls.
 OWN, SHUFFLED, NONE = "own", "shuffled", "none"

@@ -7,14 +7,13 @@ sound on each side one output frame looks at) and ``forward(audio_BS, frames) ->
 ``frames`` video frames; what is not there is silence.
 """
 
-from jdap.models.audio.frames import FPS, FRAME_SAMPLES
+from jdap.models.audio.frames import FRAME_SAMPLES
 from jdap.models.audio.mel import LogMelEncoder
 from jdap.models.audio.pretrained import Wav2VecEncoder, WhisperEncoder
 from jdap.models.audio.projection import AudioProjection
 from jdap.models.audio.tokens import AudioTokens, load_audio_tokens, new_audio_tokens
 
 __all__ = [
-    "FPS",
     "FRAME_SAMPLES",
     "AudioProjection",
     "AudioTokens",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from jdap.schema import SAMPLE_RATE
+from jdap.units import FPS, SAMPLE_RATE
 
-#: Of the video that the encoders are in step with.
-FPS = 25
 #: Samples that sound while one video frame is shown: frame k is samples 640 k … 640 k + 639.
 FRAME_SAMPLES = SAMPLE_RATE // FPS
 

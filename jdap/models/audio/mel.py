@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
 from jdap.models.audio.frames import FRAME_SAMPLES, check_sound
-from jdap.schema import SAMPLE_RATE
+from jdap.units import SAMPLE_RATE
 
 #: 25 ms windows every 10 ms: four mel frames a video frame.
 N_FFT, HOP = 400, 160

@@ -7,8 +7,8 @@ import drawn_videos
 import pytest
 from drawn_videos import Settings, draw_folder, draw_video
 
-from data_prep.prepare import Engine, Outcome, PrepareError, prepare
-from data_prep.verify import verify
+from data_prep.commands.prepare import Engine, Outcome, PrepareError, prepare
+from data_prep.commands.verify import verify
 
 HERE = Engine(workers=0)
 

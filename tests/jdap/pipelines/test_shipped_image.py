@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from jdap.data.modules import ImageDataModule
+from jdap.io.assets import resolve
 from jdap.metrics import DepthMetrics
 from jdap.pipelines.portrait import PortraitPipeline
-from jdap.shipped import resolve
 
 FOLDER = Path(resolve("shipped:image-tiny"))
 #: Of the pixel-wise mean's RMSE; the model card has the figure for all hundred people.

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from jdap.io.assets import resolve
+from jdap.media.sound import open_sound
 from jdap.pipelines.talking import TalkingPipeline
-from jdap.shipped import resolve
-from jdap.sound import open_sound
 
 
 def test_they_load_and_move_with_the_sound():

@@ -23,14 +23,14 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch.utils.data import DataLoader, IterableDataset
 
+from jdap.callbacks.averaging import EMA
+from jdap.callbacks.clip_samples import ClipSamples
+from jdap.callbacks.guard import FiniteGuard
+from jdap.callbacks.sources import ExportWeights, SampleGrid
 from jdap.data.modules import ImageDataModule
-from jdap.models import build as builders
+from jdap.models.image import build as builders
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
-from jdap.stages.averaging import EMA
-from jdap.stages.callbacks import ExportWeights, SampleGrid
-from jdap.stages.clip_samples import ClipSamples
-from jdap.stages.guard import FiniteGuard
 from jdap.stages.image import ImageStage
 
 STEPS, TOTAL, WORLD = 3, 4, 2

@@ -1,0 +1,247 @@
+"""``python -m benchmarks codec``: which latents a preset should have, by error against seconds.
+
+Every factor with every number of channels is trained by the recipe of a config of ``jdap train-codec``, for the same
+processor seconds and on the same pictures in the same order, and measured at each mark of ``--seconds`` on held-out
+people and, if there are any, on photographs that have nothing to do with the studio. The rate falls to 0 at the last
+mark. Beside it stands what such latents cost a diffusion model of preset ``tiny``: a training step, and a sampled
+portrait. Writes ``codec.json``, ``codec.csv``, ``codec.md`` and ``codec.png`` into a folder.
+
+Shapes: B pictures, C latent channels, H = W pixels, h = w latent cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image, ImageOps, UnidentifiedImageError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from benchmarks import BenchmarkError, report
+from benchmarks.codec.report import draw, markdown, table
+from jdap.batch import ImageBatch
+from jdap.commands.train import CONFIGS
+from jdap.data.modules import ImageDataModule
+from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
+from jdap.diffusion.schedule import NoiseSchedule
+from jdap.io import assets as shipped
+from jdap.io.fetch import ENVIRONMENT
+from jdap.models.codec import ImageCodec
+from jdap.models.image.build import build
+from jdap.pipelines.portrait import PortraitPipeline
+from jdap.stages.codec import CodecStage, psnr_rgb, reconstruct, rmse_depth
+
+PRESET = "tiny"
+TIMED_PICTURES, UNET_BATCH, SAMPLING_STEPS = 16, 8, 10
+
+
+class Run:
+    """One configuration in training: the stage, what feeds it, and the seconds and steps it has had.
+
+    Args:
+        recipe: the sections ``model`` and ``data`` of a config, with the factor and channels of this run.
+        train: training shards.
+        last: seconds at which the learning rate reaches 0.
+        seed: of weights, pictures and noise.
+    """
+
+    def __init__(self, recipe: dict[str, Any], train: str, last: float, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.stage = CodecStage(**recipe["model"])
+        data = ImageDataModule(**recipe["data"] | {"train": train, "val": None, "seed": seed})
+        self.batches = _endless(data)
+        self.generator_state = torch.get_rng_state()
+        hparams = self.stage.hparams
+        self.optimizer = torch.optim.AdamW(
+            self.stage.codec.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=hparams["weight_decay"]
+        )
+        self.clip, self.last, self.seconds, self.steps = recipe["clip"], last, 0.0, 0
+
+    @property
+    def codec(self) -> ImageCodec:
+        """The codec as it is now."""
+        return self.stage.codec
+
+    def train(self, until: float) -> Iterator[float]:
+        """Take steps until this run has had so many seconds; yields the seconds of each."""
+        torch.set_rng_state(self.generator_state)  # runs take turns, and each has its own chance
+        hparams = self.stage.hparams
+        while self.seconds < until:
+            start = time.process_time()
+            rise = min(1.0, (self.steps + 1) / max(1, hparams["warmup_steps"]))
+            rate = hparams["learning_rate"] * rise * max(0.0, 1 - self.seconds / self.last)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.zero_grad()
+            self.stage.losses(next(self.batches)).total.backward()
+            torch.nn.utils.clip_grad_norm_(self.codec.parameters(), self.clip)
+            self.optimizer.step()
+            spent = time.process_time() - start
+            self.seconds, self.steps = self.seconds + spent, self.steps + 1
+            yield spent
+        self.generator_state = torch.get_rng_state()
+
+
+def _endless(data: ImageDataModule) -> Iterator[ImageBatch]:
+    loader = data.train_dataloader()
+    while True:
+        yield from loader
+
+
+@torch.no_grad()
+def errors(codec: ImageCodec, batches: list[ImageBatch], photos_B3HW: Tensor | None) -> dict[str, float | None]:
+    """Means over pictures: ``psnr_db`` of RGB, ``rmse_depth`` on skin (0.1 … 1), ``photos_db`` where there are any."""
+    psnr, rmse = [], []
+    for batch in batches:
+        rgb, depth = reconstruct(codec, batch)
+        psnr.append(psnr_rgb(rgb, batch.rgb))
+        rmse.append(rmse_depth(depth, batch))
+    found = {"psnr_db": torch.cat(psnr).mean().item(), "rmse_depth": torch.cat(rmse).mean().item()}
+    photos = None
+    if photos_B3HW is not None:
+        photos = psnr_rgb(codec(photos_B3HW).clamp(-1, 1), photos_B3HW).mean().item()
+    return found | {"photos_db": photos}
+
+
+def best_seconds(call: Callable[[], Any], repeats: int) -> float:
+    """Processor time of the fastest call after one that warms up: other work only ever makes a call longer."""
+    call()
+    shortest = float("inf")
+    for _ in range(repeats):
+        start = time.process_time()
+        call()
+        shortest = min(shortest, time.process_time() - start)
+    return shortest
+
+
+def costs(codec: ImageCodec, size_px: int, repeats: int) -> dict[str, float]:
+    """Seconds to encode and decode 16 pictures, of a training step of 8 and of a portrait sampled in 10 steps.
+
+    The diffusion model is untrained: what it costs does not depend on its weights.
+    """
+    pictures = torch.zeros(TIMED_PICTURES, 3, size_px, size_px)
+    with torch.no_grad():
+        latents = codec.encode(pictures)
+        encode = best_seconds(partial(codec.encode, pictures), repeats)
+        decode = best_seconds(partial(codec.decode, latents), repeats)
+    unet, reference = build(PRESET, codec.latent_channels)
+    schedule = NoiseSchedule()
+    denoiser = JointDenoiser(schedule)
+    clean = Pair(*(latents[:1].expand(UNET_BATCH, -1, -1, -1) for _ in range(2)))
+
+    def step() -> None:
+        t = Pair(*(torch.full((UNET_BATCH,), schedule.timesteps // 2) for _ in range(2)))
+        network = partial(unet, reference=unet.project_reference(reference(clean.rgb)))
+        denoiser.loss(network, clean, t, randn_pair(clean), torch.ones_like(clean.rgb[:, :1])).total.backward()
+
+    pipeline = PortraitPipeline(codec, unet, reference, schedule, preset=PRESET, size_px=size_px)
+    sample = partial(pipeline.generate, pictures[:1], steps=SAMPLING_STEPS)
+    return {
+        "encode_s": encode,
+        "decode_s": decode,
+        "unet_step_s": best_seconds(step, repeats),
+        "unet_sample_s": best_seconds(sample, repeats),
+    }
+
+
+def read_photos(folder: Path, size_px: int) -> Tensor:
+    """The pictures of a folder, centre squares → (B, 3, H, W) in [-1, 1]. Raises :class:`benchmarks.BenchmarkError`."""
+    found = []
+    for path in sorted(p for p in folder.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")):
+        try:
+            with Image.open(path) as image:
+                square = ImageOps.fit(
+                    ImageOps.exif_transpose(image).convert("RGB"), (size_px, size_px), Image.Resampling.LANCZOS
+                )
+        except (OSError, UnidentifiedImageError) as error:
+            raise BenchmarkError(f"{path}: cannot be read as a picture ({error}); repair or remove it") from error
+        found.append(torch.from_numpy(np.asarray(square).copy()).permute(2, 0, 1) / 127.5 - 1)
+    if not found:
+        raise BenchmarkError(f"{folder}: holds no pictures (JPEG, PNG, WebP)")
+    return torch.stack(found)
+
+
+def read_recipe(config: Path) -> dict[str, Any]:
+    """``model``, ``data`` and ``clip`` of a config of ``jdap train-codec``. Raises BenchmarkError for another file."""
+    try:
+        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+        data = {k: v for k, v in settings["data"].items() if k not in ("train", "val", "test")}
+        return {"model": settings["model"], "data": data, "clip": settings["trainer"]["gradient_clip_val"]}
+    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+        raise BenchmarkError(f"{config}: no config of jdap train-codec ({type(error).__name__}: {error})") from error
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command line."""
+    assets = os.environ.get(ENVIRONMENT)
+    photos = Path(assets) / "portraits" if assets and (Path(assets) / "portraits").is_dir() else None
+    parser.add_argument("--train", default="shipped:shards/train", help="training shards (default: those that ship)")
+    parser.add_argument("--test", default="shipped:shards/test", help="held-out people (default: those that ship)")
+    parser.add_argument("--photos", type=Path, default=photos, help="folder of photographs to code as well")
+    parser.add_argument("--config", type=Path, default=CONFIGS / "codec-tiny.yaml", help="recipe (default codec-tiny)")
+    parser.add_argument("--factors", type=int, nargs="+", default=[4, 8], help="pixels per latent cell (default 4 8)")
+    parser.add_argument("--channels", type=int, nargs="+", default=[3, 4, 8], help="of a latent (default 3 4 8)")
+    parser.add_argument("--seconds", type=float, nargs="+", default=[60, 120, 240], help="marks (default 60 120 240)")
+    parser.add_argument("--repeats", type=int, default=5, help="timings of each call, best taken (default 5)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, pictures and noise (default 0)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for codec.json, .csv, .md and .png")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train the grid, print the table, write the results into ``args.out``."""
+    marks, recipe = sorted(set(args.seconds)), read_recipe(args.config)
+    if marks[0] <= 0 or args.repeats < 1:
+        raise BenchmarkError("--seconds and --repeats must be positive")
+    size_px = recipe["data"]["size_px"]
+    held_out = ImageDataModule(test=shipped.resolve(args.test), size_px=size_px, eval_frames=2)
+    batches = list(held_out.test_dataloader())
+    photos = None if args.photos is None else read_photos(args.photos, size_px)
+    runs = {}
+    for factor, channels in product(args.factors, args.channels):
+        model = recipe["model"] | {"factor": factor, "latent_channels": channels}
+        train = shipped.resolve(args.train)
+        runs[factor, channels] = Run(recipe | {"model": model}, train, marks[-1], args.seed)
+    console, rows = Console(), []
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("training codecs", total=marks[-1] * len(runs))
+        # By marks and not one after the other: what else the machine does meets all of them alike.
+        for mark, ((factor, channels), one) in product(marks, runs.items()):
+            progress.update(task, description=f"factor {factor}, C = {channels}, to {mark:g} s")
+            for spent in one.train(mark):
+                progress.advance(task, spent)
+            row = {"factor": factor, "channels": channels, "latents": channels * (size_px // factor) ** 2}
+            row |= {"parameters": sum(p.numel() for p in one.codec.parameters()), "seconds": mark, "steps": one.steps}
+            rows.append(row | errors(one.codec, batches, photos))
+    for (factor, channels), one in runs.items():
+        cost = costs(one.codec, size_px, args.repeats)
+        for row in rows:
+            if (row["factor"], row["channels"]) == (factor, channels):
+                row |= cost
+    stamp = report.software_stamp() | {
+        "config": str(args.config.name),
+        "train": args.train,
+        "test": args.test,
+        "pictures": sum(map(len, batches)),
+        "photos": 0 if photos is None else len(photos),
+        "threads": torch.get_num_threads(),
+        "seed": args.seed,
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    report.write_json(args.out / "codec.json", {"rows": rows, "stamp": stamp})
+    report.write_csv(args.out / "codec.csv", rows)
+    markdown(rows, args.out / "codec.md")
+    draw(rows, args.out / "codec.png")
+    console.print(table(rows))
+    return 0

@@ -1,0 +1,179 @@
+"""``python -m benchmarks speed``: what the reference costs in training and in sampling, and a training run's pace.
+
+Three parts, each interleaved (A, B, A, B …):
+
+``training``
+    A step (forward, backward, AdamW) of the joint UNet with its ReferenceNet, against the sum of the steps of the two
+    plain UNets, each by itself.
+``sampling``
+    A guided sampling run of one picture, against the usual design (:mod:`benchmarks.cost.bank`).
+``pace``
+    Pictures a second of ``jdap train-image`` at preset tiny on the shards that ship (:mod:`benchmarks.cost.pace`).
+
+Ratios are medians over rounds, by the clock that ``--clock`` names: the wall's, or on a CPU the processor's, which does
+not count what other programs take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import BenchmarkError, report
+from benchmarks.cost.clock import Timing, compare, interleaved
+from benchmarks.cost.speed_steps import sampling_runs, training_steps
+from jdap.io.device import default_device, find_device
+
+PARTS = ("training", "sampling", "pace")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+CLOCKS = {"wall": "wall_s", "processor": "processor_s"}
+#: (part, latent cells a side) → the largest ratio that we accept, at widths 64, 128, 256, 256.
+TARGETS = {("training", 32): 1.30, ("training", 64): 1.40, ("sampling", 32): 0.75, ("sampling", 64): 0.65}
+TARGET_WIDTHS = (64, 128, 256, 256)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command line."""
+    widths = ",".join(map(str, TARGET_WIDTHS))
+    parser.add_argument("--out", type=Path, required=True, help="folder for speed.json")
+    parser.add_argument("--parts", type=_parts, default=PARTS, help=f"of {', '.join(PARTS)} (default all)")
+    parser.add_argument("--device", default=default_device(), help="where it runs (default cuda where there is one)")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="bfloat16: autocast (default float32)")
+    parser.add_argument("--sizes", type=_numbers, default=(32, 64), help="latent cells a side (default 32,64)")
+    parser.add_argument("--widths", type=_numbers, default=TARGET_WIDTHS, help=f"of the UNets (default {widths})")
+    parser.add_argument("--batch", type=_positive, default=1, help="pictures of a training step (default 1)")
+    parser.add_argument("--steps", type=_positive, default=20, help="of sampling (default 20)")
+    parser.add_argument("--repeats", type=_positive, default=5, help="measured rounds (default 5)")
+    parser.add_argument(
+        "--pace-steps", type=_positive, default=20, help="measured steps of a training run (default 20)"
+    )
+    parser.add_argument("--clock", choices=CLOCKS, help="of the ratios (default processor on a CPU, wall elsewhere)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the tables, write ``speed.json`` into ``args.out``."""
+    console = Console()
+    device = find_device(args.device)
+    clock = args.clock or ("processor" if device.type == "cpu" else "wall")
+    if clock == "processor" and device.type != "cpu":
+        raise BenchmarkError("--clock processor: measures a CPU only")
+    dtype = DTYPES[args.dtype]
+    autocast = partial(torch.autocast, device.type, dtype=dtype, enabled=dtype != torch.float32)
+    load_before = os.getloadavg()
+    rows: list[dict[str, Any]] = []
+    for size in args.sizes:
+        if "training" in args.parts:
+            steps = training_steps(args.widths, size, args.batch, device, autocast)
+            timings = interleaved(steps, args.repeats, device)
+            for name, ours in (("all see it", "injected"), ("one does not", "dropping")):
+                rows.append(_row("training", name, size, timings, ours, ["joint", "other"], CLOCKS[clock], args.widths))
+        if "sampling" in args.parts:
+            runs = sampling_runs(args.widths, size, args.steps, device, autocast)
+            timings = interleaved(runs, args.repeats, device)
+            for name, theirs in ((f"{args.steps} guided steps", "bank"), ("against leaner", "lean")):
+                rows.append(_row("sampling", name, size, timings, "ours", [theirs], CLOCKS[clock], args.widths))
+    paces = []
+    if "pace" in args.parts:
+        from benchmarks.cost.pace import pace  # Lightning and the data take a while to import
+
+        paces = pace(args.pace_steps, args.repeats, device, args.dtype)
+    stamp = report.software_stamp() | {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "dtype": args.dtype,
+        "threads": torch.get_num_threads(),
+        "load_average": [load_before[0], os.getloadavg()[0]],
+        "clock": clock,
+        "widths": args.widths,
+        "batch": args.batch,
+        "steps": args.steps,
+        "repeats": args.repeats,
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    report.write_json(args.out / "speed.json", {"rows": rows, "pace": paces, "stamp": stamp})
+    if rows:
+        console.print(_table(rows, f"{clock} seconds, medians of {args.repeats} rounds"))
+    if paces:
+        console.print(_pace_table(paces))
+    console.print(
+        f"{stamp['device']}, {args.dtype}, {stamp['threads']} threads, load average {load_before[0]:.1f} at the start",
+        style="dim",
+    )
+    return 0
+
+
+def _row(
+    part: str,
+    name: str,
+    size: int,
+    timings: dict[str, Timing],
+    ours: str,
+    theirs: list[str],
+    clock: str,
+    widths: tuple[int, ...],
+) -> dict[str, Any]:
+    return {
+        "part": part,
+        "what": name,
+        "size": size,
+        **compare(timings[ours], [timings[name] for name in theirs], clock),
+        "target": TARGETS.get((part, size)) if tuple(widths) == TARGET_WIDTHS and theirs != ["lean"] else None,
+        "calls": {name: timings[name].to_json() for name in (ours, *theirs)},
+    }
+
+
+def _table(rows: list[dict[str, Any]], title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    measured = any(call["peak_bytes"] is not None for row in rows for call in row["calls"].values())
+    table.add_column("part, latents", no_wrap=True)
+    for header in ("ours", "theirs", "ratio", "range", "target", *(["peak MiB"] if measured else [])):
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in rows:
+        low, high = row["ratio_range"]
+        peaks = [call["peak_bytes"] for call in row["calls"].values() if call["peak_bytes"] is not None]
+        table.add_row(
+            f"{row['part']} {row['size']}²: {row['what']}",
+            f"{row['ours_s']:.3f}",
+            f"{row['theirs_s']:.3f}",
+            f"{row['ratio']:.2f}",
+            f"{low:.2f}–{high:.2f}",
+            "" if row["target"] is None else f"≤ {row['target']:.2f}",
+            *([" / ".join(f"{peak / 2**20:.0f}" for peak in peaks)] if measured else []),
+        )
+    return table
+
+
+def _pace_table(paces: list[dict[str, Any]]) -> Table:
+    table = Table(title="train-image, preset tiny", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("latents", no_wrap=True)
+    for header in ("pictures/s", "range", "per second of processor time"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in paces:
+        low, high = row["pictures_per_s_range"]
+        processor = row["pictures_per_processor_s"]
+        table.add_row(row["what"], f"{row['pictures_per_s']:.2f}", f"{low:.2f}–{high:.2f}", f"{processor:.2f}")
+    return table
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(","))
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    parts = tuple(text.split(","))
+    if unknown := set(parts) - set(PARTS):
+        raise argparse.ArgumentTypeError(f"unknown part {sorted(unknown)[0]!r}; there are: {', '.join(PARTS)}")
+    return parts

@@ -1,0 +1,168 @@
+"""``python -m benchmarks studio``: how many pictures the synthetic studio makes in a second.
+
+A picture is all that a shard's frame takes: drawing the person, rendering, exact depth and skin, and encoding the
+members. Each line is the median of ``--repeats`` runs over the same ``--people`` people of ``--frames`` stills, after
+one run that is not counted; the spread is from the slowest to the fastest. With several workers each is a process of
+one thread, and the time is from the first job given to the last result. ``cpu`` is processor time, the only fair
+measure where other programs run; on a GPU it is what the host spends.
+
+Prints a table; writes nothing but the file named by ``--json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from benchmarks import BenchmarkError, report
+from data_prep.commands.studio import Job, make_batch
+from data_prep.studio.photograph import Studio
+
+_studio: Studio | None = None
+
+
+def _open(device: str) -> None:
+    """Build the studio of this process."""
+    global _studio
+    torch.set_num_threads(1)
+    _studio = Studio(device)
+
+
+def _work(job: Job, indices: range) -> float:
+    """Make and encode samples; the processor time it took, seconds."""
+    assert _studio is not None
+    started = time.process_time()
+    for sample in make_batch(_studio, job, indices):
+        sample.members()
+    return time.process_time() - started
+
+
+def _ready() -> bool:
+    return _studio is not None
+
+
+def measure(job: Job, people: int, together: int, repeats: int, pool: ProcessPoolExecutor | None) -> dict[str, Any]:
+    """Pictures a second over ``people`` people, ``together`` of them photographed at a time.
+
+    ``per_second`` (median), ``slowest``, ``fastest``; ``per_cpu_second``: median per second of processor time;
+    ``n``: pictures of a run.
+    """
+    groups = [range(i, min(i + together, people)) for i in range(0, people, together)]
+    pictures = people * job.frames
+    wall, cpu = [], []
+    for repeat in range(repeats + 1):
+        started = time.perf_counter()
+        spent = sum((pool.map if pool else map)(_work, [job] * len(groups), groups))
+        if repeat:  # the first run allocates, and fills caches
+            wall.append(pictures / (time.perf_counter() - started))
+            cpu.append(pictures / spent)
+    return {
+        "size_px": job.size,
+        "shadows": job.shadows,
+        "together": together * job.frames,
+        "per_second": round(median(wall), 2),
+        "slowest": round(min(wall), 2),
+        "fastest": round(max(wall), 2),
+        "per_cpu_second": round(median(cpu), 2),
+        "n": pictures,
+        "repeats": repeats,
+    }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command line."""
+    parser.add_argument("--sizes", type=_numbers, default=[128, 256, 512], help="pixels a side (default 128,256,512)")
+    parser.add_argument("--batches", type=_numbers, default=[2, 16], help="pictures made together (default 2,16)")
+    parser.add_argument("--workers", type=_numbers, default=[1, 2], help="processes of one thread each (default 1,2)")
+    parser.add_argument("--shadows", choices=("on", "off", "both"), default="both", help="default both")
+    parser.add_argument("--people", type=_positive, default=16, help="people in a run (default 16)")
+    parser.add_argument("--frames", type=_positive, default=2, help="stills of each person (default 2)")
+    parser.add_argument("--repeats", type=_positive, default=3, help="counted runs of each line (default 3)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default cpu)")
+    parser.add_argument("--json", type=Path, help="also write the figures and a stamp to this file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, and print the table."""
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise BenchmarkError(f"--device {args.device}: torch finds no GPU here; use --device cpu")
+    shadows = {"on": [True], "off": [False], "both": [True, False]}[args.shadows]
+    jobs = [Job(0, args.frames, size, shadows=on) for size in args.sizes for on in shadows]
+    lines = [(job, max(batch // args.frames, 1)) for job in jobs for batch in args.batches]
+    console, rows = Console(), list[dict[str, Any]]()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("photographing", total=len(lines) * len(args.workers))
+        for workers in args.workers:
+            for pool in _pools(args.device, workers):
+                for job, together in lines:
+                    figures = measure(job, args.people, together, args.repeats, pool)
+                    rows.append({"device": args.device, "workers": workers} | figures)
+                    progress.advance(task)
+    stamp = report.software_stamp() | {"device": _device_name(args.device)}
+    console.print(_table(rows, stamp["device"]))
+    console.print(
+        "pictures a second: median of the runs, slowest–fastest; cpu: a second of processor time", style="dim"
+    )
+    if args.json:
+        report.write_json(args.json, {"rows": rows, "stamp": stamp})
+    return 0
+
+
+def _pools(device: str, workers: int) -> Iterator[ProcessPoolExecutor | None]:
+    """This process for one worker, else that many others, their studios built."""
+    if workers == 1:
+        threads = torch.get_num_threads()
+        _open(device)
+        yield None
+        torch.set_num_threads(threads)
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_open, initargs=(device,)) as pool:
+        for started in [pool.submit(_ready) for _ in range(workers)]:
+            started.result()
+        yield pool
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+
+
+def _table(rows: list[dict[str, Any]], device: str) -> Table:
+    title = f"Studio, {rows[0]['n']} pictures a run, {rows[0]['repeats']} runs, on {device}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for header in ("size", "shadows", "together", "workers", "pictures/s", "spread", "cpu"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            f"{row['size_px']}²",
+            "on" if row["shadows"] else "off",
+            str(row["together"]),
+            str(row["workers"]),
+            f"{row['per_second']:.1f}",
+            f"{row['slowest']:.1f}–{row['fastest']:.1f}",
+            f"{row['per_cpu_second']:.1f}",
+        )
+    return table
+
+
+def _numbers(text: str) -> list[int]:
+    return [_positive(part) for part in text.split(",")]
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
+    return int(text)

@@ -1,0 +1,205 @@
+"""``python -m benchmarks depth``: AbsRel, delta1 and RMSE of image-to-depth on a test set, ours beside baselines.
+
+Definitions are those of :mod:`jdap.metrics.depth`; docs/benchmarks.md says how to read the table. Writes
+``depth.json``, ``depth.csv`` and ``depth.png`` (best, median and worst picture) into a folder.
+
+Shapes: B pictures, H x W pixels, N measured pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
+
+from benchmarks import BenchmarkError, report
+from benchmarks.depth.method import METHODS, Method, Settings
+from benchmarks.depth.picture import Case, draw_cases
+from benchmarks.depth.scores import RANKING, Scores, measure, rows, timed_prediction
+from jdap.batch import ImageBatch
+from jdap.data.modules import ImageDataModule
+from jdap.io import assets as shipped
+from jdap.io.device import default_device, find_device
+from jdap.metrics.depth import align_scale_shift, ground_truth
+
+
+def pictures(loader: Iterable[ImageBatch], device: torch.device, limit: int | None) -> Iterator[ImageBatch]:
+    """The batches of a loader on ``device``, the first ``limit`` pictures of them."""
+    seen = 0
+    for batch in loader:
+        batch = batch if limit is None else part_of(batch, slice(limit - seen))
+        seen += len(batch)
+        yield batch.to(device)
+        if limit is not None and seen >= limit:
+            return
+
+
+def cases(methods: Iterable[Method], again: Callable[[], Iterable[ImageBatch]], scores: Scores) -> list[Case]:
+    """Best, median and worst picture by RMSE of the first method that has a row, with every method's prediction.
+
+    ``again`` gives the batches of the test set once more: keeping all of them would take memory without bound.
+    """
+    serving = [method for method in methods if method.name in scores.values]
+    order = np.argsort(scores.column(serving[0].name, RANKING, "rmse"), kind="stable")
+    picked = {"best": order[0], "median": order[(len(order) - 1) // 2], "worst": order[-1]}
+    found: dict[str, Case] = {}
+    first = 0
+    for batch in again():
+        target, mask = ground_truth(RANKING, batch.depth_mm, batch.skin, batch.range_mm)
+        kept = mask.flatten(1).any(1).nonzero().flatten().tolist()
+        here = {title: kept[rank - first] for title, rank in picked.items() if first <= rank < first + len(kept)}
+        first += len(kept)
+        if here:
+            aligned = _aligned(serving, batch, target, mask)
+            for title, i in here.items():
+                found[title] = _case(title, batch, i, target, mask, aligned)
+        if len(found) == len(picked):
+            break
+    return [found[title] for title in picked]
+
+
+def every_case(methods: Sequence[Method], batch: ImageBatch) -> list[Case]:
+    """All pictures of a batch that can be measured, titled by their keys, with each method's prediction."""
+    target, mask = ground_truth(RANKING, batch.depth_mm, batch.skin, batch.range_mm)
+    aligned = _aligned(methods, batch, target, mask)
+    measured = mask.flatten(1).any(1).nonzero().flatten().tolist()
+    return [_case(batch.key[i], batch, i, target, mask, aligned) for i in measured]
+
+
+def _aligned(methods: Iterable[Method], batch: ImageBatch, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    return {m.name: align_scale_shift(timed_prediction(m, batch)[0], target, mask) for m in methods}
+
+
+def _case(title: str, batch: ImageBatch, i: int, target: Tensor, mask: Tensor, aligned: dict[str, Tensor]) -> Case:
+    return Case(
+        title=title,
+        key=batch.key[i],
+        rgb_HW3=((batch.rgb[i].float().permute(1, 2, 0) + 1) / 2).cpu().numpy(),
+        target_HW=target[i, 0].cpu().numpy(),
+        mask_HW=mask[i, 0].cpu().numpy(),
+        range_mm=float(batch.range_mm[i, 1] - batch.range_mm[i, 0]),
+        predictions={name: depth[i, 0].cpu().numpy() for name, depth in aligned.items()},
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command line."""
+    parser.add_argument("--shards", required=True, help="test shards: a folder, a brace pattern or an fsspec URL")
+    add_method_arguments(parser)
+    parser.add_argument("--workers", type=int, default=0, help="processes that read shards (default 0: this one)")
+    parser.add_argument("--limit", type=positive, help="only the first so many pictures")
+
+
+def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every benchmark of depth: which methods, how they run, and where results go."""
+    parser.add_argument("--weights", help="weights folder, or shipped:NAME (methods jdap and mean)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the table (JSON, CSV) and the picture")
+    parser.add_argument(
+        "--methods",
+        type=_method_names,
+        help=f"comma-separated, of {','.join(METHODS)}; by default all that the data can serve",
+    )
+    parser.add_argument("--steps", type=positive, default=1, help="sampling steps of ours (default 1)")
+    parser.add_argument("--ensemble", type=positive, default=1, help="seeds of ours that are averaged (default 1)")
+    parser.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
+    parser.add_argument("--size", type=positive, help="side of the pictures in pixels (default: the pipeline's)")
+    parser.add_argument("--device", default=default_device(), help="cpu, cuda, cuda:1 …")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and of the bootstrap (default 0)")
+
+
+def build_methods(args: argparse.Namespace) -> tuple[list[Method], int | None]:
+    """The methods that the options name, and the side in pixels that they ask for; None: any will do."""
+    weights = None if args.weights is None else Path(shipped.resolve(args.weights))
+    settings = Settings(weights, args.steps, args.ensemble, args.seed, find_device(args.device))
+    methods = [METHODS[name](settings) for name in args.methods or METHODS]
+    own = [method.size_px for method in methods if hasattr(method, "size_px")]
+    return methods, args.size or (own[0] if own else None)
+
+
+@torch.inference_mode()
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the table, and write ``depth.json``, ``depth.csv`` and ``depth.png`` into ``args.out``."""
+    console = Console()
+    methods, size_px = build_methods(args)
+    data = ImageDataModule(test=args.shards, batch_size=args.batch_size, size_px=size_px, workers=args.workers)
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    def batches(what: str) -> Iterator[ImageBatch]:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(what, total=args.limit)
+            for batch in pictures(data.test_dataloader(), torch.device(args.device), args.limit):
+                yield batch
+                progress.advance(task, len(batch))
+
+    scores = measure(methods, batches("measuring pictures"), frozenset(args.methods or ()))
+    if not scores.key:
+        raise BenchmarkError(f"{args.shards}: nothing to measure: none of {scores.empty} pictures has depth on skin")
+    drawn = cases(methods, lambda: batches("drawing cases"), scores)
+    draw_cases(drawn, args.out / "depth.png")
+    stamp = {"shards": args.shards, "size_px": size_px or "as stored", "people": len(set(scores.person_id))}
+    publish("depth", scores, args, stamp, console)
+    return 0
+
+
+def publish(name: str, scores: Scores, args: argparse.Namespace, stamp: dict[str, Any], console: Console) -> None:
+    """Print the table and write ``NAME.json`` and ``NAME.csv``; ``stamp`` says what is known of the data alone."""
+    device = torch.device(args.device)
+    table = rows(scores, args.seed)
+    stamp = report.software_stamp() | {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "weights": args.weights,
+        "steps": args.steps,
+        "ensemble": args.ensemble,
+        "batch_size": args.batch_size,
+        "seed": args.seed,
+        "pictures": len(scores.key),
+        "pictures_without_skin_depth": scores.empty,
+        "depth_source": dict(Counter(scores.depth_source)),
+        "interval_over": "people",
+        "seconds_per_picture": {method: _seconds_per_picture(calls) for method, calls in scores.seconds.items()},
+        "left_out": scores.left_out,
+        **stamp,
+    }
+    report.write_json(args.out / f"{name}.json", {"rows": table, "stamp": stamp})
+    report.write_csv(args.out / f"{name}.csv", table)
+    report.print_table(table, stamp, console)
+
+
+def _seconds_per_picture(calls: list[tuple[float, int]]) -> float:
+    # The first call allocates and compiles; it is left out where there are others.
+    counted = calls[1:] or calls
+    return sum(s for s, _ in counted) / sum(n for _, n in counted)
+
+
+def part_of(batch: ImageBatch, part: slice) -> ImageBatch:
+    """Some pictures of a batch."""
+    values: dict[str, Any] = {}
+    for f in fields(batch):
+        value = getattr(batch, f.name)
+        values[f.name] = None if value is None else value[part]
+    return ImageBatch(**values)
+
+
+def _method_names(text: str) -> list[str]:
+    names = list(dict.fromkeys(text.split(",")))
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no method is called {unknown[0]!r}; there are {', '.join(METHODS)}")
+    return names
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, as an argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
+    return int(text)

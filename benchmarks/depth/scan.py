@@ -1,0 +1,126 @@
+"""``python -m benchmarks scan``: image-to-depth on renders of a real, textured scan, ours beside baselines.
+
+Methods, measures and the table are those of ``python -m benchmarks depth``. What differs is the data
+(:mod:`data_prep.scans.place`): a real person's surface and skin, turned to ten yaws within ±40 degrees, cropped as
+preparation crops. The posed mean head has the head's *true* pose: it is laid on the scan's surface rigidly, once, and
+turned with it. The face's region is mediapipe's oval without the eyes. The intervals of one scan are over its views.
+
+Writes ``scan.json``, ``scan.csv`` and ``scan.png`` (picture, ground truth, ours, error of every view).
+
+Shapes: B pictures, S x S pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks import BenchmarkError
+from benchmarks.depth.depth import add_method_arguments, build_methods, every_case, part_of, publish
+from benchmarks.depth.picture import draw_views
+from benchmarks.depth.scores import measure
+from data_prep.fit.draw import HeadRenderer
+from data_prep.head.landmarks import load_correspondence
+from data_prep.head.model import load_ict
+from data_prep.scans import place as scans
+from data_prep.scans.files import read_scan
+from jdap.batch import ImageBatch
+from jdap.depth import normalise, skin_range_mm
+from jdap.io.fetch import ENVIRONMENT
+
+YAWS_DEG = tuple(float(yaw) for yaw in np.linspace(-40, 40, 10))
+#: Where a scan lies in a folder of assets.
+DEFAULT_SCAN = Path("scans") / "james"
+#: Side of the pictures, when no method asks for one.
+SIZE_PX = 128
+SOURCE = "scan"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command line."""
+    where = f"folder with OBJ, material file and texture (default: {DEFAULT_SCAN} in the folder {ENVIRONMENT} names)"
+    parser.add_argument("--scan", type=Path, nargs="+", metavar="DIR", help=where)
+    add_method_arguments(parser)
+
+
+@torch.inference_mode()
+def run(args: argparse.Namespace) -> int:
+    """Draw, measure, print the table, and write ``scan.json``, ``scan.csv`` and ``scan.png`` into ``args.out``."""
+    console = Console()
+    folders = _folders(args.scan)
+    methods, size_px = build_methods(args)
+    batch = draw_batch(folders, size_px or SIZE_PX, args.seed, torch.device(args.device), console)
+    scores = measure(methods, _cut(batch, args.batch_size), frozenset(args.methods or ()))
+    serving = [method for method in methods if method.name in scores.values]
+    args.out.mkdir(parents=True, exist_ok=True)
+    drawn = [case for part in _cut(batch, args.batch_size) for case in every_case(serving, part)]
+    draw_views(drawn, args.out / "scan.png")
+    stamp = {"scans": [str(folder) for folder in folders], "yaws_deg": YAWS_DEG, "size_px": batch.rgb.shape[-1]}
+    interval = "people" if len(folders) > 1 else "views"
+    publish("scan", scores, args, {**stamp, "people": len(folders), "interval_over": interval}, console)
+    return 0
+
+
+def draw_batch(folders: list[Path], size: int, seed: int, device: torch.device, console: Console) -> ImageBatch:
+    """Every view of the scans as one batch of pictures (10 a scan, S x S), each its own reference.
+
+    Groups for intervals are people; the views, where there is one person only.
+    """
+    model, correspondence = load_ict(), load_correspondence()
+    renderer = HeadRenderer(model.to(device), correspondence.to(device))
+    views, mean_mm, keys, people = [], [], [], []
+    for folder in folders:
+        found = scans.place(read_scan(folder), model, correspondence)
+        head = found.to(device)
+        rng = np.random.default_rng(seed)
+        yaws = track(list(enumerate(YAWS_DEG)), f"Drawing {head.scan.name}", console=console, transient=True)
+        # Every other picture stands before one colour.
+        own = [scans.draw(head, yaw, size, rng, plain=i % 2 == 0) for i, yaw in yaws]
+        names = [f"{head.scan.name} {yaw:+.0f}°" for yaw in YAWS_DEG]
+        views += own
+        mean_mm.append(scans.mean_heads(own, renderer))
+        keys += names
+        people += names if len(folders) == 1 else [str(folder)] * len(own)
+    rgb = torch.stack([torch.from_numpy(view.rgb_SS3) for view in views]).permute(0, 3, 1, 2).to(device) / 127.5 - 1
+    depth_mm = torch.stack([torch.from_numpy(view.depth_mm_SS) for view in views])[:, None].to(device)
+    skin = torch.stack([torch.from_numpy(view.skin_SS) for view in views])[:, None].to(device)
+    range_mm = skin_range_mm(depth_mm, skin)
+    return ImageBatch(
+        reference_rgb=rgb,
+        rgb=rgb,
+        depth_mm=depth_mm,
+        depth=normalise(depth_mm, range_mm),
+        skin=skin,
+        confidence=torch.ones_like(depth_mm),
+        range_mm=range_mm,
+        camera_px=torch.stack([view.camera_px_3 for view in views]),
+        key=tuple(keys),
+        person_id=tuple(people),
+        depth_source=(SOURCE,) * len(views),
+        source=(SOURCE,) * len(views),
+        mean_head_mm=torch.from_numpy(np.concatenate(mean_mm))[:, None].to(device),
+    )
+
+
+def _cut(batch: ImageBatch, count: int) -> Iterator[ImageBatch]:
+    for first in range(0, len(batch), count):
+        yield part_of(batch, slice(first, first + count))
+
+
+def _folders(given: list[Path] | None) -> list[Path]:
+    if given is None:
+        root = os.environ.get(ENVIRONMENT)
+        if not root:
+            raise BenchmarkError(f"no scan: name one with --scan, or set {ENVIRONMENT} to one with {DEFAULT_SCAN}")
+        given = [Path(root) / DEFAULT_SCAN]
+    for folder in given:
+        if not folder.is_dir():
+            raise BenchmarkError(f"{folder}: no such folder of a scan (an OBJ file, its material file and texture)")
+    return given

@@ -1,0 +1,1 @@
+"""The four questions that one model answers."""

@@ -1,0 +1,295 @@
+"""``python -m benchmarks modes``: the four questions to one model, on held-out people.
+
+Image-to-depth, depth-to-image, joint generation, and inpainting of a hidden half of the face, beside what each is to be
+compared with; docs/benchmarks.md says how to read it. Writes ``modes.json`` (with the numbers of every picture),
+``modes.csv`` and ``modes.png`` into a folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks import BenchmarkError, report
+from benchmarks.depth.depth import pictures, positive
+from benchmarks.depth.method import MEAN_DEPTH_FILE, TrainingMean
+from benchmarks.depth.method import Settings as MethodSettings
+from benchmarks.modes import identity as modes_identity
+from benchmarks.modes import measure
+from jdap.batch import ImageBatch
+from jdap.data.modules import ImageDataModule
+from jdap.diffusion.samplers import CLEAN, REPAINT
+from jdap.io import assets as shipped
+from jdap.io.device import default_device, find_device
+from jdap.pipelines.grid import depth_picture, labelled_grid
+from jdap.pipelines.portrait import PortraitPipeline
+
+#: measure -> (unit, whether higher is better)
+MEASURES = {
+    "rmse": ("0.1-1", False),
+    "absrel": ("", False),
+    "delta1": ("", True),
+    "psnr": ("dB", True),
+    "ssim": ("", True),
+    "identity": ("distance", False),
+    "depth_rmse": ("0.1-1", False),
+    "seam": ("of 2", False),
+    "depth_seam": ("of 2", False),
+    "face_found": ("share", True),
+}
+#: Pairs of the model's answers that are compared picture by picture.
+COMPARED = (
+    (measure.ONE_STEP, REPAINT),
+    (CLEAN, REPAINT),
+    (measure.EITHER, measure.RESAMPLED),
+)
+
+#: Of the picture with its hole, in the sheet.
+HIDDEN = "hidden"
+
+
+@dataclass
+class Scores:
+    """Numbers of every picture, in the order of the test set: ``values[question][answer][measure]``."""
+
+    key: list[str] = field(default_factory=list)
+    person_id: list[str] = field(default_factory=list)
+    values: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
+
+    def add(self, outcomes: dict[str, measure.Outcome], batch: ImageBatch) -> None:
+        """Take in a batch."""
+        self.key += batch.key
+        self.person_id += batch.person_id
+        for question, outcome in outcomes.items():
+            for answer, found in outcome.values.items():
+                for name, values in found.items():
+                    place = self.values.setdefault(question, {}).setdefault(answer, {})
+                    place.setdefault(name, []).extend(values.tolist())
+
+
+def ask(
+    pipeline: PortraitPipeline,
+    batch: ImageBatch,
+    settings: measure.Settings,
+    mean_depth: Tensor | None = None,
+    estimator: PortraitPipeline | None = None,
+) -> tuple[dict[str, measure.Outcome], dict[str, float]]:
+    """All questions about a batch, and the seconds that each took."""
+    outcomes: dict[str, measure.Outcome] = {}
+    seconds: dict[str, float] = {}
+    for question in (
+        measure.IMAGE_TO_DEPTH,
+        measure.DEPTH_TO_IMAGE,
+        measure.JOINT,
+        measure.INPAINT_BOTH,
+        measure.INPAINT_RGB,
+        measure.INPAINT_DEPTH,
+    ):
+        start = time.perf_counter()
+        if question == measure.IMAGE_TO_DEPTH:
+            outcomes[question] = measure.image_to_depth(pipeline, batch, settings, mean_depth)
+        elif question == measure.DEPTH_TO_IMAGE:
+            outcomes[question] = measure.depth_to_image(pipeline, batch, settings, estimator)
+        elif question == measure.JOINT:
+            outcomes[question] = measure.joint(pipeline, batch, settings, estimator)
+        else:
+            outcomes[question] = measure.inpaint(pipeline, batch, settings, question)
+        # The numbers are on the CPU by now: a GPU has been waited for.
+        seconds[question] = time.perf_counter() - start
+    return outcomes, seconds
+
+
+def rows(scores: Scores, seed: int) -> list[dict[str, Any]]:
+    """The table: a row a question, answer and measure, with the mean and its bootstrap interval over people.
+
+    Rows of two answers are the mean of the differences, picture by picture. Pictures without a number are left out of a
+    row; ``n`` says how many are in it.
+    """
+    table = []
+    for question, answers in scores.values.items():
+        columns = dict(answers)
+        for first, second in COMPARED:
+            pair = [next((a for a in answers if a == x or a.startswith(f"{x} ")), None) for x in (first, second)]
+            if pair[0] is not None and pair[1] is not None:
+                one, other = answers[pair[0]], answers[pair[1]]
+                differences = {name: (np.array(one[name]) - np.array(other[name])).tolist() for name in one}
+                columns[f"{pair[0]} − {pair[1]}"] = differences
+        for answer, found in columns.items():
+            for name, values in found.items():
+                row: dict[str, Any] = {"question": question, "answer": answer, "measure": name}
+                row |= report.mean_and_interval(np.array(values), scores.person_id, seed)
+                table.append(row | dict(zip(("unit", "higher_is_better"), MEASURES[name], strict=True)))
+    return table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command line."""
+    parser.add_argument("--weights", required=True, help="weights folder, or shipped:NAME")
+    parser.add_argument(
+        "--shards", required=True, help="test shards: a folder, a brace pattern, an fsspec URL, shipped:…"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for modes.json, modes.csv and modes.png")
+    parser.add_argument("--estimator", help="weights that estimate depth again from drawn pictures (default: the same)")
+    parser.add_argument("--steps", type=positive, default=20, help="sampling steps (default 20)")
+    parser.add_argument("--guidance", type=float, default=1.0, help="strength of the reference (default 1: as trained)")
+    parser.add_argument(
+        "--resample", type=positive, default=2, help="RePaint's resampling, where it is tried (default 2)"
+    )
+    parser.add_argument("--targets", type=positive, default=1, help="pictures measured of each person (default 1)")
+    parser.add_argument("--limit", type=positive, help="only the first so many pictures")
+    parser.add_argument("--drawn", type=positive, default=6, help="pictures in modes.png (default 6)")
+    parser.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
+    parser.add_argument("--device", default=default_device(), help="cpu, cuda, cuda:1 … (default: cuda if there)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and the bootstrap (default 0)")
+
+
+@torch.inference_mode()
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the table, and write the files into ``args.out``."""
+    console, device = Console(), find_device(args.device)
+    folder = Path(shipped.resolve(args.weights))
+    pipeline = PortraitPipeline.from_pretrained(folder).to(device)
+    if pipeline.one_step_start is not None:
+        raise BenchmarkError(f"--weights {args.weights}: they only estimate depth in one step; see benchmarks depth")
+    estimator = None
+    if args.estimator is not None:
+        estimator = PortraitPipeline.from_pretrained(shipped.resolve(args.estimator)).to(device)
+    try:
+        pipeline.schedule.spaced(args.steps)
+    except ValueError as error:
+        raise BenchmarkError(f"--steps: {error}") from error
+    settings = measure.Settings(args.steps, args.guidance, args.resample, args.seed)
+    data = ImageDataModule(
+        test=args.shards, batch_size=args.batch_size, size_px=pipeline.size_px, eval_frames=args.targets
+    )
+    mean = TrainingMean(MethodSettings(folder)) if (folder / MEAN_DEPTH_FILE).is_file() else None
+    scores, columns, seconds = Scores(), [], dict[str, float]()
+    columns_of: list[str] = []
+    with modes_identity.identity() as (identity, reason):
+        progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            console=console, transient=True,
+        )  # fmt: skip
+        with progress:
+            task = progress.add_task("asking", total=args.limit)
+            for batch in pictures(data.test_dataloader(), device, args.limit):
+                outcomes, took = ask(pipeline, batch, settings, mean.predict(batch) if mean else None, estimator)
+                if identity is not None:
+                    identity.add(outcomes, batch)
+                if (missing := args.drawn - len(scores.key)) > 0:
+                    drawn = panels(batch, outcomes)
+                    columns_of = list(drawn)
+                    columns.append(torch.cat([x[:missing].cpu() for x in drawn.values()], dim=3))
+                scores.add(outcomes, batch)
+                seconds = {question: seconds.get(question, 0) + s for question, s in took.items()}
+                progress.advance(task, len(batch))
+        separation = None if identity is None else identity.separation()
+    if not scores.key:
+        raise BenchmarkError(f"{args.shards}: holds no pictures")
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    table = rows(scores, args.seed)
+    stamp = report.software_stamp() | {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "weights": args.weights,
+        "estimator": args.estimator or args.weights,
+        "shards": args.shards,
+        "steps": args.steps,
+        "guidance": args.guidance,
+        "resample": args.resample,
+        "seed": args.seed,
+        "size_px": pipeline.size_px,
+        "pictures": len(scores.key),
+        "people": len(set(scores.person_id)),
+        "seconds_per_picture": {question: s / len(scores.key) for question, s in seconds.items()},
+        "identity_separation": separation,
+        "left_out": {"identity": reason} if reason else {},
+    }
+    per_picture = {"key": scores.key, "person_id": scores.person_id, "values": scores.values}
+    report.write_json(args.out / "modes.json", {"rows": table, "stamp": stamp, "pictures": per_picture})
+    report.write_csv(args.out / "modes.csv", table)
+    cells = torch.cat(columns).split(pipeline.size_px, dim=3)
+    labelled_grid(cells, columns_of).save(args.out / "modes.png")
+    print_table(table, stamp, console)
+    return 0
+
+
+def panels(batch: ImageBatch, outcomes: dict[str, measure.Outcome]) -> dict[str, Tensor]:
+    """The pictures of a batch for people, by the label of their column: (B, 3, H, W) in [-1, 1] each.
+
+    Answers that ablated networks do not give have no column.
+    """
+    hole = measure.half_face(batch.skin)
+    found = {
+        "reference": batch.reference_rgb,
+        "true": batch.rgb,
+        "true depth": depth_picture(batch.depth),
+    }
+    both = (measure.INPAINT_BOTH, measure.EITHER)
+    for label, (question, answer), half in (
+        ("image-to-depth", (measure.IMAGE_TO_DEPTH, measure.ONE_STEP), "depth"),
+        ("… repaint", (measure.IMAGE_TO_DEPTH, REPAINT), "depth"),
+        ("depth-to-image", (measure.DEPTH_TO_IMAGE, CLEAN), "rgb"),
+        ("… repaint ", (measure.DEPTH_TO_IMAGE, REPAINT), "rgb"),
+        ("joint", (measure.JOINT, measure.JOINT), "rgb"),
+        ("joint: depth", (measure.JOINT, measure.JOINT), "depth"),
+        ("half hidden", (measure.INPAINT_BOTH, HIDDEN), "rgb"),
+        ("inpainted", both, "rgb"),
+        ("… depth", both, "depth"),
+        ("… resampled", (measure.INPAINT_BOTH, measure.RESAMPLED), "rgb"),
+        ("depth known", (measure.INPAINT_RGB, CLEAN), "rgb"),
+        ("… repaint  ", (measure.INPAINT_RGB, REPAINT), "rgb"),
+    ):
+        drawn = getattr(outcomes[question], half) | {HIDDEN: torch.where(hole, -0.2, batch.rgb)}
+        # "resampled" goes on with how many times.
+        if name := next((name for name in drawn if name == answer or name.startswith(f"{answer} ")), None):
+            found[label] = drawn[name] if half == "rgb" else depth_picture(drawn[name])
+    return found
+
+
+def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:
+    """A block a question, a row an answer, a column a measure: mean and half of the 95 % interval's width."""
+    console = Console(file=console.file, width=max(console.width, 100))  # a log's 80 columns are too few
+    for question in dict.fromkeys(row["question"] for row in table):
+        found = {(row["answer"], row["measure"]): row for row in table if row["question"] == question}
+        names = list(dict.fromkeys(name for _, name in found))
+        console.print(question, style="bold")
+        shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        shown.add_column("answer", no_wrap=True)
+        for name in names:
+            shown.add_column(name + ("↑" if MEASURES[name][1] else "↓"), justify="right", no_wrap=True)
+        for answer in dict.fromkeys(answer for answer, _ in found):
+            shown.add_row(answer, *(_cell(found.get((answer, name))) for name in names))
+        console.print(shown)
+    people = (
+        f"{stamp['pictures']} pictures of {stamp['people']} people; ±: half of the 95 % bootstrap interval over people"
+    )
+    console.print(people, style="dim")
+    if (parted := stamp["identity_separation"]) is not None:
+        console.print(
+            f"identity on these true pictures: AUC {parted['auc']:.3f}, d' {parted['d_prime']:.2f}; one person "
+            f"{parted['same']:.2f}, different people {parted['different']:.2f}",
+            style="dim",
+        )
+    for name, reason in stamp["left_out"].items():
+        console.print(f"left out: {name} ({reason})", style="yellow", markup=False)
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None or not row["n"]:
+        return ""
+    digits = 1 if row["unit"] == "dB" else 3
+    low, high = row["mean_ci"]
+    return f"{row['mean']:.{digits}f}" + ("" if np.isnan(low) else f"±{(high - low) / 2:.{digits}f}")

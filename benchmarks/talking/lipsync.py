@@ -1,0 +1,223 @@
+"""``python -m benchmarks lipsync``: do mouths of talking portraits move with the sound?
+
+Each held-out clip's reference frame and sound go through the talking pipeline of every weights folder; readers
+(:mod:`benchmarks.mouth.curves`) say how far the drawn mouth is open in each frame, and the curve is correlated with the
+true one. Beside: the true frames and what the codec makes of them (what the readers can see at best), the reference
+repeated, and on the first weights two controls: another clip's sound, and silence. docs/benchmarks.md says how to read
+it. Writes ``lipsync.json`` (with every curve), ``lipsync.csv`` and ``lipsync.png`` into a folder.
+
+Shapes: F frames, H = W pixels, S audio samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from benchmarks import BenchmarkError, report
+from benchmarks.clips import talking_clips
+from benchmarks.depth.depth import positive
+from benchmarks.mouth.curves import Curves, read_all, rows
+from benchmarks.mouth.curves_report import draw, print_table
+from benchmarks.mouth.mouth import CODEC, TRUE, clips_json, landmarks
+from benchmarks.mouth.training import through_codec
+from jdap.batch import ClipBatch
+from jdap.io import assets as shipped
+from jdap.io.device import default_device, find_device
+from jdap.metrics.mouth import READERS, load_readers
+from jdap.pipelines.portrait import Portrait
+from jdap.pipelines.talking import TalkingPipeline
+
+STILL = "still portrait"
+OTHERS, OTHERS_CURVE, SILENCE = "another's sound", "another's sound and curve", "silence"
+FIRST, MIDDLE = "first", "middle"
+#: Clips in the picture.
+DRAWN = 4
+
+
+@dataclass
+class Drawn:
+    """What is kept of the clips: curves, the frames of the first few by arm, and seconds of drawing."""
+
+    curves: Curves = field(default_factory=Curves)
+    strips: dict[str, list[Tensor]] = field(default_factory=dict)
+    seconds: float = 0.0
+    frames: int = 0
+
+
+def named(text: str) -> tuple[str, str]:
+    """``NAME=FOLDER`` as a pair, as an argument; a folder alone is named after itself."""
+    name, equals, folder = text.partition("=")
+    name, folder = (name, folder) if equals else (Path(text).name, text)
+    if not name or not folder:
+        raise argparse.ArgumentTypeError(f"must be NAME=FOLDER, got {text!r}")
+    return name, folder
+
+
+def load_arms(arms: list[tuple[str, str]], device: torch.device, steps: int) -> dict[str, TalkingPipeline]:
+    """The pipelines by arm. Raises :class:`benchmarks.BenchmarkError` for names that meet, or steps that do not fit."""
+    if len({name for name, _ in arms}) < len(arms):
+        raise BenchmarkError(f"--weights: names must differ, got {', '.join(name for name, _ in arms)}")
+    found = {name: TalkingPipeline.from_pretrained(shipped.resolve(folder)).to(device) for name, folder in arms}
+    for pipeline in found.values():
+        try:
+            pipeline.schedule.spaced(steps)
+        except ValueError as error:
+            raise BenchmarkError(f"--steps: {error}") from error
+    sizes = {name: pipeline.size_px for name, pipeline in found.items()}
+    if len(set(sizes.values())) > 1:
+        raise BenchmarkError(f"--weights: their pictures have different sides in pixels: {sizes}")
+    return found
+
+
+def reference_of(clip: ClipBatch, which: str) -> Tensor:
+    """The frame (1, 3, H, W) that a portrait is to be drawn after."""
+    return clip.rgb[:, 0 if which == FIRST else clip.rgb.shape[1] // 2]
+
+
+def spoken(pipeline: TalkingPipeline, reference_13HW: Tensor, sound_S: Tensor, args: argparse.Namespace) -> Portrait:
+    """All frames of a video, on the CPU."""
+    windows = pipeline.talk(
+        reference_13HW,
+        sound_S,
+        steps=args.steps,
+        guidance=args.guidance,
+        audio_guidance=args.audio_guidance if pipeline.audio is not None else 1.0,
+        seed=args.seed,
+    )
+    made = [Portrait(window.rgb.cpu(), window.depth.cpu()) for window in windows]
+    return Portrait(torch.cat([w.rgb for w in made]), torch.cat([w.depth for w in made]))
+
+
+def fitted(sound_S: Tensor, samples: int) -> Tensor:
+    """Sound cut, or continued by silence, to so many samples."""
+    return F.pad(sound_S[:samples], (0, max(0, samples - len(sound_S))))
+
+
+def other_clips(clips: list[ClipBatch]) -> list[int]:
+    """For each clip the next one of another person. Raises :class:`benchmarks.BenchmarkError` where there is none."""
+    people = [clip.person_id[0] for clip in clips]
+    if len(set(people)) < 2:
+        raise BenchmarkError("another's sound needs clips of two people: name more shards, or use --no-controls")
+    order = range(len(people))
+    return [next(j for step in order if people[j := (i + step) % len(people)] != people[i]) for i in order]
+
+
+def sounds(clips: list[ClipBatch], i: int, controls: bool) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """The sounds that clip ``i`` is drawn with by name ("" its own), and the true curve where it is not the clip's."""
+    own = clips[i].audio[0]
+    found: dict[str, tuple[Tensor, Tensor | None]] = {"": (own, None)}
+    if controls:
+        other = clips[other_clips(clips)[i]]
+        frames = clips[i].rgb.shape[1]
+        curve = F.pad(other.lip_opening_mm[0][:frames], (0, max(0, frames - other.rgb.shape[1])), value=torch.nan)
+        found |= {OTHERS: (fitted(other.audio[0], len(own)), curve), SILENCE: (torch.zeros_like(own), None)}
+    return found
+
+
+def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every benchmark that draws talking portraits."""
+    parser.add_argument(
+        "--weights", type=named, action="append", required=True, metavar="NAME=FOLDER",
+        help="weights of jdap train-video, or shipped:NAME; may be given several times",
+    )  # fmt: skip
+    parser.add_argument("--shards", default="shipped:talking/test", help="held-out clips (default: those that ship)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for results; files there are replaced")
+    parser.add_argument("--steps", type=positive, default=10, help="sampling steps of each window (default 10)")
+    parser.add_argument("--guidance", type=float, default=1.0, help="strength of the reference (default 1: as trained)")
+    parser.add_argument("--audio-guidance", type=float, default=1.0, help="strength of the sound (default 1)")
+    parser.add_argument("--reference", choices=(FIRST, MIDDLE), default=FIRST, help="frame given (default first)")
+    parser.add_argument("--limit", type=positive, help="only the first so many clips")
+    parser.add_argument("--device", default=default_device(), help="cpu, cuda, cuda:1 … (default: cuda if there)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and the bootstrap (default 0)")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command line."""
+    add_drawing_arguments(parser)
+    parser.add_argument(
+        "--reader",
+        default=READERS,
+        help="mouth.safetensors that `python -m benchmarks mouth` wrote (default: those that ship)",
+    )
+    parser.add_argument("--no-controls", action="store_true", help="leave out another's sound and silence")
+
+
+@torch.inference_mode()
+def run(args: argparse.Namespace) -> int:
+    """Draw, read, print the table, and write the files into ``args.out``."""
+    console, device = Console(), find_device(args.device)
+    readers = load_readers(Path(shipped.resolve(args.reader)))
+    pipelines = load_arms(args.weights, device, args.steps)
+    first = next(iter(pipelines))
+    clips = list(talking_clips(args.shards, pipelines[first].size_px, args.limit))
+    controls = not args.no_controls
+    with landmarks() as (landmarker, reason):
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+            total = len(clips) * (len(pipelines) + 2 * controls)
+            task = progress.add_task("drawing clips", total=total)
+            drawn = Drawn()
+            for i, clip in enumerate(clips):
+                beside(drawn, clip, pipelines[first], args.reference, readers, landmarker)
+                for name, pipeline in pipelines.items():
+                    for what, (sound, curve) in sounds(clips, i, controls and name == first).items():
+                        start = time.perf_counter()
+                        made = spoken(pipeline, reference_of(clip, args.reference), sound, args)
+                        drawn.seconds += time.perf_counter() - start
+                        drawn.frames += len(made.rgb)
+                        arm = f"{name}, {what}" if what else name
+                        made = Portrait(*(x[: clip.rgb.shape[1]] for x in made))
+                        found = read_all(readers, landmarker, *made)
+                        drawn.curves.add(arm, found)
+                        if curve is not None:
+                            drawn.curves.add(f"{name}, {OTHERS_CURVE}", found, curve)
+                        if i < DRAWN and not what:
+                            drawn.strips.setdefault(arm, []).append(made.rgb)
+                        progress.advance(task)
+
+    names = [*pipelines, *(f"{first}, {what}" for what in (OTHERS, SILENCE) if controls), STILL]
+    table = rows(drawn.curves, [(first, other) for other in names[1:]], args.seed)
+    stamp = report.software_stamp() | {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "weights": dict(args.weights),
+        "reader": str(args.reader),
+        "shards": args.shards,
+        **{name: getattr(args, name) for name in ("steps", "guidance", "audio_guidance", "reference", "seed")},
+        "clips": len(clips),
+        "people": len({clip.person_id[0] for clip in clips}),
+        "seconds_per_frame": drawn.seconds / max(1, drawn.frames),
+        "left_out": {"landmarks": reason} if reason else {},
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    report.write_json(args.out / "lipsync.json", {"rows": table, "stamp": stamp, "clips": clips_json(drawn.curves)})
+    report.write_csv(args.out / "lipsync.csv", table)
+    draw(drawn.curves, (CODEC, *pipelines), args.out / "lipsync.png", drawn.strips, DRAWN)
+    print_table(table, stamp, console)
+    return 0
+
+
+def beside(drawn: Drawn, clip: ClipBatch, pipeline: TalkingPipeline, which: str, readers: Any, landmarker: Any) -> None:
+    """Note a clip and what drawn ones are compared with: true frames, the codec's, and the reference repeated."""
+    curves = drawn.curves
+    curves.key += clip.key
+    curves.person_id += clip.person_id
+    curves.true.append(clip.lip_opening_mm[0])
+    rgb, depth = clip.rgb[0], clip.depth[0]
+    curves.add(TRUE, read_all(readers, landmarker, rgb, depth))
+    coded = [through_codec(pipeline.codec, x.to(pipeline.device)).cpu() for x in (rgb, depth)]
+    curves.add(CODEC, read_all(readers, landmarker, *coded))
+    at = 0 if which == FIRST else len(rgb) // 2
+    still = [x[at : at + 1].expand(len(rgb), -1, -1, -1) for x in coded]
+    curves.add(STILL, read_all(readers, landmarker, *still))
+    if len(curves.key) <= DRAWN:
+        drawn.strips.setdefault(TRUE, []).append(rgb)

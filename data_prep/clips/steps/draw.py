@@ -1,0 +1,165 @@
+"""Second pass over a segment: crops, depth, skin and confidence of every clip, its samples and its contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from data_prep.clips import contact_sheet
+from data_prep.clips.clip import Clip, cut_evenly
+from data_prep.clips.measures import picture_hash
+from data_prep.clips.quality import fingerprint
+from data_prep.clips.steps.job import Job
+from data_prep.clips.steps.settings import BLACK
+from data_prep.head.landmarks import LANDMARKS
+from data_prep.video.sync import SyncMeter
+from data_prep.video.video import FPS
+from jdap.faces import crop
+from jdap.io.files import write_whole
+from jdap.shards.schema import FITTED, Record
+from jdap.shards.writer import Sample, ShardWriter
+from jdap.units import SAMPLE_RATE
+
+#: A sample has at most this many frames.
+MAX_CHUNK = 32
+#: Rows of a contact sheet.
+SHEET_ROWS = 6
+
+
+def draw_samples(clips: list[Clip], job: Job) -> list[Clip]:
+    """Read the segment once more, every frame once, and write what each clip needs of it."""
+    drawings = [_Drawing(clip, job) for clip in clips]
+    if not clips:
+        return clips
+    start, stop = min(clip.start for clip in clips), max(clip.start + clip.frames for clip in clips)
+    try:
+        frames = job.timed_each("decode", job.drawn.read(start, stop))
+        for k, frame in enumerate(frames, start):
+            for drawing in drawings:
+                drawing.add(k - drawing.clip.start, frame)
+    finally:
+        for drawing in drawings:
+            drawing.writer.close()
+    return clips
+
+
+class _Drawing:
+    """A clip while its frames come by: at most :data:`MAX_CHUNK` crops are held."""
+
+    def __init__(self, clip: Clip, job: Job):
+        self.clip, self.job = clip, job
+        self.writer = ShardWriter(job.samples / clip.clip_id, "clip")
+        self._chunks: Iterator[tuple[int, int]] = iter(cut_evenly(clip.frames, MAX_CHUNK))
+        self._low, self._high = next(self._chunks)
+        self._crops: list[np.ndarray] = []
+        error = f"fit error {clip.scores['fit_error'].mean():.2%} of the face's width"
+        self._sheet = contact_sheet.Sheet(f"{clip.clip_id}   {clip.frames} frames   {error}")
+        self._shown = set(np.linspace(0, clip.frames - 1, SHEET_ROWS).round().astype(int).tolist())
+        self._sync = None
+        if job.tools.sync is not None and clip.audio is not None:
+            self._sync = SyncMeter(job.tools.sync, clip.landmarks_px_FN3, job.tools.settings.device)
+        self._hashed = {0: b"", (clip.frames - 1) // 2: b"", clip.frames - 1: b""}
+
+    def add(self, k: int, frame: np.ndarray) -> None:
+        """Take in the picture of the clip's frame ``k``, if it has one of that number."""
+        clip, settings = self.clip, self.job.tools.settings
+        if not 0 <= k < clip.frames:
+            return
+        with self.job.timed("warp"):
+            picture = crop.crop_frame(frame, clip.window_px_F3[k], settings.size, black=settings.padding == BLACK)
+        self._crops.append(picture)
+        if self._sync is not None:
+            with self.job.timed("sync"):
+                self._sync.add(k, frame)
+        if k in self._hashed:
+            self._hashed[k] = picture_hash(picture)
+        if k + 1 == self._high:
+            self._write()
+        if k + 1 == clip.frames:
+            self._finish()
+
+    def _finish(self) -> None:
+        clip = self.clip
+        clip.written = clip.frames
+        clip.fingerprint = fingerprint(list(self._hashed.values()), clip.scores)
+        if self._sync is not None and clip.audio is not None:
+            with self.job.timed("sync"):
+                confidence, offset = self._sync.finish(clip.audio)
+            clip.numbers |= {"sync_confidence": confidence, "sync_offset_frames": offset}
+        with self.job.timed("sheet"):
+            write_whole(self.job.sheets / f"{clip.clip_id}.png", contact_sheet.draw_sheet(self._sheet))
+
+    def _write(self) -> None:
+        """Finish the sample whose last frame has come, and begin the next one."""
+        low, high = self._low, self._high
+        sample = make_sample(self.clip, self.job, slice(low, high), np.stack(self._crops))
+        with self.job.timed("encode"):
+            self.writer.write(sample)
+        with self.job.timed("sheet"):
+            shown = [_row(self.clip, sample, k, k - low) for k in range(low, high) if k in self._shown]
+            self._sheet.rows += [contact_sheet.shrunk(row) for row in shown]
+        self._crops = []
+        self._low, self._high = next(self._chunks, (high, high))
+
+
+def make_sample(clip: Clip, job: Job, part: slice, rgb_FHW3: np.ndarray) -> Sample:
+    """Frames ``part`` of a clip, whose crops are given, with their depth."""
+    settings, renderer, fitted = job.tools.settings, job.tools.renderer, clip.fit
+    assert fitted is not None
+    frames = part.stop - part.start
+    cameras = torch.from_numpy(clip.camera_px_F3[part])
+    rotation, translation = fitted.rotation_F3[part], fitted.translation_mm_F3[part]
+    expression = fitted.expression_FE[part]
+    with job.timed("render"):
+        pose, covariance = (expression, rotation, translation, cameras), fitted.covariance_KK
+        maps = renderer.draw(fitted.identity_K, *pose, settings.size, covariance)
+        mean = renderer.draw_mean(rotation, translation, cameras, settings.size) if settings.mean_head else None
+    audio = None
+    if clip.audio is not None:
+        rate = SAMPLE_RATE / FPS
+        audio = clip.audio[round(part.start * rate) : round(part.stop * rate)]
+    # All of the model's modes, as the studio stores them; those that were not fitted are 0.
+    modes = len(job.tools.model.identity_KV3)
+    identity = np.pad(fitted.identity_K.cpu().numpy(), (0, modes - len(fitted.identity_K)))
+    landmarks = crop.to_window(clip.landmarks_px_FN3[part, :, :2], clip.window_px_F3[part], settings.size)
+    arrays = {
+        "camera_px": clip.camera_px_F3[part],
+        "rotation": rotation.cpu().numpy(),
+        "translation_mm": translation.cpu().numpy(),
+        "identity": identity[None].repeat(frames, 0),
+        "expression": expression.cpu().numpy(),
+        "landmarks_px": landmarks.astype(np.float32),
+    }
+    record = Record(
+        clip_id=clip.clip_id,
+        person_id=clip.person_id,
+        depth_source=FITTED,
+        frames=frames,
+        size_px=settings.size,
+        fps=FPS,
+        first_frame=part.start,
+        source=job.name,
+        scores={name: [round(float(x), 4) for x in s[part]] for name, s in clip.scores.items()},
+        software=job.tools.software,
+    )
+    return Sample(record, rgb_FHW3, maps.depth_mm_FHW, maps.skin_FHW, arrays, audio, mean, maps.confidence_FHW)
+
+
+def _row(clip: Clip, sample: Sample, frame: int, index: int) -> contact_sheet.Row:
+    """Frame ``frame`` of the clip, which is ``index`` of the sample, for the sheet."""
+    assert clip.fit is not None
+    landmarks = sample.arrays["landmarks_px"][index, :LANDMARKS]
+    zoom = sample.record.size_px / clip.window_px_F3[frame, 2]
+    error = clip.scores["fit_error"][frame]
+    yaw, pitch = clip.scores["yaw_deg"][frame], clip.scores["pitch_deg"][frame]
+    return contact_sheet.Row(
+        f"frame {frame}   error {error:.2%}   yaw {yaw:.0f}  pitch {pitch:.0f} degrees",
+        sample.rgb_FHW3[index],
+        sample.depth_mm_FHW[index],
+        sample.skin_FHW[index],
+        sample.arrays["camera_px"][index],
+        landmarks,
+        landmarks + clip.fit.residual_px_FN2[frame].cpu().numpy() * zoom,
+    )

@@ -1,0 +1,66 @@
+"""Camera and morphable head of every clip of a segment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from data_prep.clips import measures
+from data_prep.clips.clip import Clip
+from data_prep.clips.steps.job import Job, Tools, each
+from data_prep.fit.fit import CHEEKS, Fit, Observed, default_camera, expression_prior, fit_tracks
+from data_prep.head.landmarks import LANDMARKS
+from data_prep.head.mouth import measure_mouth
+
+#: mediapipe's landmarks of the inner lips, right, middle and left.
+UPPER_LIP, LOWER_LIP = (82, 13, 312), (87, 14, 317)
+
+
+def fit_heads(clips: list[Clip], job: Job) -> list[Clip]:
+    """Fit each clip; the camera is one for the video, by the nearest face of its first clips. On a GPU the clips of a
+    segment are fitted at once."""
+    if job.camera is None and clips:
+        across = max(_face_px(clip) for clip in clips)
+        job.camera = default_camera(job.video.width, job.video.height, across)
+    if len(clips) > 1 and job.tools.model.device.type == "cuda":
+        fits = fit_tracks([_observed(clip, job) for clip in clips], job.tools.model, job.tools.correspondence)
+        for clip, fitted in zip(clips, fits, strict=True):
+            clip.fit = fitted
+    return _fit(clips, job)
+
+
+@each
+def _fit(clip: Clip, job: Job) -> None:
+    assert job.camera is not None
+    if clip.fit is None:
+        (clip.fit,) = fit_tracks([_observed(clip, job)], job.tools.model, job.tools.correspondence)
+    clip.camera = replace(job.camera, f_px=clip.fit.focal_px)
+    clip.scores |= measures.fit_scores(clip.fit)
+    clip.scores["lip_opening_mm"] = lip_opening_mm(clip.fit, job.tools).astype(np.float32)
+
+
+def lip_opening_mm(fitted: Fit, tools: Tools) -> np.ndarray:
+    """(F,) how far the fitted mesh's inner lips are apart where that is widest; 0 or less where they are shut.
+
+    On ICT-FaceKit it is the score that the studio's talking clips have, of the same vertices. Other models have no list
+    of them: there it is taken at mediapipe's landmarks of the inner lips, which are a little off it.
+    """
+    if not tools.settings.face_model:
+        mouth = measure_mouth(tools.model, fitted.identity_K.cpu().numpy())
+        return mouth.opening_mm(fitted.expression_FE.cpu().numpy())
+    vertices = tools.model.vertices(fitted.identity_K[None], fitted.expression_FE)
+    height_FN = tools.correspondence.points(vertices)[..., 1]
+    return (height_FN[:, UPPER_LIP] - height_FN[:, LOWER_LIP]).amax(1).cpu().numpy()
+
+
+def _observed(clip: Clip, job: Job) -> Observed:
+    assert job.camera is not None
+    prior = expression_prior(torch.from_numpy(clip.blendshapes_FB), clip.blendshape_names, job.tools.model)
+    return Observed(torch.from_numpy(clip.landmarks_px_FN3[:, :LANDMARKS]), prior, job.camera)
+
+
+def _face_px(clip: Clip) -> float:
+    points = clip.landmarks_px_FN3
+    return float(np.quantile(np.linalg.norm(points[:, CHEEKS[0], :2] - points[:, CHEEKS[1], :2], axis=-1), 0.95))

@@ -1,0 +1,125 @@
+"""What every stage is given: the models of a worker, and the video in work."""
+
+from __future__ import annotations
+
+import functools
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TypeVar
+
+from data_prep.clips.clip import Clip
+from data_prep.clips.steps.settings import Settings
+from data_prep.fit.draw import HeadRenderer
+from data_prep.head.files import load_face_model
+from data_prep.store import storage_fault
+from data_prep.video.faces import FaceFinder
+from data_prep.video.shots import ShotFrame
+from data_prep.video.sync import load_syncnet
+from data_prep.video.tracks import Tracker
+from data_prep.video.video import FrameReader, Video, VideoError
+from jdap.geometry import PinholeCamera
+
+T = TypeVar("T")
+
+
+class Tools:
+    """Models that every clip needs, on one device, and the clock (s) of stages; built once in a worker."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.perf_counter):
+        self.clock = clock
+        self.settings = settings
+        face = load_face_model(settings.face_model or None, settings.device)
+        self.model, self.correspondence = face.model, face.correspondence
+        self.renderer = HeadRenderer(self.model, self.correspondence)
+        self.sync = load_syncnet(Path(settings.sync_weights), settings.device) if settings.sync_weights else None
+        self.software = {name: _version(name) for name in ("jdap", "torch", "mediapipe", "scenedetect", "decord", "av")}
+        if settings.face_model:
+            self.software["face_model"] = face.source
+
+
+@dataclass(eq=False)
+class Job:
+    """One video in work.
+
+    * ``name``: the video's name for records: its folder's name and its own
+    * ``samples``: folder where each clip's samples go, ``samples/CLIP_ID/*.tar``; ``sheets``: folder of contact sheets
+    * ``finder``, ``tracker``: of its faces
+    * ``drawn``: the reader of the second pass (stored frames), ``shots``: the frames of the first one (faces), with
+      cuts; both go forward only, so memory does not grow with the video
+    * ``camera``: of the whole picture, from the first clip on
+    * ``people``: track → ``person_id``
+    * ``parts``: seconds of named parts of the stage that is running, see :meth:`timed`
+    """
+
+    tools: Tools
+    name: str
+    video: Video
+    finder: FaceFinder
+    tracker: Tracker
+    drawn: FrameReader
+    samples: Path
+    sheets: Path
+    camera: PinholeCamera | None = None
+    shots: Iterator[ShotFrame] = field(default_factory=lambda: iter(()))
+    people: dict[int, str] = field(default_factory=dict)
+    parts: dict[str, float] = field(default_factory=dict)
+    _inside: float = 0.0
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Count what happens inside as ``part`` of the stage, with its own line in reports; parts may be nested."""
+        clock = self.tools.clock
+        started, outer, self._inside = clock(), self._inside, 0.0
+        try:
+            yield
+        finally:
+            spent = clock() - started
+            self.parts[part] = self.parts.get(part, 0.0) + spent - self._inside
+            self._inside = outer + spent
+
+    def timed_each(self, part: str, items: Iterable[T]) -> Iterator[T]:
+        """The items, with the time that making them takes counted as ``part``."""
+        iterator = iter(items)
+        while True:
+            with self.timed(part):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+
+
+#: Takes the clips of a segment that are still in, and gives back clips: the same ones, more or none.
+Stage = Callable[[list[Clip], Job], list[Clip]]
+
+
+def each(treat: Callable[[Clip, Job], None]) -> Stage:
+    """A stage that treats its clips one by one: if that breaks, this clip fails, and the others go on."""
+
+    @functools.wraps(treat)
+    def stage(clips: list[Clip], job: Job) -> list[Clip]:
+        for clip in clips:
+            try:
+                treat(clip, job)
+            except Exception as error:
+                if storage_fault(error):  # no fault of the clip's: the engine tries again, or stops on a full disk
+                    raise
+                if isinstance(error, VideoError):
+                    clip.fail(str(error).removeprefix(f"{job.video.path}: "))
+                else:
+                    clip.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
+        return clips
+
+    return stage
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

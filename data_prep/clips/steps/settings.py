@@ -1,0 +1,83 @@
+"""What the command line of ``prepare`` says to the stages."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+
+import torch
+
+from data_prep.clips.quality import DEFAULTS, Thresholds, parse_thresholds
+from data_prep.head.files import load_face_model
+
+SPLIT, SINGLE = "split", "single"
+EDGE, BLACK, REJECT = "edge", "black", "reject"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says.
+
+    * ``size``: side of the stored frames, pixels; ``device``: of the fit, the renderer and the crops
+    * ``face_model``: file of the head model (:mod:`data_prep.head.files`); empty: ICT-FaceKit
+    * ``mean_head``: whether the mean head's depth is drawn too
+    * ``faces``: several faces in a picture become several clips (``split``), or turn each of them down (``single``)
+    * ``padding``: what fills a crop that reaches out of the picture, its ``edge`` or ``black``; or ``reject``
+    * ``thresholds``: score → (least, most), see :mod:`data_prep.clips.quality`; ``hold``: whether clips that fail them
+      are drawn and stored apart, so that other thresholds can admit them
+    * ``sync_weights``: the user's SyncNet (:mod:`data_prep.video.sync`), or empty
+    """
+
+    size: int = 512
+    device: str = "cpu"
+    mean_head: bool = False
+    faces: str = SPLIT
+    padding: str = EDGE
+    thresholds: Thresholds = field(default_factory=lambda: dict(DEFAULTS))
+    hold: bool = True
+    face_model: str = ""
+    sync_weights: str = ""
+
+
+class SettingsError(ValueError):
+    """A mistake in the command's arguments, told in one line."""
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """The arguments that :func:`read_settings` reads."""
+    parser.add_argument("--size", type=int, default=512, help="side of the stored frames, pixels (default 512)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, for the fit and the renderer (default cpu)")
+    parser.add_argument("--face-model", default="", metavar="FILE", help="head model, by convert-model (default: ICT)")
+    parser.add_argument("--mean-head", action="store_true", help="store the posed mean head's depth too")
+    parser.add_argument("--faces", choices=(SPLIT, SINGLE), default=SPLIT, help="several faces: a clip each, or none")
+    parser.add_argument("--padding", choices=(EDGE, BLACK, REJECT), default=EDGE, help="what lies outside a picture")
+    add_thresholds(parser)
+    parser.add_argument("--sync-weights", default="", metavar="FILE", help="a SyncNet, to score sync by; slow on a CPU")
+    parser.add_argument("--no-hold", action="store_true", help="do not store clips that fail a threshold")
+
+
+def add_thresholds(parser: argparse.ArgumentParser) -> None:
+    """``--min`` and ``--max``."""
+    parser.add_argument("--min", default="", metavar="SCORE=X,…", help="hold clips whose score is lower; none lifts it")
+    parser.add_argument("--max", default="", metavar="SCORE=X,…", help="hold clips whose score is higher")
+
+
+def read_settings(args: argparse.Namespace) -> Settings:
+    """The settings; raises :class:`SettingsError`, ThresholdError, or ModelFileError for the face model."""
+    if args.size < 32 or args.size % 8:
+        raise SettingsError(f"--size must be a multiple of 8, at least 32, got {args.size}")
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise SettingsError("--device cuda: this torch sees no CUDA device; use --device cpu")
+    if args.face_model:
+        load_face_model(args.face_model)  # a bad file is told here, not by every worker
+    return Settings(
+        args.size,
+        args.device,
+        args.mean_head,
+        args.faces,
+        args.padding,
+        parse_thresholds(args.min, args.max),
+        hold=not args.no_hold,
+        face_model=args.face_model,
+        sync_weights=args.sync_weights,
+    )

@@ -1,0 +1,244 @@
+"""``python -m data_prep scans FOLDER --out DIR``: textured scans of heads → shards with exact depth.
+
+Every subfolder of FOLDER that holds a mesh is a scan (:mod:`data_prep.scans.files`), and so is FOLDER itself if it
+holds one. A scan is brought into head axes by mediapipe's landmarks on it, photographed by the renderer of
+:mod:`data_prep.scans.place` from a ring of views or by the cameras of its ``scan.json``, cropped as preparation crops,
+and becomes one sample of stills. Whatever is wrong with a scan is a row of the manifest, and the rest goes on.
+
+Skin, by ``--region``: ``face`` is mediapipe's oval without the eyes, as in fitted data; ``mesh`` is everything that is
+seen. A scan with a ``mask`` has its own. Nothing else tells skin from hair or clothes on a scan.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from data_prep.clips.quality import FAILED, KEPT, reason_kind
+from data_prep.engines.records import MANIFEST
+from data_prep.fit.draw import HeadRenderer
+from data_prep.head.files import FaceModel, load_face_model
+from data_prep.scans import place as scan
+from data_prep.scans.files import MESHES, ScanError, read_notes, read_picture, read_scan
+from jdap.geometry import project
+from jdap.io.files import replace_folder, write_whole
+from jdap.shards.sample import Sample
+from jdap.shards.schema import STUDIO, Record
+from jdap.shards.writer import ShardWriter
+
+FACE, MESH = "face", "mesh"
+YAWS_DEG = tuple(range(-40, 41, 10))
+LIMITS = {"yaws": (-89.0, 89.0), "pitches": (-60.0, 60.0), "distances_mm": (250.0, 5000.0)}
+
+
+class ScansError(ValueError):
+    """A mistake in the command's arguments, told in one line."""
+
+
+@dataclass(frozen=True)
+class Ring:
+    """Views of scans that bring no cameras: every yaw with every pitch (degrees) and distance (mm)."""
+
+    yaws: Sequence[float] = YAWS_DEG
+    pitches: Sequence[float] = (0.0,)
+    distances_mm: Sequence[float] = (scan.DISTANCE_MM,)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says; ``size`` is the side of the pictures, pixels."""
+
+    size: int = 512
+    ring: Ring = Ring()
+    region: str = FACE
+    mm_per_unit: float | None = None
+    seed: int = 0
+    device: str = "cpu"
+    mean_head: bool = False
+
+
+def find_scans(folder: Path) -> list[Path]:
+    """Folders that hold a mesh, by name. Raises :class:`ScansError` where there is none."""
+    if not folder.is_dir():
+        raise ScansError(f"{folder}: no such folder of scans")
+    held = {path.parent for path in folder.rglob("*") if path.suffix.lower() in MESHES and path.is_file()}
+    if not held:
+        raise ScansError(f"{folder}: no scan in it: a scan is a folder with a mesh ({', '.join(MESHES)})")
+    return sorted(held)
+
+
+def make_sample(folder: Path, name: str, settings: Settings, face: FaceModel) -> Sample:
+    """One scan's sample; ``name`` tells it from others. Raises :class:`ScanError` where it is of no use."""
+    notes = read_notes(folder)
+    read = read_scan(folder, notes.mm_per_unit or settings.mm_per_unit)
+    head = scan.place(read, face.model, face.correspondence)
+    if notes.mask is not None:
+        grey = np.asarray(read_picture(notes.mask, notes.mask, "L"), np.float32) / 255
+        head = replace(head, mask_1HW=torch.from_numpy(grey)[None])
+    elif settings.region == MESH:
+        head = replace(head, face_T=torch.ones_like(head.face_T))
+    poses = [scan.pose_before(head, shot) for shot in notes.cameras]
+    head = head.to(settings.device)
+    # A scan's backgrounds follow from its name: they do not change with the scans beside it.
+    digest = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
+    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(digest,)))
+    if notes.cameras:
+        views = [
+            scan.photograph(head, *pose, shot.camera, settings.size, rng)
+            for pose, shot in zip(poses, notes.cameras, strict=True)
+        ]
+    else:
+        ring = settings.ring
+        views = [
+            scan.draw(head, yaw, settings.size, rng, pitch_deg=pitch, distance_mm=distance)
+            for pitch, distance, yaw in product(ring.pitches, ring.distances_mm, ring.yaws)
+        ]
+    blind = [i for i, view in enumerate(views) if not view.skin_SS.any()]
+    if blind:
+        raise ScanError(f"{folder}: no skin is seen in view {blind[0]} of {len(views)}")
+    return _sample(notes.person_id, name, views, head, settings, face)
+
+
+def _sample(
+    person_id: str, name: str, views: list[scan.View], head: scan.Head, settings: Settings, face: FaceModel
+) -> Sample:
+    camera, rotation, translation = (
+        torch.stack([getattr(view, field) for view in views]).cpu()
+        for field in ("camera_px_3", "rotation_3", "translation_mm_3")
+    )
+    points = scan.head_to_camera(head.landmarks_mm_N3.cpu()[None], rotation, translation)
+    none = np.zeros((len(views), 0), np.float32)  # no model was fitted
+    arrays = {
+        "camera_px": camera.numpy(),
+        "rotation": rotation.numpy(),
+        "translation_mm": translation.numpy(),
+        "identity": none,
+        "expression": none,
+        "landmarks_px": project(points, camera).numpy().astype(np.float32),
+    }
+    record = Record(
+        clip_id=f"scan-{_safe(name)}",
+        person_id=_safe(person_id),
+        depth_source=STUDIO,
+        frames=len(views),
+        size_px=settings.size,
+        fps=0.0,
+        source=name,
+        software={package: version(package) for package in ("jdap", "torch", "mediapipe")},
+    )
+    mean = None
+    if settings.mean_head:
+        model, correspondence = face.model.to(settings.device), face.correspondence.to(settings.device)
+        mean = scan.mean_heads(views, HeadRenderer(model, correspondence))
+    rgb, depth, skin = (np.stack([getattr(v, f) for v in views]) for f in ("rgb_SS3", "depth_mm_SS", "skin_SS"))
+    return Sample(record, rgb, depth, skin, arrays, mean_head_mm_FHW=mean)
+
+
+def _safe(name: str) -> str:
+    """An id that is safe in keys; names that lose something by it keep a hash of what they were."""
+    safe = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:48] or "scan"
+    return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def prepare_scans(folder: Path, out: Path, settings: Settings, overwrite: bool = False) -> list[dict[str, Any]]:
+    """Every scan below ``folder`` into shards at ``out``, which is there whole or not at all; the manifest's rows.
+
+    Raises :class:`ScansError` where ``out`` holds something already and ``overwrite`` is not set, or no scan is found.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
+        raise ScansError(f"{out} exists and is not empty: name another folder, or replace it with --overwrite")
+    folders, face = find_scans(folder), load_face_model()
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    rows: list[dict[str, Any]] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with ShardWriter(part, "scans") as writer, Progress(*columns, console=Console(stderr=True)) as progress:
+            for each in progress.track(folders, description="photographing scans"):
+                rows.append(
+                    _row(each, os.path.relpath(each.resolve(), folder.resolve().parent), settings, face, writer)
+                )
+        write_whole(part / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        replace_folder(part, out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return rows
+
+
+def _row(folder: Path, name: str, settings: Settings, face: FaceModel, writer: ShardWriter) -> dict[str, Any]:
+    """Make one scan's sample and store it; what became of it."""
+    row: dict[str, Any] = {"source": str(folder), "clip_id": f"scan-{_safe(name)}", "status": KEPT, "reason": ""}
+    started = time.perf_counter()
+    try:
+        sample = make_sample(folder, name, settings, face)
+    except (ScanError, OSError) as error:
+        reason = " ".join(str(error).split()).removeprefix(f"{folder}").lstrip(":/ ")
+        writer.reject(reason_kind(reason))
+        return row | {"status": FAILED, "reason": reason, "frames": 0}
+    writer.add_seconds("render", time.perf_counter() - started)
+    writer.write(sample)
+    return row | {"frames": sample.record.frames, "person_id": sample.record.person_id}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``python -m data_prep scans``."""
+    parser.description = "Shards with exact depth from textured scans of heads."
+    parser.add_argument("folder", type=Path, help="folder with a folder for each scan")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the shards and manifest.jsonl")
+    parser.add_argument("--size", type=int, default=512, help="side of the pictures, pixels (default 512)")
+    numbers: dict[str, Any] = {"type": float, "nargs": "+", "metavar": "X"}
+    ring = Ring()
+    parser.add_argument("--yaws", default=ring.yaws, help="degrees, positive to the right (-40 … 40 by 10)", **numbers)
+    parser.add_argument("--pitches", default=ring.pitches, help="degrees, positive down (default 0)", **numbers)
+    where = "of the head from the camera, mm (default 800); the focal length grows with it"
+    parser.add_argument("--distances-mm", default=ring.distances_mm, help=where, **numbers)
+    parser.add_argument("--region", choices=(FACE, MESH), default=FACE, help="what is skin, for scans without a mask")
+    parser.add_argument("--mm-per-unit", type=float, help="of the meshes, where scan.json does not say (1; GLB: 1000)")
+    parser.add_argument("--mean-head", action="store_true", help="store the posed mean head's depth too")
+    parser.add_argument("--seed", type=int, default=0, help="of the backgrounds (default 0)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, for the renderer (default cpu)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the folder if there is one")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Photograph, and print what became of the scans; 0 when every scan has its row."""
+    if args.size < 32 or args.size % 8:
+        raise ScansError(f"--size must be a multiple of 8, at least 32, got {args.size}")
+    for name, (low, high) in LIMITS.items():
+        for value in getattr(args, name):
+            if not low <= value <= high:
+                raise ScansError(f"--{name.replace('_', '-')} must be {low:g} … {high:g}, got {value:g}")
+    if args.mm_per_unit is not None and not 0 < args.mm_per_unit < float("inf"):
+        raise ScansError(f"--mm-per-unit must be positive, got {args.mm_per_unit}")
+    if args.seed < 0:
+        raise ScansError(f"--seed must not be negative, got {args.seed}")
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ScansError("--device cuda: this torch sees no CUDA device; use --device cpu")
+    ring = Ring(args.yaws, args.pitches, args.distances_mm)
+    settings = Settings(args.size, ring, args.region, args.mm_per_unit, args.seed, args.device, args.mean_head)
+    rows = prepare_scans(args.folder, args.out, settings, args.overwrite)
+    console = Console()
+    for row in rows:
+        if row["status"] != KEPT:
+            console.print(f"{row['status']}: {row['source']}: {row['reason']}", markup=False, soft_wrap=True)
+    kept = [row for row in rows if row["status"] == KEPT]
+    frames = sum(row["frames"] for row in kept)
+    console.print(f"{args.out}: {len(kept)} of {len(rows)} scans kept, {frames} pictures", markup=False, soft_wrap=True)
+    return 0

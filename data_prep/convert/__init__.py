@@ -1,0 +1,1 @@
+"""Face models of others, and mediapipe's landmarks, brought onto the head model."""

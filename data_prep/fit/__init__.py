@@ -1,0 +1,1 @@
+"""Fitting the head model to landmarks, and drawing what was fitted."""

@@ -1,0 +1,91 @@
+"""Depth maps of a fitted head: z-depth of everything the renderer sees, and the skin where it can be believed.
+
+Depth is drawn for the whole head (skin, eyes, teeth, mouth, neck): holes and cut-out edges cost an image codec most of
+its capacity. The skin mask is stricter: visible skin triangles inside mediapipe's face oval, where landmarks hold the
+fit to the picture. Ears, scalp and neck follow from the model alone and are often hidden by hair.
+
+Shapes: F frames, K identity modes, E expressions, T triangles, S = size of the picture in pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_prep.fit.spread import DepthSpread, confidence
+from data_prep.head.landmarks import Correspondence, oval_region
+from data_prep.head.model import MorphableModel, head_to_camera
+from data_prep.head.rasterise import rasterise
+
+#: Frames drawn at a time: bounds memory (a few 100 MB on the CPU).
+BATCH = 4
+
+
+@dataclass(frozen=True, eq=False)
+class DepthMaps:
+    """``depth_mm_FHW`` float32 z-depth in millimetres, 0 = none; ``skin_FHW`` bool: believable skin;
+    ``spread_mm_FHW`` float32: how far depth may be off there (:mod:`data_prep.fit.spread`), 0 = not known, or None.
+    """
+
+    depth_mm_FHW: np.ndarray
+    skin_FHW: np.ndarray
+    spread_mm_FHW: np.ndarray | None = None
+
+    @property
+    def confidence_FHW(self) -> np.ndarray | None:
+        """float32 in [0, 1], 0 off the believable skin: what shards store (:mod:`jdap.shards.schema`); None without
+        spread."""
+        if self.spread_mm_FHW is None:
+            return None
+        return confidence(torch.from_numpy(self.spread_mm_FHW)).numpy()
+
+
+class HeadRenderer:
+    """Draws depth maps of heads of one model; ``region_T`` bool are the triangles whose depth is believed."""
+
+    def __init__(self, model: MorphableModel, correspondence: Correspondence):
+        self.model = model.drawn()
+        self.region_T = oval_region(self.model, correspondence)
+        self._spread = DepthSpread(self.model, self.region_T)
+
+    def draw(
+        self,
+        identity_K: Tensor,
+        expression_FE: Tensor,
+        rotation_F3: Tensor,
+        translation_mm_F3: Tensor,
+        camera_px_F3: Tensor,
+        size: int,
+        covariance_KK: Tensor | None = None,
+    ) -> DepthMaps:
+        """Depth maps of F posed heads, by cameras (f, cx, cy) in pixels of the picture; on the model's device.
+
+        ``covariance_KK`` of the identity, as a :class:`data_prep.fit.fit.Fit` has it, asks for the spread of depth too.
+        """
+        depth, skin, spread = [], [], []
+        for part in torch.arange(len(rotation_F3)).split(BATCH):
+            vertices = self.model.vertices(identity_K[None], expression_FE[part])
+            posed = head_to_camera(vertices, rotation_F3[part], translation_mm_F3[part])
+            # A head is closed, seen from the front: what turns its back is hidden, and 40 % of the work.
+            fragments = rasterise(
+                posed, self.model.faces_T3, camera_px_F3[part].to(posed), size, size, cull_back_faces=True
+            )
+            depth.append(fragments.depth_mm.cpu().numpy())
+            believed = fragments.samples(self.region_T)
+            mask = torch.zeros_like(fragments.face, dtype=torch.bool)
+            mask.view(-1)[believed.pixel_N] = True
+            skin.append(mask.cpu().numpy())
+            if covariance_KK is not None:
+                of_vertex = self._spread(posed, rotation_F3[part], covariance_KK)[..., None]
+                of_pixel = believed.interpolate(self.model.faces_T3, of_vertex)[:, 0]
+                spread.append(torch.zeros_like(fragments.depth_mm).put_(believed.pixel_N, of_pixel).cpu().numpy())
+        return DepthMaps(np.concatenate(depth), np.concatenate(skin), np.concatenate(spread) if spread else None)
+
+    def draw_mean(self, rotation_F3: Tensor, translation_mm_F3: Tensor, camera_px_F3: Tensor, size: int) -> np.ndarray:
+        """(F, size, size) float32: depth of the mean head without expression in these poses: a baseline."""
+        none = rotation_F3.new_zeros(1)
+        still = rotation_F3.new_zeros(len(rotation_F3), len(self.model.expression_names))
+        return self.draw(none, still, rotation_F3, translation_mm_F3, camera_px_F3, size).depth_mm_FHW

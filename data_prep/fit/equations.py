@@ -1,0 +1,286 @@
+"""Residuals, analytic Jacobian and normal equations of the head's fit (:mod:`data_prep.fit.fit` has the objective).
+
+With head points ``x = mean + basis c`` (c = identity and expression), ``y = R x``, camera points ``p = y + t`` and
+pixels ``u = f p_xy / p_z + centre``, a small turn ``d`` on the left of R moves p by ``d cross y``, so
+
+    du/dp = f / p_z [1, 0, -p_x / p_z; 0, 1, -p_y / p_z],   du/dd = -du/dp [y]x,   du/dt = du/dp,   du/dc = du/dp R
+    basis,   du/dlog f = f p_xy / p_z.
+
+Several tracks are one problem: their frames lie one after the other, and every frame knows its track
+(:class:`Layout`). Nothing is padded but the small system that is left after the frames' Jacobians are multiplied out.
+
+Shapes: B tracks, M frames of all tracks, F frames of the longest, N landmarks, D pairs of them, K identity modes, E
+expressions, C = K + E, P = 6 + E unknowns of a frame (turn, translation, expressions), Q = K + 1 unknowns that a
+track's frames share (identity, logarithm of the focal length over the camera's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data_prep.fit.points import HeadPoints
+from data_prep.fit.solve import NormalEquations
+from jdap.geometry import axis_angle_to_matrix, matrix_to_axis_angle
+
+POSE = 6
+CHUNK = 64
+#: Added to the diagonal of a coefficient that is held at its bound, in inverse variances: it does not move.
+HELD = 1e12
+
+
+class Layout:
+    """Frames of several tracks, one after the other: ``track_M`` and ``slot_M`` int64 are a frame's track and place.
+
+    ``lengths_B`` int64 says how many frames each track has.
+    """
+
+    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
+        self.lengths_B = torch.tensor(list(lengths), device=device)
+        self.track_M = torch.arange(len(lengths), device=device).repeat_interleave(self.lengths_B)
+        first = self.lengths_B.cumsum(0) - self.lengths_B
+        self.slot_M = torch.arange(len(self.track_M), device=device) - first[self.track_M]
+        self.longest = max(lengths)
+
+    def slices(self) -> list[slice]:
+        """The frames of each track."""
+        ends = self.lengths_B.cumsum(0).tolist()
+        return [slice(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
+
+    def pad(self, values_M: Tensor, fill: float = 0.0) -> Tensor:
+        """(M, …) → (B, F, …), ``fill`` where a track has ended."""
+        out = values_M.new_full((len(self.lengths_B), self.longest, *values_M.shape[1:]), fill)
+        out[self.track_M, self.slot_M] = values_M
+        return out
+
+    def flat(self, values_BF: Tensor) -> Tensor:
+        """(B, F, …) → (M, …)."""
+        return values_BF[self.track_M, self.slot_M]
+
+    def total(self, values_M: Tensor) -> Tensor:
+        """(M,) → (B,): sums over tracks, each in the order of its frames."""
+        return self.pad(values_M).sum(1)
+
+    def inner(self) -> Tensor:
+        """(B, F - 2) bool: where frames f, f + 1 and f + 2 belong to the track."""
+        return torch.arange(max(self.longest - 2, 0), device=self.lengths_B.device) + 2 < self.lengths_B[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where the fit stands: ``identity_BK``, ``log_f_B``, ``expression_ME`` in [0, 1], ``rotation_M33`` and
+    ``translation_mm_M3``.
+
+    ``rotation_M33`` takes head axes to camera axes, the flip of :data:`data_prep.head.model.HEAD_TO_VIEWER` included.
+    """
+
+    identity_BK: Tensor
+    log_f_B: Tensor
+    expression_ME: Tensor
+    rotation_M33: Tensor
+    translation_mm_M3: Tensor
+
+    def step(self, shared_BQ: Tensor, frames_MP: Tensor) -> State:
+        """The state after a step: rotations turn on the left, expressions stay within 0 … 1."""
+        return State(
+            self.identity_BK + shared_BQ[:, :-1],
+            self.log_f_B + shared_BQ[:, -1],
+            (self.expression_ME + frames_MP[:, POSE:]).clamp(0, 1),
+            axis_angle_to_matrix(frames_MP[:, :3]) @ self.rotation_M33,
+            self.translation_mm_M3 + frames_MP[:, 3:POSE],
+        )
+
+    def where(self, take_B: Tensor, other: State, layout: Layout) -> State:
+        """The tracks of ``take_B`` from ``other``, the rest from here."""
+        take_M = take_B[layout.track_M]
+        return State(
+            torch.where(take_B[:, None], other.identity_BK, self.identity_BK),
+            torch.where(take_B, other.log_f_B, self.log_f_B),
+            torch.where(take_M[:, None], other.expression_ME, self.expression_ME),
+            torch.where(take_M[:, None, None], other.rotation_M33, self.rotation_M33),
+            torch.where(take_M[:, None], other.translation_mm_M3, self.translation_mm_M3),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Of the objective.
+
+    * ``whiten_MN22``: takes a landmark's residual in pixels to standard deviations (trust, and the contour's slide)
+    * ``opening_MD`` 1 / px: of the distances between ``head.pairs_D2``
+    * ``huber``: from how many standard deviations on the cost of a landmark or a distance grows linearly
+    * ``identity_B``, ``log_f``, ``expression``: precisions (inverse variances) of the priors, ``prior_ME`` the centre
+      of the expressions'
+    * ``smooth_P``: precisions of the second differences over time of a frame's unknowns
+    """
+
+    whiten_MN22: Tensor
+    opening_MD: Tensor
+    huber: float
+    identity_B: Tensor
+    log_f: float
+    expression: float
+    prior_ME: Tensor
+    smooth_P: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The objective of some tracks: ``landmarks_px_MN2``, ``camera_px_B3`` (f, cx, cy), the head's points, weights."""
+
+    layout: Layout
+    landmarks_px_MN2: Tensor
+    camera_px_B3: Tensor
+    head: HeadPoints
+    weights: Weights
+
+    def chunks(self) -> Iterator[slice]:
+        """All frames, cut so that Jacobians fit into memory."""
+        frames = len(self.landmarks_px_MN2)
+        return (slice(start, min(start + CHUNK, frames)) for start in range(0, frames, CHUNK))
+
+    def focal_px(self, state: State, part: slice = slice(None)) -> Tensor:
+        """(M,) the focal length of each frame, pixels."""
+        return (self.camera_px_B3[:, 0] * state.log_f_B.exp())[self.layout.track_M[part]]
+
+    def camera_points(self, state: State, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """(turned head points, camera points), (M, N, 3) mm each, of the frames of ``part``."""
+        coefficients = torch.cat([state.identity_BK[self.layout.track_M[part]], state.expression_ME[part]], 1)
+        points = self.head.mean_N3 + (self.head.basis_N3C.flatten(0, 1) @ coefficients.T).T.unflatten(1, (-1, 3))
+        turned = points @ state.rotation_M33[part].transpose(1, 2)
+        return turned, turned + state.translation_mm_M3[part, None]
+
+    def residuals_px(self, state: State, part: slice = slice(None)) -> Tensor:
+        """Projected model point minus landmark (M, N, 2), pixels."""
+        return self._residuals_px(state, self.camera_points(state, part)[1], part)
+
+    def _residuals_px(self, state: State, points_MN3: Tensor, part: slice) -> Tensor:
+        centre = self.camera_px_B3[self.layout.track_M[part], None, 1:]
+        pixels = points_MN3[..., :2] / points_MN3[..., 2:] * self.focal_px(state, part)[:, None, None] + centre
+        return pixels - self.landmarks_px_MN2[part]
+
+    def residuals(self, state: State, part: slice) -> Tensor:
+        """(M, N + D, 2) in standard deviations: landmarks, then differences of pairs."""
+        r_px, w = self.residuals_px(state, part), self.weights
+        first, second = self.head.pairs_D2.unbind(1)
+        landmarks = (w.whiten_MN22[part] @ r_px[..., None])[..., 0]
+        return torch.cat([landmarks, (r_px[:, first] - r_px[:, second]) * w.opening_MD[part, :, None]], 1)
+
+    def differences(self, state: State) -> Tensor:
+        """(B, F - 2, P): second differences over time of turn, translation and expressions, 0 behind a track's end."""
+        pad = self.layout.pad
+        turn = pad(state.rotation_M33)
+        step = matrix_to_axis_angle((turn[:, 1:] @ turn[:, :-1].transpose(-1, -2)).flatten(0, 1))
+        step = step.unflatten(0, (len(turn), -1))
+        rest = pad(torch.cat([state.translation_mm_M3, state.expression_ME], 1))
+        second = torch.cat([step[:, 1:] - step[:, :-1], rest[:, 2:] - 2 * rest[:, 1:-1] + rest[:, :-2]], -1)
+        return torch.where(self.layout.inner()[..., None], second, 0.0)
+
+    def cost(self, state: State) -> Tensor:
+        """(B,) float64, the objective (half the sum of squares where nothing is an outlier)."""
+        w = self.weights
+        total = w.identity_B * state.identity_BK.double().square().sum(1) / 2
+        total = total + w.log_f * state.log_f_B.double().square() / 2
+        frames = w.expression * (state.expression_ME - w.prior_ME).double().square().sum(1) / 2
+        data = []
+        for part in self.chunks():
+            r = self.residuals(state, part).norm(dim=-1).double()
+            data.append(torch.where(r <= w.huber, r.square() / 2, w.huber * (r - w.huber / 2)).sum(1))
+        total = total + self.layout.total(frames + torch.cat(data))
+        if self.layout.longest > 2:
+            total = total + (w.smooth_P * self.differences(state).double().square()).sum((1, 2)) / 2
+        return total
+
+    def jacobian(self, state: State, part: slice) -> Tensor:
+        """d residuals_px / d (turn, translation, expressions, identity, log f), (M, N, 2, P + Q)."""
+        turned, points = self.camera_points(state, part)
+        by_point, by_focal = self._by_point(state, points, part)
+        return self._rows(state, part, turned, by_point, by_focal, self.head.basis_N3C)
+
+    def _by_point(self, state: State, points_MN3: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        """du/dp (M, N, 2, 3) and du/dlog f (M, N, 2)."""
+        x, y, z = points_MN3.unbind(-1)
+        zero = torch.zeros_like(z)
+        focal = self.focal_px(state, part)[:, None]
+        by_point = torch.stack([z, zero, -x, zero, z, -y], -1).unflatten(-1, (2, 3))
+        by_point = by_point * (focal / z.square())[..., None, None]
+        return by_point, points_MN3[..., :2] * (focal / z)[..., None]
+
+    def _rows(
+        self, state: State, part: slice, turned: Tensor, by_point: Tensor, by_focal: Tensor, basis_N3C: Tensor
+    ) -> Tensor:
+        by_turn = torch.linalg.cross(turned[:, :, None].expand_as(by_point), by_point, dim=-1)
+        by_head = by_point @ state.rotation_M33[part, None]
+        by_shape = torch.einsum("mnij,njc->mnic", by_head, basis_N3C)
+        modes = self.head.modes
+        return torch.cat([by_turn, by_point, by_shape[..., modes:], by_shape[..., :modes], by_focal[..., None]], -1)
+
+    def _whitened(self, state: State, part: slice) -> tuple[Tensor, Tensor]:
+        """Rows of weighted least squares (M, 2 (N + D), P + Q) and their residuals, Huber's weights in both."""
+        w, basis = self.weights, self.head.basis_N3C
+        turned, points = self.camera_points(state, part)
+        by_point, by_focal = self._by_point(state, points, part)
+        r_px = self._residuals_px(state, points, part)
+        r = (w.whiten_MN22[part] @ r_px[..., None])[..., 0]
+        scale = _robust(r, w.huber)
+        whiten = w.whiten_MN22[part] * scale[..., None, None]
+        rows = [self._rows(state, part, turned, whiten @ by_point, (whiten @ by_focal[..., None])[..., 0], basis)]
+        residuals = [r * scale[..., None]]
+        first, second = self.head.pairs_D2.unbind(1)
+        if bool((w.opening_MD[part] > 0).any()):
+            ends = torch.cat([first, second])
+            ahead, back = self._rows(
+                state, part, turned[:, ends], by_point[:, ends], by_focal[:, ends], basis[ends]
+            ).chunk(2, dim=1)
+            weight = w.opening_MD[part, :, None]
+            apart = (r_px[:, first] - r_px[:, second]) * weight
+            scale = _robust(apart, w.huber)[..., None]
+            rows.append((ahead - back) * (weight * scale)[..., None])
+            residuals.append(apart * scale)
+        return torch.cat(rows, 1).flatten(1, 2), torch.cat(residuals, 1).flatten(1)
+
+    def linearise(self, state: State) -> NormalEquations:
+        """The Gauss-Newton system at ``state``, with Huber's function as weights."""
+        w, layout, own = self.weights, self.layout, POSE + state.expression_ME.shape[1]
+        tracks, shared = len(layout.lengths_B), self.head.modes + 1
+        frame, cross, right = [], [], []
+        prior = torch.nn.functional.pad(w.identity_B[:, None].expand(-1, shared - 1), (0, 1), value=w.log_f)
+        at = torch.cat([state.identity_BK, state.log_f_B[:, None]], 1).double()
+        shared_BQQ, right_BQ = torch.diag_embed(prior), -prior * at
+        for part in self.chunks():
+            a, b = self._whitened(state, part)
+            hessian = (a.transpose(1, 2) @ a).double()
+            gradient = (a.transpose(1, 2) @ b[..., None])[..., 0].double()
+            frame.append(hessian[:, :own, :own])
+            cross.append(hessian[:, :own, own:])
+            right.append(-gradient[:, :own])
+            # Sums over a track by a product with its members: in a fixed order, on a GPU too.
+            member = torch.nn.functional.one_hot(layout.track_M[part], tracks).double().T
+            shared_BQQ = shared_BQQ + (member @ hessian[:, own:, own:].flatten(1)).unflatten(1, (shared, shared))
+            right_BQ = right_BQ - member @ gradient[:, own:]
+        frames, rights = torch.cat(frame), torch.cat(right)
+        rights[:, POSE:] -= w.expression * (state.expression_ME - w.prior_ME).double()
+        frames.diagonal(dim1=1, dim2=2)[:, POSE:] += w.expression
+        rights_BFP = layout.pad(rights)
+        if layout.longest > 2:
+            pull = w.smooth_P * self.differences(state).double()
+            rights_BFP[:, 2:] -= pull
+            rights_BFP[:, 1:-1] += 2 * pull
+            rights_BFP[:, :-2] -= pull
+        # A coefficient at a bound that descent would cross is held there: a projected Newton step (Bertsekas 1982).
+        e, downhill = state.expression_ME, layout.flat(rights_BFP)[:, POSE:]
+        held = ((e <= 0) & (downhill < 0)) | ((e >= 1) & (downhill > 0))
+        frames.diagonal(dim1=1, dim2=2)[:, POSE:] += held * HELD
+        blocks, behind = layout.pad(frames), ~layout.pad(torch.ones_like(layout.track_M, dtype=torch.bool), False)
+        blocks.diagonal(dim1=2, dim2=3)[behind] = 1
+        return NormalEquations(
+            blocks, layout.pad(torch.cat(cross)), shared_BQQ, rights_BFP, right_BQ, w.smooth_P, layout.inner()
+        )
+
+
+def _robust(residual_MN2: Tensor, huber: float) -> Tensor:
+    """(M, N): the square root of Huber's weight."""
+    return (huber / residual_MN2.norm(dim=-1).clamp_min(huber)).sqrt()

@@ -1,0 +1,1 @@
+"""The head model: its files, its parts, its landmarks, and a rasteriser."""

@@ -1,0 +1,1 @@
+"""Textured scans of heads."""

@@ -1,0 +1,1 @@
+"""Videos in: frames, sound, cuts, faces and who is who."""

@@ -1,0 +1,1 @@
+"""What runs beside training: guards, averages, logs, samples, the weights folder."""

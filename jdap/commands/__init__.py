@@ -1,0 +1,1 @@
+"""The commands of ``jdap``, a module each."""

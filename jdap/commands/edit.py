@@ -1,0 +1,126 @@
+"""``jdap edit IMAGE --mask MASK --out DIR``: parts of a head drawn anew, with its depth.
+
+For photo NAME and seed K: ``NAME.seedK.png`` (the photo; pixels outside of the mask are the photo's own),
+``NAME.seedK.depth.png`` (16-bit, encoded as by ``jdap depth``), and once ``NAME.preview.png`` and ``NAME.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jdap.commands import common as command
+from jdap.io.files import write_whole
+from jdap.photos import given, paste, window
+from jdap.photos.read import Photo, PhotoError, read_photo
+from jdap.pipelines.grid import depth_picture, labelled_grid
+from jdap.pipelines.masks import fill_unknown, paste_known
+
+#: How much of the head's depth is kept.
+OUTSIDE, ALL, NONE = "outside", "all", "none"
+#: Options that name files, for metadata.
+GIVEN = ("mask", "depth", "reference")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``jdap edit``."""
+    parser.description = "Parts of a head in a photo drawn anew: what is white in a mask."
+    parser.add_argument("photo", type=Path, metavar="IMAGE", help="a photo")
+    parser.add_argument("--mask", type=Path, required=True, help="picture of the photo's size: what is white is drawn")
+    parser.add_argument("--depth", type=Path, help="the photo's depth (16-bit PNG); without it, it is estimated")
+    parser.add_argument(
+        "--keep-depth",
+        choices=(OUTSIDE, ALL, NONE),
+        default=OUTSIDE,
+        help="depth that is kept: outside of the mask (default), all (new looks on the old shape), or none",
+    )
+    parser.add_argument(
+        "--reference", type=Path, help="another photo of the person (default: what of this one is kept)"
+    )
+    parser.add_argument("--feather", type=float, default=0.0, help="pixels over which kept parts fade in (default 0)")
+    command.add_drawing_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw; the exit status is 0, or 1 when the photo failed."""
+    if args.several == window.ALL:
+        raise command.CommandError("--several all: one head is edited; choose it with --box")
+    if args.feather < 0:
+        raise command.CommandError(f"--feather must be 0 or more, got {args.feather:g}")
+    pipeline = command.load(args)
+    how = {"steps": args.steps, "guidance": args.guidance, "method": args.method, "resample": args.resample}
+    made_by = command.describe(args, pipeline) | how | {"keep_depth": args.keep_depth, "feather_px": args.feather}
+    with command.choosing(args) as choose:
+
+        def work(path: Path, name: str) -> tuple[list[str], list[str]]:
+            photo = read_photo(path)
+            hole_HW = given.read_mask(args.mask, photo)
+            chosen = choose(photo, path)
+            (window_px,) = chosen.windows_px
+            rgb = command.cropped(pipeline, photo, window_px)
+            hole = torch.from_numpy(given.crop_mask(hole_HW, window_px, pipeline.size_px))[None, None].to(rgb.device)
+            if not hole.any():
+                raise PhotoError(f"{args.mask}: no white pixel lies in the head's window; see window_px of jdap depth")
+            # At the photo's resolution: cropping would carry what is hidden over the mask's edge.
+            kept = command.cropped(pipeline, filled(photo, hole_HW), window_px)
+            reference = kept
+            if args.reference is not None:
+                other = read_photo(args.reference)
+                reference = command.cropped(pipeline, other, choose(other, args.reference).windows_px[0])
+            if args.depth is not None:
+                depth = torch.from_numpy(given.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(rgb)
+            else:
+                # Of what is kept alone, unless the shape under the mask is what is wanted.
+                shown = rgb if args.keep_depth == ALL else kept
+                depth = pipeline.image_to_depth(shown, generator=torch.Generator().manual_seed(args.seed)).depth
+            known_depth = {OUTSIDE: ~hole, ALL: torch.ones_like(hole), NONE: torch.zeros_like(hole)}[args.keep_depth]
+            files: list[str] = []
+            columns, labels = [rgb, torch.where(hole, -0.2, rgb)], ["photo", "kept"]
+            for seed in range(args.seed, args.seed + args.count):
+                generator = torch.Generator().manual_seed(seed)
+                made = pipeline.edit(kept, depth, ~hole, known_depth, reference=reference, generator=generator, **how)
+                files += [f"{name}.seed{seed}.png", f"{name}.seed{seed}.depth.png"]
+                edited = on_photo(made.rgb, window_px, photo, hole_HW, args.feather)
+                depth_SS = made.depth[0, 0].float().cpu().numpy()
+                write_whole(args.out / files[-2], paste.png(edited))
+                write_whole(args.out / files[-1], paste.png(paste.full_depth(depth_SS, window_px, photo)))
+                columns += [made.rgb, depth_picture(made.depth)]
+                labels += [f"seed {seed}", "depth"]
+            files += [f"{name}.preview.png", f"{name}.json"]
+            write_whole(args.out / files[-2], paste.png(labelled_grid(columns, labels)))
+            notes = [*photo.notes, *chosen.notes]
+            data = command.source(path, photo, chosen, window_px) | {
+                "given": {k: None if v is None else str(v) for k, v in vars(args).items() if k in GIVEN},
+                "depth": paste.FRAME,
+                "made_by": made_by,
+                "notes": notes,
+            }
+            command.write_json(args.out / files[-1], data)
+            return files, notes
+
+        return command.run_all([args.photo], args.out, work)
+
+
+def filled(photo: Photo, hole_HW: np.ndarray) -> Photo:
+    """The photo with the nearest kept pixel wherever it is hidden."""
+    rgb = torch.from_numpy(photo.rgb_HW3).permute(2, 0, 1)[None]
+    kept = fill_unknown(rgb, torch.from_numpy(~hole_HW)[None, None])
+    return replace(photo, rgb_HW3=kept[0].permute(1, 2, 0).contiguous().numpy())
+
+
+def on_photo(
+    drawn_13SS: Tensor, window_px: np.ndarray, photo: Photo, hole_HW: np.ndarray, feather_px: float
+) -> np.ndarray:
+    """The photo (H, W, 3) uint8 with what was drawn in the mask; other pixels are its own.
+
+    With a feather, those within that many pixels of the mask fade into what was drawn.
+    """
+    drawn_HW3, covered_HW = paste.full_rgb(drawn_13SS[0].float().permute(1, 2, 0).cpu().numpy(), window_px, photo)
+    kept = torch.from_numpy(~(hole_HW & covered_HW))[None, None]
+    drawn, own = (torch.from_numpy(x).permute(2, 0, 1)[None].float() for x in (drawn_HW3, photo.rgb_HW3))
+    return paste_known(drawn, own, kept, feather_px)[0].permute(1, 2, 0).round().byte().contiguous().numpy()

@@ -1,0 +1,87 @@
+"""``jdap generate --reference IMAGE --out DIR``: new portraits of the person in a photo, with their depth.
+
+With ``--depth FILE`` that depth is given, and portraits are drawn on it (depth-to-image).
+
+For each reference NAME and seed K: ``NAME.seedK.png`` (the portrait), ``NAME.seedK.depth.png`` (16-bit, encoded as by
+``jdap depth``; not where depth is given), and once ``NAME.preview.png`` (reference, portraits, depth in colour) and
+``NAME.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from jdap.commands import common as command
+from jdap.io.files import write_whole
+from jdap.photos import given, paste, window
+from jdap.photos.read import read_photo
+from jdap.pipelines.grid import depth_picture, labelled_grid
+from jdap.pipelines.portrait import Portrait
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``jdap generate``."""
+    parser.description = "New portraits of the person in a photo, with their depth."
+    parser.add_argument(
+        "--reference", type=Path, nargs="+", required=True, metavar="IMAGE", help="photos, or folders of photos"
+    )
+    parser.add_argument("--depth", type=Path, help="depth to draw on: a NAME.depth.png of jdap depth or jdap generate")
+    command.add_drawing_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Work on all references; the exit status is 0, or 1 when any failed."""
+    if args.several == window.ALL:
+        raise command.CommandError("--several all: a portrait has one reference; choose the face with --box")
+    pipeline = command.load(args)
+    how = {"steps": args.steps, "guidance": args.guidance}
+    made_by = command.describe(args, pipeline) | how
+    depth = None
+    if args.depth is not None:
+        depth = torch.from_numpy(given.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(pipeline.device)
+        how |= {"method": args.method, "resample": args.resample}
+        made_by |= {"depth": str(args.depth), **how}
+    elif args.method is not None or args.resample != 1:
+        raise command.CommandError("--method and --resample are about a depth that is given: add --depth FILE")
+    with command.choosing(args) as choose:
+
+        def work(path: Path, name: str) -> tuple[list[str], list[str]]:
+            photo = read_photo(path)
+            chosen = choose(photo, path)
+            (window_px,) = chosen.windows_px
+            reference = command.cropped(pipeline, photo, window_px)
+            files: list[str] = []
+            columns, labels = [reference], ["reference"]
+            if depth is not None:
+                columns, labels = [*columns, depth_picture(depth)], [*labels, "depth given"]
+            for seed in range(args.seed, args.seed + args.count):
+                generator = torch.Generator().manual_seed(seed)
+                if depth is None:
+                    made = pipeline.generate(reference, generator=generator, **how)
+                else:
+                    rgb = pipeline.depth_to_image(depth, reference=reference, generator=generator, **how)
+                    made = Portrait(rgb, depth)
+                pixels = ((made.rgb[0].float().permute(1, 2, 0) + 1) * 127.5).round().byte().cpu().numpy()
+                files.append(f"{name}.seed{seed}.png")
+                write_whole(args.out / files[-1], paste.png(np.ascontiguousarray(pixels)))
+                columns, labels = [*columns, made.rgb], [*labels, f"seed {seed}"]
+                if depth is None:
+                    files.append(f"{name}.seed{seed}.depth.png")
+                    write_whole(args.out / files[-1], paste.png(paste.encode(made.depth[0, 0].float().cpu().numpy())))
+                    columns, labels = [*columns, depth_picture(made.depth)], [*labels, "depth"]
+            files += [f"{name}.preview.png", f"{name}.json"]
+            write_whole(args.out / files[-2], paste.png(labelled_grid(columns, labels)))
+            notes = [*photo.notes, *chosen.notes]
+            data = command.source(path, photo, chosen, window_px) | {
+                "depth": paste.FRAME,
+                "made_by": made_by,
+                "notes": notes,
+            }
+            command.write_json(args.out / files[-1], data)
+            return files, notes
+
+        return command.run_all(args.reference, args.out, work)

@@ -1,0 +1,1 @@
+"""The network that draws clips, and what drives it."""

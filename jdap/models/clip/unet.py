@@ -1,0 +1,305 @@
+"""The clip model: a frozen joint UNet that draws several frames at once, by motion modules and attention to sound.
+
+Shapes: B clips, F frames drawn of each, M motion frames before them, N = B · F pictures, C latent channels, h x w
+latent cells, L tokens of D channels a frame.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.models.unets.unet_motion_model import MotionAdapter, UNetMotionModel
+from diffusers.utils import logging
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from jdap.models.clip.audio_attention import AudioAttention, AudioReader
+from jdap.models.image.attention import Beside, Features, Layers, PlainAttention, Reference, ReferenceReader
+from jdap.models.image.joint_unet import JointUNet, no_tokens, project_features, seen_latents
+
+
+class MotionFrames(NamedTuple):
+    """What came before the frames that are drawn: ``rgb``, ``depth`` (B, M, C, h, w), timesteps ``t`` (B,) of both.
+
+    Frames that are known are clean latents at timestep 0 (or a little above, noised as much). At the start of a clip
+    there are none: :meth:`null`.
+    """
+
+    rgb: Tensor
+    depth: Tensor
+    t: Tensor
+
+    @classmethod
+    def null(cls, like_BMChw: Tensor, timesteps: int) -> MotionFrames:
+        """No frames: zeros at the last timestep, at which a latent is said to hold nothing."""
+        zeros = torch.zeros_like(like_BMChw)
+        return cls(zeros, zeros, torch.full((len(zeros),), timesteps - 1, device=zeros.device))
+
+
+class Anchor(NamedTuple):
+    """The reference as a frame that every window sees: RGB latents (B, C, h, w) at timestep 0, and no depth.
+
+    ``last`` is the timestep at which a latent is said to hold nothing, as the anchor's depth does, and all of it in
+    clips that may not see their reference.
+    """
+
+    rgb: Tensor
+    last: int
+
+
+class ClipUNet(nn.Module):
+    """Denoises the frames of clips: the joint UNet's frozen weights, motion modules, and attention to sound.
+
+    The spatial layers are those of a diffusers ``UNetMotionModel`` made ``from_unet2d``; fresh motion modules and
+    layers of sound answer zero, so that a fresh clip model answers as the image model, frame by frame. Its blocks are
+    driven from here, because motion frames have a timestep of their own and ``UNetMotionModel.forward`` knows one
+    for a whole clip.
+
+    Args:
+        joint: the image model; its tensors are copied, and frozen.
+        motion: motion modules of the same widths (:func:`jdap.models.clip.motion.new_motion`, or AnimateDiff's).
+        audio: layers of the joint UNet's names, None for a model that is deaf.
+
+    Raises:
+        ValueError: where the parts do not fit.
+    """
+
+    def __init__(self, joint: JointUNet, motion: MotionAdapter, audio: AudioAttention | None) -> None:
+        super().__init__()
+        self.image_config: dict[str, Any] = dict(joint.unet.config)
+        self.rotary, self.sees_reference = joint.rotary, joint.sees_reference
+        if motion.config["motion_layers_per_block"] != joint.unet.config["layers_per_block"] or (
+            tuple(motion.config["block_out_channels"]) != tuple(joint.unet.config["block_out_channels"])
+        ):
+            raise ValueError(
+                f"motion modules of widths {list(motion.config['block_out_channels'])} with "
+                f"{motion.config['motion_layers_per_block']} layers do not fit a UNet of widths "
+                f"{list(joint.unet.config['block_out_channels'])} with {joint.unet.config['layers_per_block']}"
+            )
+        level = logging.get_verbosity()
+        logging.set_verbosity_error()  # diffusers warns of a cast that there is not
+        self.unet = UNetMotionModel.from_unet2d(joint.unet, motion)
+        logging.set_verbosity(level)
+        self.motion_config: dict[str, Any] = dict(motion.config)
+        self.audio = audio
+        processors: dict[str, Any] = dict(self.unet.attn_processors)
+        spatial = [name for name in processors if "motion_modules" not in name]
+        heard = {name.removesuffix(".processor") for name in spatial if ".attn2." in name}
+        if audio is not None and set(audio.config["channels"]) != heard:
+            raise ValueError("the layers of sound are not those beside this UNet's cross-attention")
+        for name in spatial:
+            layer = name.removesuffix(".processor")
+            if ".attn1." in name:
+                processors[name] = ReferenceReader(name, self.rotary)
+            else:
+                processors[name] = PlainAttention() if audio is None else AudioReader(layer, audio.layer(layer))
+        self.unet.set_attn_processor(processors)
+        self.unet.freeze_unet2d_params()
+        blocks: Any = self.unet.down_blocks
+        #: finest levels without attention, which see each frame by itself: their many cells are too dear for motion
+        self.still_levels = next(i for i, block in enumerate(blocks) if _sees(block))
+        ups: Any = self.unet.up_blocks
+        for block in (*blocks[: self.still_levels], *ups[len(ups) - self.still_levels :]):
+            block.motion_modules.requires_grad_(False)
+        self.checkpointing = False
+
+    @property
+    def latent_channels(self) -> int:
+        """C: channels of one half."""
+        return self.image_config["out_channels"] // 2
+
+    @property
+    def max_frames(self) -> int:
+        """The most frames, motion frames included, that the motion modules have positions for."""
+        return self.motion_config["motion_max_seq_length"]
+
+    def project_reference(self, features: Features) -> Reference:
+        """As :meth:`jdap.models.image.joint_unet.JointUNet.project_reference`: once for all frames and windows."""
+        return project_features(self.unet, features, self.rotary)
+
+    def project_audio(self, tokens_BFLD: Tensor, anchored: bool = False) -> Layers:
+        """Tokens of the frames' sound as keys and values of the layers of audio: once for all steps of a window.
+
+        ``anchored``: an anchor comes before the frames, in silence.
+        """
+        if self.audio is None:
+            raise ValueError("this clip model is deaf: it was built without layers of sound")
+        if anchored:
+            tokens_BFLD = torch.cat([torch.zeros_like(tokens_BFLD[:, :1]), tokens_BFLD], dim=1)
+        return self.audio.project(tokens_BFLD.flatten(0, 1))
+
+    def forward(
+        self,
+        rgb_NChw: Tensor,
+        depth_NChw: Tensor,
+        t_rgb_N: Tensor,
+        t_depth_N: Tensor,
+        *,
+        frames: int,
+        motion: MotionFrames | None = None,
+        anchor: Anchor | None = None,
+        reference: Reference | None = None,
+        keep_reference_B: Tensor | None = None,
+        reference_from: int = 0,
+        audio: Layers | None = None,
+        keep_audio_B: Tensor | None = None,
+        audio_from: int = 0,
+        audio_scale: float = 1.0,
+        tokens_BLD: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Noisy halves of the frames of clips, one clip after another → the v-prediction of each half, (N, C, h, w).
+
+        With all but the first four bound it is a :data:`jdap.diffusion.denoiser.Network` whose batch is frames.
+
+        Args:
+            rgb_NChw, depth_NChw, t_rgb_N, t_depth_N: as the joint UNet's.
+            frames: F, of every clip.
+            motion: what came before, of B clips; None: nothing, and no frames stand for it.
+            anchor: the references of B clips as frames before all others; dropped where the reference is; None: none.
+            reference: of :meth:`project_reference`, of B people. ``keep_reference_B`` bool: who may be seen.
+            reference_from: how many clips have none, from the first on.
+            audio: of :meth:`project_audio`, of all F frames (and of what is before them, if it is given) of the clips
+                from ``audio_from`` on. ``keep_audio_B`` bool: of which clips among them it may be heard.
+            audio_scale: strength of the sound; 1 is as trained.
+            tokens_BLD: image tokens of the references, for all clips; None: one zero token.
+
+        Guidance asks for the B clips several times over in one batch, those without a reference or sound first;
+        ``reference``, ``motion`` and ``tokens`` are then still those of B clips.
+
+        Raises:
+            ValueError: for more frames than the motion modules have positions for.
+        """
+        unet: Any = self.unet
+        clips = len(rgb_NChw) // frames
+        z = torch.cat([rgb_NChw, depth_NChw], dim=1).unflatten(0, (clips, frames))
+        t = torch.stack([t_rgb_N, t_depth_N]).unflatten(1, (clips, frames))
+        before = 0
+        if motion is not None:
+            known = torch.cat([motion.rgb, motion.depth], dim=2)
+            before, times = known.shape[1], clips // len(known)
+            z = torch.cat([known.repeat(times, 1, 1, 1, 1).to(z.dtype), z], dim=1)
+            t = torch.cat([motion.t.repeat(times)[None, :, None].expand(2, -1, before), t], dim=2)
+        if anchor is not None:
+            first, t_first = _anchored(anchor, clips, reference_from, keep_reference_B)
+            z, t = torch.cat([first.to(z.dtype), z], dim=1), torch.cat([t_first, t], dim=2)
+            before += 1
+        whole = before + frames
+        if whole > self.max_frames:
+            raise ValueError(f"{whole} frames at once; the motion modules have positions for {self.max_frames}")
+
+        x, (t_rgb, t_depth) = z.flatten(0, 1), t.flatten(1)
+        emb = unet.time_embedding(unet.time_proj(t_rgb).to(x.dtype), unet.time_proj(t_depth).to(x.dtype))
+        if tokens_BLD is None:
+            tokens = no_tokens(unet, x)
+        else:
+            tokens = tokens_BLD.repeat(clips // len(tokens_BLD), 1, 1).repeat_interleave(whole, dim=0)
+        keep = None if keep_reference_B is None else keep_reference_B.to(x.device)
+        if self.sees_reference:
+            x = torch.cat(
+                [x, seen_latents(x[:, : self.latent_channels], reference, keep, reference_from * whole, whole)], 1
+            )
+        beside = Beside(
+            None if reference is None else reference.layers,
+            keep,
+            reference_from * whole,
+            whole,
+            audio,
+            None if keep_audio_B is None else keep_audio_B.to(x.device).repeat_interleave(whole),
+            audio_from * whole,
+            audio_scale,
+        )
+        seeing = {"encoder_hidden_states": tokens, "cross_attention_kwargs": {"beside": beside}}
+        x = unet.conv_in(x)
+        skips = [x]
+        for level, block in enumerate(unet.down_blocks):
+            if level < self.still_levels:
+                x, left = _still_down(block, x, emb)
+            else:
+                x, left = self._run(block, x, emb, num_frames=whole, **(seeing if _sees(block) else {}))
+            skips += left
+        x = self._run(unet.mid_block, x, emb, **({"num_frames": whole} if _moves(unet.mid_block) else {}), **seeing)
+        for level, block in enumerate(unet.up_blocks, 1 - len(unet.up_blocks)):
+            count = len(block.resnets)
+            taken, skips = tuple(skips[-count:]), skips[:-count]
+            if -level < self.still_levels:
+                x = _still_up(block, x, emb, taken)
+                continue
+            more = {"res_hidden_states_tuple": taken, "upsample_size": skips[-1].shape[2:] if skips else None}
+            x = self._run(block, x, emb, num_frames=whole, **more, **(seeing if _sees(block) else {}))
+        x = x.unflatten(0, (clips, whole))[:, before:].flatten(0, 1)
+        rgb, depth = unet.conv_out(unet.conv_act(unet.conv_norm_out(x))).chunk(2, dim=1)
+        return rgb, depth
+
+    def image_model(self) -> JointUNet:
+        """The image model inside, in evaluation mode: it shares its tensors with this one."""
+        with torch.device("meta"):
+            plain = UNet2DConditionModel.from_config(
+                {name: value for name, value in self.image_config.items() if not name.startswith("_")}
+            )
+        own = self.unet.state_dict()
+        plain.load_state_dict({name: own[name] for name in plain.state_dict()}, assign=True)
+        return JointUNet(plain, self.rotary).eval().requires_grad_(False)
+
+    def motion_adapter(self) -> MotionAdapter:
+        """The motion modules as diffusers stores them; shares its tensors with this model."""
+        names = {name: value for name, value in self.motion_config.items() if not name.startswith("_")}
+        with torch.device("meta"):
+            adapter = MotionAdapter.from_config(names)
+        own = self.unet.state_dict()
+        adapter.load_state_dict({name: own[name] for name in adapter.state_dict()}, assign=True)
+        return adapter.eval()
+
+    def _run(self, block: nn.Module, x: Tensor, emb: Tensor, **given: Any) -> Any:
+        """A block, whose activations are computed again in the backward pass where checkpointing is on.
+
+        diffusers' own checkpointing leaves out the attention of blocks with motion modules, which is most of it.
+        """
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, x, temb=emb, use_reentrant=False, **given)
+        return block(x, temb=emb, **given)
+
+
+def _anchored(anchor: Anchor, clips: int, reference_from: int, keep_B: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Anchors of all clips (clips, 1, 2·C, h, w) and their timesteps (2, clips, 1); nothing where there is none."""
+    latents = anchor.rgb.repeat(clips // len(anchor.rgb), 1, 1, 1)
+    seen = torch.arange(clips, device=latents.device) >= reference_from
+    if keep_B is not None:
+        seen = seen & keep_B.to(latents.device).repeat(clips // len(keep_B))
+    rgb = latents * seen[:, None, None, None]
+    t_rgb = torch.where(seen, 0, anchor.last)
+    return torch.cat([rgb, torch.zeros_like(rgb)], dim=1)[:, None], torch.stack(
+        [t_rgb, t_rgb.new_full((clips,), anchor.last)]
+    )[..., None]
+
+
+def _still_down(block: Any, x: Tensor, emb: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A block of the way down without its motion modules, as diffusers' ``DownBlock2D`` does it."""
+    left = []
+    for resnet in block.resnets:
+        x = resnet(x, emb)
+        left.append(x)
+    for downsampler in block.downsamplers or ():
+        x = downsampler(x)
+        left.append(x)
+    return x, tuple(left)
+
+
+def _still_up(block: Any, x: Tensor, emb: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
+    """A block of the way up without its motion modules, as diffusers' ``UpBlock2D`` does it."""
+    for resnet, skip in zip(block.resnets, reversed(skips), strict=True):
+        x = resnet(torch.cat([x, skip], dim=1), emb)
+    for upsampler in block.upsamplers or ():
+        x = upsampler(x)
+    return x
+
+
+def _sees(block: Any) -> bool:
+    """Whether a block has spatial attention."""
+    return getattr(block, "has_cross_attention", False)
+
+
+def _moves(block: Any) -> bool:
+    """Whether the mid block has motion modules; AnimateDiff's later ones have none there."""
+    return hasattr(block, "motion_modules")

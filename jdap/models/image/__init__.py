@@ -1,0 +1,1 @@
+"""The network that draws pictures with their depth, and its reference."""

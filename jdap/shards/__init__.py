@@ -1,0 +1,1 @@
+"""Shards: what a sample holds, and how it is written and read."""

@@ -1,0 +1,182 @@
+"""Shards: samples that are written whole or not at all, and their sidecars.
+
+A shard ``PREFIX-000000.tar`` is written as ``….tar.part``, flushed to disk and renamed; its sidecar
+``PREFIX-000000.json`` follows in the same way. So a ``.tar`` is never half a file, and a ``.tar`` without its sidecar
+belongs to a run that was interrupted: it counts as incomplete. The bytes of a shard depend on its samples alone.
+
+``python -m data_prep verify DIR`` (:mod:`data_prep.commands.verify`) checks a folder against all of this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections import Counter, defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from jdap.io.files import sync_folder, write_whole
+from jdap.shards import schema
+from jdap.shards.sample import Sample, read_samples
+from jdap.shards.schema import SchemaError
+
+__all__ = ["Sample", "ShardWriter", "read_samples", "sidecar_path"]
+
+MAX_SAMPLES, MAX_BYTES = 1000, 1 << 30
+
+
+@dataclass
+class _Tally:
+    """What a sidecar says of one shard."""
+
+    samples: int = 0
+    frames: int = 0
+    bytes: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+
+class ShardWriter:
+    """Writes samples into ``folder/prefix-000000.tar`` …, at most ``max_samples`` and about ``max_bytes`` each.
+
+    A context manager. A shard is finished when the next sample does not fit, or at the end; when the block is left by
+    an exception, the open shard is thrown away and the finished ones stay. One prefix belongs to one writer at a time.
+
+    With ``resume`` writing goes on after the last complete shard of the prefix; without it a folder that holds
+    shards of this prefix is refused with FileExistsError, so that running a command twice never doubles a data set.
+
+    ``shards`` holds the paths of the finished shards.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        prefix: str,
+        max_samples: int = MAX_SAMPLES,
+        max_bytes: int = MAX_BYTES,
+        resume: bool = False,
+    ) -> None:
+        if max_samples < 1 or max_bytes < 1:
+            raise ValueError(f"max_samples and max_bytes must be positive, got {max_samples} and {max_bytes}")
+        self.folder, self.prefix = Path(folder), prefix
+        self.max_samples, self.max_bytes = max_samples, max_bytes
+        self.folder.mkdir(parents=True, exist_ok=True)
+        complete = [p for p in self.folder.glob(f"{prefix}-[0-9]*.tar") if sidecar_path(p).exists()]
+        if complete and not resume:
+            raise FileExistsError(
+                f"{self.folder} already holds shards {prefix}-*.tar: name another folder or delete them"
+            )
+        self.shards: list[Path] = []
+        self._index = max((int(p.stem.removeprefix(f"{prefix}-")) + 1 for p in complete), default=0)
+        self._tally = _Tally()
+        self._keys: set[str] = set()
+        self._tar: tarfile.TarFile | None = None
+        self._file: io.BufferedWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def write(self, sample: Sample) -> None:
+        """Add a sample; raises :class:`SchemaError` for a key that this writer has written already."""
+        if sample.key in self._keys:
+            raise SchemaError(f"{sample.key}: written twice; clip_id and first_frame must name a sample")
+        members = sample.members()  # encoded before the shard is touched: a bad sample leaves no trace
+        size = sum(map(len, members.values()))
+        if self._tar and (self._tally.samples == self.max_samples or self._tally.bytes + size > self.max_bytes):
+            self.close()
+        tar = self._tar or self._open()
+        try:
+            for name, data in members.items():
+                # TarInfo's defaults are mtime, uid and gid 0 and no names: the same bytes each time.
+                info = tarfile.TarInfo(f"{sample.key}.{name}")
+                info.size, info.mode = len(data), 0o644
+                tar.addfile(info, io.BytesIO(data))
+        except BaseException:  # a full disk, an interrupt: the shard now ends in half a sample
+            self.abort()
+            raise
+        self._keys.add(sample.key)
+        self._tally.samples += 1
+        self._tally.frames += sample.record.frames
+        self._tally.bytes += size
+
+    def reject(self, reason: str, count: int = 1) -> None:
+        """Count something that was left out, for the sidecar of the shard that is open or opened next."""
+        self._tally.rejected[reason] += count
+
+    def add_seconds(self, stage: str, seconds: float) -> None:
+        """Add to the time that a stage took, for the sidecar of the shard that is open or opened next."""
+        self._tally.seconds[stage] += seconds
+
+    def close(self) -> None:
+        """Finish the open shard, if any: flush, rename, write the sidecar."""
+        if self._tar is None or self._file is None:
+            return
+        self._tar.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._tar = self._file = None
+        part, path = self._part, self._part.with_suffix("")
+        with part.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = part.stat().st_size
+        os.replace(part, path)
+        sync_folder(self.folder)
+        write_whole(
+            sidecar_path(path),
+            json.dumps(
+                {
+                    "schema_version": schema.VERSION,
+                    "shard": path.name,
+                    "samples": self._tally.samples,
+                    "frames": self._tally.frames,
+                    "bytes": size,
+                    "sha256": digest,
+                    "rejected": dict(sorted(self._tally.rejected.items())),
+                    "seconds": {k: round(v, 3) for k, v in sorted(self._tally.seconds.items())},
+                },
+                indent=1,
+            ).encode(),
+        )
+        self.shards.append(path)
+        self._index += 1
+        self._tally = _Tally()
+
+    def abort(self) -> None:
+        """Throw the open shard away."""
+        file, self._tar, self._file = self._file, None, None
+        if file is not None:
+            with suppress(OSError):  # on a full disk what is still buffered cannot be written either
+                file.close()
+            self._part.unlink(missing_ok=True)
+
+    def name(self, index: int) -> str:
+        """What the shard of this number is called, without suffix."""
+        return f"{self.prefix}-{index:06d}"
+
+    @property
+    def _part(self) -> Path:
+        return self.folder / f"{self.name(self._index)}.tar.part"
+
+    def _open(self) -> tarfile.TarFile:
+        sidecar_path(self._part.with_suffix("")).unlink(missing_ok=True)  # of a shard that someone deleted
+        self._file = self._part.open("wb")
+        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.GNU_FORMAT)  # noqa: SIM115
+        return self._tar
+
+
+def sidecar_path(shard: Path) -> Path:
+    """Where a shard's sidecar lies."""
+    return shard.with_suffix(".json")

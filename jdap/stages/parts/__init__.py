@@ -1,0 +1,1 @@
+"""What training stages are made of."""

@@ -1,0 +1,78 @@
+"""Does the network look its reference up? The error of its guess at the RGB, by what it is shown as the reference.
+
+At a few timesteps, with both halves noisy, it is asked for the clean RGB latents while it sees the person's own
+reference, another person's, none, or the answer itself. A network that looks up has *itself* far below *none*, and
+*own* between the two; one that does not has all four alike.
+
+Shapes: B pictures, C latent channels, h x w latent cells.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from jdap.diffusion.denoiser import JointDenoiser, Pair
+from jdap.diffusion.draws import Place, draw_noise
+from jdap.models.image.joint_unet import JointUNet
+from jdap.models.image.reference import ReferenceNet
+from jdap.models.image.separate import SeparateUNets
+
+#: Where the error is measured, of the schedule's 1,000 timesteps, and what is shown.
+TIMESTEPS = (300, 500, 700, 900)
+SHOWN = ("own", "other", "none", "itself")
+
+
+class ReferenceLookup(nn.Module):
+    """Mean squared errors of the clean RGB latents, over the first ``pictures`` that it is given.
+
+    Args:
+        pictures: how many pictures are enough.
+    """
+
+    def __init__(self, pictures: int = 48) -> None:
+        super().__init__()
+        self.pictures, self._seen = pictures, 0
+        self.errors = nn.ModuleDict({f"{shown}_{t}": MeanMetric() for t in TIMESTEPS for shown in SHOWN})
+
+    @torch.no_grad()
+    def update(
+        self,
+        denoiser: JointDenoiser,
+        unet: JointUNet | SeparateUNets,
+        net: ReferenceNet,
+        clean: Pair,
+        reference_BChw: Tensor,
+        batch_idx: int,
+    ) -> None:
+        """Add a batch of pictures of different people, with a reference each; one of a single picture adds nothing."""
+        count = min(len(clean.rgb), self.pictures - self._seen)
+        if count < 2:
+            return
+        self._seen += count
+        clean, own = Pair(*(x[:count] for x in clean)), reference_BChw[:count]
+        shown = {"own": own, "other": own.roll(1, 0), "none": None, "itself": clean.rgb}
+        seen = {name: None if x is None else unet.project_reference(net(x)) for name, x in shown.items()}
+        noise = draw_noise(clean, 0, Place.of(batch_idx, count))
+        for timestep in TIMESTEPS:
+            t = Pair(*(torch.full((count,), timestep, device=own.device) for _ in range(2)))
+            noisy = denoiser.add_noise(clean, noise, t)
+            for name, reference in seen.items():
+                v = Pair(*partial(unet, reference=reference)(*noisy, *t))
+                error_B = (denoiser.clean(noisy, v, t).rgb - clean.rgb).square().mean((1, 2, 3))
+                self.errors[f"{name}_{timestep}"].update(error_B)
+
+    def compute(self) -> dict[str, Tensor]:
+        """``lookup/own_300`` … ``lookup/itself_900``; empty before the first picture."""
+        if not self._seen:
+            return {}
+        return {f"lookup/{name}": error.compute() for name, error in self.errors.items()}
+
+    def reset(self) -> None:
+        """Start anew."""
+        self._seen = 0
+        for error in self.errors.values():
+            error.reset()

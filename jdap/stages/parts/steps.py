@@ -1,0 +1,44 @@
+"""What the diffusion stages' steps have in common: a step's place in the run, depth over processes, the optimiser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from jdap.diffusion.draws import Place
+from jdap.stages.parts.optimizers import optimizer, warmed
+
+
+def place_of(stage: L.LightningModule, count: int, batch_idx: int) -> Place:
+    """Which of the samples of an optimiser step a batch of this process holds; the first ones outside of a trainer."""
+    trainer = stage._trainer
+    if trainer is None:
+        return Place.of(0, count)
+    parts = trainer.accumulate_grad_batches
+    return Place.of(trainer.global_step, count, batch_idx % parts, parts, trainer.global_rank, trainer.world_size)
+
+
+def share_of(stage: L.LightningModule, has_B: Tensor) -> Tensor | float:
+    """Samples that count here, against the mean over processes: their mean loss is that of one large batch."""
+    if stage._trainer is None or stage._trainer.world_size == 1:
+        return 1.0
+    count = has_B.sum().float()
+    return count / stage._trainer.strategy.reduce(count.clone(), reduce_op="mean").clamp_min(1e-6)
+
+
+def warmed_adamw(stage: L.LightningModule) -> dict[str, Any]:
+    """AdamW over what trains, with warm-up and, if asked for, a fall of its rate at the run's end.
+
+    By the stage's hyper-parameters ``optimizer``, ``learning_rate``, ``beta2``, ``weight_decay``, ``warmup_steps`` and
+    ``decay``.
+    """
+    told = stage.hparams
+    trained = [p for p in stage.parameters() if p.requires_grad]
+    rates = {"lr": told["learning_rate"], "weight_decay": told["weight_decay"], "betas": (0.9, told["beta2"])}
+    made = optimizer(told["optimizer"], stage.trainer, trained, **rates)
+    rate = warmed(stage.trainer, told["warmup_steps"], told["decay"])
+    schedule = torch.optim.lr_scheduler.LambdaLR(made, rate)
+    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,97 @@
+"""The YAMLs of the ablations on top of the preset, as a user runs them, and what their runs leave."""
+
+import json
+
+import pytest
+import torch
+from fakes import write_fakes
+
+from jdap.commands.dispatch import main
+from jdap.commands.train import CONFIGS, _build
+from jdap.models.codec import ImageCodec
+from jdap.pipelines.portrait import PortraitPipeline
+from jdap.stages.image import ImageStage
+
+
+@pytest.fixture(scope="module")
+def fakes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fakes")
+    for name, options in {"studio": {}, "val": {"seed": 1}}.items():
+        write_fakes(folder / name, **{"people": 2, "frames": 2, "size_px": 32, **options})
+    torch.manual_seed(0)
+    ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).save_pretrained(folder / "codec")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_networks(monkeypatch):
+    monkeypatch.setattr("jdap.models.image.build.TINY_WIDTHS", (32, 64))
+
+
+def settings(fakes, out, *overlays) -> list[str]:
+    configs = [str(CONFIGS / f"{name}.yaml") for name in ("image-tiny", *overlays)]
+    return [
+        *(word for config in configs for word in ("--config", config)),
+        *("--out", str(out), "--data.val", str(fakes / "val"), "--data.size_px", "32", "--data.batch_size", "2"),
+        *("--model.codec", str(fakes / "codec"), "--model.size_px", "32", "--trainer.accelerator", "cpu"),
+        *("--trainer.max_steps", "1", "--trainer.val_check_interval", "1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "joint", "reference", "shared"),
+    [
+        ("ablate-no-reference", True, False, False),
+        ("ablate-separate", False, True, False),
+        ("ablate-shared-timestep", True, True, True),
+    ],
+)
+def test_networks_and_timesteps(fakes, tmp_path, overlay, joint, reference, shared):
+    data = ("--data.train", str(fakes / "studio"))
+    assert main(["train-image", *settings(fakes, tmp_path, "ablate", overlay), *data]) == 0
+    index = json.loads((tmp_path / "weights" / "model_index.json").read_text())
+    assert (index["joint"], index["reference"], index["shared_timestep"]) == (joint, reference, shared)
+    pipeline = PortraitPipeline.from_pretrained(tmp_path / "weights")
+    assert (pipeline.reference is not None, pipeline.shared_timestep) == (reference, shared)
+    settled = json.loads((tmp_path / "weights" / "training.json").read_text())["hyper_parameters"]
+    assert settled["terminal"] == 0.25  # of ablate.yaml, as in every arm
+    # training goes on from such weights where the settings are the same, and not where a network is missing
+    more = {"codec": str(fakes / "codec"), "init": str(tmp_path / "weights"), "image_to_depth": 0, "depth_to_image": 0}
+    further = ImageStage(**more, joint=joint, reference=reference)
+    assert further.unet.training
+    if not shared:
+        lacking = "need model.joint false" if reference else "need model.reference false or model.copy_reference true"
+        with pytest.raises(ValueError, match=lacking):
+            ImageStage(**more)
+
+
+@pytest.mark.parametrize(("overlay", "kept"), [("ablate-studio-only", "studio"), ("ablate-fitted-only", "fitted")])
+def test_sources(fakes, tmp_path, overlay, kept):
+    cli = _build("train-image", settings(fakes, tmp_path, overlay, "ablate"))
+    assert list(cli.datamodule.train) == [kept]
+    assert cli.datamodule.train[kept].confidence == (0.5 if kept == "fitted" else None)
+
+
+@pytest.mark.parametrize("ablation", [{"joint": False}, {"shared_timestep": True}])
+def test_a_half_beside_a_given_one_needs_a_joint_network_and_two_timesteps(ablation):
+    with pytest.raises(ValueError, match=r"set model\.image_to_depth and model\.depth_to_image to 0"):
+        ImageStage(**ablation)
+
+
+def test_a_reference_network_may_start_as_a_copy_of_the_unet_that_training_goes_on_from(tmp_path):
+    begun = ImageStage(widths=[32, 64])
+    for p in begun.unet.parameters():  # as if it had been trained
+        torch.nn.init.normal_(p, std=0.05)
+    begun.pipeline().save_pretrained(tmp_path)
+    copied = ImageStage(init=str(tmp_path), copy_reference=True)
+    theirs, ours = begun.unet.unet.state_dict(), copied.reference.unet.state_dict()
+    assert torch.equal(ours["conv_in.weight"], theirs["conv_in.weight"][:, :4])
+    assert torch.equal(ours["conv_out.bias"], theirs["conv_out.bias"][:4])
+    rest = [name for name in ours if not name.startswith(("conv_in.weight", "conv_out"))]
+    assert all(torch.equal(ours[name], theirs[name]) for name in rest)
+    # without the ReferenceNet of such weights, or with it as it was
+    assert ImageStage(init=str(tmp_path), reference=False).reference is None
+    own = ImageStage(init=str(tmp_path)).reference.unet.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in begun.reference.unet.state_dict().items())
+    with pytest.raises(ValueError, match="needs them"):
+        ImageStage(copy_reference=True)

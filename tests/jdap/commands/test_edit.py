@@ -1,0 +1,219 @@
+"""``jdap edit``, ``jdap generate --depth`` and ensembles from the command line on, with real (untrained) networks."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from jdap.commands.dispatch import main
+from jdap.photos import given
+from jdap.photos.paste import decode, encode, png
+from jdap.photos.read import PhotoError, read_photo
+from jdap.pipelines.portrait import PortraitPipeline
+
+SIZE = 32
+BOX = (10.0, 12.0, 64.0)
+
+
+def draw(path: Path, width: int = 96, height: int = 80, seed: int = 0, **options: object) -> Path:
+    """A photo of smooth random colours."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(path, **options)
+    return path
+
+
+def mask(path: Path, *box: int, size: tuple[int, int] = (96, 80)) -> Path:
+    """White inside (left, top, right, bottom)."""
+    image = Image.new("L", size)
+    if box:
+        image.paste(255, box)
+    image.save(path)
+    return path
+
+
+def jdap(*args: object) -> int:
+    return main([str(a) for a in args])
+
+
+@pytest.fixture
+def asked(small_weights: Path) -> list[object]:
+    return ["--weights", small_weights, "--box", ",".join(map(str, BOX)), "--device", "cpu"]
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def test_an_edit_changes_the_mask_alone(asked: list[object], tmp_path: Path) -> None:
+    photo, hole = draw(tmp_path / "a.png"), mask(tmp_path / "m.png", 40, 30, 60, 50)
+    out = tmp_path / "out"
+    assert jdap("edit", photo, "--mask", hole, "--out", out, *asked, "--steps", 2, "--count", 2, "--seed", 5) == 0
+    names = [f"a.seed{k}{end}" for k in (5, 6) for end in (".png", ".depth.png")]
+    assert sorted(p.name for p in out.iterdir()) == sorted([*names, "a.json", "a.preview.png", "rows.jsonl"])
+    own, made, other = pixels(photo), pixels(out / "a.seed5.png"), pixels(out / "a.seed6.png")
+    hidden = pixels(hole) > 0
+    np.testing.assert_array_equal(made[~hidden], own[~hidden])
+    assert np.abs(made[hidden].astype(int) - own[hidden]).mean() > 10
+    assert not np.array_equal(made, other)
+    depth = decode(pixels(out / "a.seed5.depth.png"))
+    assert depth.shape == (80, 96)
+    assert np.isfinite(depth[12:76, 10:74]).all()
+    data = json.loads((out / "a.json").read_text())
+    assert data["given"] == {"mask": str(hole), "depth": None, "reference": None}
+    assert (data["made_by"]["keep_depth"], data["made_by"]["steps"], data["made_by"]["seed"]) == ("outside", 2, 5)
+
+
+def test_what_lies_under_the_mask_has_no_influence(asked: list[object], tmp_path: Path) -> None:
+    hole = mask(tmp_path / "m.png", 40, 30, 60, 50)
+    one = draw(tmp_path / "a.png")
+    changed = pixels(one).copy()
+    changed[30:50, 40:60] = 255
+    Image.fromarray(changed).save(tmp_path / "b.png")
+    made = []
+    for name in ("a", "b"):
+        assert jdap("edit", tmp_path / f"{name}.png", "--mask", hole, "--out", tmp_path / "out", *asked) == 0
+        made.append(pixels(tmp_path / "out" / f"{name}.seed0.png"))
+    np.testing.assert_array_equal(*made)
+
+
+def test_depth_may_be_given_and_kept(asked: list[object], tmp_path: Path) -> None:
+    photo, hole, out = draw(tmp_path / "a.png"), mask(tmp_path / "m.png", 40, 30, 60, 50), tmp_path / "out"
+    assert jdap("depth", photo, "--out", out, *asked) == 0
+    given_depth = out / "a.depth.png"
+    both = ["--mask", hole, *asked, "--steps", 2, "--depth", given_depth]
+    assert jdap("edit", photo, "--out", tmp_path / "kept", *both, "--keep-depth", "all") == 0
+    kept = decode(pixels(tmp_path / "kept" / "a.seed0.depth.png"))
+    inside = np.s_[20:70, 18:66]
+    # Twice through the crop's resolution.
+    assert np.abs(kept - decode(pixels(given_depth)))[inside].mean() < 0.01
+    assert jdap("edit", photo, "--out", tmp_path / "free", *both, "--keep-depth", "none") == 0
+    free = decode(pixels(tmp_path / "free" / "a.seed0.depth.png"))
+    off = [np.abs(x - decode(pixels(given_depth)))[inside].mean() for x in (kept, free)]
+    assert off[1] > 1.5 * off[0]
+
+
+def test_a_feather_and_a_reference(asked: list[object], tmp_path: Path) -> None:
+    photo, hole = draw(tmp_path / "a.png"), mask(tmp_path / "m.png", 40, 30, 60, 50)
+    how = ["edit", photo, "--mask", hole, *asked, "--steps", 2]
+    for name, more in (
+        ("hard", []),
+        ("soft", ["--feather", 3]),
+        ("other", ["--reference", draw(tmp_path / "r.png", seed=4)]),
+    ):
+        assert jdap(*how, "--out", tmp_path / name, *more) == 0
+    hard, soft, other = (pixels(tmp_path / name / "a.seed0.png") for name in ("hard", "soft", "other"))
+    changed = np.argwhere((hard != soft).any(2))
+    assert changed.min(0).tolist() >= [27, 37]
+    assert changed.max(0).tolist() <= [52, 62]
+    np.testing.assert_array_equal(hard[32:48, 42:58], soft[32:48, 42:58])
+    assert not np.array_equal(hard, other)
+
+
+@pytest.mark.parametrize(
+    ("box", "size", "says"),
+    [
+        ((), (96, 80), "has no white pixel"),
+        ((0, 0, 5, 5), (96, 80), "no white pixel lies in the head's window"),
+        ((0, 0, 5, 5), (90, 80), "the mask is 90 x 80, the upright photo 96 x 80"),
+    ],
+)
+def test_masks_that_do_not_fit(asked, tmp_path, capsys, box, size, says) -> None:
+    hole = mask(tmp_path / "m.png", *box, size=size)
+    assert jdap("edit", draw(tmp_path / "a.png"), "--mask", hole, "--out", tmp_path / "out", *asked) == 1
+    assert says in json.loads((tmp_path / "out" / "rows.jsonl").read_text())["message"]
+
+
+def test_generate_on_a_depth_is_depth_to_image(small_weights: Path, asked: list[object], tmp_path: Path) -> None:
+    reference, out = draw(tmp_path / "me.png"), tmp_path / "out"
+    depth = np.linspace(-1, 1, SIZE * SIZE, dtype=np.float32).reshape(SIZE, SIZE)
+    (tmp_path / "d.png").write_bytes(png(encode(depth)))
+    how = ["--steps", 2, "--guidance", 1.5, "--method", "repaint", "--resample", 2, "--seed", 3]
+    assert jdap("generate", "--reference", reference, "--depth", tmp_path / "d.png", "--out", out, *asked, *how) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["me.json", "me.preview.png", "me.seed3.png", "rows.jsonl"]
+    crop = np.asarray(Image.open(reference).resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=(10, 12, 74, 76)))
+    made = PortraitPipeline.from_pretrained(small_weights).depth_to_image(
+        torch.from_numpy(depth)[None, None],
+        reference=torch.from_numpy(crop.copy()).permute(2, 0, 1)[None] / 127.5 - 1,
+        steps=2,
+        guidance=1.5,
+        method="repaint",
+        resample=2,
+        generator=torch.Generator().manual_seed(3),
+    )
+    drawn = pixels(out / "me.seed3.png") / 127.5 - 1
+    assert np.abs(drawn - made[0].permute(1, 2, 0).numpy()).mean() < 0.01
+    assert json.loads((out / "me.json").read_text())["made_by"]["depth"] == str(tmp_path / "d.png")
+    assert jdap("generate", "--reference", reference, "--out", out, *asked, "--resample", 2) == 2
+    assert jdap("generate", "--reference", reference, "--depth", reference, "--out", out, *asked) == 2
+
+
+def test_an_ensemble_has_an_uncertainty(small_weights: Path, asked: list[object], tmp_path: Path) -> None:
+    photo, out = draw(tmp_path / "a.png"), tmp_path / "out"
+    assert jdap("depth", photo, "--out", out, *asked, "--ensemble", 3, "--steps", 2, "--guidance", 1.5) == 0
+    found = (decode(pixels(out / "a.uncertainty.png")) + 1) / 2
+    assert np.isfinite(found).sum() == 64 * 64
+    assert np.nanmin(found) >= 0
+    crop = np.asarray(Image.open(photo).resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=(10, 12, 74, 76)))
+    estimate = PortraitPipeline.from_pretrained(small_weights).image_to_depth(
+        torch.from_numpy(crop.copy()).permute(2, 0, 1)[None] / 127.5 - 1,
+        steps=2,
+        ensemble=3,
+        guidance=1.5,
+        generator=torch.Generator().manual_seed(0),
+    )
+    data = json.loads((out / "a.json").read_text())
+    assert data["uncertainty"]["file"] == "a.uncertainty.png"
+    assert data["uncertainty"]["mean"] == pytest.approx(float(estimate.uncertainty.mean()), rel=0.02)
+    assert np.nanmean(found) == pytest.approx(float(estimate.uncertainty.mean()), rel=0.05)
+
+
+def test_a_masks_crop_is_conservative() -> None:
+    hole = np.zeros((40, 60), dtype=bool)
+    hole[10, 20] = True
+    small = given.crop_mask(hole, np.array([4.0, 2.0, 32.0]), 8)
+    assert small.sum() == 1
+    assert small[2, 4]  # (20 − 4) / 4, (10 − 2) / 4
+    fractional = given.crop_mask(hole, np.array([4.5, 2.5, 32.0]), 8)
+    # The crop's pixels end at 20.5 and 10.5, amid the hidden pixel.
+    assert np.argwhere(fractional).tolist() == [[1, 3], [1, 4], [2, 3], [2, 4]]
+    large = given.crop_mask(hole, np.array([16.0, 8.0, 8.0]), 32)
+    assert np.argwhere(large).min(0).tolist() == [8, 16]
+    assert large.sum() == 16
+
+
+def test_a_depth_of_a_photo_is_cut_to_its_window(tmp_path: Path) -> None:
+    full = np.full((40, 60), np.nan, dtype=np.float32)
+    full[5:37, 20:52] = np.linspace(-1, 1, 32)[None]
+    (tmp_path / "a.depth.png").write_bytes(png(encode(full)))
+    with pytest.raises(PhotoError, match=r"60 x 40 is no square, and no a.json tells its window"):
+        given.read_depth(tmp_path / "a.depth.png", 32)
+    data = {"depth": {"file": "a.depth.png"}, "window_px": {"left": 20, "top": 5, "size": 32}}
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    np.testing.assert_allclose(given.read_depth(tmp_path / "a.depth.png", 32), full[5:37, 20:52], atol=1e-4)
+    data["window_px"] = {"left": -10, "top": -10, "size": 80}
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    assert given.read_depth(tmp_path / "a.depth.png", 32)[0, 0] == 1
+    (tmp_path / "a.json").write_text('{"depth": {"file": "a.depth.png"}}')
+    with pytest.raises(PhotoError, match="tells no window"):
+        given.read_depth(tmp_path / "a.depth.png", 32)
+
+
+def test_depth_files_of_another_kind_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PhotoError, match="no such file"):
+        given.read_depth(tmp_path / "nowhere.png", 32)
+    with pytest.raises(PhotoError, match="no 16-bit grey PNG"):
+        given.read_depth(draw(tmp_path / "colour.png"), 32)
+    cut = draw(tmp_path / "cut.png")
+    cut.write_bytes(cut.read_bytes()[:100])
+    with pytest.raises(PhotoError, match="damaged"):
+        given.read_depth(cut, 32)
+
+
+def test_a_mask_is_read_as_upright_as_its_photo(tmp_path: Path) -> None:
+    hole = mask(tmp_path / "m.png", 40, 30, 60, 50)
+    found = given.read_mask(hole, read_photo(draw(tmp_path / "a.png")))
+    assert np.argwhere(found).min(0).tolist() == [30, 40]
+    assert found.sum() == 400

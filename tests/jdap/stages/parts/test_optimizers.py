@@ -1,0 +1,75 @@
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import Timer
+
+from jdap.stages.parts.optimizers import adamw, share_done
+
+
+class Clock:
+    """What the share asks of a trainer."""
+
+    def __init__(self, steps, *timers):
+        self.estimated_stepping_batches, self.callbacks = steps, list(timers)
+
+
+def timer(spent, limit):
+    made = Timer({"seconds": limit})
+    made.time_elapsed = lambda stage="train": float(spent)
+    return made
+
+
+def test_the_end_that_comes_first_counts():
+    assert share_done(Clock(100))(25) == 0.25
+    assert share_done(Clock(100, timer(30, 120)))(10) == 0.25
+    assert share_done(Clock(100, timer(30, 120)))(60) == 0.6
+    assert share_done(Clock(float("inf"), timer(30, 120)))(10) == 0.25
+
+
+def test_it_stays_within_the_run():
+    assert share_done(Clock(100))(101) == 1.0
+    assert share_done(Clock(100, timer(500, 120)))(3) == 1.0
+
+
+def test_a_timer_without_limit_says_nothing():
+    assert share_done(Clock(100, Timer()))(50) == 0.5
+
+
+def test_a_run_without_end_has_no_share():
+    with pytest.raises(ValueError, match="set trainer"):
+        share_done(Clock(float("inf")))
+
+
+def test_lightning_makes_a_timer_of_max_time():
+    trainer = L.Trainer(max_steps=10, max_time="00:00:01:00", logger=False, accelerator="cpu")
+    assert [c for c in trainer.callbacks if isinstance(c, Timer)]
+
+
+@pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("bf16-mixed", False)])
+def test_mixed_precision_goes_with_clipped_gradients(precision, fused, tmp_path):
+    class Line(L.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+
+        def training_step(self, batch, batch_idx):
+            return self.layer(batch).square().mean()
+
+        def configure_optimizers(self):
+            return adamw(self.trainer, self.parameters(), lr=0.1)
+
+    line = Line()
+    before = line.layer.weight.clone()
+    trainer = L.Trainer(
+        max_steps=1,
+        precision=precision,
+        gradient_clip_val=1.0,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(line, torch.utils.data.DataLoader(torch.ones(4, 2)))
+    assert trainer.optimizers[0].param_groups[0]["fused"] is fused
+    assert not torch.equal(line.layer.weight, before)

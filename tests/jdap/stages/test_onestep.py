@@ -1,0 +1,244 @@
+import dataclasses
+import json
+
+import lightning as L
+import pytest
+import torch
+from fakes import write_fakes
+from PIL import Image
+from safetensors.torch import load_file
+
+from jdap.callbacks.averaging import EMA
+from jdap.callbacks.sources import ExportWeights, MeanDepth, SampleGrid, SourceLog
+from jdap.data.modules import ImageDataModule
+from jdap.diffusion.schedule import NoiseSchedule
+from jdap.io.assets import resolve
+from jdap.metrics.depth import DepthMetrics
+from jdap.models.codec import load_codec
+from jdap.models.image.build import unet
+from jdap.models.image.joint_unet import JointUNet
+from jdap.models.image.reference import ReferenceNet
+from jdap.models.loading import WeightsError
+from jdap.pipelines.portrait import PortraitPipeline
+from jdap.stages.image import ImageStage
+from jdap.stages.onestep import OneStepStage
+
+SHAPE = {"widths": (32, 64), "layers": 1, "head_dim": 16}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fakes")
+    write_fakes(folder / "train", people=4, frames=2, size_px=32, seed=0)
+    write_fakes(folder / "val", people=2, frames=2, size_px=32, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def init(tmp_path_factory):
+    """A weights folder of small random networks, with a codec through which depth can come."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("image") / "weights"
+    codec = load_codec(resolve("shipped:image-tiny/codec"))
+    channels = codec.latent_channels
+    joint, reference = (unet(n * channels, depth_timestep=n == 2, **SHAPE) for n in (2, 1))
+    networks = JointUNet(joint), ReferenceNet(reference)
+    PortraitPipeline(codec, *networks, NoiseSchedule(), preset="tiny", size_px=32).save_pretrained(folder)
+    return str(folder)
+
+
+def data(shards) -> ImageDataModule:
+    return ImageDataModule(str(shards / "train"), str(shards / "val"), batch_size=4, size_px=32, epoch_steps=20)
+
+
+def stage(init, **settings) -> OneStepStage:
+    return OneStepStage(init, **{"learning_rate": 1e-3, "warmup_steps": 2, **settings})
+
+
+def silent(model: OneStepStage) -> OneStepStage:
+    """Without a trainer there is nowhere to log to."""
+    model.log = model.log_dict = lambda *_, **__: None
+    return model
+
+
+def first_batch(shards):
+    return next(iter(data(shards).val_dataloader()))
+
+
+def trainer(folder, steps, *callbacks) -> L.Trainer:
+    return L.Trainer(
+        default_root_dir=folder,
+        max_steps=steps,
+        max_epochs=-1,
+        accelerator="cpu",
+        logger=False,
+        callbacks=list(callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=1,
+    )
+
+
+def rmse(depth, batch) -> float:
+    metrics = DepthMetrics()
+    metrics.update(depth, batch.depth_mm, batch.skin, batch.range_mm)
+    return float(metrics.compute()["rmse"])
+
+
+def test_a_run_ends_with_weights_that_see_depth_better(init, shards, tmp_path):
+    torch.manual_seed(0)
+    model, batch = stage(init, learning_rate=2e-3, framed=1.0), first_batch(shards)
+    before = rmse(model.pipeline().image_to_depth(batch.rgb).depth, batch)
+    callbacks = (MeanDepth(), SourceLog(), SampleGrid(2), EMA(decay=0.8), ExportWeights())
+    trainer(tmp_path, 40, *callbacks).fit(model, data(shards))
+    pipeline = PortraitPipeline.from_pretrained(tmp_path / "weights")
+    assert (pipeline.preset, pipeline.size_px, pipeline.one_step_start) == ("tiny", 32, "zeros")
+    depth = pipeline.image_to_depth(batch.rgb).depth
+    assert rmse(depth, batch) < 0.8 * before
+    # it keeps the frame: without any alignment, too, it is better than the best constant is
+    seen = batch.skin & (batch.depth_mm > 0)
+    assert (depth - batch.depth)[seen].square().mean() < 0.8 * batch.depth[seen].var()
+    assert torch.equal(depth, pipeline.image_to_depth(batch.rgb, generator=torch.Generator().manual_seed(9)).depth)
+    # what is exported are the averaged weights, which are in place when the run is over
+    assert torch.allclose(depth, model.eval().depth(batch.rgb, batch.rgb).clamp(-1, 1), atol=1e-5)
+    training = json.loads((tmp_path / "weights" / "training.json").read_text())
+    assert (training["stage"], training["steps"]) == ("OneStepStage", 40)
+    assert load_file(tmp_path / "weights" / "mean_depth.safetensors")["mean_depth"].shape == (1, 32, 32)
+    assert Image.open(tmp_path / "samples.png").size[0] == 32 * 4  # picture, its depth, true depth, error
+
+
+@pytest.mark.parametrize(
+    ("settings", "changed"),
+    [({}, {"unet", "reference"}), ({"train_reference": False}, {"unet"})],
+)
+def test_the_codec_is_frozen_and_the_reference_network_where_asked(init, shards, tmp_path, settings, changed):
+    model = stage(init, **settings)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    trainer(tmp_path, 3).fit(model, data(shards))
+    assert {k.split(".")[0] for k, v in model.state_dict().items() if not torch.equal(v, before[k])} == changed
+
+
+def test_every_parameter_that_trains_gets_a_gradient(init, shards):
+    """DDP needs no find_unused_parameters, once the RGB half of the last layer is seen as part of one tensor."""
+    model = silent(stage(init))
+    model.training_step(first_batch(shards), 0)["loss"].backward()
+    assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_gradient_checkpointing_changes_no_gradient(init, shards):
+    batch, gradients = first_batch(shards), []
+    for checkpointing in (False, True):
+        model = silent(stage(init, self_reference=1.0, gradient_checkpointing=checkpointing))
+        assert model.unet.unet.is_gradient_checkpointing == checkpointing
+        model.training_step(batch, 0)["loss"].backward()
+        gradients.append([p.grad for p in model.parameters() if p.requires_grad])
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("start", ["zeros", "noise"])
+def test_training_and_the_pipeline_see_the_same_depth(init, shards, start):
+    model, batch = stage(init, start=start).eval(), first_batch(shards)
+    torch.manual_seed(5)
+    torch.randn(4, 4, 4, 4)  # a pipeline draws noise for the RGB half as well, first
+    ours = model.depth(batch.rgb, batch.rgb).clamp(-1, 1)
+    found = model.pipeline().image_to_depth(batch.rgb, generator=torch.Generator().manual_seed(5))
+    assert torch.allclose(ours, found.depth, atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_weights(init, shards, tmp_path):
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        model = stage(init)
+        trainer(tmp_path, 3).fit(model, data(shards))
+        weights.append(model.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(*(w.values() for w in weights), strict=True))
+
+
+def test_the_picture_is_its_own_reference_as_often_as_asked(init, shards):
+    batch = first_batch(shards)
+    other = dataclasses.replace(batch, reference_rgb=batch.reference_rgb.flip(3))
+
+    def loss(share, b) -> float:
+        torch.manual_seed(1)
+        return float(silent(stage(init, self_reference=share)).training_step(b, 0)["loss"].detach())
+
+    assert loss(1.0, batch) == loss(1.0, other)
+    assert loss(0.0, batch) != loss(0.0, other)
+
+
+def test_confidence_and_missing_depth_scale_what_a_sample_teaches(init, shards):
+    model, batch = silent(stage(init, self_reference=1.0)), first_batch(shards)
+    full = model.training_step(batch, 0)
+    half = model.training_step(dataclasses.replace(batch, confidence=0.5 * torch.ones_like(batch.confidence)), 0)
+    assert torch.allclose(half["depth_B"], 0.5 * full["depth_B"], rtol=1e-4)
+    ranges = batch.range_mm.clone()
+    ranges[0] = torch.tensor([0.0, 1.0])  # as of a picture without usable depth
+    without = model.training_step(dataclasses.replace(batch, range_mm=ranges), 0)
+    assert without["has_depth_B"].tolist() == [False, True, True, True]
+    assert without["depth_B"][0] == 0
+    assert without["loss"].item() == pytest.approx(float(full["depth_B"][1:].mean()), rel=1e-4)
+    ranges = ranges[:1].expand_as(ranges).clone()
+    nothing = model.training_step(dataclasses.replace(batch, range_mm=ranges), 0)["loss"]
+    assert nothing == 0
+    nothing.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_off_the_skin_only_studio_people_teach(init, shards):
+    model, batch = stage(init), first_batch(shards)
+    depth = batch.depth.clone()
+    wrong = torch.where(batch.skin, depth, -depth)
+    assert (model.losses(depth, batch).framed_B == 0).all()
+    studio = model.losses(wrong, batch)
+    assert (studio.framed_B > 0).all()
+    assert torch.allclose(studio.free_B, torch.zeros(4), atol=1e-6)
+    fitted = model.losses(wrong, dataclasses.replace(batch, depth_source=("fitted",) * len(batch)))
+    assert (fitted.framed_B == 0).all()
+
+
+def test_one_step_weights_are_told_from_others(init, tmp_path):
+    stage(init, start="noise").pipeline().save_pretrained(tmp_path / "weights")
+    again = stage(str(tmp_path / "weights")).pipeline()
+    assert again.one_step_start == "zeros"  # of the new run
+    codec = str(tmp_path / "weights" / "codec")
+    plain = ImageStage(codec=codec, size_px=32, init=None).pipeline()
+    assert plain.one_step_start is None
+
+
+def test_a_newer_decoder_is_trained_through(init, tmp_path):
+    newer = load_codec(f"{init}/codec")
+    with torch.no_grad():
+        newer.decoder[0].weight += 0.1
+    newer.save_pretrained(tmp_path / "newer")
+    model = stage(init, codec=str(tmp_path / "newer"))
+    assert torch.equal(model.codec.decoder[0].weight, newer.decoder[0].weight)
+    assert not any(p.requires_grad for p in model.codec.parameters())
+
+
+def test_what_cannot_be_started_from_is_refused(init, tmp_path):
+    with pytest.raises(WeightsError, match="nowhere: no such weights folder"):
+        stage("nowhere")
+    with pytest.raises(FileNotFoundError, match="shipped:nothing: does not ship"):
+        stage("shipped:nothing")
+    other = load_codec(f"{init}/codec")
+    with torch.no_grad():
+        other.encoder[1].weight += 0.1
+    other.save_pretrained(tmp_path / "other")
+    with pytest.raises(WeightsError, match=r"model\.codec .*other: its encoder is not that of model\.init"):
+        stage(init, codec=str(tmp_path / "other"))
+    full = PortraitPipeline.from_pretrained(init)
+    full.shared_timestep = True
+    full.save_pretrained(tmp_path / "ablation")
+    with pytest.raises(WeightsError, match="ablation: the weights of an ablation"):
+        stage(str(tmp_path / "ablation"))
+    full.shared_timestep, full.reference = False, None
+    full.save_pretrained(tmp_path / "nobody")
+    with pytest.raises(WeightsError, match="nobody: the weights of an ablation"):
+        stage(str(tmp_path / "nobody"))
+    with pytest.raises(ValueError, match="holds latents, and this loss is of pixels"):
+        stage(init).training_step(None, 0)
+    with pytest.raises(ValueError, match=r"model\.start must be one of zeros, noise, got 'ones'"):
+        stage(init, start="ones")

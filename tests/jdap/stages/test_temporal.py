@@ -1,0 +1,265 @@
+import json
+from dataclasses import replace
+
+import av
+import lightning as L
+import pytest
+import torch
+from fakes import write_fakes
+from lightning.pytorch.loggers import TensorBoardLogger
+from temporal import BEFORE, FRAMES, SIZE_PX, data, fit, loosened, stage, write_image_weights
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from jdap.callbacks.averaging import EMA
+from jdap.callbacks.clip_samples import ClipSamples
+from jdap.callbacks.guard import FiniteGuard
+from jdap.callbacks.logs import NoiseLog
+from jdap.callbacks.sources import ExportWeights, SourceLog
+from jdap.diffusion.draws import Place
+from jdap.diffusion.schedule import NoiseSchedule
+from jdap.pipelines.talking import TalkingPipeline
+from jdap.stages.parts.clip_latents import encode_clip, near_mouth
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    write_fakes(folder, people=3, frames=10, size_px=SIZE_PX, fps=25.0, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def image_weights(tmp_path_factory):
+    return write_image_weights(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture(scope="module")
+def batch(shards):
+    return next(iter(data(shards).train_dataloader()))
+
+
+def test_motion_and_sound_train_and_the_image_model_stays(image_weights, shards, tmp_path):
+    model = stage(image_weights, conditions=["pose", "lips"], condition_drop=0.0)
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    fit(model, data(shards), tmp_path, 3, EMA(decay=0.5), FiniteGuard())
+    moved = {name for name, x in model.state_dict().items() if not torch.equal(x, before[name])}
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert moved == trained
+    for part in ("unet.unet.down_blocks.0.motion_modules", "unet.audio.layers", "audio.encoder", "drive.networks"):
+        assert any(name.startswith(part) for name in trained), part
+    assert not any(".attentions." in name or ".resnets." in name for name in trained)
+
+
+def test_a_run_ends_with_weights_that_talk_and_a_video_with_sound(image_weights, shards, tmp_path):
+    model = stage(image_weights, conditions=["lips"])
+    callbacks = (ClipSamples(clips=2, steps=2), EMA(decay=0.5), ExportWeights())
+    log = TensorBoardLogger(tmp_path, "logs")
+    module = data(shards)
+    module.specs["val"] = module.train
+    fit(
+        model,
+        module,
+        tmp_path,
+        4,
+        *callbacks,
+        limit_val_batches=2,
+        val_check_interval=2,
+        logger=log,
+        log_every_n_steps=1,
+    )
+    pipeline = TalkingPipeline.from_pretrained(tmp_path / "weights")
+    assert pipeline.shape == model.shape
+    assert pipeline.shape.anchor
+    stored = pipeline.unet.state_dict()
+    for name, ours in model.unet.state_dict().items():
+        assert torch.equal(ours, stored[name]), name
+    told = json.loads((tmp_path / "weights" / "training.json").read_text())
+    assert (told["stage"], told["steps"], told["hyper_parameters"]["frames"]) == ("TemporalStage", 4, FRAMES)
+    with av.open(str(tmp_path / "samples.mp4")) as video:
+        pictures = list(video.decode(video=0))
+        assert len(pictures) == 2 * (FRAMES + BEFORE)
+        assert (pictures[0].width, pictures[0].height) == (4 * 32, 32)
+        assert video.streams.audio[0].rate == 16000
+    (file,) = (tmp_path / "logs").rglob("events*")
+    seen = {value.tag: value for event in EventFileLoader(str(file)).Load() for value in event.summary.value}
+    assert {"clips/0", "clips/1", "val/loss", "val/loss_rgb", "val/loss_depth", "train/loss"} <= set(seen)
+    assert {"val/lips_rgb", "val/lips_depth"} <= set(seen)
+
+
+@torch.no_grad()
+def test_weights_that_talk_can_be_trained_on(image_weights, batch, tmp_path):
+    first = loosened(image_weights, conditions=["lips"])
+    first.pipeline().save_pretrained(tmp_path / "talk")
+    again = stage(str(tmp_path / "talk"), conditions=["lips"])
+    assert {n for n, p in again.named_parameters() if p.requires_grad} == {
+        n for n, p in first.named_parameters() if p.requires_grad
+    }
+    assert again.unet.training
+    assert loss(again.eval(), batch) == pytest.approx(loss(first, batch), abs=1e-6)
+    with pytest.raises(ValueError, match=r"has audio_tokens 3, not 5$"):
+        stage(str(tmp_path / "talk"), conditions=["lips"], audio_tokens=5)
+    with pytest.raises(ValueError, match="motion modules of its own"):
+        stage(str(tmp_path / "talk"), conditions=["lips"], motion="elsewhere")
+
+
+def test_lips_are_heard_before_they_are_drawn(image_weights, shards, batch, tmp_path):
+    model = stage(image_weights, lip_loss=0.5, lip_steps=3)
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    fit(model, data(shards), tmp_path / "first", 3, FiniteGuard(), NoiseLog(), SourceLog(), log_every_n_steps=1)
+    moved = {n for n, x in model.state_dict().items() if not torch.equal(x, before[n])}
+    assert any(name.startswith("audio.encoder") for name in moved)
+    assert {"lips.weight", "lips.bias"} <= moved
+    # nothing has pulled at the others; what AdamW's decay does to a weight is to shrink it
+    for name in moved:
+        if not name.startswith(("audio.", "lips.")):
+            assert torch.allclose(model.state_dict()[name], before[name], atol=1e-3), name
+    opened = replace(batch, lip_opening_mm=torch.rand(2, FRAMES + BEFORE) * 5)
+    tokens, has_audio = model._heard(opened, training=True)
+    read = (tokens.flatten(2) @ model.lips.weight.T)[..., 0] + model.lips.bias
+    wanted = (read - opened.lip_opening_mm / 5).square().mean().item()
+    assert model.lips.loss(tokens, opened.lip_opening_mm, has_audio).item() == pytest.approx(wanted, rel=1e-5)
+    unknown = opened.lip_opening_mm.clone()
+    unknown[1] = torch.nan
+    wanted = (read - opened.lip_opening_mm / 5).square()[0].mean().item()
+    assert model.lips.loss(tokens, unknown, has_audio).item() == pytest.approx(wanted, rel=1e-5)
+    _, _, lips = model._loss(opened, Place.of(0, 2))
+    assert lips.item() == pytest.approx(model.lips.loss(tokens, opened.lip_opening_mm, has_audio).item(), rel=1e-5)
+    model.pipeline().save_pretrained(tmp_path / "talk")
+    assert not any("lips" in path.name for path in (tmp_path / "talk").rglob("*"))
+
+
+@torch.no_grad()
+def test_validation_draws_the_same_every_time(image_weights, batch):
+    model = loosened(image_weights, audio_drop=0.5, motion_drop=0.5, motion_noise=0.1)
+    first = [model._loss(batch, Place.of(0, len(batch)), drops=False)[0].total.item() for _ in range(2)]
+    assert first[0] == first[1]
+    none_dropped = loosened(image_weights, audio_drop=0.0, motion_drop=0.0, reference_drop=0.0)
+    same = none_dropped._loss(batch, Place.of(0, len(batch)), drops=False)[0].total.item()
+    assert same == first[0]
+
+
+def test_a_clip_can_be_learnt(image_weights, batch):
+    model = stage(image_weights, audio_drop=0.0, motion_drop=0.0, reference_drop=0.0, terminal=1.0)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 3e-3)
+    losses = []
+    for _ in range(25):
+        loss = model.training_step(batch, 0)["loss"]  # outside of a trainer every step draws the same
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def loss(model, batch):
+    return model.training_step(batch, 0)["loss"].item()
+
+
+@torch.no_grad()
+def test_sound_may_be_anothers_or_none(image_weights, batch):
+    own, shuffled = loosened(image_weights), loosened(image_weights, sound="shuffled")
+    assert loss(own, batch) != loss(shuffled, batch)
+    swapped = replace(batch, audio=batch.audio.roll(1, 0), has_audio=batch.has_audio.roll(1, 0))
+    assert loss(own, swapped) == pytest.approx(loss(shuffled, batch), abs=1e-7)
+    deaf = stage(image_weights, sound="none")
+    assert deaf.audio is None
+    assert deaf.audio_margin == 0
+    silent = replace(batch, has_audio=torch.zeros_like(batch.has_audio))
+    assert loss(own, silent) == pytest.approx(loss(loosened(image_weights, audio_drop=1.0), batch), abs=1e-7)
+    one = replace(batch, **{n: v[:1] for n, v in vars(batch).items() if hasattr(v, "__len__")})
+    with pytest.raises(ValueError, match=r"data\.batch_size 1"):
+        loss(shuffled, one)
+    # validation asks every model the same
+    asked = [model._loss(one, Place.of(0, 1), drops=False)[0].total.item() for model in (own, shuffled)]
+    assert asked[0] == asked[1]
+
+
+@torch.no_grad()
+def test_dropped_motion_frames_are_nothing_at_the_last_timestep(image_weights, batch):
+    clean = encode_clip(stage(image_weights).codec, batch, 0.0, 0.1).clean
+    noise = type(clean)(*map(torch.randn_like, clean))
+    chance = torch.full((5, 2), 0.5)
+    dropped = stage(image_weights, motion_drop=1.0)._motion(clean, noise, chance)
+    assert (dropped.t == 999).all()
+    assert not dropped.rgb.any()
+    kept = stage(image_weights, motion_drop=0.0, motion_noise=0.1)._motion(clean, noise, chance)
+    assert (kept.t == 0).all()
+    torch.testing.assert_close(kept.depth, clean.depth[:, :BEFORE])
+    chance[3] = torch.tensor([0.2, 0.75])  # the second one is noisy, half as much as may be
+    noisy = stage(image_weights, motion_drop=0.0, motion_noise=0.1)._motion(clean, noise, chance)
+    assert noisy.t.tolist() == [0, 50]
+    torch.testing.assert_close(noisy.rgb[0], clean.rgb[0, :BEFORE])
+    signal = NoiseSchedule().alpha_bar[50]
+    torch.testing.assert_close(
+        noisy.rgb[1], signal.sqrt() * clean.rgb[1, :BEFORE] + (1 - signal).sqrt() * noise.rgb[1, :BEFORE]
+    )
+
+
+@torch.no_grad()
+def test_clips_that_do_not_fit_are_told_what_to_set(image_weights, shards, batch):
+    with pytest.raises(ValueError, match=r"set data\.frames to 8"):
+        loss(stage(image_weights, frames=6), batch)
+    narrow = next(iter(data(shards, audio_margin=1).train_dataloader()))
+    with pytest.raises(ValueError, match=r"set data\.audio_margin to 4"):
+        loss(stage(image_weights), narrow)
+    with pytest.raises(ValueError, match="31 together at most"):
+        stage(image_weights, frames=31)
+    with pytest.raises(ValueError, match=r"model.sound must be own, shuffled or none"):
+        stage(image_weights, sound="loud")
+    with pytest.raises(ValueError, match="conditions must be some of pose, lips, got smile"):
+        stage(image_weights, conditions=["smile"])
+
+
+def test_near_the_mouth_counts_more():
+    mouth = torch.tensor([[[12.0, 20.0, 8.0]]])
+    near = near_mouth(mouth, cells=4, factor=8)
+    assert near.shape == (1, 1, 1, 4, 4)
+    assert near.flatten().argmax() == 2 * 4 + 1  # the cell with its centre at (12, 20)
+    assert near[0, 0, 0, 2, 1] == 1
+    assert near[0, 0, 0, 2, 2] == pytest.approx(torch.tensor(-0.5).exp().item())
+
+
+def gradients(model, batch):
+    model.training_step(batch, 0)["loss"].backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+
+
+def test_gradient_checkpointing_changes_no_gradient(image_weights, batch):
+    kept, again = (
+        gradients(loosened(image_weights, gradient_checkpointing=checkpointing).train(), batch)
+        for checkpointing in (False, True)
+    )
+    assert all(x.any() for name, x in kept.items() if "motion_modules" in name)
+    for name, x in kept.items():
+        torch.testing.assert_close(again[name], x, atol=1e-6, rtol=1e-4)
+
+
+def test_bf16_mixed_trains_and_talks(image_weights, shards, tmp_path):
+    """Weights stay float32; the loss of the first step is that of float32, but for rounding."""
+    losses = {}
+    for precision in ("32-true", "bf16-mixed"):
+        model = stage(image_weights, gradient_checkpointing=True, conditions=["lips"], motion_noise=0.1)
+        before = {name: x.clone() for name, x in model.state_dict().items()}
+        watch = Losses()
+        callbacks = (FiniteGuard(), ClipSamples(clips=1, steps=1), watch, EMA(decay=0.5), ExportWeights())
+        module = data(shards)
+        module.specs["val"] = module.train
+        out = tmp_path / precision
+        fit(model, module, out, 2, *callbacks, precision=precision, val_check_interval=2, limit_val_batches=1)
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+        assert any(not torch.equal(x, before[name]) for name, x in model.state_dict().items())
+        losses[precision] = watch.losses
+        (window,) = TalkingPipeline.from_pretrained(out / "weights").talk(
+            torch.zeros(1, 3, SIZE_PX, SIZE_PX), torch.zeros(640 * FRAMES), steps=1
+        )
+        assert window.rgb.isfinite().all()
+    assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.02)
+    assert losses["bf16-mixed"] != losses["32-true"]
+
+
+class Losses(L.Callback):
+    def __init__(self):
+        self.losses = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.losses.append(float(outputs["loss"]))
