@@ -5,8 +5,9 @@ filled by the ReferenceNet's spatial self-attention; what it holds, once through
 (:meth:`jdap.models.image.joint_unet.JointUNet.project_reference`), is the ``reference`` that the joint UNet's looks up.
 There is no state in the modules, so gradient checkpointing, accumulation and several calls in flight are all safe.
 
-With ``rotary`` the queries and keys of self-attention are turned by where their cells are (:mod:`jdap.models.image.rotary`),
-so that a cell can look for the same place, or one at some distance, in the picture and in the reference alike.
+With ``rotary`` the queries and keys of self-attention are turned by where their cells are
+(:mod:`jdap.models.image.rotary`), so that a cell can look for the same place, or one at some distance, in the picture
+and in the reference alike.
 
 Shapes: B pictures, R people, N tokens of the main picture, M tokens of what it looks up, L tokens of sound, D channels.
 """
