@@ -63,8 +63,8 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def train(command: str, argv: Sequence[str]) -> None:
-    """Run a training command to its end."""
+def main(command: str, argv: Sequence[str]) -> int:
+    """Run a training command to its end; returns the exit status 0."""
     config = TRAINING[command][2]
     argv = list(argv)
     configs = [b for a, b in pairwise(argv) if a == "--config"]
@@ -88,6 +88,7 @@ def train(command: str, argv: Sequence[str]) -> None:
         remedy = f"go on with --resume {last}" if last.is_file() else "there is no checkpoint yet"
         print(f"ended by SIGTERM at step {cli.trainer.global_step}, without weights; {remedy}", file=sys.stderr)
         raise SystemExit(128 + signal.SIGTERM) from ended
+    return 0
 
 
 def _build(command: str, argv: list[str]) -> StageCLI:
