@@ -29,7 +29,7 @@ from data_prep.video.faces import FaceFinder
 from data_prep.video.video import FrameReader, find_videos, open_video
 from jdap.faces.landmarker import Face, Landmarker
 from jdap.geometry import PinholeCamera, project
-from jdap.shards.sample import read_samples
+from jdap.shards.reader import read_samples
 
 #: Landmarks of views are brought to one camera, whose focal length this is, pixels.
 VIEW_F_PX = 1000.0

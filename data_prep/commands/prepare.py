@@ -11,8 +11,6 @@ import argparse
 import dataclasses
 import json
 import os
-import signal
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +36,7 @@ from data_prep.engines.records import MANIFEST, RECORDS, SHEETS, Row, missing_un
 from data_prep.engines.scratch import scratch
 from data_prep.engines.unit import Work
 from data_prep.store import FULL, RETRIES, Store
+from jdap.commands.dispatch import ended_by_sigterm
 
 ENGINES = ("local", "ray")
 
@@ -250,20 +249,19 @@ def run(args: argparse.Namespace) -> int:
             line = f"{row['status']}: {row['source']}: {row['reason']}"
             console.print(line.encode(errors="replace").decode(), markup=False, highlight=False, soft_wrap=True)
 
-    # A scheduler's SIGTERM ends the run as Ctrl-C does: workers are ended and nothing half written stays.
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     started = time.perf_counter()
     try:
-        done = prepare(
-            args.inputs,
-            args.out,
-            settings,
-            engine,
-            unit_bytes=args.unit_mb << 20,
-            retries=args.retries,
-            overwrite=args.overwrite,
-            tell=tell,
-        )
+        with ended_by_sigterm():
+            done = prepare(
+                args.inputs,
+                args.out,
+                settings,
+                engine,
+                unit_bytes=args.unit_mb << 20,
+                retries=args.retries,
+                overwrite=args.overwrite,
+                tell=tell,
+            )
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -271,8 +269,6 @@ def run(args: argparse.Namespace) -> int:
             f"{error.strerror} ({error.filename or args.out}): finished shards are whole and stay; make room, then run "
             "the same command again"
         ) from error
-    finally:
-        signal.signal(signal.SIGTERM, before)
     who = f"rank {engine.rank} of {engine.world} (from {source}): " if engine.world > 1 else ""
     console.print(
         f"{args.out}: {who}{done.kept} of {done.clips} clips kept, {done.frames} frames, {done.made} units in "

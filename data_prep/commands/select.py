@@ -26,7 +26,7 @@ from data_prep.engines.plan import Unit
 from data_prep.engines.records import RECORDS, Done, Row, read_records
 from data_prep.engines.unit import publish, write_shards
 from data_prep.store import RETRIES, Store, remove_folder
-from jdap.shards.sample import read_members
+from jdap.shards.reader import read_tar
 
 
 class SelectError(ValueError):
@@ -83,7 +83,7 @@ def _exchange(store: Store, folder: Path, done: Done, rows: list[Row]) -> None:
 def _samples(store: Store, shards: list[str]) -> Iterator[tuple[str, dict[str, bytes]]]:
     for shard in shards:
         with store.local(shard) as path:
-            yield from read_members(path)
+            yield from read_tar(path)
 
 
 class _Stream:

@@ -34,8 +34,9 @@ from data_prep.studio.sheet import ContactSheet
 from data_prep.studio.shoot import Person, Pictures, Shoot, draw_scene
 from data_prep.studio.speech.sheet import TalkSheet
 from data_prep.studio.speech.talk import Talk, draw_talk
+from jdap.shards.sample import Sample
 from jdap.shards.schema import STUDIO, Record
-from jdap.shards.writer import Sample, ShardWriter
+from jdap.shards.writer import ShardWriter
 
 #: Where each split's people begin. person_id names the index, so no id is in two splits.
 SPLIT_START = {"train": 0, "val": 1_000_000, "test": 2_000_000}

@@ -30,7 +30,7 @@ from jdap.batch import ImageBatch
 from jdap.data import draw
 from jdap.data.draw import image_batch
 from jdap.data.shards import ShardError, resolve_shards
-from jdap.data.tars import Faults, Sample, read_tar, write_tar
+from jdap.data.tars import Faults, Sample, samples_of
 from jdap.data.transforms import Example, augment, flip, resize
 from jdap.io.assets import resolve
 from jdap.io.device import default_device, find_device
@@ -39,6 +39,7 @@ from jdap.models.codec import Codec, fingerprint, load_codec
 from jdap.shards import schema
 from jdap.shards.latents import FrameLatents, LatentSettings, encode_frame, latents_member
 from jdap.shards.schema import Record, SchemaError, frame_member
+from jdap.shards.writer import write_tar
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class Frames(IterableDataset):
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         faults = Faults(strict=True)
         try:
-            for index, sample in enumerate(read_tar(self.url)):
+            for index, sample in enumerate(samples_of(self.url)):
                 if index % workers == worker:
                     yield from self._of(index, sample)
         except (OSError, EOFError, ImportError, ValueError, tarfile.TarError) as error:

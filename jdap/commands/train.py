@@ -71,8 +71,8 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def train(command: str, argv: Sequence[str]) -> None:
-    """Run a training command to its end."""
+def main(command: str, argv: Sequence[str]) -> int:
+    """Run a training command to its end; returns the exit status 0."""
     config = TRAINING[command][2]
     argv = list(argv)
     configs = [b for a, b in pairwise(argv) if a == "--config"]
@@ -95,6 +95,7 @@ def train(command: str, argv: Sequence[str]) -> None:
         if cli.trainer.state.status != TrainerStatus.INTERRUPTED:
             raise
         raise _ended(cli, signal.SIGINT) from ended
+    return 0
 
 
 def _checkpoint(cli: StageCLI) -> str | None:

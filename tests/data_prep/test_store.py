@@ -180,7 +180,8 @@ def test_a_full_disk_ends_the_run_in_one_line_and_leaves_nothing_half(tmp_path: 
     script = tmp_path / "run.py"
     script.write_text(
         "import sys, drawn_videos\n"
-        "from data_prep import __main__, prepare\n"
+        "from data_prep import __main__\n"
+        "from data_prep.commands import prepare\n"
         "prepare.make_pipeline = prepare.prepare.__kwdefaults__['make'] = drawn_videos.make\n"
         f"sys.exit(__main__.main(['prepare', {str(source)!r}, '--out', {str(out)!r}, '--workers', '0']))\n"
     )

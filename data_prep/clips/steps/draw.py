@@ -18,8 +18,9 @@ from data_prep.video.sync import SyncMeter
 from data_prep.video.video import FPS
 from jdap.faces import crop
 from jdap.io.files import write_whole
+from jdap.shards.sample import Sample
 from jdap.shards.schema import FITTED, Record
-from jdap.shards.writer import Sample, ShardWriter
+from jdap.shards.writer import ShardWriter
 from jdap.units import SAMPLE_RATE
 
 #: A sample has at most this many frames.

@@ -21,7 +21,8 @@ from data_prep.head.rasterise import interpolate, rasterise
 from data_prep.scans import place as scan
 from data_prep.scans.files import ScanError, read_notes, read_scan
 from jdap.geometry import axis_angle_to_matrix, vertex_normals
-from jdap.shards.sample import Sample, read_samples
+from jdap.shards.reader import read_samples
+from jdap.shards.sample import Sample
 from jdap.shards.schema import STUDIO
 
 SIZE = 64

@@ -18,7 +18,7 @@ from data_prep.studio.looks.noise import draw_lattice
 from data_prep.studio.photograph import Studio
 from data_prep.studio.shoot import Shoot, draw_scene
 from jdap.geometry import project
-from jdap.shards.writer import read_samples
+from jdap.shards.reader import read_samples
 
 SIZE = 64
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from fakes import write_fakes
 
-from jdap.commands.dispatch import main
+from jdap.__main__ import main
 from jdap.commands.train import CONFIGS, _build
 from jdap.models.codec import ImageCodec
 from jdap.pipelines.portrait import PortraitPipeline

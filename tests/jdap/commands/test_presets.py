@@ -8,7 +8,7 @@ from diffusers import AutoencoderTiny
 from fakes import write_fakes
 from stable_diffusion import small_vae, write_file, write_folder
 
-from jdap.commands.dispatch import main
+from jdap.__main__ import main
 from jdap.commands.train import CONFIGS
 from jdap.models.codec import DiffusersCodec, ImageCodec
 from jdap.pipelines.portrait import PortraitPipeline

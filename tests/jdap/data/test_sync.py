@@ -14,8 +14,9 @@ from data_prep.video.audio import read_audio
 from data_prep.video.video import FPS, FrameReader, open_video
 from jdap.data.clips import read_clips
 from jdap.data.modules import ClipDataModule
+from jdap.shards.sample import Sample
 from jdap.shards.schema import FITTED, Record
-from jdap.shards.writer import Sample, ShardWriter
+from jdap.shards.writer import ShardWriter
 from jdap.units import SAMPLE_RATE
 
 SIZE, RATE, FRAMES, CHUNK = 32, 48000, 96, 32

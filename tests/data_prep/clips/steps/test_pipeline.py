@@ -20,7 +20,8 @@ from data_prep.engines.plan import video_id
 from data_prep.head.landmarks import LANDMARKS, load_correspondence
 from data_prep.head.model import head_to_camera, load_ict
 from jdap.geometry import project
-from jdap.shards.sample import Sample, read_samples
+from jdap.shards.reader import read_samples
+from jdap.shards.sample import Sample
 from jdap.shards.schema import FITTED
 
 SIZE = 64
