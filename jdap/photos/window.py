@@ -11,13 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jdap.choices import ALL, LARGEST, REFUSE
 from jdap.faces import crop
 from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker
 from jdap.photos.read import Photo, PhotoError
 
-LARGEST, ALL, REFUSE = "largest", "all", "refuse"
-#: What is done with several faces.
-SEVERAL = (LARGEST, ALL, REFUSE)
 #: Anything smaller holds no face.
 LEAST_PX = 16
 
