@@ -1,22 +1,48 @@
-"""A small pair of networks and latents for them, seeded."""
+"""Small networks and latents for them, seeded: a codec, and a pair of UNets."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from jdap.models.codec import ImageCodec
 from jdap.models.image.build import unet
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
+from jdap.models.image.widen import from_unet
 
 SHAPE = {"widths": (32, 64), "layers": 1, "head_dim": 16}
 C = 3
+#: Two resolutions, the latents' and a finer one.
+CODEC: dict[str, Any] = {
+    "factor": 8,
+    "encoder_widths": (16, 32),
+    "encoder_blocks": (1, 1),
+    "decoder_widths": (16, 32),
+    "decoder_blocks": (1, 1),
+}
+
+
+def small_codec(**changes: Any) -> ImageCodec:
+    """An untrained codec of 3 channels and factor 8, but for ``changes``."""
+    return ImageCodec(**CODEC | changes)
 
 
 def networks(seed: int = 0) -> tuple[JointUNet, ReferenceNet]:
-    """Two levels, two heads and four, and a second timestep that is heard."""
+    """Two levels, two heads and four, and a second timestep that is heard; no positions, nor latents of references."""
     torch.manual_seed(seed)
     joint = JointUNet(unet(2 * C, depth_timestep=True, **SHAPE))
     torch.nn.init.normal_(joint.unet.time_embedding.cond_proj.weight, std=0.1)
     return joint, ReferenceNet(unet(C, depth_timestep=False, **SHAPE))
+
+
+def seeing_networks(seed: int = 0, plain_levels: int = 0) -> tuple[JointUNet, ReferenceNet]:
+    """The same as the presets make them: positions, and the reference's latents in the first layer, which counts."""
+    torch.manual_seed(seed)
+    joint, reference = from_unet(unet(C, plain_levels=plain_levels, **SHAPE), rotary=True)
+    for weight in (joint.unet.time_embedding.cond_proj.weight, joint.unet.conv_in.weight[:, 2 * C :]):
+        torch.nn.init.normal_(weight, std=0.1)
+    return joint, reference
 
 
 def latents(batch: int = 2, seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:

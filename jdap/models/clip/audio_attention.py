@@ -10,6 +10,7 @@ Shapes: N pictures, P positions of a picture, L tokens of its sound, D channels 
 
 from __future__ import annotations
 
+import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.attention_processor import Attention
 from diffusers.models.modeling_utils import ModelMixin
@@ -96,8 +97,9 @@ class AudioReader(PlainAttention):
         heard = beside.audio_scale * self.layer(hidden_states[beside.audio_from :], beside.audio[self.name])
         if beside.keep_audio is not None:
             heard = heard * beside.keep_audio[:, None, None]
-        out[beside.audio_from :] += heard
-        return out
+        # not in place: of a cross-attention without tokens every place of the answer is the same memory
+        first = beside.audio_from
+        return torch.cat([out[:first], out[first:] + heard]) if first else out + heard
 
 
 def new_audio_attention(unet: UNet2DConditionModel, token_dim: int) -> AudioAttention:

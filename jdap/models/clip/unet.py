@@ -6,6 +6,7 @@ latent cells, L tokens of D channels a frame.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -52,10 +53,9 @@ class Anchor(NamedTuple):
 class ClipUNet(nn.Module):
     """Denoises the frames of clips: the joint UNet's frozen weights, motion modules, and attention to sound.
 
-    The spatial layers are those of a diffusers ``UNetMotionModel`` made ``from_unet2d``; fresh motion modules and
-    layers of sound answer zero, so that a fresh clip model answers as the image model, frame by frame. Its blocks are
-    driven from here, because motion frames have a timestep of their own and ``UNetMotionModel.forward`` knows one
-    for a whole clip.
+    The layers are those of a diffusers ``UNetMotionModel``; fresh motion modules and layers of sound answer zero, so
+    that a fresh clip model answers as the image model, frame by frame. Its blocks are driven from here, because motion
+    frames have a timestep of their own and ``UNetMotionModel.forward`` knows one for a whole clip.
 
     Args:
         joint: the image model; its tensors are copied, and frozen.
@@ -80,7 +80,7 @@ class ClipUNet(nn.Module):
             )
         level = logging.get_verbosity()
         logging.set_verbosity_error()  # diffusers warns of a cast that there is not
-        self.unet = UNetMotionModel.from_unet2d(joint.unet, motion)
+        self.unet = _with_motion(joint.unet, motion)
         logging.set_verbosity(level)
         self.motion_config: dict[str, Any] = dict(motion.config)
         self.audio = audio
@@ -259,6 +259,19 @@ class ClipUNet(nn.Module):
         if self.checkpointing and torch.is_grad_enabled():
             return checkpoint(block, x, temb=emb, use_reentrant=False, **given)
         return block(x, temb=emb, **given)
+
+
+def _with_motion(plain: UNet2DConditionModel, motion: MotionAdapter) -> UNetMotionModel:
+    """The layers of both, with copies of their tensors.
+
+    diffusers takes the time embedding for four times the first width, which it need not be: ours are the plain UNet's.
+    """
+    made: UNetMotionModel = UNetMotionModel.from_unet2d(plain, motion, load_weights=False)
+    for name, layer in plain.named_modules():
+        if name == "time_embedding" or name.endswith(".time_emb_proj"):
+            made.set_submodule(name, copy.deepcopy(layer))
+    made.load_state_dict({**plain.state_dict(), **motion.state_dict()})
+    return made
 
 
 def _anchored(anchor: Anchor, clips: int, reference_from: int, keep_B: Tensor | None) -> tuple[Tensor, Tensor]:

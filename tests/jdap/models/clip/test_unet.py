@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from networks import C, latents, networks
+from networks import C, latents, networks, seeing_networks
 from torch import nn
 
 from jdap.models.clip.audio_attention import AudioLayer, new_audio_attention
@@ -13,9 +13,9 @@ from jdap.models.image.build import build
 B, F, M, L, D = 2, 3, 2, 5, 12
 
 
-def clip_unet(moved=True, heard=True):
+def clip_unet(moved=True, heard=True, make=networks):
     """The small networks as a clip model; its fresh layers, which answer zero, are let loose if asked for."""
-    joint, reference = networks()
+    joint, reference = make()
     torch.manual_seed(3)
     clip = ClipUNet(joint, new_motion(joint.unet), new_audio_attention(joint.unet, D))
     for name, parameter in clip.named_parameters():
@@ -46,12 +46,14 @@ def both(v):
     return torch.cat(v, dim=1)
 
 
+@pytest.mark.parametrize("make", [networks, seeing_networks])
 @torch.no_grad()
-def test_a_fresh_clip_model_is_the_image_model_frame_by_frame():
-    joint, reference, clip = clip_unet(moved=False, heard=False)
+def test_a_fresh_clip_model_is_the_image_model_frame_by_frame(make):
+    joint, reference, clip = clip_unet(moved=False, heard=False, make=make)
     features = reference(latents(B)[2])
-    of_frames = {name: x.repeat_interleave(F, dim=0) for name, x in features.items()}
-    wanted = both(joint(*inputs(), joint.project_reference(of_frames)))
+    of_frames = {name: x.repeat_interleave(F, dim=0) for name, x in features.layers.items()}
+    led = features._replace(layers=of_frames, latents=features.latents.repeat_interleave(F, dim=0))
+    wanted = both(joint(*inputs(), joint.project_reference(led)))
     known = clip.project_reference(features)
     sound = clip.project_audio(tokens(M + F))
     found = both(clip(*inputs(), frames=F, motion=before(), reference=known, audio=sound))
@@ -158,9 +160,10 @@ def test_each_frame_hears_its_own_sound_and_nothing_where_it_is_dropped():
     torch.testing.assert_close(louder, deaf, atol=0, rtol=0)
 
 
+@pytest.mark.parametrize("make", [networks, seeing_networks])
 @torch.no_grad()
-def test_guidance_asks_for_all_branches_in_one_batch():
-    _, reference, clip = clip_unet()
+def test_guidance_asks_for_all_branches_in_one_batch(make):
+    _, reference, clip = clip_unet(make=make)
     known = clip.project_reference(reference(latents(B)[2]))
     sound = clip.project_audio(tokens(M + F))
     given, how = inputs(), {"frames": F, "motion": before()}
@@ -176,9 +179,10 @@ def test_guidance_asks_for_all_branches_in_one_batch():
     torch.testing.assert_close(found, torch.cat(wanted), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("make", [networks, seeing_networks])
 @torch.no_grad()
-def test_a_reference_is_dropped_for_all_frames_of_its_clip():
-    _, reference, clip = clip_unet()
+def test_a_reference_is_dropped_for_all_frames_of_its_clip(make):
+    _, reference, clip = clip_unet(make=make)
     known = clip.project_reference(reference(latents(B)[2]))
     keep = torch.tensor([True, False])
     found = both(clip(*inputs(), frames=F, reference=known, keep_reference_B=keep))
