@@ -62,7 +62,7 @@ RULES: dict[str, set[str]] = {
 COMMANDS, RUNNER = ("jdap.commands", "data_prep.commands"), "jdap.commands.dispatch"
 #: … and who still does, for what has yet to move out of a command's file.
 STILL = {
-    ("benchmarks", "jdap.commands.train"),
+    ("benchmarks", "jdap.commands.runs"),
     ("benchmarks", "jdap.commands.cache_latents"),
     ("benchmarks", "data_prep.commands.studio"),
 }

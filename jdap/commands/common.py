@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jdap import __version__
 from jdap.commands.arguments import CommandError
@@ -21,7 +20,8 @@ from jdap.faces import crop
 from jdap.faces.landmarker import Landmarker
 from jdap.io.device import find_device
 from jdap.io.fetch import AssetError
-from jdap.io.files import write_whole
+from jdap.io.files import make_folder, write_whole
+from jdap.io.progress import Telling
 from jdap.photos import window
 from jdap.photos.read import Photo, PhotoError
 from jdap.pipelines.hub import find_weights
@@ -144,12 +144,13 @@ def run_all(photos: Sequence[Path], out: Path, work: Work) -> int:
     A photo that fails does not stop the others. Returns the exit status: 0, or 1 when any failed.
     """
     console = Console()
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     rows: list[Row] = []
     taken: set[str] = set()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        for path in progress.track(_spread(photos), description="photos"):
+    found = _spread(photos)
+    with Telling("photo", len(found), console=console) as telling:
+        for path in found:
+            telling.tell(len(rows))
             try:
                 files, notes = work(path, _name(path, taken))
                 rows.append(Row(str(path), DONE, "; ".join(notes), tuple(files)))
