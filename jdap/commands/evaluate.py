@@ -6,13 +6,13 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.trainer.states import TrainerStatus
 from torch import Tensor
 
+from jdap.callbacks.averaging import EMA
 from jdap.commands.arguments import CommandError
 from jdap.commands.train import TRAINING, StageCLI, build
 from jdap.models.loading import read_json
@@ -110,14 +110,13 @@ def _of_checkpoint(path: Path) -> Start:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         trained, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
-    except (UnpicklingError, KeyError, RuntimeError) as error:
+    except Exception as error:  # whatever a file that is no checkpoint makes the loader stumble over
         raise ValueError(f"{path}: no checkpoint of ours: {' '.join(str(error).split())[:200]}") from error
     trained = {name: value for name, value in trained.items() if not name.startswith("_")}
     for command in TRAINING:
         if set(trained) == set(_parameters(command)):
-            return Start(
-                command, trained, trained.get("size_px"), state | checkpoint.get("EMA", {}).get("averages", {})
-            )
+            averages = checkpoint.get(EMA.__name__, {}).get("averages", {})
+            return Start(command, trained, trained.get("size_px"), state | averages)
     raise ValueError(f"{path}: its settings are those of no stage of this version: {', '.join(sorted(trained))}")
 
 

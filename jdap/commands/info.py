@@ -9,6 +9,9 @@ from pathlib import Path
 
 from jdap.commands.arguments import CommandError
 
+#: Kinds of samples, with how many there are of each.
+COUNTED = ("sizes_px", "fps", "depth_sources", "languages", "schema_versions")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``jdap info``."""
@@ -41,8 +44,10 @@ def lines(found: dict, depth: int) -> Iterator[str]:
         label = "  " * depth + str(name).replace("_", " ")
         if value is None or value in ({}, [], ""):
             continue
-        if isinstance(value, dict) and all(not isinstance(x, dict | list) for x in value.values()) and len(value) <= 4:
-            yield f"{label}: " + ", ".join(f"{key} {plain(key, x)}" for key, x in value.items())
+        if isinstance(value, dict) and name in COUNTED:
+            yield f"{label}: " + ", ".join(f"{key} ({count:,})" for key, count in value.items())
+        elif isinstance(value, dict) and all(isinstance(x, float) for x in value.values()):
+            yield f"{label}: " + ", ".join(f"{key} {x:.4g}" for key, x in value.items())
         elif isinstance(value, dict):
             yield f"{label}:"
             yield from lines(value, depth + 1)
@@ -52,16 +57,10 @@ def lines(found: dict, depth: int) -> Iterator[str]:
 
 def plain(name: str, value: object) -> str:
     """``17.5 MB`` of bytes, ``6,123,456`` of large numbers, everything else as it is."""
-    if name == "bytes" and isinstance(value, int):
-        return f"{value / 1e6:.1f} MB"
-    if isinstance(value, bool | str):
-        return str(value).lower() if isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, int):
-        return f"{value:,}"
-    return (
-        f"{value:.4g}"
-        if isinstance(value, float)
-        else ", ".join(map(str, value))
-        if isinstance(value, list)
-        else str(value)
-    )
+        return f"{value / 1e6:.1f} MB" if name == "bytes" else f"{value:,}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

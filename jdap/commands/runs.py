@@ -6,16 +6,16 @@ To list every setting takes all that training takes, and seconds to import it: `
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+from jdap.configs import CONFIGS, DEFAULTS
+
 HELP_ALL = "--help-all"
-#: Command → (its default config, what the help says of it).
+#: Command → what its help says of it.
 TRAINING = {
-    "train-image": ("image-tiny.yaml", "Train the joint RGB-depth model."),
-    "train-depth": ("depth-tiny.yaml", "Fine-tune an image model to depth in one step, through the decoder."),
-    "train-video": ("video-tiny.yaml", "Train a portrait that talks, on an image model."),
-    "train-codec": ("codec-tiny.yaml", "Train the image codec of preset tiny."),
+    "train-image": "Train the joint RGB-depth model.",
+    "train-depth": "Fine-tune an image model to depth in one step, through the decoder.",
+    "train-video": "Train a portrait that talks, on an image model.",
+    "train-codec": "Train the image codec of preset tiny.",
 }
 EVALUATION = {
     "validate": ("val", "Score weights or a checkpoint on the validation shards, as their training would."),
@@ -62,9 +62,9 @@ def main(command: str, words: Sequence[str]) -> int:
 
         return evaluate(words[0], split, words[1:])
     if "-h" in words or "--help" in words:
-        config, does = TRAINING[command]
-        configs = "\n  ".join(sorted(path.name for path in CONFIGS.glob("*.yaml")))
-        print(_TRAINING_HELP.format(command=command, does=does, config=config, folder=CONFIGS, configs=configs), end="")
+        names = "\n  ".join(sorted(path.name for path in CONFIGS.glob("*.yaml")))
+        told = {"command": command, "does": TRAINING[command], "config": DEFAULTS[command]}
+        print(_TRAINING_HELP.format(**told, folder=CONFIGS, configs=names), end="")
         return 0
     from jdap.commands.train import train
 

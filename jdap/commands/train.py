@@ -21,8 +21,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from jdap.callbacks.randomness import RandomStates
-from jdap.commands.runs import CONFIGS
-from jdap.commands.runs import TRAINING as DEFAULTS
+from jdap.configs import CONFIGS, DEFAULTS
 from jdap.data.modules import ClipDataModule, ImageDataModule, ShardDataModule
 from jdap.io.files import check_folder
 from jdap.stages.codec import CodecStage
@@ -130,7 +129,7 @@ def build(command: str, argv: Sequence[str], kind: type[StageCLI] = StageCLI, de
     Raises ValueError for settings that there are not.
     """
     configs, rest = _parted(argv)
-    configs = configs or [str(CONFIGS / DEFAULTS[command][0])]
+    configs = configs or [str(CONFIGS / DEFAULTS[command])]
     try:
         return _build(command, [*(f"--config={config}" for config in configs), *defaults, *rest], kind)
     except ArgumentError as error:
@@ -155,6 +154,7 @@ def _build(command: str, argv: list[str], kind: type[StageCLI] = StageCLI) -> St
     with warnings.catch_warnings():
         # Lightning suspects a script that forgot its command line, and calls names that jsonargparse 5 will drop.
         warnings.filterwarnings("ignore", module="lightning.pytorch.cli")
+        warnings.filterwarnings("ignore", message=r"\s*``instantiate_classes`` was deprecated")
         return kind(
             stage,
             data,

@@ -16,7 +16,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jdap.__main__ import COMMANDS, main
-from jdap.commands.runs import CONFIGS, EVALUATION, TRAINING
+from jdap.commands.runs import EVALUATION, TRAINING
+from jdap.configs import CONFIGS, DEFAULTS
 from jdap.models.codec import ImageCodec, load_codec
 from jdap.pipelines.portrait import PortraitPipeline
 
@@ -152,7 +153,7 @@ def test_the_recipe_of_the_shipped_weights_runs(fakes, tmp_path):
 
 @pytest.mark.parametrize("command", TRAINING)
 def test_every_training_command_has_its_yaml(command):
-    assert yaml.safe_load((CONFIGS / TRAINING[command][0]).read_text())["model"]
+    assert yaml.safe_load((CONFIGS / DEFAULTS[command]).read_text())["model"]
 
 
 def failure(argv, capsys) -> str:
