@@ -20,7 +20,7 @@ from jdap.faces import crop
 from jdap.faces.landmarker import Landmarker
 from jdap.io.device import find_device
 from jdap.io.fetch import AssetError
-from jdap.io.files import make_folder, write_whole
+from jdap.io.files import check_folder, make_folder, write_whole
 from jdap.io.progress import Telling
 from jdap.photos import window
 from jdap.photos.read import Photo, PhotoError
@@ -67,6 +67,7 @@ def choosing(args: argparse.Namespace) -> Iterator[window.Choose]:
 
 def load(args: argparse.Namespace) -> PortraitPipeline:
     """The pipeline that the options name, on its device; ``--steps`` is checked against its schedule."""
+    check_folder(args.out)
     device = find_device(args.device)
     pipeline = PortraitPipeline.from_pretrained(find_weights(args.weights)).to(device)
     check_steps(args.steps, pipeline)

@@ -64,7 +64,7 @@ def evaluate(weights: str, split: str, words: Sequence[str]) -> int:
     given |= {f"trainer.{name}": value for name, value in quiet.items()}
     if start.size_px is not None:
         given["data.size_px"] = start.size_px
-    options = [f"--{name}={json.dumps(value)}" for name, value in given.items()]
+    options = [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in given.items()]
     kind = TestCLI if split == "test" else EvaluationCLI
     cli = build(start.command, words, kind, options)
     if start.state is not None:

@@ -69,6 +69,7 @@ class StageCLI(LightningCLI):
         for callback in _listed(trainer.callbacks):
             if callback.class_path.endswith("ModelCheckpoint"):
                 callback.init_args.dirpath = str(Path(out) / "checkpoints")
+                callback.init_args.enable_version_counter = False  # else a folder that was moved has two last ones
 
     def check_data(self) -> None:
         """Raises :class:`jdap.shards.urls.ShardError` where shards that are named are not there, or hold nothing."""

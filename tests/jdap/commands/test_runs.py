@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import tarfile
 
@@ -14,6 +15,7 @@ from networks import small_codec
 from jdap.__main__ import main
 from jdap.callbacks import progress
 from jdap.commands.runs import TRAINING
+from jdap.configs import CONFIGS
 from jdap.io import progress as telling
 from jdap.shards.writer import ShardWriter
 
@@ -26,15 +28,22 @@ def data(tmp_path_factory):
     write_fakes(folder / "val", people=2, frames=2, size_px=32, seed=1)
     write_fakes(folder / "test", people=3, frames=2, size_px=32, seed=2)
     small_codec(factor=4, encoder_widths=(16, 16), decoder_widths=(16, 16)).save_pretrained(folder / "codec")
+    config = yaml.safe_load((CONFIGS / "image-tiny.yaml").read_text())
+    config["model"] |= {"codec": str(folder / "codec"), "size_px": 32, "widths": [32, 32], "warmup_steps": 1}
+    config["data"] |= {"train": str(folder / "train"), "val": str(folder / "val"), "test": None}
+    config["data"] |= {"size_px": 32, "batch_size": 2, "targets": 2}
+    config["trainer"] |= {"accelerator": "cpu", "val_check_interval": 2, "log_every_n_steps": 1}
+    kept = ("RunProgress", "EMA", "ExportWeights", "ModelCheckpoint")
+    callbacks = config["trainer"]["callbacks"]
+    config["trainer"]["callbacks"] = [c for c in callbacks if c["class_path"].endswith(kept)]
+    (folder / "small.yaml").write_text(yaml.safe_dump(config))
     return folder
 
 
 def command(data, out, steps: int, *more: str) -> list[str]:
     return [
-        *("train-image", "--out", str(out), "--data.train", str(data / "train"), "--data.val", str(data / "val")),
-        *("--data.size_px", "32", "--data.batch_size", "2", "--data.targets", "2", "--trainer.accelerator", "cpu"),
-        *("--model.codec", str(data / "codec"), "--model.size_px", "32", "--model.widths", "[32,32]"),
-        *("--trainer.max_steps", str(steps), "--trainer.val_check_interval", "2", *more),
+        *("train-image", "--config", str(data / "small.yaml"), "--out", str(out)),
+        *("--trainer.max_steps", str(steps), *more),
     ]
 
 
@@ -80,16 +89,11 @@ def test_a_second_run_into_a_folder_is_refused_and_nothing_of_the_first_is_touch
 
 
 def test_resume_auto_goes_on_from_the_last_checkpoint(data, run, tmp_path):
-    (tmp_path / "copy").mkdir()
-    os.rename(run, tmp_path / "copy" / "run")
-    try:
-        out = tmp_path / "copy" / "run"
-        assert last_step(out) == 2
-        assert main(command(data, out, 3, "--resume", "auto")) == 0
-        assert last_step(out) == 3
-        assert [path.name for path in (out / "checkpoints").glob("last*.ckpt")] == ["last.ckpt"]
-    finally:
-        os.rename(tmp_path / "copy" / "run", run)
+    out = shutil.copytree(run, tmp_path / "moved")
+    assert last_step(out) == 2
+    assert main(command(data, out, 3, "--resume", "auto")) == 0
+    assert last_step(out) == 3
+    assert [path.name for path in (out / "checkpoints").glob("last*.ckpt")] == ["last.ckpt"]
 
 
 def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(data, tmp_path, capsys, hears_sigint):
