@@ -73,7 +73,7 @@ def read_head(file: Path) -> dict[str, Any]:
             )
         except (ValueError, TypeError):
             whole = False
-    if not whole:
+    if not isinstance(head, dict) or not whole:
         raise SummaryError(f"{file}: no safetensors file; copy it again")
     return head
 
