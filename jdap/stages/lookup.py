@@ -75,5 +75,6 @@ class ReferenceLookup(nn.Module):
     def reset(self) -> None:
         """Start anew."""
         self._seen = 0
-        for error in self.errors.values():
-            error.reset()
+        with torch.inference_mode(False):  # states that were made in it may not be changed in a training's validation
+            for error in self.errors.values():
+                error.reset()
