@@ -51,7 +51,7 @@ def training_steps(
     for network in plain:
         network.to(device=device, memory_format=torch.channels_last)
     rgb, depth, clean = (torch.randn(batch, CHANNELS, size, size, device=device) for _ in range(3))
-    both = torch.cat([rgb, depth], dim=1)
+    both = torch.cat([rgb, depth, *[clean] * joint.sees_reference], dim=1)
     t = torch.full((batch,), 500, device=device)
     condition = plain[0].time_proj(t)
 
