@@ -84,8 +84,9 @@ class BankedGuidance:
         for unet, layers in ((joint.unet, readers), (reference.unet, writers)):
             layers |= {name: PlainAttention() for name in layers if ".attn1." not in name}
             unet.set_attn_processor(layers)
-        # both halves are shown the reference's latents as ours are: the led one alone
-        seen = [torch.zeros_like(reference_1Chw), reference_1Chw] if joint.sees_reference else []
+        # the led half is shown the reference's latents, and the other where it sees the features, too
+        free = torch.zeros_like(reference_1Chw) if again else reference_1Chw
+        seen = [free, reference_1Chw] if joint.sees_reference else []
         self.seen = torch.cat(seen) if seen else None
         both = reference_1Chw.repeat(2, 1, 1, 1)
         reference.unet(both, 0, encoder_hidden_states=no_tokens(reference.unet, both))
