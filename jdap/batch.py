@@ -6,6 +6,7 @@ Shapes: B pictures or clips, F frames, H = W pixels (square), S audio samples.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,6 +20,16 @@ def _references(reference: Tensor, pictures: int) -> int:
     """How many references there may be: as many as there are, if they divide the pictures evenly."""
     count = len(reference)
     return count if count and pictures % count == 0 else pictures
+
+
+def other_people(person_id: Sequence[str]) -> tuple[list[int], Tensor]:
+    """For each picture of a batch the next one of another person, and (B,) bool where there is none (then itself)."""
+    count = len(person_id)
+    found = []
+    for i in range(count):
+        turns = ((i + k) % count for k in range(1, count))
+        found.append(next((j for j in turns if person_id[j] != person_id[i]), i))
+    return found, torch.tensor([i == j for i, j in enumerate(found)])
 
 
 class _Batch:

@@ -34,7 +34,7 @@ from jdap.diffusion.samplers import CLEAN, REPAINT
 from jdap.io import assets as shipped
 from jdap.io.device import default_device, find_device
 from jdap.pipelines.grid import depth_picture, labelled_grid
-from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pipelines.portrait import GUIDANCE, PortraitPipeline
 
 #: measure -> (unit, whether higher is better)
 MEASURES = {
@@ -143,7 +143,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for modes.json, modes.csv and modes.png")
     parser.add_argument("--estimator", help="weights that estimate depth again from drawn pictures (default: the same)")
     parser.add_argument("--steps", type=positive, default=20, help="sampling steps (default 20)")
-    parser.add_argument("--guidance", type=float, default=1.0, help="strength of the reference (default 1: as trained)")
+    parser.add_argument("--guidance", type=float, default=GUIDANCE, help=f"of the reference (default {GUIDANCE:g})")
     parser.add_argument(
         "--resample", type=positive, default=2, help="RePaint's resampling, where it is tried (default 2)"
     )
