@@ -16,6 +16,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from benchmarks import BenchmarkError
 from benchmarks.__main__ import main
+from benchmarks.codec import codec
 from benchmarks.codec.codec import Run, best_seconds, costs, errors, read_photos, read_recipe, shaped
 from jdap.commands.train import CONFIGS
 

@@ -8,6 +8,7 @@ from fakes import write_fakes
 from networks import small_codec
 
 from jdap.commands.dispatch import main
+from jdap.commands.train import CONFIGS, _build
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.image import ImageStage
 

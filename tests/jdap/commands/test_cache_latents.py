@@ -27,6 +27,8 @@ from jdap.data.transforms import augment
 from jdap.models.codec import fingerprint, load_codec
 from jdap.models.image import build as builders
 from jdap.shards.latents import decode_members
+from jdap.shards.sample import read_members
+from jdap.shards.urls import ShardError
 from jdap.stages.codec import CodecStage
 from jdap.stages.image import ImageStage
 

@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from jdap.commands import dispatch as cli
 from jdap.commands.dispatch import main
+from jdap.commands.train import CONFIGS, TRAINING
 from jdap.models.codec import load_codec
 from jdap.pipelines.portrait import PortraitPipeline
 
