@@ -69,7 +69,7 @@ class CodecStage(L.LightningModule):
             colours that people and their rooms seldom have.
         mosaic: share of the training pictures that are four others at half their size: finer detail than a face has.
         momentum: share of the newest batch in the running statistics.
-        init: folder of the codec to start from, ``shipped:image-tiny/codec`` (which ships), or null: from scratch.
+        init: folder of the codec to start from, ``shipped:codec-tiny`` (which ships), or null: from scratch.
             It may have fewer latent channels and blocks (:meth:`jdap.models.codec.ImageCodec.start_from`).
         freeze_encoder: train the decoder alone; needs ``init``, with just the encoder of the settings above.
 

@@ -47,7 +47,7 @@ class ImageStage(L.LightningModule):
 
     Args:
         preset: name of the builder of the networks (:data:`jdap.models.image.build.BUILDERS`).
-        codec: folder of the image codec; ``shipped:image-tiny/codec`` ships. It stays frozen. null takes the
+        codec: folder of the image codec; ``shipped:codec-tiny`` ships. It stays frozen. null takes the
             VAE of ``sd``, or the codec of ``init``.
         init: weights folder to start from, for fine-tuning; null starts from random networks. It must be of the same
             preset, and have been trained on this codec's latents.
@@ -91,7 +91,7 @@ class ImageStage(L.LightningModule):
     def __init__(
         self,
         preset: str = "tiny",
-        codec: str | None = "shipped:image-tiny/codec",
+        codec: str | None = "shipped:codec-tiny",
         init: str | None = None,
         sd: str | None = None,
         image_encoder: str | None = None,
