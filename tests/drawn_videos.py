@@ -59,7 +59,7 @@ def draw_folder(folder: Path, *names: str, seed: int = 0) -> Path:
 
 
 def make(settings: Settings) -> Callable[[Task], list[dict]]:
-    """The short pipeline, as ``data_prep.commands.prepare`` takes one: a clip of a video, its first frames on a drawn
+    """The short pipeline, as ``data_prep.engines.run`` takes one: a clip of a video, its first frames on a drawn
     head."""
 
     def prepare(task: Task) -> list[dict]:

@@ -31,7 +31,7 @@ from torch import Tensor
 from benchmarks import BenchmarkError, report
 from benchmarks.codec.report import draw, markdown, table
 from jdap.batch import ImageBatch
-from jdap.commands.train import CONFIGS
+from jdap.configs import CONFIGS
 from jdap.data.modules import ImageDataModule
 from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
 from jdap.diffusion.schedule import NoiseSchedule

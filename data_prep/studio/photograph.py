@@ -23,9 +23,9 @@ from torch import Tensor
 from data_prep.head.model import HEAD_TO_VIEWER, head_to_camera, load_ict
 from data_prep.head.normals import VertexNormals
 from data_prep.head.rasterise import Fragments, Samples, rasterise
-from data_prep.studio import takes
 from data_prep.studio.looks import light, picture, shadow, surface
 from data_prep.studio.looks.bust import Bust, make_bust
+from data_prep.studio.motion import takes
 from data_prep.studio.shoot import Pictures, Shoot
 from data_prep.studio.truth import MAX_LAMPS, Truth
 from jdap.geometry import axis_angle_to_matrix

@@ -21,6 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from jdap.callbacks.randomness import RandomStates
+from jdap.configs import CONFIGS
 from jdap.data.modules import ClipDataModule, ImageDataModule
 from jdap.stages.codec import CodecStage
 from jdap.stages.image import ImageStage
@@ -34,7 +35,6 @@ TRAINING: dict[str, tuple[type[LightningModule], type[LightningDataModule], str]
     "train-video": (TemporalStage, ClipDataModule, "video-tiny.yaml"),
     "train-codec": (CodecStage, ImageDataModule, "codec-tiny.yaml"),
 }
-CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 class StageCLI(LightningCLI):

@@ -242,7 +242,7 @@ class ImageDataModule(ShardDataModule):
     def cached_depth_sums(self) -> tuple[Tensor, Tensor] | None:
         """Sum (1, H, W) of the normalised depth over the skin of all training pictures, and in how many it is skin.
 
-        As :mod:`jdap.commands.cache_latents` wrote them beside its shards; None where the training shards hold
+        As :mod:`jdap.data.caching` wrote them beside its shards; None where the training shards hold
         pictures.
         """
         shards = self._training_shards()

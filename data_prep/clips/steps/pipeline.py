@@ -1,6 +1,6 @@
 """The pipeline of one video: segments of :data:`SEGMENT_S` run through :data:`STAGES`, and rows come out.
 
-Whatever goes wrong with a video is a row. Who does which videos where is told in :mod:`data_prep.commands.prepare`.
+Whatever goes wrong with a video is a row. Who does which videos where is told in :mod:`data_prep.engines.run`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data_prep.head.mouth import Mouth
-from data_prep.studio import takes
+from data_prep.studio.motion import takes
 from data_prep.studio.speech import corpus, espeak, lips, sound, visemes
 from data_prep.studio.speech.espeak import Phoneme, SpeechError, Utterance, Voice
 from data_prep.studio.speech.gestures import draw_gestures

@@ -17,7 +17,7 @@ from benchmarks import BenchmarkError
 from benchmarks.__main__ import main
 from benchmarks.codec import codec
 from benchmarks.codec.codec import Run, best_seconds, costs, errors, read_photos, read_recipe
-from jdap.commands.train import CONFIGS
+from jdap.configs import CONFIGS
 from jdap.models.codec import ImageCodec
 
 MODEL = {"width": 8, "encoder_blocks": [1, 1], "decoder_blocks": [1, 1], "learning_rate": 5e-3, "warmup_steps": 2}

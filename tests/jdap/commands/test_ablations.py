@@ -7,7 +7,8 @@ import torch
 from fakes import write_fakes
 
 from jdap.__main__ import main
-from jdap.commands.train import CONFIGS, _build
+from jdap.commands.train import _build
+from jdap.configs import CONFIGS
 from jdap.models.codec import ImageCodec
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.image import ImageStage

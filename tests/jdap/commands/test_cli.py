@@ -16,7 +16,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jdap.__main__ import COMMANDS, main
-from jdap.commands.train import CONFIGS, TRAINING
+from jdap.commands.train import TRAINING
+from jdap.configs import CONFIGS
 from jdap.models.codec import ImageCodec, load_codec
 from jdap.pipelines.portrait import PortraitPipeline
 

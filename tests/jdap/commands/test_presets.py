@@ -9,7 +9,7 @@ from fakes import write_fakes
 from stable_diffusion import small_vae, write_file, write_folder
 
 from jdap.__main__ import main
-from jdap.commands.train import CONFIGS
+from jdap.configs import CONFIGS
 from jdap.models.codec import DiffusersCodec, ImageCodec
 from jdap.pipelines.portrait import PortraitPipeline
 

@@ -13,7 +13,7 @@ import torch
 from data_prep.head.model import head_to_camera, load_ict
 from data_prep.head.mouth import LIPS_INNER, measure_mouth
 from data_prep.head.rasterise import rasterise
-from data_prep.studio import takes
+from data_prep.studio.motion import takes
 from data_prep.studio.speech import espeak, lips, talk
 from data_prep.studio.speech.espeak import Phoneme
 from data_prep.studio.speech.visemes import VISEMES, Segment, segments, spell

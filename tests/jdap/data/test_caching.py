@@ -17,8 +17,8 @@ from jdap import depth
 from jdap.__main__ import main
 from jdap.batch import ImageBatch, LatentBatch
 from jdap.callbacks.sources import MeanDepth
-from jdap.commands.cache_latents import CacheError, cache
 from jdap.data import draw
+from jdap.data.caching import CacheError, cache
 from jdap.data.curriculum import Source
 from jdap.data.modules import ClipDataModule, ImageDataModule
 from jdap.data.tars import samples_of
