@@ -23,7 +23,7 @@ from jdap.io.files import replace_folder
 from jdap.models.codec import ImageCodec, load_codec
 from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
-from jdap.stages.parts.optimizers import adamw, share_done
+from jdap.stages.parts.optimizers import optimise
 
 #: Depth errors are told in the benchmark's frame, where q2 … q98 of the skin is 0.1 … 1 rather than -1 … 1.
 BENCHMARK_FRAME = 0.45
@@ -61,6 +61,7 @@ class CodecStage(L.LightningModule):
         init: folder of the codec to start from, ``shipped:image-tiny/codec`` (which ships), or null: from scratch.
             It may have fewer latent channels and blocks (:meth:`jdap.models.codec.ImageCodec.start_from`).
         freeze_encoder: train the decoder alone; needs ``init``, with just the encoder of the settings above.
+        optimizer: ``adamw``, or ``adamw8bit`` with states of 8 bits (extra ``jdap[adamw8bit]``, CUDA).
 
     Raises :class:`jdap.models.loading.WeightsError` for a folder that cannot be started from.
     """
@@ -81,6 +82,7 @@ class CodecStage(L.LightningModule):
         momentum: float = 0.02,
         init: str | None = None,
         freeze_encoder: bool = False,
+        optimizer: str = "adamw",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -123,14 +125,7 @@ class CodecStage(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with warm-up and a straight fall to 0 at the end of the run."""
-        rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
-        trained = [p for p in self.codec.parameters() if p.requires_grad]
-        optimizer = adamw(self.trainer, trained, betas=(0.9, 0.98), **rates)
-        warmup, done = max(1, self.hparams["warmup_steps"]), share_done(self.trainer)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: min(1.0, (step + 1) / warmup) * (1 - done(step))
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimise(self, "line", betas=(0.9, 0.98))
 
     def on_fit_end(self) -> None:
         """Write the codec's folder."""

@@ -24,8 +24,9 @@ from jdap.metrics import DepthMetrics
 from jdap.models.codec import fingerprint
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.parts.networks import networks
+from jdap.stages.parts.optimizers import optimise
 from jdap.stages.parts.sharding import shard, whole
-from jdap.stages.parts.steps import place_of, share_of_depth, warmed_adamw
+from jdap.stages.parts.steps import place_of, share_of_depth
 
 
 class Encoded(NamedTuple):
@@ -253,4 +254,4 @@ class ImageStage(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and, if asked for, a cosine to the trainer's last step."""
-        return warmed_adamw(self)
+        return optimise(self, "cosine" if self.hparams["cosine"] else None)

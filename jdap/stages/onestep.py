@@ -27,7 +27,7 @@ from jdap.models.codec import load_codec, same_latents
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.loading import WeightsError
 from jdap.pipelines.portrait import PortraitPipeline
-from jdap.stages.parts.optimizers import adamw, warmed
+from jdap.stages.parts.optimizers import optimise
 
 
 class OneStepLoss(NamedTuple):
@@ -59,6 +59,7 @@ class OneStepStage(L.LightningModule):
         outside_skin: weight of that error off the skin, on studio samples only, where the depth of the whole head is
             true.
         self_reference: share of samples whose reference is the picture itself, as it is when only one photo is at hand.
+        optimizer: ``adamw``, or ``adamw8bit`` with states of 8 bits (extra ``jdap[adamw8bit]``, CUDA).
 
     Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be started from.
     """
@@ -78,6 +79,7 @@ class OneStepStage(L.LightningModule):
         framed: float = 0.1,
         outside_skin: float = 0.1,
         self_reference: float = 0.5,
+        optimizer: str = "adamw",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -178,9 +180,4 @@ class OneStepStage(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and a cosine to the end of the run."""
-        trained = [p for p in (*self.unet.parameters(), *self.reference.parameters()) if p.requires_grad]
-        rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
-        optimizer = adamw(self.trainer, trained, **rates)
-        rate = warmed(self.trainer, self.hparams["warmup_steps"], cosine=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimise(self, "cosine")

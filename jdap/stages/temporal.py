@@ -22,7 +22,8 @@ from jdap.pipelines.talking import NULL, TalkingPipeline, WindowShape
 from jdap.stages.parts.clip_latents import encode_clip
 from jdap.stages.parts.clip_networks import clip_networks
 from jdap.stages.parts.heard_lips import HeardLips
-from jdap.stages.parts.steps import place_of, share_of_depth, warmed_adamw
+from jdap.stages.parts.optimizers import optimise
+from jdap.stages.parts.steps import place_of, share_of_depth
 from jdap.units import FPS
 
 #: Whose sound a clip is trained with; all but the first are controls.
@@ -311,7 +312,7 @@ class TemporalStage(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and, if asked for, a cosine to the run's end."""
-        return warmed_adamw(self)
+        return optimise(self, "cosine" if self.hparams["cosine"] else None)
 
 
 def _wide(flag_B: Tensor) -> Tensor:

@@ -1,15 +1,11 @@
-"""What the diffusion stages' steps have in common: a step's place in the run, depth over processes, the optimiser."""
+"""What the diffusion stages' steps have in common: a step's place in the run, and depth over processes."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning as L
-import torch
 from torch import Tensor
 
 from jdap.diffusion.draws import Place
-from jdap.stages.parts.optimizers import optimizer, warmed
 
 
 def place_of(stage: L.LightningModule, count: int, batch_idx: int) -> Place:
@@ -27,17 +23,3 @@ def share_of_depth(stage: L.LightningModule, has_depth_B: Tensor) -> Tensor | fl
         return 1.0
     count = has_depth_B.sum().float()
     return count / stage._trainer.strategy.reduce(count.clone(), reduce_op="mean").clamp_min(1e-6)
-
-
-def warmed_adamw(stage: L.LightningModule) -> dict[str, Any]:
-    """AdamW over what trains, with warm-up and, if asked for, a cosine to the run's end.
-
-    By the stage's hyper-parameters ``optimizer``, ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``cosine``.
-    """
-    told = stage.hparams
-    trained = [p for p in stage.parameters() if p.requires_grad]
-    rates = {"lr": told["learning_rate"], "weight_decay": told["weight_decay"]}
-    made = optimizer(told["optimizer"], stage.trainer, trained, **rates)
-    rate = warmed(stage.trainer, told["warmup_steps"], told["cosine"])
-    schedule = torch.optim.lr_scheduler.LambdaLR(made, rate)
-    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
