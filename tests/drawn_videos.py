@@ -20,8 +20,9 @@ import numpy as np
 from PIL import Image
 
 from data_prep.clips.steps.pipeline import Task, failed_row
-from data_prep.video.video import FPS, FrameReader, VideoError, open_video
+from data_prep.video.video import FrameReader, VideoError, open_video
 from jdap.shards.writer import ShardWriter
+from jdap.units import FPS
 
 FRAMES, SIZE = 3, 16
 

@@ -30,6 +30,7 @@ from data_prep.studio.shoot import Person, Pictures, Shoot, draw_scene
 from data_prep.studio.speech.talk import Talk, draw_talk
 from jdap.shards.sample import Sample
 from jdap.shards.schema import STUDIO, Record
+from jdap.units import FPS
 
 #: Where each split's people begin. person_id names the index, so no id is in two splits.
 SPLIT_START = {"train": 0, "val": 1_000_000, "test": 2_000_000}
@@ -164,7 +165,7 @@ def _sample(studio: Studio, job: Job, shoot: Shoot, talk: Talk | None, shot: Pic
         depth_source=STUDIO,
         frames=job.frames,
         size_px=job.size,
-        fps=takes.FPS if job.kind in ("clips", "talk") else 0.0,
+        fps=float(FPS) if job.kind in ("clips", "talk") else 0.0,
         source="ICT-FaceKit",
         scores={"lip_opening_mm": [round(float(mm), 2) for mm in talk.opening_mm_F]} if talk else {},
         software={"jdap": _version(), "torch": torch.__version__},

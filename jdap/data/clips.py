@@ -43,7 +43,7 @@ from jdap.data.transforms import Example
 from jdap.shards import schema
 from jdap.shards.schema import Record, frame_member
 from jdap.shards.urls import ShardError, resolve_shards
-from jdap.units import SAMPLE_RATE
+from jdap.units import FPS, SAMPLE_RATE
 
 
 def span(frames: int, stride: int) -> int:
@@ -104,7 +104,7 @@ def clip_stages(
     shards: list[str] | dict[str, Source],
     batch_size: int,
     frames: int,
-    fps: float = 25.0,
+    fps: float = float(FPS),
     size_px: int | None = None,
     share: Share = ALONE,
     seed: int | None = None,
@@ -152,7 +152,7 @@ def clip_stages(
 
 def read_clips(
     shards: str | list[str],
-    fps: float = 25.0,
+    fps: float = float(FPS),
     size_px: int | None = None,
     stride: int = 1,
     audio_margin: int = 0,

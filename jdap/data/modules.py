@@ -37,6 +37,7 @@ from jdap.data.loader import Batches, Clock, TrainingBatches, TrainingLoader
 from jdap.data.shards import ALL, Stage, image_stages, resolve_shards, source_names
 from jdap.data.transforms import augment
 from jdap.shards.urls import ShardError
+from jdap.units import FPS
 
 Shards = str | list[str] | None
 
@@ -289,7 +290,7 @@ class ClipDataModule(ShardDataModule):
         test: str | list[str] | None = None,
         batch_size: PositiveInt = 1,
         frames: PositiveInt = 16,
-        fps: PositiveFloat = 25.0,
+        fps: PositiveFloat = float(FPS),
         stride: PositiveInt = 1,
         windows: PositiveInt = 1,
         size_px: PositiveInt | None = 128,

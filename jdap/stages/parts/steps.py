@@ -5,16 +5,16 @@ from __future__ import annotations
 import lightning as L
 from torch import Tensor
 
-from jdap.diffusion.draws import Place
+from jdap.diffusion.draws import StepSlice
 
 
-def place_of(stage: L.LightningModule, count: int, batch_idx: int) -> Place:
+def place_of(stage: L.LightningModule, count: int, batch_idx: int) -> StepSlice:
     """Which of the samples of an optimiser step a batch of this process holds; the first ones outside of a trainer."""
     trainer = stage._trainer
     if trainer is None:
-        return Place.of(0, count)
+        return StepSlice.of(0, count)
     parts = trainer.accumulate_grad_batches
-    return Place.of(trainer.global_step, count, batch_idx % parts, parts, trainer.global_rank, trainer.world_size)
+    return StepSlice.of(trainer.global_step, count, batch_idx % parts, parts, trainer.global_rank, trainer.world_size)
 
 
 def share_of_depth(stage: L.LightningModule, has_depth_B: Tensor) -> Tensor | float:

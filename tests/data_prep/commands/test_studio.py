@@ -28,6 +28,7 @@ from data_prep.studio.photograph import Studio
 from data_prep.studio.shoot import Shoot, draw_scene
 from jdap.geometry import project
 from jdap.shards.reader import read_samples
+from jdap.units import FPS
 
 SIZE = 64
 
@@ -293,7 +294,7 @@ class TestPictures:
 
     def test_clips_keep_light_lens_and_background(self, room):
         clip = make_sample(room, Job(2, 3, SIZE, "clips"), 0)
-        assert clip.record.fps == takes.FPS
+        assert clip.record.fps == FPS
         still = (clip.depth_mm_FHW == 0).all(0)
         assert still.mean() > 0.05
         change = np.abs(np.diff(clip.rgb_FHW3[:, still].astype(float), axis=0))
