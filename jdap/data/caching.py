@@ -2,7 +2,7 @@
 
 Every shard becomes one of :mod:`jdap.shards.latents`, ``latents-000000.tar`` … in the order of the input. A run that
 was interrupted goes on where it stopped: finished shards are skipped. Beside each lies ``latents-000000.safetensors``,
-the sums that the training set's mean depth is made of (:class:`jdap.callbacks.sources.MeanDepth`).
+the sums that the training set's mean depth is made of (:class:`jdap.callbacks.mean_depth.MeanDepth`).
 
 Shapes: V versions of a frame, N pictures, H = W pixels.
 """

@@ -16,7 +16,7 @@ from data_prep.commands.verify import verify
 from jdap import depth
 from jdap.__main__ import main
 from jdap.batch import ImageBatch, LatentBatch
-from jdap.callbacks.sources import MeanDepth
+from jdap.callbacks.mean_depth import MeanDepth
 from jdap.data import draw
 from jdap.data.caching import CacheError, cache
 from jdap.data.curriculum import Source
