@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jdap.commands import common as command
 from jdap.commands.dispatch import ended_by_sigterm
-from jdap.io import assets as shipped
+from jdap.io import assets
 from jdap.io.device import find_device
 from jdap.media.sound import Sound, open_sound
 from jdap.media.video import CRF
@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
 
 def load(weights: str, device: str) -> TalkingPipeline:
     """The pipeline of a weights folder, ``shipped:NAME`` or hub id, on its device."""
-    if weights == SHIPPED and not (shipped.FOLDER / SHIPPED.removeprefix(shipped.PREFIX)).is_dir():
+    if weights == SHIPPED and not (assets.FOLDER / SHIPPED.removeprefix(assets.PREFIX)).is_dir():
         raise command.CommandError(
             f"{SHIPPED}: no weights that talk ship with this version; `{REMEDY}` trains some: --weights DIR"
         )
