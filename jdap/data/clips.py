@@ -23,7 +23,7 @@ from jdap.batch import ClipBatch
 from jdap.data import draw
 from jdap.data.curriculum import Source
 from jdap.data.pose import mouth_px
-from jdap.data.position import Place, Progress
+from jdap.data.position import Progress, StreamPosition
 from jdap.data.shards import (
     ALONE,
     Augmentation,
@@ -125,7 +125,7 @@ def clip_stages(
     choose = partial(choose_windows, frames=frames, stride=stride, windows=windows)
 
     def examples(
-        urls: list[str], source: str | None, confidence: float | None, keep_bytes: int, place: Place
+        urls: list[str], source: str | None, confidence: float | None, keep_bytes: int, place: StreamPosition
     ) -> list[Stage]:
         reading, decoding = Faults(strict=seed is None), Faults(strict=seed is None)
         return [

@@ -23,7 +23,7 @@ from jdap.io.files import replace_folder
 from jdap.models.codec import ImageCodec, load_codec
 from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
-from jdap.stages.parts.optimizers import optimise
+from jdap.stages.parts.optimizers import optimizer_of, share_done
 
 #: Depth errors are told in the benchmark's frame, where q2 … q98 of the skin is 0.1 … 1 rather than -1 … 1.
 BENCHMARK_FRAME = 0.45
@@ -125,7 +125,14 @@ class CodecStage(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with warm-up and a straight fall to 0 at the end of the run."""
-        return optimise(self, "line", betas=(0.9, 0.98))
+        rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
+        trained = [p for p in self.codec.parameters() if p.requires_grad]
+        optimizer = optimizer_of(self.hparams["optimizer"], self.trainer, trained, betas=(0.9, 0.98), **rates)
+        warmup, done = max(1, self.hparams["warmup_steps"]), share_done(self.trainer)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1.0, (step + 1) / warmup) * (1 - done(step))
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_end(self) -> None:
         """Write the codec's folder."""

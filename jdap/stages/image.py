@@ -24,9 +24,8 @@ from jdap.metrics import DepthMetrics
 from jdap.models.codec import fingerprint
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.parts.networks import networks
-from jdap.stages.parts.optimizers import optimise
 from jdap.stages.parts.sharding import shard, whole
-from jdap.stages.parts.steps import place_of, share_of_depth
+from jdap.stages.parts.steps import place_of, share_of_depth, warmed_adamw
 
 
 class Encoded(NamedTuple):
@@ -254,4 +253,4 @@ class ImageStage(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and, if asked for, a cosine to the trainer's last step."""
-        return optimise(self, "cosine" if self.hparams["cosine"] else None)
+        return warmed_adamw(self)

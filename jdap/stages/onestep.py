@@ -27,7 +27,7 @@ from jdap.models.codec import load_codec, same_latents
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.loading import WeightsError
 from jdap.pipelines.portrait import PortraitPipeline
-from jdap.stages.parts.optimizers import optimise
+from jdap.stages.parts.optimizers import optimizer_of, warmed
 
 
 class OneStepLoss(NamedTuple):
@@ -180,4 +180,9 @@ class OneStepStage(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and a cosine to the end of the run."""
-        return optimise(self, "cosine")
+        trained = [p for p in (*self.unet.parameters(), *self.reference.parameters()) if p.requires_grad]
+        rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
+        optimizer = optimizer_of(self.hparams["optimizer"], self.trainer, trained, **rates)
+        rate = warmed(self.trainer, self.hparams["warmup_steps"], cosine=True)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jdap.batch import ClipBatch
 from jdap.diffusion.denoiser import JointDenoiser, JointLoss, Pair
-from jdap.diffusion.draws import StepSlice, draw_noise, draw_timesteps
+from jdap.diffusion.draws import Place, draw_noise, draw_timesteps
 from jdap.diffusion.timesteps import TimestepLaw
 from jdap.models.clip.conditions import Drive
 from jdap.models.clip.unet import Anchor, MotionFrames
@@ -22,8 +22,7 @@ from jdap.pipelines.talking import NULL, TalkingPipeline, WindowShape
 from jdap.stages.parts.clip_latents import encode_clip
 from jdap.stages.parts.clip_networks import clip_networks
 from jdap.stages.parts.heard_lips import HeardLips
-from jdap.stages.parts.optimizers import optimise
-from jdap.stages.parts.steps import place_of, share_of_depth
+from jdap.stages.parts.steps import place_of, share_of_depth, warmed_adamw
 from jdap.units import FPS
 
 #: Whose sound a clip is trained with; all but the first are controls.
@@ -188,13 +187,13 @@ class TemporalStage(L.LightningModule):
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """The loss on held-out clips, at the same draws at every validation, with nothing dropped."""
-        loss, _, lips = self._loss(batch, StepSlice.of(batch_idx, len(batch)), drops=False)
+        loss, _, lips = self._loss(batch, Place.of(batch_idx, len(batch)), drops=False)
         scalars = {"val/loss": loss.total, "val/loss_rgb": loss.rgb, "val/loss_depth": loss.depth}
         if lips is not None:
             scalars["val/loss_lips"] = lips
         self.log_dict(scalars, batch_size=len(batch), sync_dist=True)
 
-    def _loss(self, batch: ClipBatch, place: StepSlice, drops: bool = True) -> tuple[JointLoss, Pair, Tensor | None]:
+    def _loss(self, batch: ClipBatch, place: Place, drops: bool = True) -> tuple[JointLoss, Pair, Tensor | None]:
         """The loss of a batch, the timesteps of its frames, and the loss of lips that were heard."""
         told, frames, before = self.hparams, self.hparams["frames"], self.hparams["motion_frames"]
         self._check(batch)
@@ -301,7 +300,7 @@ class TemporalStage(L.LightningModule):
         rgb, depth = (x * _wide(keep) for x in known)
         return MotionFrames(rgb, depth, torch.where(keep, t, last))
 
-    def _noise(self, clean: Pair, place: StepSlice) -> Pair:
+    def _noise(self, clean: Pair, place: Place) -> Pair:
         """Noise of all frames, of which a part is common to those of a clip: s^½ common + (1 − s)^½ own."""
         seed, s = self.hparams["seed"], self.hparams["noise_sharing"]
         own = draw_noise(clean, seed, place)
@@ -312,7 +311,7 @@ class TemporalStage(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and, if asked for, a cosine to the run's end."""
-        return optimise(self, "cosine" if self.hparams["cosine"] else None)
+        return warmed_adamw(self)
 
 
 def _wide(flag_B: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The stages' optimiser: AdamW as it is fastest or smallest, its rate, and how far a run is."""
+"""What the stages' optimisers have in common: AdamW as it is fastest, and how far a run is."""
 
 from __future__ import annotations
 
@@ -10,29 +10,8 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Timer
 
-#: How the rate goes down from its peak: by the share of the run that is over.
-FALLS: dict[str, Callable[[float], float]] = {
-    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
-    "line": lambda done: 1 - done,
-}
 
-
-def optimise(stage: L.LightningModule, fall: str | None, **rates: Any) -> dict[str, Any]:
-    """What ``configure_optimizers`` returns: AdamW over what trains, with warm-up and a ``fall`` of :data:`FALLS`.
-
-    By the stage's hyper-parameters ``optimizer``, ``learning_rate``, ``weight_decay`` and ``warmup_steps``; ``rates``
-    are further ones of AdamW's. Without a fall the rate stays. Raises what :func:`adamw` and :func:`share_done` do.
-    """
-    told = stage.hparams
-    trained = [p for p in stage.parameters() if p.requires_grad]
-    rates |= {"lr": told["learning_rate"], "weight_decay": told["weight_decay"]}
-    made = adamw(told["optimizer"], stage.trainer, trained, **rates)
-    rise, factor = max(1, told["warmup_steps"]), _factor(stage.trainer, fall)
-    schedule = torch.optim.lr_scheduler.LambdaLR(made, lambda step: min(1.0, (step + 1) / rise) * factor(step))
-    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def adamw(
+def optimizer_of(
     name: str, trainer: L.Trainer, parameters: Iterable[torch.nn.Parameter], **rates: Any
 ) -> torch.optim.Optimizer:
     """``adamw``, or ``adamw8bit``: two bytes of state a parameter rather than eight, on CUDA.
@@ -69,12 +48,10 @@ def share_done(trainer: L.Trainer) -> Callable[[int], float]:
     return lambda step: min(1.0, max([step / last, *map(_share_of_time, timers)]))
 
 
-def _factor(trainer: L.Trainer, fall: str | None) -> Callable[[int], float]:
-    """A function of the optimiser step: the share of the peak rate that is left."""
-    if fall is None:
-        return lambda step: 1.0
-    falls, done = FALLS[fall], share_done(trainer)
-    return lambda step: falls(done(step))
+def warmed(trainer: L.Trainer, warmup_steps: int, cosine: bool) -> Callable[[int], float]:
+    """A function of the optimiser step: the rate's factor, up in a line, then 1, or a cosine to 0 at the run's end."""
+    rise, done = max(1, warmup_steps), share_done(trainer) if cosine else lambda step: 0.0
+    return lambda step: min(1.0, (step + 1) / rise) * 0.5 * (1 + math.cos(math.pi * done(step)))
 
 
 def _share_of_time(timer: Timer) -> float:

@@ -1,20 +1,24 @@
-"""What the diffusion stages' steps have in common: a step's place in the run, and depth over processes."""
+"""What the diffusion stages' steps have in common: a step's place in the run, depth over processes, the optimiser."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning as L
+import torch
 from torch import Tensor
 
-from jdap.diffusion.draws import StepSlice
+from jdap.diffusion.draws import Place
+from jdap.stages.parts.optimizers import optimizer_of, warmed
 
 
-def place_of(stage: L.LightningModule, count: int, batch_idx: int) -> StepSlice:
+def place_of(stage: L.LightningModule, count: int, batch_idx: int) -> Place:
     """Which of the samples of an optimiser step a batch of this process holds; the first ones outside of a trainer."""
     trainer = stage._trainer
     if trainer is None:
-        return StepSlice.of(0, count)
+        return Place.of(0, count)
     parts = trainer.accumulate_grad_batches
-    return StepSlice.of(trainer.global_step, count, batch_idx % parts, parts, trainer.global_rank, trainer.world_size)
+    return Place.of(trainer.global_step, count, batch_idx % parts, parts, trainer.global_rank, trainer.world_size)
 
 
 def share_of_depth(stage: L.LightningModule, has_depth_B: Tensor) -> Tensor | float:
@@ -23,3 +27,17 @@ def share_of_depth(stage: L.LightningModule, has_depth_B: Tensor) -> Tensor | fl
         return 1.0
     count = has_depth_B.sum().float()
     return count / stage._trainer.strategy.reduce(count.clone(), reduce_op="mean").clamp_min(1e-6)
+
+
+def warmed_adamw(stage: L.LightningModule) -> dict[str, Any]:
+    """AdamW over what trains, with warm-up and, if asked for, a cosine to the run's end.
+
+    By the stage's hyper-parameters ``optimizer``, ``learning_rate``, ``weight_decay``, ``warmup_steps``, ``cosine``.
+    """
+    told = stage.hparams
+    trained = [p for p in stage.parameters() if p.requires_grad]
+    rates = {"lr": told["learning_rate"], "weight_decay": told["weight_decay"]}
+    made = optimizer_of(told["optimizer"], stage.trainer, trained, **rates)
+    rate = warmed(stage.trainer, told["warmup_steps"], told["cosine"])
+    schedule = torch.optim.lr_scheduler.LambdaLR(made, rate)
+    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Timer
 from jdap.stages.codec import CodecStage
 from jdap.stages.image import ImageStage
 from jdap.stages.onestep import OneStepStage
-from jdap.stages.parts.optimizers import adamw, optimise, share_done
+from jdap.stages.parts.optimizers import optimizer_of, share_done
 from jdap.stages.temporal import TemporalStage
 
 
@@ -62,7 +62,7 @@ def test_mixed_precision_goes_with_clipped_gradients(precision, fused, tmp_path)
             return self.layer(batch).square().mean()
 
         def configure_optimizers(self):
-            return adamw("adamw", self.trainer, self.parameters(), lr=0.1)
+            return optimizer_of("adamw", self.trainer, self.parameters(), lr=0.1)
 
     line = Line()
     before = line.layer.weight.clone()
@@ -86,35 +86,9 @@ def test_every_stage_may_choose(stage):
     assert inspect.signature(stage).parameters["optimizer"].default == "adamw"
 
 
-class Line(L.LightningModule):
-    """Two layers of which one trains."""
-
-    def __init__(self, optimizer="adamw", learning_rate=0.5, weight_decay=0.1, warmup_steps=4):
-        super().__init__()
-        self.save_hyperparameters()
-        self.frozen, self.layer = torch.nn.Linear(2, 2), torch.nn.Linear(2, 1)
-        self.frozen.requires_grad_(False)
-        self.trainer = L.Trainer(max_steps=10, accelerator="cpu", logger=False, enable_checkpointing=False)
-
-
-@pytest.mark.parametrize(
-    ("fall", "rates"), [(None, [0.125, 0.25, 0.375, 0.5, 0.5]), ("line", [0.125, 0.225, 0.3, 0.35, 0.3])]
-)
-def test_the_rate_rises_and_falls(fall, rates, monkeypatch):
-    monkeypatch.setattr("jdap.stages.parts.optimizers.share_done", lambda trainer: lambda step: step / 10)
-    made = optimise(Line(), fall, betas=(0.9, 0.5))
-    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
-    assert [len(group["params"]) for group in optimizer.param_groups] == [2]
-    assert optimizer.defaults["betas"] == (0.9, 0.5)
-    seen = []
-    for _ in rates:
-        seen += schedule.get_last_lr()
-        optimizer.step()
-        schedule.step()
-    assert seen == pytest.approx(rates)
-
-
 @pytest.mark.parametrize("name", ["adamw8bit", "sgd"])
 def test_what_cannot_be_chosen_here_is_told(name):
+    stage = CodecStage(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1), optimizer=name)
+    stage.trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
     with pytest.raises(ValueError, match="adamw8bit"):
-        optimise(Line(optimizer=name), None)
+        stage.configure_optimizers()
