@@ -13,6 +13,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from jdap.units import SAMPLE_RATE
+
 _FLOAT16 = torch.finfo(torch.float16).min, torch.finfo(torch.float16).max
 
 
@@ -234,7 +236,7 @@ class ClipBatch(_Batch):
             self._check_range(name, -torch.inf, torch.inf)
         if self.audio_margin < 0:
             raise ValueError(f"ClipBatch.audio_margin must be at least 0, got {self.audio_margin}")
-        self._check("audio", (b, round((f + 2 * self.audio_margin) * 16000 / self.fps)), self.rgb.dtype)
+        self._check("audio", (b, round((f + 2 * self.audio_margin) * SAMPLE_RATE / self.fps)), self.rgb.dtype)
         self._check("has_audio", (b,), torch.bool)
         self._check_names(b, "key", "person_id", "depth_source", "source")
 

@@ -31,11 +31,11 @@ from torch import Tensor
 from benchmarks import BenchmarkError, report
 from benchmarks.codec.report import draw, markdown, table
 from jdap.batch import ImageBatch
-from jdap.commands.train import CONFIGS
+from jdap.configs import CONFIGS
 from jdap.data.modules import ImageDataModule
 from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.io import assets as shipped
+from jdap.io.assets import resolve
 from jdap.io.fetch import ENVIRONMENT
 from jdap.models.codec import ImageCodec
 from jdap.models.image.build import build
@@ -233,13 +233,13 @@ def run(args: argparse.Namespace) -> int:
     if marks[0] <= 0 or args.repeats < 1:
         raise BenchmarkError("--seconds and --repeats must be positive")
     size_px = recipe["data"]["size_px"]
-    held_out = ImageDataModule(test=shipped.resolve(args.test), size_px=size_px, eval_frames=2)
+    held_out = ImageDataModule(test=resolve(args.test), size_px=size_px, eval_frames=2)
     batches = list(held_out.test_dataloader())
     photos = None if args.photos is None else read_photos(args.photos, size_px)
     runs = {}
     for factor, channels, widths in product(args.factors, args.channels, args.widths):
         model = shaped(recipe["model"], widths) | {"factor": factor, "latent_channels": channels}
-        train = shipped.resolve(args.train)
+        train = resolve(args.train)
         try:
             runs[factor, channels, widths] = Run(recipe | {"model": model}, train, marks[-1], args.seed)
         except ValueError as error:

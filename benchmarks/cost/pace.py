@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import Callback
 
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.guard import FiniteGuard
-from jdap.commands.cache_latents import cache
+from jdap.data.caching import cache
 from jdap.data.modules import ImageDataModule
 from jdap.stages.image import ImageStage
 

@@ -31,7 +31,7 @@ from benchmarks.modes import measure
 from jdap.batch import ImageBatch
 from jdap.data.modules import ImageDataModule
 from jdap.diffusion.samplers import CLEAN, REPAINT
-from jdap.io import assets as shipped
+from jdap.io.assets import resolve
 from jdap.io.device import default_device, find_device
 from jdap.pipelines.grid import depth_picture, labelled_grid
 from jdap.pipelines.portrait import GUIDANCE, PortraitPipeline
@@ -159,13 +159,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, and write the files into ``args.out``."""
     console, device = Console(), find_device(args.device)
-    folder = Path(shipped.resolve(args.weights))
+    folder = Path(resolve(args.weights))
     pipeline = PortraitPipeline.from_pretrained(folder).to(device)
     if pipeline.one_step_start is not None:
         raise BenchmarkError(f"--weights {args.weights}: they only estimate depth in one step; see benchmarks depth")
     estimator = None
     if args.estimator is not None:
-        estimator = PortraitPipeline.from_pretrained(shipped.resolve(args.estimator)).to(device)
+        estimator = PortraitPipeline.from_pretrained(resolve(args.estimator)).to(device)
     try:
         pipeline.schedule.spaced(args.steps)
     except ValueError as error:

@@ -11,10 +11,9 @@ from PIL import Image
 from scipy.ndimage import laplace, maximum_filter1d, median_filter, minimum_filter1d
 
 from data_prep.fit.fit import Fit
-from data_prep.video.video import FPS
 from jdap.faces.landmarker import face_box, face_width_px
 from jdap.geometry import axis_angle_to_matrix
-from jdap.units import SAMPLE_RATE
+from jdap.units import FPS, SAMPLE_RATE
 
 FACE_GRID = 128
 #: Landmarks on bare skin, right and left: forehead, under the eyes, cheeks, nose, round the mouth, chin, jaw.

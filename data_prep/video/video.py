@@ -26,7 +26,8 @@ import numpy as np
 from PIL import Image
 from torch.utils.dlpack import from_dlpack
 
-FPS = 25.0
+from jdap.units import FPS
+
 #: Mean absolute difference (of 255) above which decord's first frame is another frame than PyAV's. Equal frames differ
 #: by rounding in colour conversion only (measured 0.0), neighbouring frames of a talking head by 1 and more.
 SAME_FRAME = 0.5

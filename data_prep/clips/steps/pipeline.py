@@ -1,6 +1,6 @@
 """The pipeline of one video: segments of :data:`SEGMENT_S` run through :data:`STAGES`, and rows come out.
 
-Whatever goes wrong with a video is a row. Who does which videos where is told in :mod:`data_prep.commands.prepare`.
+Whatever goes wrong with a video is a row. Who does which videos where is told in :mod:`data_prep.engines.run`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from data_prep.store import storage_fault
 from data_prep.video.faces import FaceFinder
 from data_prep.video.shots import find_cuts
 from data_prep.video.tracks import Tracker
-from data_prep.video.video import FPS, FrameReader, VideoError, open_video
+from data_prep.video.video import FrameReader, VideoError, open_video
+from jdap.units import FPS
 
 #: The way of a segment of a video: each stage takes the clips that are still in. A new stage is one more line here.
 STAGES: tuple[tuple[str, Stage], ...] = (

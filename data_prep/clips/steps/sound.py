@@ -8,7 +8,7 @@ from data_prep.clips import measures
 from data_prep.clips.clip import Clip
 from data_prep.clips.steps.job import Job, each
 from data_prep.video.audio import read_audio
-from data_prep.video.video import FPS
+from jdap.units import FPS
 
 
 @each

@@ -18,7 +18,7 @@ from benchmarks import BenchmarkError
 from benchmarks.__main__ import main
 from benchmarks.codec import codec
 from benchmarks.codec.codec import Run, best_seconds, costs, errors, read_photos, read_recipe, shaped
-from jdap.commands.train import CONFIGS
+from jdap.configs import CONFIGS
 
 MODEL = {"factor": 8, "encoder_widths": [8, 16], "encoder_blocks": [1, 1], "learning_rate": 5e-3, "warmup_steps": 2}
 MODEL |= {"decoder_widths": [8, 16], "decoder_blocks": [1, 1]}

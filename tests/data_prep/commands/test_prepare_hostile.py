@@ -25,7 +25,8 @@ from data_prep.head.files import load_face_model
 from data_prep.head.model import head_to_camera
 from data_prep.head.rasterise import interpolate, rasterise
 from jdap.geometry import vertex_normals
-from jdap.shards.sample import Sample, read_samples
+from jdap.shards.reader import read_samples
+from jdap.shards.sample import Sample
 
 PX, COUNT = 96, 16
 ROOT = os.geteuid() == 0 if hasattr(os, "geteuid") else False

@@ -8,7 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from data_prep.video.video import FPS, FrameReader, VideoError, find_videos, open_video, resample
+from data_prep.video.video import FrameReader, VideoError, find_videos, open_video, resample
+from jdap.units import FPS
 
 STEP = 6  # of 255 between neighbouring frames: survives coding
 

@@ -7,8 +7,9 @@ import torch
 from fakes import write_fakes
 from networks import small_codec
 
-from jdap.commands.dispatch import main
-from jdap.commands.train import CONFIGS, _build
+from jdap.__main__ import main
+from jdap.commands.train import _build
+from jdap.configs import CONFIGS
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.image import ImageStage
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from jdap.commands.dispatch import main
+from jdap.__main__ import main
 from jdap.photos import given
 from jdap.photos.paste import decode, encode, png
 from jdap.photos.read import PhotoError, read_photo

@@ -9,8 +9,8 @@ from fakes import write_fakes
 from networks import small_codec
 from stable_diffusion import small_vae, write_file, write_folder
 
-from jdap.commands.dispatch import main
-from jdap.commands.train import CONFIGS
+from jdap.__main__ import main
+from jdap.configs import CONFIGS
 from jdap.models.codec import DiffusersCodec, ImageCodec
 from jdap.pipelines.portrait import PortraitPipeline
 

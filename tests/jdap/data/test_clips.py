@@ -17,10 +17,9 @@ from jdap.data.clips import choose_windows, clip_stages, read_clips
 from jdap.data.curriculum import Source
 from jdap.data.modules import ClipDataModule
 from jdap.data.shards import ShardError, Share, resolve_shards
-from jdap.data.tars import write_tar
 from jdap.shards.latents import LatentSettings, latents_member
 from jdap.shards.schema import LATENTS_VERSION, Record
-from jdap.shards.writer import ShardWriter
+from jdap.shards.writer import ShardWriter, write_tar
 
 
 @pytest.fixture(scope="module")

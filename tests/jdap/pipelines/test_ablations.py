@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jdap.commands.pack import pack
 from jdap.models.image.separate import separated
 from jdap.models.loading import WeightsError
+from jdap.pipelines.pack import pack
 from jdap.pipelines.portrait import PortraitPipeline
 
 

@@ -11,7 +11,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from jdap.callbacks.averaging import EMA
-from jdap.callbacks.sources import ExportWeights, MeanDepth, SampleGrid, SourceLog
+from jdap.callbacks.export import ExportWeights
+from jdap.callbacks.mean_depth import MeanDepth
+from jdap.callbacks.samples import SampleGrid
+from jdap.callbacks.sources import SourceLog
 from jdap.data.curriculum import Source
 from jdap.data.modules import ImageDataModule
 from jdap.models.image import build as builders

@@ -21,8 +21,9 @@ from temporal import write_image_weights
 
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.clip_samples import ClipSamples
+from jdap.callbacks.mean_depth import MeanDepth
 from jdap.callbacks.randomness import RandomStates, put, states
-from jdap.callbacks.sources import MeanDepth, SourceLog
+from jdap.callbacks.sources import SourceLog
 from jdap.data.curriculum import Source
 from jdap.data.modules import ImageDataModule
 from jdap.models.image import build as builders
