@@ -12,7 +12,7 @@ from scipy.ndimage import laplace, maximum_filter1d, median_filter, minimum_filt
 
 from data_prep.fit import Fit
 from data_prep.video import FPS
-from jdap.faces.landmarker import face_box, face_width_px
+from jdap.faces.landmarker import FACE_LANDMARKS, face_box, face_width_px
 from jdap.geometry import axis_angle_to_matrix
 from jdap.schema import SAMPLE_RATE
 
@@ -32,6 +32,8 @@ CHROMA_FAR, DARK = 0.35, 0.2
 VOICE_HZ, UNDER_LOUD_DB, QUIET_DB = (200.0, 3500.0), 25.0, -50.0
 #: Noise has a flat spectrum: geometric over arithmetic mean of its power, 0.56 for white noise; a voice is under this.
 FLATNESS = 0.4
+#: Every so many pixels are compared; pictures in which none of them differs by more than this, of 255, are the same.
+PIXEL_STEP, SAME_LEVELS = 4, 2
 #: Lips that move by this much within this many frames on either side are moving.
 LIPS_MOVE_MM, LIPS_REACH = 1.0, 5
 
@@ -71,6 +73,21 @@ def occluded(colours_FN3: np.ndarray) -> np.ndarray:
     skin = list(SKIN_POINTS)
     far = np.linalg.norm(chroma[:, skin] - usual, axis=-1) > CHROMA_FAR
     return (far | (light[:, skin] < DARK * usual_light)).mean(1).astype(np.float32)
+
+
+def outside(landmarks_px_FN: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(F,) share of a face's landmarks (F, N, 2 or 3) that lie outside of the picture: what nobody saw."""
+    points = landmarks_px_FN[..., :FACE_LANDMARKS, :2]
+    return ((points < 0) | (points > [width, height])).any(-1).mean(-1).astype(np.float32)
+
+
+def repeats(frame: np.ndarray, before: np.ndarray | None) -> bool:
+    """Whether a picture (H, W, 3) shows nothing new: shown again, or coded again without a change."""
+    if before is None or frame is before:
+        return before is not None
+    step = PIXEL_STEP
+    apart = frame[::step, ::step].astype(np.int16) - before[::step, ::step]
+    return bool(np.abs(apart).max() <= SAME_LEVELS)
 
 
 def crowded(windows_px_F3: np.ndarray, beside: list[np.ndarray]) -> np.ndarray:

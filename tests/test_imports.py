@@ -24,7 +24,8 @@ RULES: dict[str, set[str]] = {
     "jdap": set(),
     "jdap.latents": {"jdap.schema"},
     "jdap.video": {"jdap.files"},
-    "jdap.sound": {"jdap.schema"},
+    "jdap.sound": {"jdap.schema", "jdap.sound_frames", "jdap.media"},
+    "jdap.sound_frames": {"jdap.schema", "jdap.channels", "jdap.media"},
     "jdap.models": LEAVES,
     "jdap.diffusion": LEAVES,
     "jdap.faces": {"jdap.geometry", "jdap.fetch"},
@@ -46,6 +47,8 @@ RULES: dict[str, set[str]] = {
         "jdap.fetch",
         "jdap.faces",
         "jdap.sound",
+        "jdap.sound_frames",
+        "jdap.media",
     },
     "benchmarks": {"jdap", "data_prep"},
 }
@@ -57,7 +60,7 @@ SHARED_BY_STAGES = {
 #: Heavy or unmaintained packages → the one file that imports them.
 ONLY_IN = {
     "bitsandbytes": "jdap/stages/optimizers.py",
-    "decord": "data_prep/video.py",
+    "decord": "data_prep/video_decord.py",
     "mediapipe": "jdap/faces/landmarker.py",
     "scenedetect": "data_prep/shots.py",
     "dlib": "jdap/metrics/identity.py",
@@ -148,6 +151,7 @@ HOUSE = (
     ),
     *("jdap/stages/image.py", "jdap/stages/codec.py", "jdap/stages/callbacks.py", "jdap/cli.py", "jdap/train.py"),
     *("data_prep/__init__.py", "data_prep/video.py", "data_prep/faces.py", "data_prep/shots.py"),
+    "data_prep/video_decord.py",
     "benchmarks/__init__.py",
 )
 
@@ -191,7 +195,7 @@ def house(tmp_path):
         ("jdap/models/__init__.py", "from jdap.sound import open_sound", "jdap.sound"),
         ("data_prep/faces.py", "from jdap.models import codec", "jdap.models.codec"),
         ("data_prep/faces.py", "import benchmarks", "benchmarks"),
-        ("data_prep/faces.py", "import decord", "decord: only data_prep/video.py may"),
+        ("data_prep/faces.py", "import decord", "decord: only data_prep/video_decord.py may"),
         ("data_prep/video.py", "import scenedetect", "scenedetect: only data_prep/shots.py may"),
         ("data_prep/video.py", "from mediapipe.tasks import python", "mediapipe: only jdap/faces/landmarker.py may"),
         ("benchmarks/__init__.py", "def f():\n    import mediapipe", "mediapipe: only jdap/faces/landmarker.py may"),
@@ -212,7 +216,10 @@ def test_a_broken_rule_is_found(house, path, code, module):
         ("jdap/stages/callbacks.py", "from jdap.stages.image import x\nfrom jdap import pipelines, metrics"),
         ("jdap/stages/image.py", "from jdap.stages.optimizers import share_done\nfrom jdap.stages.networks import x"),
         ("jdap/train.py", "from jdap.data import shards\nfrom jdap.stages.image import x"),
-        ("data_prep/video.py", "import decord\nfrom data_prep import faces\nfrom jdap import schema, depth, geometry"),
+        (
+            "data_prep/video_decord.py",
+            "import decord\nfrom data_prep import faces\nfrom jdap import schema, depth, geometry",
+        ),
         ("data_prep/faces.py", "from jdap.faces.landmarker import Landmarker\nfrom jdap import fetch, files"),
         ("jdap/faces/landmarker.py", "import mediapipe as mp\nfrom mediapipe.tasks import x\nfrom jdap import fetch"),
         ("jdap/photos/__init__.py", "from jdap.faces.landmarker import x\nfrom jdap.pipelines import y"),

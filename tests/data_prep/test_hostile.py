@@ -124,6 +124,7 @@ def makers(faces: list[np.ndarray]) -> dict[str, tuple[Maker, str, str]]:
         "audio only.wav.mov": (lambda p: write(p, [], sound=tone(0.2), container="mov"), "failed", "no video track"),
         # -- damaged, or odd inside
         "truncated.mkv": (lambda p: truncated(p, 0.5, faces), "rejected", "short"),
+        "frozen.mp4": (lambda p: write(p, faces[:1] * COUNT), "held", "repeated 0."),
         "corrupt middle.mp4": (lambda p: corrupt(p, faces), "failed", "decoding breaks off"),
         "wrong extension.avi": (lambda p: write(p, faces, container="mp4"), ok, "no audio track"),
         "long header.mp4": (lambda p: long_header(p, grey()), "rejected", NO_FACE),
@@ -186,7 +187,6 @@ def makers(faces: list[np.ndarray]) -> dict[str, tuple[Maker, str, str]]:
         # -- what is seen
         "black.mp4": (lambda p: write(p, black), "rejected", NO_FACE),
         "no face.mp4": (lambda p: write(p, grey()), "rejected", NO_FACE),
-        "frozen.mp4": (lambda p: write(p, faces[:1] * COUNT), ok, "no audio track"),
         "two faces.mp4": (lambda p: write(p, two), ok, "no audio track"),
         # -- names
         "zoë 東京 🎬.mp4": (lambda p: write(p, grey(4)), "rejected", NO_FACE),
@@ -278,7 +278,7 @@ def test_shards_are_whole_and_nothing_half_written_is_left(run: tuple[Path, int]
 
 @pytest.fixture(scope="module")
 def samples(run: tuple[Path, int]) -> dict[str, Sample]:
-    found = [sample for shard in sorted(run[0].glob("*.tar")) for sample in read_samples(shard)]
+    found = [sample for shard in sorted(run[0].rglob("*.tar")) for sample in read_samples(shard)]
     return {Path(sample.record.source).name: sample for sample in found}
 
 

@@ -39,7 +39,7 @@ def row(**changes: object) -> dict:
         ("face_px", 40, "face_px 40 is under 64"),
         ("brightness", 0.99, "brightness 0.99 is over 0.95"),
         ("fit_error", 0.05, "fit_error 0.05 is over 0.02"),
-        ("occluded", 0.75, "occluded 0.75 is over 0.5"),
+        ("occluded", 0.75, "occluded 0.75 is over 0.35"),
     ],
 )
 def test_reasons_name_score_and_value(name: str, value: float, reason: str) -> None:
