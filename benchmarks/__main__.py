@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from benchmarks import BenchmarkError
 from data_prep.__main__ import is_users
+from jdap.terminal import print_anything
 
 #: name -> what it measures. ``benchmarks.NAME`` has ``add_arguments(parser)`` and ``run(args) -> exit status``.
 COMMANDS = {
@@ -36,6 +37,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one benchmark; returns the exit status."""
+    print_anything()
     try:
         args = _parse(sys.argv[1:] if argv is None else list(argv))
         return args.run(args)

@@ -14,6 +14,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from jdap.terminal import print_anything
+
 OURS = ("data_prep", "jdap")
 #: command -> (module, what it does)
 COMMANDS = {
@@ -30,6 +32,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    print_anything()
     try:
         args = _parse(sys.argv[1:] if argv is None else list(argv))
         return args.run(args)

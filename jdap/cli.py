@@ -13,6 +13,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from jdap.terminal import print_anything
+
 #: Commands that read YAML files (:mod:`jdap.train`) -> what they do.
 TRAINING = {
     "train-image": "train the joint RGB-depth model",
@@ -33,6 +35,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Mistakes of the user's are told in one line."""
+    print_anything()
     argv = list(sys.argv[1:] if argv is None else argv)
     does = TRAINING | {name: text for name, (_, text) in COMMANDS.items()}
     if not argv or argv[0] in ("-h", "--help"):

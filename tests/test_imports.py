@@ -17,6 +17,7 @@ LEAVES = {
     "jdap.files",
     "jdap.fetch",
     "jdap.device",
+    "jdap.terminal",
 }
 #: part of the house → what it may import of ours, beside the leaves and itself. The longest prefix decides.
 RULES: dict[str, set[str]] = {
@@ -49,6 +50,7 @@ RULES: dict[str, set[str]] = {
         "jdap.sound",
         "jdap.sound_frames",
         "jdap.media",
+        "jdap.terminal",
     },
     "benchmarks": {"jdap", "data_prep"},
 }
