@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,8 @@ def weight_files(file: Path) -> list[Path]:
     parts = [file.with_name(name) for name in sorted(names)]
     for part in parts:
         check_safetensors(part)
+        # libraries believe the index, and fill what a part lacks with random numbers
+        report(part, {key for key, name in places.items() if name == part.name} - _keys(part), (), ())
     return parts
 
 
@@ -156,12 +159,23 @@ def read_tensors(file: Path, wanted: Callable[[str], bool] = lambda name: True) 
     """
     tensors: dict[str, Tensor] = {}
     for part in weight_files(file):
-        try:
-            with safe_open(part, framework="pt") as stored:
-                tensors |= {name: stored.get_tensor(name) for name in stored.keys() if wanted(name)}  # noqa: SIM118
-        except Exception as error:  # safetensors has an error of its own, but not for everything
-            raise WeightsError(f"{part}: cannot be read as safetensors: {one_line(error)}") from error
+        with _opened(part) as stored:
+            tensors |= {name: stored.get_tensor(name) for name in stored.keys() if wanted(name)}  # noqa: SIM118
     return tensors
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        with safe_open(file, framework="pt") as stored:
+            yield stored
+    except Exception as error:  # safetensors has an error of its own, but not for everything
+        raise WeightsError(f"{file}: cannot be read as safetensors: {one_line(error)}") from error
+
+
+def _keys(file: Path) -> set[str]:
+    with _opened(file) as stored:
+        return set(stored.keys())
 
 
 def fill_strict(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
