@@ -22,9 +22,9 @@ _SHARES = {
     **dict.fromkeys(("SL", "SR", "BL", "BR", "WL", "WR", "TFL", "TFR", "TBL", "TBR", "TSL", "TSR"), _ASIDE),
     **dict.fromkeys(("LFE", "LFE2"), 0.0),
 }
-#: Channels cancel where the one has less than this share of their mean power (-20 dB) …
+#: Channels cancel where the one has less than this share of the power of what they add to it (-20 dB) …
 CANCELLED = 0.01
-#: … and they are heard at all: mean power, -60 dB.
+#: … and that is heard at all: -60 dB.
 HEARD = 1e-6
 
 
@@ -42,7 +42,7 @@ def mix(samples_NC: np.ndarray, shares_C: np.ndarray) -> np.ndarray:
     return np.clip(samples_NC @ shares_C, -loudest, loudest).astype(np.float32)
 
 
-def cancels(samples_NC: np.ndarray, one_N: np.ndarray) -> bool:
-    """Whether the channels are heard and, out of phase, leave nothing of one another in their mix."""
-    power = float(np.square(samples_NC).mean())
+def cancels(samples_NC: np.ndarray, shares_C: np.ndarray, one_N: np.ndarray) -> bool:
+    """Whether what the channels add to the one is heard and, out of phase, leaves nothing of one another there."""
+    power = float(np.square(samples_NC * shares_C).sum(1).mean())
     return power > HEARD and float(np.square(one_N).mean()) < CANCELLED * power

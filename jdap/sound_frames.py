@@ -87,7 +87,7 @@ class Coder:
             samples = _in_range(_array(packed).reshape(packed.samples, -1), faults)
             mono = channels.mix(samples, self._shares)
             faults.mixed += len(mono)
-            faults.cancelled += len(mono) * channels.cancels(samples, mono)
+            faults.cancelled += len(mono) * channels.cancels(samples, self._shares, mono)
             one = av.AudioFrame.from_ndarray(mono[None], "flt", "mono")
             one.sample_rate = packed.sample_rate
             parts += self._change_rate.resample(one)
