@@ -153,12 +153,8 @@ def source(path: Path, photo: Photo, chosen: window.Windows, window_px: np.ndarr
     left, top, size = (round(x, 3) for x in window_px.tolist())
     return {
         "source": str(path),
-        "photo": {
-            "width": photo.width,
-            "height": photo.height,
-            "exif_orientation": photo.orientation,
-            "turned_deg": 90 * photo.turned,
-        },
+        "photo": {"width": photo.width, "height": photo.height, "exif_orientation": photo.orientation}
+        | ({"turned_deg": 90 * photo.turned} if photo.turned else {}),
         "faces_found": chosen.faces,
         "window_px": {"left": left, "top": top, "size": size, "outside": round(outside(photo, window_px), 4)},
     }
