@@ -24,7 +24,8 @@ def read_audio(path: Path, start_s: float, seconds: float, faults: Faults | None
     """(seconds x 16000,) float32 in [-1, 1] from ``start_s`` on the file's own clock; None where there is no audio
     track.
 
-    A packet that is damaged is silence; ``faults`` is told of it, and of what else was put right. Raises
+    A packet that is damaged is silence, and so is a time at which the track has nothing; ``faults`` is told of the one,
+    of the other where there is nothing at all, and of what else was put right. Raises
     :class:`data_prep.video.VideoError` for a track that cannot be decoded at all.
     """
     wanted = round(seconds * SAMPLE_RATE)
@@ -36,13 +37,15 @@ def read_audio(path: Path, start_s: float, seconds: float, faults: Faults | None
                 return None
             if seek:
                 container.seek(int((start_s - RUN_UP_S) * av.time_base), backward=True)
-            sound, first = _read(container, start_s, wanted, faults, amid=seek)
+            sound, first, heard = _read(container, start_s, wanted, faults, amid=seek)
         if seek and first > 0:  # a container that cannot seek there: read it all
             vars(faults).update(vars(Faults()))
             with open_container(path) as container:
-                sound, _ = _read(container, start_s, wanted, faults)
+                sound, _, heard = _read(container, start_s, wanted, faults)
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"{path}: the audio track cannot be decoded ({error.strerror}); encode it again") from error
+    if not heard:
+        faults.lost_s.append((0.0, seconds))
     return sound
 
 
@@ -56,12 +59,12 @@ def lost_ticks(faults: Faults, frames: int, fps: float) -> np.ndarray:
 
 def _read(
     container: av.container.InputContainer, start_s: float, wanted: int, faults: Faults, amid: bool = False
-) -> tuple[np.ndarray, float]:
-    """The wanted samples, and the place of the first decoded one (infinite if there is none).
+) -> tuple[np.ndarray, float, bool]:
+    """The wanted samples, the place of the first decoded one (infinite if there is none), and whether any is wanted.
 
     ``amid``: reading begins in the middle, where a container may give the rest of a packet first.
     """
-    out, first = np.zeros(wanted, np.float32), float("inf")
+    out, first, heard = np.zeros(wanted, np.float32), float("inf"), False
     pieces = place(container, start_s, faults)
     while True:
         try:
@@ -78,7 +81,8 @@ def _read(
         first = min(first, at)
         low, high = max(at, 0), min(at + len(samples), wanted)
         if low < high:
+            heard = True
             out[low:high] = samples[low - at : high - at]
         if at + len(samples) >= wanted:
             break
-    return out, first
+    return out, first, heard

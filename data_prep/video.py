@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import av
@@ -183,7 +184,7 @@ def _square_pixels(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
 
 def _read_decord(video: Video) -> Iterator[tuple[int, _Shown]]:
     for index, frame in video_decord.read(video.path, len(video.times_s)):
-        yield index, lambda frame=frame: frame
+        yield index, partial(np.asarray, frame)
 
 
 def _read_pyav(video: Video) -> Iterator[tuple[int, _Shown]]:
@@ -195,7 +196,7 @@ def _read_pyav(video: Video) -> Iterator[tuple[int, _Shown]]:
                 index = _place(video, number, frame.pts, last)
                 if index > last:
                     last = index
-                    yield index, lambda frame=frame: _convert(video, frame)
+                    yield index, partial(_convert, video, frame)
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"{video.path}: decoding breaks off ({error.strerror}); the file is damaged") from error
 
@@ -214,6 +215,7 @@ def _place(video: Video, number: int, stamp: int | None, last: int) -> int:
     assert video.stamps_N is not None
     if stamp is None:
         return last + 1 if last + 1 < len(video.stamps_N) else -1
-    # By its own time: decoders drop frames that refer to what was cut off.
-    index = int(np.searchsorted(video.stamps_N, stamp))
-    return index if index < len(video.stamps_N) and video.stamps_N[index] == stamp else -1
+    # By its own time: decoders drop frames that refer to what was cut off. Some give a frame a time a little off.
+    after = min(int(np.searchsorted(video.stamps_N, stamp)), len(video.stamps_N) - 1)
+    before = max(after - 1, 0)
+    return after if video.stamps_N[after] - stamp <= stamp - video.stamps_N[before] else before

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
@@ -40,7 +41,8 @@ def turn_of(frame: av.VideoFrame) -> Turn:
 
     Raises :class:`data_prep.video_error.VideoError` for any other matrix than the eight of a picture's four sides.
     """
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    side_data: Any = frame.side_data
+    data = side_data.get(Type.DISPLAYMATRIX)
     if data is None:
         return Turn()
     a, b, _, c, d, *_ = struct.unpack("9i", bytes(data))

@@ -165,3 +165,12 @@ def test_the_default_track_is_heard(tmp_path: Path) -> None:
     sound = read_audio(tmp_path / "a.mkv", 0.0, 1.0)
     assert sound is not None
     assert sound[4000:12000].mean() == pytest.approx(9000 / 32768, abs=1e-3)
+
+
+def test_a_time_at_which_the_track_has_nothing_is_lost(tmp_path: Path) -> None:
+    write(tmp_path / "a.mkv", [0.3], 1.0)
+    for start_s, lost in ((0.5, 0.0), (3.0, 1.0), (100.0, 1.0), (-5.0, 1.0)):
+        faults = Faults()
+        sound = read_audio(tmp_path / "a.mkv", start_s, 1.0, faults)
+        assert sound is not None
+        assert lost_ticks(faults, 25, 25.0).mean() == lost, start_s

@@ -43,7 +43,11 @@ def test_depth_of_a_turned_photo_is_that_of_the_upright_one(assets: Path, small_
     assert np.array_equal(depth["side"], depth["upright"])
     assert np.array_equal(depth["head"], depth["upright"])
     data = {photo.stem: json.loads((out / f"{photo.stem}.json").read_text()) for photo in photos}
-    assert {name: one["photo"].get("turned_deg", 0) for name, one in data.items()} == {"upright": 0, "side": 270, "head": 180}
+    assert {name: one["photo"].get("turned_deg", 0) for name, one in data.items()} == {
+        "upright": 0,
+        "side": 270,
+        "head": 180,
+    }
     assert data["side"]["notes"] == list(TURNED[3])
     assert data["upright"]["notes"] == []
     told = [json.loads(line)["message"] for line in (out / "rows.jsonl").read_text().splitlines()]
