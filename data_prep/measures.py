@@ -26,8 +26,10 @@ SKIN_POINTS = (
 )
 #: What the others are compared with: between and above the eyes, which masks and hands at the mouth leave free.
 BARE_POINTS = (9, 8, 168, 6, 151, 193, 417, 122, 351)
-#: Log chroma (R/G, B/G) farther than this from the bare skin's, or less than this share of its light, is no skin of it.
-CHROMA_FAR, DARK = 0.35, 0.2
+#: Log chroma (R/G, B/G) farther than this from the bare skin's, or less than this share of its light, is no skin of it;
+CHROMA_FAR, DARK = 0.35, 0.4
+#: nor is what is less far and less dark, but both. Dark hair is, the shadows of a lit face mostly are not.
+CHROMA_OFF, DIM = 0.12, 0.5
 #: Voice: the band of speech, in Hz, no more than this under the clip's loud parts and above this level, dB.
 VOICE_HZ, UNDER_LOUD_DB, QUIET_DB = (200.0, 3500.0), 25.0, -50.0
 #: Noise has a flat spectrum: geometric over arithmetic mean of its power, 0.56 for white noise; a voice is under this.
@@ -71,8 +73,9 @@ def occluded(colours_FN3: np.ndarray) -> np.ndarray:
     bare = list(BARE_POINTS)
     usual, usual_light = np.median(chroma[:, bare], (0, 1)), np.median(light[:, bare])
     skin = list(SKIN_POINTS)
-    far = np.linalg.norm(chroma[:, skin] - usual, axis=-1) > CHROMA_FAR
-    return (far | (light[:, skin] < DARK * usual_light)).mean(1).astype(np.float32)
+    apart, lit = np.linalg.norm(chroma[:, skin] - usual, axis=-1), light[:, skin] / usual_light
+    covered = (apart > CHROMA_FAR) | (lit < DARK) | ((apart > CHROMA_OFF) & (lit < DIM))
+    return covered.mean(1).astype(np.float32)
 
 
 def outside(landmarks_px_FN: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -109,9 +109,9 @@ def weight_files(file: Path) -> list[Path]:
     if not index.is_file():
         check_safetensors(file)
         return [file]
-    places = read_json(index).get("weight_map")
-    names = set(places.values()) if isinstance(places, dict) and places else {None}
-    if not all(isinstance(name, str) and name == Path(name).name for name in names):
+    places: Any = read_json(index).get("weight_map")
+    names: set[Any] = set(map(str, places.values())) if isinstance(places, dict) and places else {"/"}
+    if not all(name == Path(name).name and name.endswith(".safetensors") for name in names):
         raise WeightsError(f"{index}: its weight_map must give each tensor a file of this folder; export it again")
     parts = [file.with_name(name) for name in sorted(names)]
     for part in parts:

@@ -9,10 +9,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from videos import write
 
 from data_prep.__main__ import main
 from data_prep.audio import read_audio
 from data_prep.video import FrameReader, open_video
+from jdap.faces.landmarker import Landmarker, face_box
 from jdap.sound import open_sound
 
 #: The patches of ``hdr_hlg.mp4``, sRGB, as a display of 1000 cd/m² with white at 203 shows them.
@@ -104,12 +106,21 @@ def test_speech_in_the_centre_is_as_loud_as_a_player_makes_it(faults: Path) -> N
 
 @pytest.fixture(scope="module")
 def rows(faults: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
-    """One run over all of them."""
+    """One run over all of them, and over a film on its side and one of a face that is half under dark hair."""
     folder, out = tmp_path_factory.mktemp("field") / "in", tmp_path_factory.mktemp("results")
     folder.mkdir()
     names = ("cut_neg.mkv", "cover_tagger.mp4", "coverfirst.mkv", "w8_16.mov", "leaves_frame.mp4", "hdr_hlg.mp4")
     for name in names:
         shutil.copy(faults / name, folder / name)
+    frames = frames_of(faults.parent / "videos" / "motion" / "d0.mp4")[:20]
+    write(folder / "lying.mp4", [np.ascontiguousarray(np.rot90(frame)) for frame in frames])
+    with Landmarker() as landmarker:
+        points = landmarker.detect(frames[10])[0].landmarks_px_N3
+    middle, (_, top, right, bottom) = int(points[1, 0]), face_box(points).astype(int)
+    noise = np.random.default_rng(0).integers(10, 40, (bottom - top, right - middle, 3), np.uint8)
+    for frame in (frames := [frame.copy() for frame in frames]):
+        frame[top:bottom, middle:right] = noise
+    write(folder / "hair.mp4", frames)
     assert main(["prepare", str(folder), "--out", str(out), "--size", "64", "--workers", "0"]) == 0
     lines = (out / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
     return {Path(row["source"]).name: row for row in map(json.loads, lines)}
@@ -121,8 +132,18 @@ def test_a_face_that_leaves_the_picture_is_held(rows: dict[str, dict]) -> None:
     assert row["reason"].startswith("outside ")
 
 
+def test_a_face_that_lies_on_its_side_is_held(rows: dict[str, dict]) -> None:
+    assert rows["lying.mp4"]["status"] == "held"
+    assert rows["lying.mp4"]["reason"].startswith("roll_deg ")
+
+
+def test_a_face_that_is_half_hidden_is_held(rows: dict[str, dict]) -> None:
+    assert rows["hair.mp4"]["status"] in ("held", "rejected")
+    assert rows["hair.mp4"]["reason"].startswith(("occluded ", "no face"))
+
+
 def test_a_run_over_all_of_them_ends_well(rows: dict[str, dict]) -> None:
-    assert len(rows) == 6
+    assert len(rows) == 8
     for name, row in rows.items():
         assert "details" not in row, name
         assert row["status"] in ("kept", "held", "rejected") or name == "w8_16.mov"

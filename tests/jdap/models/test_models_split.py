@@ -99,7 +99,7 @@ def test_a_part_that_is_missing_or_elsewhere_is_named(folder: Path) -> None:
         load_unet(folder)
     part.write_bytes(kept)
     data = json.loads(index.read_text())
-    for wrong in ("../other.safetensors", "/etc/passwd", 3):
+    for wrong in ("../other.safetensors", "/etc/passwd", "", ".."):
         index.write_text(json.dumps(data | {"weight_map": dict.fromkeys(data["weight_map"], wrong)}))
         with pytest.raises(WeightsError, match="each tensor a file of this folder"):
             load_unet(folder)
