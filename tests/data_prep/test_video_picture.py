@@ -108,11 +108,13 @@ def hlg(nits: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("curve", "transfer"), [(pq, 16), (hlg, 18)], ids=["pq", "hlg"])
 @pytest.mark.parametrize("full", [False, True], ids=["limited", "full"])
 @pytest.mark.parametrize("said", [True, False], ids=["all tags", "transfer alone"])
-def test_hdr_is_tone_mapped(tmp_path: Path, curve, transfer: int, full: bool, said: bool) -> None:
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_hdr_is_tone_mapped(tmp_path: Path, curve, transfer: int, full: bool, said: bool, bits: int) -> None:
     coded = curve((linear(patches(64, 32) / 255) @ TO_2020.T).clip(0) * 203)
     tags = {"color_trc": transfer, "color_range": 2 if full else 1}
     tags |= {"colorspace": 9, "color_primaries": 9} if said else {}
-    path = write(tmp_path / "a.mkv", code(coded, 0.2627, 0.0593, 10, full), "yuv444p10le", tags)
+    form = "yuv444p" if bits == 8 else f"yuv444p{bits}le"
+    path = write(tmp_path / "a.mkv", code(coded, 0.2627, 0.0593, bits, full), form, tags)
     assert worst(first(path), 64, 32) <= 8
     assert open_video(path).decoder == "pyav"
 

@@ -13,8 +13,10 @@ import av
 import numpy as np
 import pytest
 
+from data_prep.audio import lost_ticks, read_audio
 from data_prep.video import FPS, FrameReader, VideoError, open_video
 from data_prep.video_timeline import lay_ticks, repair
+from jdap.sound import Faults
 
 STEP_MS = 40
 Stamps = list[int]
@@ -73,6 +75,34 @@ def test_equal_stamps_shift_nothing(tmp_path: Path, codec: str) -> None:
     path = write(tmp_path / "a.mkv", stamps, codec)
     assert shown(path) == list(range(300))
     assert open_video(path).fps == pytest.approx(25)
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        lambda k: (k + 1 if k in (50, 120, 220) else k) * STEP_MS,
+        lambda k: (102 if k in (100, 101, 102) else k) * STEP_MS,
+        lambda k: (k + 1 if k % 10 == 4 else k) * STEP_MS,
+        lambda k: k * STEP_MS + (360_000_000 if k == 77 else 0),
+        lambda k: k * STEP_MS + (360_000_000 if k == 299 else 0),
+    ],
+    ids=["three pairs", "three in a row", "one in ten", "a wild one", "a wild last one"],
+)
+def test_frames_that_are_coded_in_another_order(tmp_path: Path, stamp: Callable[[int], int]) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"bf": "2", "g": "25"})
+        stream.width, stream.height, stream.pix_fmt = 96, 48, "yuv420p"
+        packets = []
+        for k in range(300):
+            frame = av.VideoFrame.from_ndarray(draw(k), format="rgb24")
+            frame.pts, frame.time_base = k, Fraction(1, 25)
+            packets += stream.encode(frame)
+        for packet in [*packets, *stream.encode()]:
+            number = round(packet.pts * packet.time_base * 25)
+            packet.dts = round(packet.dts * packet.time_base * 1000)
+            packet.time_base, packet.pts = Fraction(1, 1000), stamp(number)
+            out.mux(packet)
+    assert shown(tmp_path / "a.mkv") == list(range(300))
 
 
 def test_frames_in_a_stamp_too_many_are_left_out(tmp_path: Path) -> None:
@@ -142,6 +172,37 @@ def test_a_long_pause_stops_the_clock(tmp_path: Path) -> None:
     assert [number_of(frame) for frame in FrameReader(video).read(0, 80)] == list(range(80))
     assert video.ticks_s[[39, 40]] == pytest.approx([1.56, 31.6])
     assert video.source_fps(0, 80) == pytest.approx(25, abs=0.2)
+
+
+@pytest.mark.parametrize("sound_jumps", [True, False])
+def test_a_jump_of_an_hour_keeps_sound_or_says_that_there_is_none(tmp_path: Path, sound_jumps: bool) -> None:
+    """Pictures jump by an hour, with their sound or without it; a click is heard with pictures 20 and 60."""
+    path, hour = tmp_path / "a.mkv", 3_600_000
+    with av.open(str(path), "w") as out:
+        video, audio = out.add_stream("mjpeg", rate=25), out.add_stream("pcm_s16le", rate=16000, layout="mono")
+        video.width, video.height, video.pix_fmt = 96, 48, "yuvj420p"
+        for k in range(80):
+            later = hour if k >= 40 else 0
+            picture = av.VideoFrame.from_ndarray(draw(k), format="rgb24")
+            picture.pts, picture.time_base = k, Fraction(1, 25)
+            click = np.zeros((1, 640), np.int16)
+            click[0, :40] = 20000 if k in (20, 60) else 0
+            sound = av.AudioFrame.from_ndarray(click, "s16", "mono")
+            sound.sample_rate, sound.pts, sound.time_base = 16000, k * 640, Fraction(1, 16000)
+            for packets, jump in ((video.encode(picture), later), (audio.encode(sound), later * sound_jumps)):
+                for packet in packets:
+                    packet.time_base, packet.pts = Fraction(1, 1000), k * STEP_MS + jump
+                    packet.dts = packet.pts
+                    out.mux(packet)
+    film = open_video(path)
+    assert (film.frames, film.starts) == (80, (0, 40))
+    for start, heard in ((0, True), (40, sound_jumps)):
+        faults = Faults()
+        sound_S = read_audio(path, float(film.ticks_s[start]), 1.6, faults)
+        assert sound_S is not None
+        clicks = np.flatnonzero(np.abs(sound_S) > 0.3)
+        assert (clicks[:1] / 16000).tolist() == (pytest.approx([0.8], abs=0.001) if heard else [])
+        assert lost_ticks(faults, 40, FPS).mean() == (0 if heard else 1)
 
 
 def test_a_short_pause_shows_the_last_frame(tmp_path: Path) -> None:
