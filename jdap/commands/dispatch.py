@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, NoReturn
 
+from jdap.io.terminal import print_anything
+
 PACKAGES = ("jdap", "data_prep", "benchmarks")
 
 
@@ -33,6 +35,7 @@ class Command(NamedTuple):
 
 def run_program(program: str, commands: Mapping[str, Command], argv: Sequence[str] | None = None) -> int:
     """Run the command that the words ``argv`` name (None: those of the command line); returns the exit status."""
+    print_anything()
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: {program} COMMAND [--help] …\n")

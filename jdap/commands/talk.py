@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     how["overlap"] = _overlap(args.overlap, pipeline)
     with command.choosing(args) as choose:
         chosen = choose(photo, args.photo)
+    photo = chosen.photo
     (window_px,) = chosen.windows_px
     reference = command.cropped(pipeline, photo, window_px)
     notes = [*photo.notes, *chosen.notes]

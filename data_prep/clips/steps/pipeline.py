@@ -68,7 +68,7 @@ def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
         task.sheets.mkdir(parents=True, exist_ok=True)
         with FaceFinder() as finder:
             job = Job(tools, task.name, video, finder, Tracker(), FrameReader(video), task.scratch, task.sheets)
-            job.shots = find_cuts(job.timed_each("decode", FrameReader(video).read(0, video.frames)))
+            job.shots = find_cuts(job.timed_each("decode", FrameReader(video).read(0, video.frames)), video.starts)
             for start, stop in cut_evenly(video.frames, round(SEGMENT_S * FPS)):
                 segment = Clip(str(task.path), task.base_id, video, start, stop - start)
                 rows += [clip.row() for clip in run_stages(segment, job)]  # segments before a failure stay
