@@ -55,7 +55,7 @@ def make_sample(index: int, frames: int, size_px: int) -> Sample:
         depth_mm_FHW=depth_mm,
         skin_FHW=depth_mm > 0,  # loss and metrics look here
         arrays={
-            "camera_px": np.tile(np.float32([focal_px, size_px / 2, size_px / 2]), (frames, 1)),
+            "camera_px": np.tile(np.array([focal_px, size_px / 2, size_px / 2], np.float32), (frames, 1)),
             "rotation": np.zeros((frames, 3), np.float32),
             "translation_mm": positions_mm.astype(np.float32),
             "identity": np.zeros((frames, 1), np.float32),
