@@ -1,6 +1,6 @@
 """Depth of one photo: ``python examples/depth_of_a_photo.py photo.png --out out/depth``.
 
-Writes ``depth.png`` (16-bit grey, 1 is near, 65535 is far) and ``preview.png`` (photo, depth in colour, uncertainty).
+Writes ``depth.npy`` (float32, -1 is near, +1 is far) and ``preview.png`` (photo, depth in colour, uncertainty).
 The photo must be a square crop of a head. For any other photo use ``jdap depth``, which finds and crops the head.
 """
 
@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from jdap.io.assets import resolve
-from jdap.photos.paste import encode
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
 
@@ -28,7 +27,7 @@ def read_square(path: Path, size_px: int) -> torch.Tensor:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the photo, ask the model for its depth, write two pictures."""
+    """Read the photo, ask the model for its depth, write it and a picture."""
     parser = argparse.ArgumentParser(description="Depth of one photo.")
     parser.add_argument("photo", type=Path)
     parser.add_argument("--weights", default="shipped:image-tiny", help="a weights folder, or shipped:NAME")
@@ -42,14 +41,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = pipeline.image_to_depth(photo, ensemble=args.ensemble, generator=noise)
 
     args.out.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(encode(found.depth[0, 0].numpy())).save(args.out / "depth.png")
+    np.save(args.out / "depth.npy", found.depth[0, 0].numpy())
     columns, labels = [photo, depth_picture(found.depth)], ["photo", "depth"]
     if found.uncertainty is not None:
         everywhere = torch.ones_like(found.depth, dtype=torch.bool)
         columns.append(error_picture(found.uncertainty, torch.zeros_like(found.uncertainty), everywhere))
         labels.append("uncertainty")
     labelled_grid(columns, labels).save(args.out / "preview.png")
-    print(f"wrote {args.out}/depth.png and preview.png")
+    print(f"wrote {args.out}/depth.npy and preview.png")
 
 
 if __name__ == "__main__":

@@ -65,13 +65,17 @@ def test_a_shard_of_ones_own_is_whole_and_right(balls):
             assert frame[frame > 0].min() == pytest.approx(z, abs=1.0)
 
 
-def test_depth_of_a_photo_is_written_in_16_bits(weights, photo, tmp_path):
-    example("depth_of_a_photo").main([str(photo), "--weights", weights, "--out", str(tmp_path), "--ensemble", "2"])
-    depth = np.asarray(Image.open(tmp_path / "depth.png"))
-    assert depth.dtype == np.uint16
-    assert depth.shape == (SIZE_PX, SIZE_PX)
-    assert depth.min() >= 1
-    assert Image.open(tmp_path / "preview.png").width == 3 * SIZE_PX
+def test_depth_of_a_photo_is_in_range_and_repeatable(weights, photo, tmp_path):
+    answers = []
+    for name in ("first", "again"):
+        out = tmp_path / name
+        example("depth_of_a_photo").main([str(photo), "--weights", weights, "--out", str(out), "--ensemble", "2"])
+        assert Image.open(out / "preview.png").width == 3 * SIZE_PX
+        answers.append(np.load(out / "depth.npy"))
+    depth, again = answers
+    assert (depth.dtype, depth.shape) == (np.float32, (SIZE_PX, SIZE_PX))
+    assert -1 <= depth.min() < depth.max() <= 1
+    np.testing.assert_array_equal(depth, again)
 
 
 def test_a_photo_that_is_no_square_is_refused(weights, photo, tmp_path):

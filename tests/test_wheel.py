@@ -1,3 +1,5 @@
+"""What ships: names of it, what a wheel leaves out, and what it weighs."""
+
 import configparser
 from pathlib import Path
 
@@ -6,7 +8,7 @@ import pytest
 from jdap.io import assets
 from jdap.io.assets import CHECKOUT_ONLY, FOLDER, resolve
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).resolve().parents[1]
 #: What a wheel may weigh.
 MOST_BYTES = 30_000_000
 
