@@ -7,15 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from fakes import write_fakes
+from fakes import sample as drawn_head
 from networks import small_codec
 from PIL import Image
 
 from data_prep.commands.verify import verify
+from jdap.data.modules import ImageDataModule
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.image.build import build
 from jdap.pipelines.portrait import PortraitPipeline
-from jdap.shards.sample import read_samples
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SIZE_PX = 32
@@ -48,21 +48,26 @@ def balls(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory) -> Path:
     """A drawn head, square, of twice the model's size."""
-    folder = tmp_path_factory.mktemp("photo")
-    shard = write_fakes(folder, people=1, frames=1, size_px=2 * SIZE_PX)[0]
-    Image.fromarray(next(read_samples(shard)).rgb_FHW3[0]).save(folder / "me.png")
-    return folder / "me.png"
+    path = tmp_path_factory.mktemp("photo") / "me.png"
+    Image.fromarray(drawn_head(frames=1, size_px=2 * SIZE_PX).rgb_FHW3[0]).save(path)
+    return path
 
 
-def test_a_shard_of_ones_own_is_whole_and_right(balls):
+def test_a_ball_is_as_near_as_it_should_be():
+    made = example("write_a_shard").make_sample(index=3, frames=2, size_px=128)
+    for depth_mm, centre_mm in zip(made.depth_mm_FHW, made.arrays["translation_mm"], strict=True):
+        # Seen from its middle: the distance less the radius, but for where the pixels' centres lie.
+        nearest = np.linalg.norm(centre_mm) - 90
+        assert depth_mm[depth_mm > 0].min() == pytest.approx(nearest, abs=0.5)
+
+
+def test_a_shard_of_ones_own_is_whole_and_read_as_it_was_written(balls):
     assert verify(balls) == []
-    samples = list(read_samples(balls / "balls-000000.tar"))
-    assert [s.record.person_id for s in samples] == [f"ball-{i:04d}" for i in range(4)]
-    for sample in samples:
-        # The nearest point of a ball: its centre's distance less the radius, were it seen head on.
-        nearest = sample.arrays["translation_mm"][:, 2] - 90
-        for frame, z in zip(sample.depth_mm_FHW, nearest, strict=True):
-            assert frame[frame > 0].min() == pytest.approx(z, abs=1.0)
+    batches = list(ImageDataModule(test=str(balls), size_px=SIZE_PX).test_dataloader())
+    read = torch.cat([batch.depth_mm for batch in batches])[:, 0].numpy()
+    make_sample = example("write_a_shard").make_sample
+    written = np.concatenate([make_sample(i, frames=2, size_px=SIZE_PX).depth_mm_FHW for i in range(4)])
+    np.testing.assert_allclose(read, written, atol=0.051)  # files hold tenths
 
 
 def test_depth_of_a_photo_is_in_range_and_repeatable(weights, photo, tmp_path):
