@@ -66,7 +66,7 @@ COMMANDS, RUNNER = ("jdap.commands", "data_prep.commands"), "jdap.commands.dispa
 #: Heavy or unmaintained packages → the one file that imports them.
 ONLY_IN = {
     "bitsandbytes": "jdap/stages/parts/optimizers.py",
-    "decord": "data_prep/video/video.py",
+    "decord": "data_prep/video/decord.py",
     "mediapipe": "jdap/faces/landmarker.py",
     "scenedetect": "data_prep/video/shots.py",
     "dlib": "jdap/metrics/identity.py",
