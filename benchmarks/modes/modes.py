@@ -31,10 +31,10 @@ from benchmarks.modes import measure
 from jdap.batch import ImageBatch
 from jdap.choices import CLEAN, REPAINT
 from jdap.data.modules import ImageDataModule
-from jdap.io import assets as shipped
+from jdap.io.assets import resolve
 from jdap.io.device import default_device, find_device
 from jdap.pipelines.grid import depth_picture, labelled_grid
-from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pipelines.portrait import GUIDANCE, PortraitPipeline
 
 #: measure -> (unit, whether higher is better)
 MEASURES = {
@@ -143,7 +143,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for modes.json, modes.csv and modes.png")
     parser.add_argument("--estimator", help="weights that estimate depth again from drawn pictures (default: the same)")
     parser.add_argument("--steps", type=positive, default=20, help="sampling steps (default 20)")
-    parser.add_argument("--guidance", type=float, default=1.0, help="strength of the reference (default 1: as trained)")
+    parser.add_argument("--guidance", type=float, default=GUIDANCE, help=f"of the reference (default {GUIDANCE:g})")
     parser.add_argument(
         "--resample", type=positive, default=2, help="RePaint's resampling, where it is tried (default 2)"
     )
@@ -159,13 +159,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, and write the files into ``args.out``."""
     console, device = Console(), find_device(args.device)
-    folder = Path(shipped.resolve(args.weights))
+    folder = Path(resolve(args.weights))
     pipeline = PortraitPipeline.from_pretrained(folder).to(device)
     if pipeline.one_step_start is not None:
         raise BenchmarkError(f"--weights {args.weights}: they only estimate depth in one step; see benchmarks depth")
     estimator = None
     if args.estimator is not None:
-        estimator = PortraitPipeline.from_pretrained(shipped.resolve(args.estimator)).to(device)
+        estimator = PortraitPipeline.from_pretrained(resolve(args.estimator)).to(device)
     try:
         pipeline.schedule.spaced(args.steps)
     except ValueError as error:

@@ -35,12 +35,13 @@ from benchmarks.talking.lipsync import add_drawing_arguments, load_arms, referen
 from benchmarks.talking.long import Long, long_video
 from benchmarks.talking.picture import draw_clips, draw_long
 from jdap.batch import ClipBatch
-from jdap.io import assets as shipped
+from jdap.io.assets import resolve
 from jdap.io.device import find_device
 from jdap.metrics.identity import distance
 from jdap.pipelines.pictures import Portrait
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
+from jdap.units import SAMPLE_RATE
 
 TRUE, CODEC, STILL, OTHER, BY_FRAME = "true", "codec", "still portrait", "other person", "frame by frame"
 LIKENESS, DEPTH, STEADY, STEADY_DRAWN, BORDERS = (
@@ -213,7 +214,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw, measure, print the table, and write the files into ``args.out``."""
     console, device = Console(), find_device(args.device)
     pipelines = load_arms(args.weights, device, args.steps)
-    image = PortraitPipeline.from_pretrained(shipped.resolve(args.image)).to(device)
+    image = PortraitPipeline.from_pretrained(resolve(args.image)).to(device)
     first = next(iter(pipelines))
     if image.size_px != pipelines[first].size_px:
         raise BenchmarkError(f"--image {args.image}: its pictures have {image.size_px} pixels, not those of --weights")
@@ -227,7 +228,7 @@ def run(args: argparse.Namespace) -> int:
         for clip in progress.track(clips, description="measuring clips"):
             measuring.clip(clip)
         if args.seconds > 0:
-            sound = measure.looped(torch.cat([clip.audio[0] for clip in clips]), round(args.seconds * 16000))
+            sound = measure.looped(torch.cat([clip.audio[0] for clip in clips]), round(args.seconds * SAMPLE_RATE))
             task = progress.add_task("drawing the long video", total=None)
             long = long_video(
                 pipelines[first], reference_of(clips[0], args.reference), sound, args,

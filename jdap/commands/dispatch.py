@@ -18,6 +18,7 @@ from typing import NamedTuple, NoReturn
 
 from jdap.commands.settings import PRINT_CONFIG, as_yaml
 from jdap.io.quiet import hush_libraries
+from jdap.io.terminal import print_anything
 from jdap.io.threads import wait_asleep
 
 PACKAGES = ("jdap", "data_prep", "benchmarks")
@@ -37,6 +38,7 @@ class Command(NamedTuple):
 
 def run_program(program: str, commands: Mapping[str, Command], argv: Sequence[str] | None = None) -> int:
     """Run the command that the words ``argv`` name (None: those of the command line); returns the exit status."""
+    print_anything()
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: {program} COMMAND [--help] …\n")

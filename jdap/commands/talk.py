@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from jdap.choices import ALL, CRF, DEPTH_FORMATS, OVERLAP, STARTS, VIDEO
 from jdap.commands.arguments import CommandError, add_run_arguments, add_window_arguments, positive
-from jdap.io import assets as shipped
+from jdap.io import assets
 from jdap.units import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     how["overlap"] = _overlap(args.overlap, pipeline)
     with command.choosing(args) as choose:
         chosen = choose(photo, args.photo)
+    photo = chosen.photo
     (window_px,) = chosen.windows_px
     reference = command.cropped(pipeline, photo, window_px)
     notes = [*photo.notes, *chosen.notes]
@@ -137,7 +138,7 @@ def load(weights: str, device: str) -> TalkingPipeline:
     from jdap.pipelines.talking import TalkingPipeline
     from jdap.pipelines.talking_weights import REMEDY
 
-    if weights == SHIPPED and not (shipped.FOLDER / SHIPPED.removeprefix(shipped.PREFIX)).is_dir():
+    if weights == SHIPPED and not (assets.FOLDER / SHIPPED.removeprefix(assets.PREFIX)).is_dir():
         raise CommandError(
             f"{SHIPPED}: no weights that talk ship with this version; `{REMEDY}` trains some: --weights DIR"
         )

@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 
 from jdap import depth
 from jdap.batch import ImageBatch
-from jdap.data.position import Place
+from jdap.data.position import StreamPosition
 from jdap.data.transforms import Example
 from jdap.shards import schema
 from jdap.shards.latents import latents_member
@@ -48,7 +48,7 @@ class Drawn:
     targets: Sequence[int]
     members: dict[str, bytes]
     chance: tuple[object, ...] = ()
-    place: Place = field(default_factory=Place)
+    place: StreamPosition = field(default_factory=StreamPosition)
     stride: int = 1
 
 
@@ -154,7 +154,7 @@ def pick(
     if record.fps > 0 and "audio.wav" in sample:
         names.add("audio.wav")
     members = {name: sample[name] for name in names}
-    key, place = f"{sample['__key__']}/{targets[0]:04d}", replace(sample.get("place", Place()), pair=pair)
+    key, place = f"{sample['__key__']}/{targets[0]:04d}", replace(sample.get("place", StreamPosition()), pair=pair)
     return Drawn(key, sample["__url__"], record, reference, targets, members, chance, place, stride)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jdap.data.position import Place
+from jdap.data.position import StreamPosition
 from jdap.shards.reader import read_tar
 from jdap.shards.schema import SchemaError
 from jdap.shards.urls import ShardError
@@ -48,7 +48,7 @@ class Faults:
 
 
 def read_tars(
-    shards: Iterable[Sample], faults: Faults, keep_bytes: int = 0, start: Place | None = None
+    shards: Iterable[Sample], faults: Faults, keep_bytes: int = 0, start: StreamPosition | None = None
 ) -> Iterator[Sample]:
     """Samples of each shard: members' bytes by name, ``__key__``, ``__url__``, the shard's ``of``, and their ``place``.
 
@@ -57,10 +57,10 @@ def read_tars(
     """
     kept: dict[str, list[Sample]] = {}
     # a copy: the place goes on while this reads ahead
-    start, turn, index = replace(start or Place()), -1, 0
+    start, turn, index = replace(start or StreamPosition()), -1, 0
     for shard in shards:
         url, count, size, here = shard["url"], 0, 0, list[Sample]()
-        place = Place(shard["turn"], shard["shard"], everything=shard["everything"])
+        place = StreamPosition(shard["turn"], shard["shard"], everything=shard["everything"])
         if place.turn != turn:
             index = start.index - start.sample if place.turn == start.turn else 0
             turn = place.turn

@@ -21,7 +21,7 @@ def check_folder(folder: Path) -> None:
     """Raises NotADirectoryError where a file is in the way of a folder."""
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
-            raise NotADirectoryError(f"{path} is a file, and a folder is to be written there: name another for --out")
+            raise NotADirectoryError(f"--out {path}: a file; name a folder")
 
 
 def make_folder(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jdap.io import assets as shipped
+from jdap.io.assets import resolve
 from jdap.models.hub import find_folder
 
 
@@ -14,4 +14,4 @@ def find_weights(name: str, remedy: str = "make train-image") -> Path:
     Raises FileNotFoundError for a name that does not ship, and :class:`jdap.models.loading.WeightsError` for what is
     neither here nor there; ``remedy`` is the command that trains such weights.
     """
-    return find_folder(shipped.resolve(name), f"train one with `{remedy}`")
+    return find_folder(resolve(name), f"train one with `{remedy}`")

@@ -32,6 +32,7 @@ from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.loading import WeightsError, load_strict, one_line, read_json
 from jdap.pipelines.weights import INDEX, load_components, read_index, save_components
+from jdap.units import FPS
 
 CLASS_NAME = "TalkingPipeline"
 REMEDY = "make train-video"
@@ -56,7 +57,7 @@ class WindowShape:
     frames: int = 14
     motion_frames: int = 2
     audio_margin: int = 0
-    fps: float = 25.0
+    fps: float = float(FPS)
     start: str = NULL
     anchor: bool = False
     noise_sharing: float = 0.0

@@ -47,7 +47,7 @@ class ImageStage(L.LightningModule):
 
     Args:
         preset: name of the builder of the networks (:data:`jdap.models.image.build.BUILDERS`).
-        codec: folder of the image codec; ``shipped:image-tiny/codec`` ships. It stays frozen. null takes the
+        codec: folder of the image codec; ``shipped:codec-tiny`` ships. It stays frozen. null takes the
             VAE of ``sd``, or the codec of ``init``.
         init: weights folder to start from, for fine-tuning; null starts from random networks. It must be of the same
             preset, and have been trained on this codec's latents.
@@ -91,7 +91,7 @@ class ImageStage(L.LightningModule):
     def __init__(
         self,
         preset: str = "tiny",
-        codec: str | None = "shipped:image-tiny/codec",
+        codec: str | None = "shipped:codec-tiny",
         init: str | None = None,
         sd: str | None = None,
         image_encoder: str | None = None,
@@ -231,17 +231,15 @@ class ImageStage(L.LightningModule):
             confidence[order],
             drawn=ordered(Pair(kind != IMAGE_TO_DEPTH, kind != DEPTH_TO_IMAGE)),
         )
-        rgb, depth = (
-            loss.rgb * share_of(self, loss.has_rgb_B),
-            loss.depth * share_of(self, loss.has_depth_B),
-        )
+        rgb, depth = loss.rgb * share_of(self, loss.has_rgb_B), loss.depth * share_of(self, loss.has_depth_B)
         total = rgb + depth
         self.log_dict({"train/loss": total, "train/loss_rgb": rgb, "train/loss_depth": depth}, batch_size=len(batch))
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         back = order.argsort()
-        told = {"rgb_B": loss.rgb_B[back], "depth_B": loss.depth_B[back], "has_depth_B": loss.has_depth_B[back]}
+        each = ("rgb_B", "depth_B", "has_rgb_B", "has_depth_B")
+        told = {name: getattr(loss, name)[back] for name in each}
         self.terms = {"loss_rgb": told["rgb_B"], "loss_depth": told["depth_B"]}
-        return {"loss": total, **told, "t_rgb_B": t.rgb, "t_depth_B": t.depth}
+        return {"loss": total, **told, "t_rgb_B": t.rgb, "t_depth_B": t.depth, "back_B": back}
 
     def _led(
         self, batch: ImageBatch | LatentBatch, reference: Tensor, kind: Tensor, chance: Tensor
@@ -283,13 +281,14 @@ class ImageStage(L.LightningModule):
         self.validation_depth.update(depth, batch.depth_mm, batch.skin, batch.range_mm)
         if pipeline.reference is not None:
             clean, reference, _, _ = self.encode(batch)
-            self.lookup.update(self.denoiser, pipeline.unet, pipeline.reference, clean, reference, batch_idx)
+            self.lookup.update(pipeline, clean, reference, batch.person_id, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
         """Log AbsRel, δ1 and RMSE, and the errors by what is shown as the reference."""
         self._whole = {}
-        self.log_dict({f"val/{name}": value for name, value in self.lookup.compute().items()})
-        self.lookup.reset()
+        if self.reference is not None:
+            self.log_dict({f"val/{name}": value for name, value in self.lookup.compute().items()})
+            self.lookup.reset()
         scores = self.validation_depth.compute()
         self.log_dict({f"val/{name}": value for name, value in scores.items()}, prog_bar=True)
         self.validation_depth.reset()

@@ -12,13 +12,14 @@ import pytest
 import torch
 import yaml
 from fakes import write_fakes
+from networks import small_codec
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jdap.__main__ import COMMANDS, main
 from jdap.commands.runs import EVALUATION, TRAINING
 from jdap.configs import CONFIGS, DEFAULTS
-from jdap.models.codec import ImageCodec, load_codec
+from jdap.models.codec import load_codec
 from jdap.pipelines.portrait import PortraitPipeline
 
 
@@ -28,7 +29,7 @@ def fakes(tmp_path_factory):
     write_fakes(folder / "train", people=4, frames=2, size_px=64, seed=0)
     write_fakes(folder / "val", people=2, frames=2, size_px=64, seed=1)
     torch.manual_seed(0)
-    ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).save_pretrained(folder / "codec")
+    small_codec().save_pretrained(folder / "codec")
     return folder
 
 
@@ -40,7 +41,7 @@ def arguments(fakes, out) -> list[str]:
 
 
 def image_arguments(fakes, out) -> list[str]:
-    codec = ("--model.codec", str(fakes / "codec"), "--model.size_px", "64")
+    codec = ("--data.targets", "2", "--model.codec", str(fakes / "codec"), "--model.size_px", "64")
     return ["train-image", *arguments(fakes, out), *codec]
 
 

@@ -12,8 +12,6 @@ from jdap.__main__ import COMMANDS, main
 
 #: Processor seconds, which a busy machine does not change much.
 OF_PROGRAM_S, OF_COMMAND_S = 0.5, 1.5
-#: Commands whose options still stand beside their work.
-HEAVY = {"cache-latents"}
 
 
 def cpu_s(*words: str) -> float:
@@ -30,7 +28,7 @@ def test_help_of_the_program_is_quick():
     assert cpu_s("--help") < OF_PROGRAM_S
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in HEAVY])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_is_quick(command):
     assert cpu_s(command, "--help") < OF_COMMAND_S
 

@@ -147,9 +147,9 @@ def test_data_that_are_not_there_are_noticed_before_networks_are_built(data, tmp
 
 def test_out_on_a_file_is_one_line(data, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert f"{tmp_path / 'file'} is a file" in failure(command(data, tmp_path / "file", 2), capsys)
+    assert f"{tmp_path / 'file'}: a file" in failure(command(data, tmp_path / "file", 2), capsys)
     photo = ["depth", "x.png", "--out", str(tmp_path / "file" / "deeper")]
-    assert f"{tmp_path / 'file'} is a file" in failure(photo, capsys)
+    assert f"{tmp_path / 'file'}: a file" in failure(photo, capsys)
 
 
 def scores(argv, capsys) -> dict[str, float]:

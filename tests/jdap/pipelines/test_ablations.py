@@ -43,7 +43,7 @@ def test_without_a_reference_net_nobody_s_likeness_is_kept(pipeline, tmp_path):
     # the same draw as of the model in full without a reference: the UNets are the same
     full = pipeline.generate(None, count=3, steps=2, generator=seed())
     assert torch.equal(made.rgb, full.rgb)
-    for call in (loaded.generate, lambda x: loaded.image_to_depth(x, reference=x)):
+    for call in (loaded.generate, lambda x: loaded.depth_to_image(x[:, :1], reference=x)):
         with pytest.raises(ValueError, match="no ReferenceNet"):
             call(pictures())
     pack(tmp_path / "weights", tmp_path / "packed", half=True)

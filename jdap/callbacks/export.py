@@ -1,0 +1,56 @@
+"""The weights folder at the end of training.
+
+It is written in ``on_fit_end``, when every callback has finished ``on_train_end`` and the averaged weights are in place
+for good.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from safetensors.torch import save_file
+
+from jdap import __version__
+from jdap.callbacks.mean_depth import MEAN_DEPTH_FILE, MeanDepth
+from jdap.stages.image import ImageStage
+from jdap.stages.onestep import OneStepStage
+from jdap.stages.temporal import TemporalStage
+
+
+class ExportWeights(L.Callback):
+    """Writes the run's weights folder at the end of training: what ``from_pretrained`` and the benchmarks read.
+
+    Beside the pipeline it holds ``mean_depth.safetensors`` (if :class:`MeanDepth` ran) and ``training.json``: the
+    stage, its hyper-parameters and the number of steps.
+
+    Args:
+        folder: name of the folder inside the run's folder.
+    """
+
+    def __init__(self, folder: str = "weights") -> None:
+        self.folder = folder
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Export."""
+        if not isinstance(pl_module, ImageStage | OneStepStage | TemporalStage):
+            return
+        means = [c for c in trainer.callbacks if isinstance(c, MeanDepth) and c.total is not None]  # type: ignore[attr-defined]
+        training = {
+            "jdap_version": __version__,
+            "torch_version": torch.__version__,
+            "stage": type(pl_module).__name__,
+            "steps": trainer.global_step,
+            "hyper_parameters": dict(pl_module.hparams),
+        }
+
+        def extras(folder: Path) -> None:
+            for callback in means:
+                save_file({"mean_depth": callback.mean()}, folder / MEAN_DEPTH_FILE)
+            (folder / "training.json").write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
+
+        pl_module.pipeline().save_pretrained(Path(trainer.default_root_dir) / self.folder, extras=extras)
