@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jdap.commands.arguments import add_arguments as add_common
 from jdap.commands.arguments import positive
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
                     notes.append(f"{outside:.0%} of the window lie outside of the photo")
                 data = command.source(path, photo, chosen, window_px)
                 data["depth"] = {"file": f"{stem}.depth.png", **paste.FRAME}
-                pictures = {
+                pictures: dict[str, np.ndarray | Image.Image] = {
                     f"{stem}.depth.png": paste.full_depth(depth_SS, window_px, photo),
                     f"{stem}.preview.png": paste.preview(depth_SS, window_px, photo),
                 }

@@ -73,8 +73,9 @@ class ShardDataModule(LightningDataModule):
             shards = self._training_shards()
             for urls in [shards] if isinstance(shards, list) else [list(source.shards) for source in shards.values()]:
                 check_filled(urls)
-        for spec in filter(None, self.specs.values()):
-            check_filled(resolve_shards(spec))
+        for spec in self.specs.values():
+            if spec:
+                check_filled(resolve_shards(spec))
 
     def train_dataloader(self) -> DataLoader:
         """Endless batches in epochs of ``epoch_steps``. Raises :class:`jdap.data.shards.ShardError`."""
