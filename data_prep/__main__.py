@@ -19,6 +19,7 @@ OURS = ("data_prep", "jdap")
 COMMANDS = {
     "prepare": ("data_prep.prepare", "videos of people → shards with fitted depth"),
     "select": ("data_prep.select", "judge the clips of prepare by other thresholds, and without duplicates"),
+    "hold-out": ("data_prep.hold_out", "shards → train/ and test/: the last share of every clip is kept aside"),
     "studio": ("data_prep.studio", "drawn people → shards with exact depth"),
     "scans": ("data_prep.scans", "textured scans of heads → shards with exact depth"),
     "verify": ("data_prep.verify", "check a folder of shards: checksums, counts, every sample"),

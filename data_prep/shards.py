@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from data_prep.sample import Sample, read_samples
+from data_prep.sample import Sample, StoredSample, read_samples
 from jdap import schema
 from jdap.files import sync_folder, write_whole
 from jdap.schema import SchemaError
@@ -88,7 +88,7 @@ class ShardWriter:
         else:
             self.abort()
 
-    def write(self, sample: Sample) -> None:
+    def write(self, sample: Sample | StoredSample) -> None:
         """Add a sample; raises :class:`SchemaError` for a key that this writer has written already."""
         if sample.key in self._keys:
             raise SchemaError(f"{sample.key}: written twice; clip_id and first_frame must name a sample")

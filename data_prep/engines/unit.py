@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import fsspec
 
@@ -24,8 +24,8 @@ from data_prep.engines.plan import Unit, Video
 from data_prep.engines.records import RECORDS, SHEETS, Row
 from data_prep.pipeline import Task, failed_row
 from data_prep.quality import HELD, KEPT, reason_kind, select
-from data_prep.sample import read_members
-from data_prep.shards import Sample, ShardWriter, sidecar_path
+from data_prep.sample import StoredSample, read_members
+from data_prep.shards import ShardWriter, sidecar_path
 from data_prep.store import FULL, Store, is_url, remove_folder, retrying
 from jdap.files import write_whole
 from jdap.schema import Record
@@ -154,7 +154,7 @@ def write_shards(
                 continue
             for key, members in samples(row):
                 record = Record.from_json(json.loads(members["json"]))
-                target.write(cast(Sample, _StoredSample(key, record, members)))
+                target.write(StoredSample(key, record, members))
     return {s.relative_to(folder).as_posix(): s for s in (*writer.shards, *held.shards)}
 
 
@@ -178,19 +178,6 @@ def publish(
     head = json.dumps({"unit": unit.number, "sha256": digest, "shards": told})
     lines = ",\n".join(json.dumps(row) for row in rows)
     store.write(record, f'{head[:-1]}, "rows": [\n{lines}\n]}}\n'.encode())
-
-
-@dataclass(frozen=True)
-class _StoredSample:
-    """A sample as it was encoded: :class:`data_prep.shards.ShardWriter` asks for no more than this."""
-
-    key: str
-    record: Record
-    encoded: dict[str, bytes]
-
-    def members(self) -> dict[str, bytes]:
-        """The encoded members."""
-        return self.encoded
 
 
 class _Writer(ShardWriter):
