@@ -61,6 +61,7 @@ ONLY_IN = {
     "mediapipe": "jdap/faces/landmarker.py",
     "scenedetect": "data_prep/shots.py",
     "dlib": "jdap/metrics/identity.py",
+    "peft": "jdap/models/lora.py",
     "h5py": "data_prep/morphable_layouts.py",
     "ray": "data_prep/engines/ray_cluster.py",
     "trimesh": "data_prep/scan_files.py",
