@@ -19,6 +19,7 @@ COMMANDS = {
     "depth": "AbsRel, delta1 and RMSE of image-to-depth, ours beside baselines",
     "scan": "the same on renders of a real, scanned head",
     "modes": "image-to-depth, depth-to-image, joint generation and inpainting by one model, beside baselines",
+    "personal": "frames that were kept aside of one person, drawn by a model that was fine-tuned to that person",
     "paired": "what one run of modes gained over others, picture by picture: how ablations are read",
     "mouth": "readers of how far a mouth is open: trains them, and measures what they can see",
     "lipsync": "whether drawn mouths move with the sound: correlation with the true opening, beside controls",
