@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -86,6 +87,7 @@ def hold_out(shards: str | Path, out: Path, share: float = 0.2, gap_s: float = 0
     ``gap_s`` seconds of each clip lie between them. Raises :class:`HoldOutError` where ``out`` is not ours or nothing
     can be kept aside, :class:`SchemaError` for a shard that cannot be read.
     """
+    out = Path(os.path.abspath(out))
     if out.exists() and any(out.iterdir()) and not (out / NOTE).exists():
         raise HoldOutError(f"{out} exists, is not empty, and was not made by hold-out: name another folder")
     part, outcome = out.with_name(f"{out.name}.part"), Outcome()
@@ -126,7 +128,9 @@ def _groups(store: Store) -> Iterator[list[Frame]]:
     tars = sorted(name for name in names if name.endswith(".tar"))
     whole = [name for name in tars if sidecar_path(Path(name)).name in names]
     if not tars:
-        raise HoldOutError(f"no shards (*.tar) at {store}: make some with `python -m data_prep prepare`")
+        raise HoldOutError(
+            f"no shards (*.tar) at {store}: `python -m data_prep prepare` kept no clip, or never ran"
+        )
     counts = Counter(_owner(record) for record, _ in _samples(store, whole or tars))
     begun: dict[tuple[str, str], list[Chunk]] = defaultdict(list)
     for record, members in _samples(store, whole or tars):
