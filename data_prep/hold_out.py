@@ -128,9 +128,7 @@ def _groups(store: Store) -> Iterator[list[Frame]]:
     tars = sorted(name for name in names if name.endswith(".tar"))
     whole = [name for name in tars if sidecar_path(Path(name)).name in names]
     if not tars:
-        raise HoldOutError(
-            f"no shards (*.tar) at {store}: `python -m data_prep prepare` kept no clip, or never ran"
-        )
+        raise HoldOutError(f"no shards (*.tar) at {store}: `python -m data_prep prepare` kept no clip, or never ran")
     counts = Counter(_owner(record) for record, _ in _samples(store, whole or tars))
     begun: dict[tuple[str, str], list[Chunk]] = defaultdict(list)
     for record, members in _samples(store, whole or tars):
