@@ -27,6 +27,7 @@ from data_prep.engines.records import RECORDS, SHEETS, Row
 from data_prep.store import FULL, Store, is_url, remove_folder, retrying
 from jdap.io.files import write_whole
 from jdap.shards.reader import read_tar
+from jdap.shards.sample import StoredSample
 from jdap.shards.schema import Record
 from jdap.shards.writer import ShardWriter, sidecar_path
 
