@@ -14,6 +14,10 @@ COMMANDS = {
         "benchmarks.modes.modes",
         "image-to-depth, depth-to-image, joint generation and inpainting by one model, beside baselines",
     ),
+    "personal": Command(
+        "benchmarks.modes.personal",
+        "frames that were kept aside of one person, drawn by a model that was fine-tuned to that person",
+    ),
     "paired": Command(
         "benchmarks.modes.paired",
         "what one run of modes gained over others, picture by picture: how ablations are read",

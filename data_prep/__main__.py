@@ -12,6 +12,9 @@ COMMANDS = {
     "select": Command(
         "data_prep.commands.select", "judge the clips of prepare by other thresholds, and without duplicates"
     ),
+    "hold-out": Command(
+        "data_prep.commands.hold_out", "shards → train/ and test/: the last share of every clip is kept aside"
+    ),
     "studio": Command("data_prep.commands.studio", "drawn people → shards with exact depth"),
     "scans": Command("data_prep.commands.scans", "textured scans of heads → shards with exact depth"),
     "verify": Command("data_prep.commands.verify", "check a folder of shards: checksums, counts, every sample"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import lightning as L
 
 from jdap.callbacks.averaging import EMA
-from jdap.callbacks.sources import ExportWeights
+from jdap.callbacks.export import ExportWeights
 from jdap.data.modules import ImageDataModule
 from jdap.stages.image import ImageStage
 

@@ -271,7 +271,8 @@ def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console:
         for name in names:
             shown.add_column(name + ("↑" if MEASURES[name][1] else "↓"), justify="right", no_wrap=True)
         for answer in dict.fromkeys(answer for answer, _ in found):
-            shown.add_row(answer, *(_cell(found.get((answer, name))) for name in names))
+            cells = (found.get((answer, name)) for name in names)
+            shown.add_row(answer, *("" if cell is None else report.mean_cell(cell) for cell in cells))
         console.print(shown)
     people = (
         f"{stamp['pictures']} pictures of {stamp['people']} people; ±: half of the 95 % bootstrap interval over people"
@@ -285,11 +286,3 @@ def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console:
         )
     for name, reason in stamp["left_out"].items():
         console.print(f"left out: {name} ({reason})", style="yellow", markup=False)
-
-
-def _cell(row: dict[str, Any] | None) -> str:
-    if row is None or not row["n"]:
-        return ""
-    digits = 1 if row["unit"] == "dB" else 3
-    low, high = row["mean_ci"]
-    return f"{row['mean']:.{digits}f}" + ("" if np.isnan(low) else f"±{(high - low) / 2:.{digits}f}")

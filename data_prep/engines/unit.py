@@ -27,6 +27,7 @@ from data_prep.engines.records import RECORDS, SHEETS, Row
 from data_prep.store import FULL, Store, is_url, remove_folder, retrying
 from jdap.io.files import write_whole
 from jdap.shards.reader import read_tar
+from jdap.shards.sample import StoredSample
 from jdap.shards.schema import Record
 from jdap.shards.writer import ShardWriter, sidecar_path
 
@@ -154,7 +155,7 @@ def write_shards(
                 continue
             for key, members in samples(row):
                 record = Record.from_json(json.loads(members["json"]))
-                target.write(_StoredSample(key, record, members))
+                target.write(StoredSample(key, record, members))
     return {s.relative_to(folder).as_posix(): s for s in (*writer.shards, *held.shards)}
 
 
@@ -178,19 +179,6 @@ def publish(
     head = json.dumps({"unit": unit.number, "sha256": digest, "shards": told})
     lines = ",\n".join(json.dumps(row) for row in rows)
     store.write(record, f'{head[:-1]}, "rows": [\n{lines}\n]}}\n'.encode())
-
-
-@dataclass(frozen=True)
-class _StoredSample:
-    """A sample as it was encoded, to be written once more."""
-
-    key: str
-    record: Record
-    encoded: dict[str, bytes]
-
-    def members(self) -> dict[str, bytes]:
-        """The encoded members."""
-        return self.encoded
 
 
 class _Writer(ShardWriter):

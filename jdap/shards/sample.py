@@ -119,6 +119,19 @@ class Sample:
         )
 
 
+@dataclass(frozen=True)
+class StoredSample:
+    """A sample as it was encoded: :class:`jdap.shards.writer.ShardWriter` asks for no more than this."""
+
+    key: str
+    record: Record
+    encoded: dict[str, bytes]
+
+    def members(self) -> dict[str, bytes]:
+        """The encoded members."""
+        return self.encoded
+
+
 def _decode_frames(kind: str, members: dict[str, bytes], record: Record) -> np.ndarray:
     readers: dict[str, Callable[[bytes], np.ndarray]] = {
         "rgb": schema.decode_rgb,

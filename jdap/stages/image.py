@@ -22,6 +22,7 @@ from jdap.diffusion.schedule import TRAILING, NoiseSchedule
 from jdap.diffusion.timesteps import DEPTH_TO_IMAGE, IMAGE_TO_DEPTH, LOG_SNR, TimestepLaw
 from jdap.metrics import DepthMetrics
 from jdap.models.codec import fingerprint
+from jdap.models.image.lora import merge_lora
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.parts.lookup import ReferenceLookup
 from jdap.stages.parts.networks import networks
@@ -63,6 +64,7 @@ class ImageStage(L.LightningModule):
         reference: whether there is a ReferenceNet; false is an ablation: nothing tells the networks who it is.
         copy_reference: start the ReferenceNet of ``init`` anew, as a copy of the joint UNet's RGB half. For weights
             whose UNet has learnt to draw before its ReferenceNet was of use.
+        lora_rank: above 0 only LoRA of this rank trains, beside the attention of both UNets; export merges it.
         shared_timestep: an ablation: both halves always have the same timestep, so ``image_to_depth`` and
             ``depth_to_image`` must be 0, and what is given can only be given by channel-wise inpainting.
         size_px: side of the training pictures; stored with the weights.
@@ -100,6 +102,7 @@ class ImageStage(L.LightningModule):
         joint: bool = True,
         reference: bool = True,
         copy_reference: bool = False,
+        lora_rank: int = 0,
         shared_timestep: bool = False,
         size_px: int = 128,
         learning_rate: float = 1e-5,
@@ -138,6 +141,7 @@ class ImageStage(L.LightningModule):
             joint=joint,
             reference=reference,
             copy_reference=copy_reference,
+            lora_rank=lora_rank,
         )
         for network in self.modules():
             if compile is not None and isinstance(network, UNet2DConditionModel):
@@ -165,10 +169,11 @@ class ImageStage(L.LightningModule):
         self._whole = self._put_together()
 
     def on_train_end(self) -> None:
-        """Put shared out networks together for good, for what is exported; averages are in their place by now."""
+        """Put shared out networks together for good, and LoRA into the weights; averages are in their place by now."""
         for name, network in self._put_together().items():
             setattr(self, name, network)
         self._forms = {}
+        merge_lora(self)
 
     def pipeline(self) -> PortraitPipeline:
         """The networks as they are now, as a pipeline that shares them; in a validation, what was put together."""
@@ -275,8 +280,7 @@ class ImageStage(L.LightningModule):
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Image-to-depth on held-out pictures, scored in the normalised frame, and how references are looked up."""
         generator = torch.Generator().manual_seed(batch_idx)
-        steps = self.hparams["validation_steps"]
-        pipeline = self.pipeline()
+        pipeline, steps = self.pipeline(), self.hparams["validation_steps"]
         depth = pipeline.image_to_depth(batch.rgb, steps=steps, generator=generator).depth
         self.validation_depth.update(depth, batch.depth_mm, batch.skin, batch.range_mm)
         if pipeline.reference is not None:
