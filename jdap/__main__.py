@@ -8,20 +8,23 @@ from collections.abc import Sequence
 from jdap.commands.dispatch import Command, run_program
 
 COMMANDS = {
-    "train-image": Command("jdap.commands.train", "train the joint RGB-depth model", reads_yaml=True),
-    "train-video": Command("jdap.commands.train", "train a portrait that talks, on an image model", reads_yaml=True),
-    "train-depth": Command(
-        "jdap.commands.train", "fine-tune an image model to depth in one step, through the decoder", reads_yaml=True
-    ),
-    "train-codec": Command("jdap.commands.train", "train the image codec of preset tiny", reads_yaml=True),
     "depth": Command("jdap.commands.depth", "depth of the heads in photos"),
     "generate": Command("jdap.commands.generate", "new portraits of a person in a photo, with their depth"),
+    "edit": Command("jdap.commands.edit", "parts of a head in a photo drawn anew, by a mask"),
     "talk": Command("jdap.commands.talk", "a portrait that says what is in a sound file, as video, with its depth"),
+    "train-image": Command("jdap.commands.runs", "train the joint RGB-depth model", reads_yaml=True),
+    "train-video": Command("jdap.commands.runs", "train a portrait that talks, on an image model", reads_yaml=True),
+    "train-depth": Command(
+        "jdap.commands.runs", "fine-tune an image model to depth in one step, through the decoder", reads_yaml=True
+    ),
+    "train-codec": Command("jdap.commands.runs", "train the image codec of preset tiny", reads_yaml=True),
+    "validate": Command("jdap.commands.runs", "score weights or a checkpoint on validation shards", reads_yaml=True),
+    "test": Command("jdap.commands.runs", "score weights or a checkpoint on test shards", reads_yaml=True),
     "cache-latents": Command(
         "jdap.commands.cache_latents", "encode shards of pictures once, to train on their latents"
     ),
-    "edit": Command("jdap.commands.edit", "parts of a head in a photo drawn anew, by a mask"),
     "pack": Command("jdap.commands.pack", "make a weights folder ready to be handed on"),
+    "info": Command("jdap.commands.info", "what a weights folder or a folder of shards holds"),
 }
 
 

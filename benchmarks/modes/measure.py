@@ -19,7 +19,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from benchmarks.depth.method import seeded
 from jdap import depth as depth_frames
 from jdap.batch import ImageBatch, other_people
-from jdap.diffusion.samplers import CLEAN, METHODS, REPAINT
+from jdap.choices import CLEAN, METHODS, REPAINT
 from jdap.metrics.depth import FAR, MEASURES, NEAR, NORMALISED, align_scale_shift, ground_truth, rmse
 from jdap.models.image.separate import SeparateUNets
 from jdap.pipelines.masks import fill_unknown, paste_known

@@ -29,8 +29,8 @@ from benchmarks.depth.method import Settings as MethodSettings
 from benchmarks.modes import identity as modes_identity
 from benchmarks.modes import measure
 from jdap.batch import ImageBatch
+from jdap.choices import CLEAN, REPAINT
 from jdap.data.modules import ImageDataModule
-from jdap.diffusion.samplers import CLEAN, REPAINT
 from jdap.io.assets import resolve
 from jdap.io.device import default_device, find_device
 from jdap.pipelines.grid import depth_picture, labelled_grid

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jdap.data.caching import CacheError, cache
-from jdap.io.device import default_device
+from jdap.commands.arguments import CommandError
+from jdap.io.device import AUTO, DEVICE_HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,18 +23,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jitter", type=float, default=0.1, help="strength of the further variants' colour")
     parser.add_argument("--zoom", type=float, default=0.0, help="largest crop of the further variants' targets")
     parser.add_argument("--seed", type=int, default=0, help="of the further variants")
-    parser.add_argument("--device", default=default_device(), help="where the codec runs")
+    parser.add_argument("--device", default=AUTO, help=DEVICE_HELP)
     parser.add_argument("--batch-size", type=int, default=32, help="pictures that are encoded at a time")
     parser.add_argument("--workers", type=int, default=0, help="processes that decode")
 
 
 def run(args: argparse.Namespace) -> int:
     """Cache, and say what there is; 1 where a shard could not be read, which lacks then."""
+    from jdap.data.caching import cache
+
     for name in ("variants", "batch_size"):
         if getattr(args, name) < 1:
-            raise CacheError(f"--{name.replace('_', '-')} must be at least 1")
+            raise CommandError(f"--{name.replace('_', '-')} must be at least 1")
     if not (0 <= args.jitter < 1 and 0 <= args.zoom < 1):
-        raise CacheError("--jitter and --zoom must lie in [0, 1)")
+        raise CommandError("--jitter and --zoom must lie in [0, 1)")
     options = {"mirrored": args.flip, "jitter": args.jitter, "zoom": args.zoom, "seed": args.seed}
     more = {"device": args.device, "batch_size": args.batch_size, "workers": args.workers, "variants": args.variants}
     done, wrong = cache(args.shards, args.codec, args.out, args.size, **options, **more)

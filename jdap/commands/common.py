@@ -1,4 +1,4 @@
-"""What the commands on photos have in common: options, a row for each photo, and the exit status."""
+"""What the commands on photos have in common at work: the pipeline, a row for each photo, and the exit status."""
 
 from __future__ import annotations
 
@@ -12,27 +12,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jdap import __version__
+from jdap.commands.arguments import CommandError
 from jdap.faces import crop
 from jdap.faces.landmarker import Landmarker
-from jdap.io.device import default_device, find_device
+from jdap.io.device import find_device
 from jdap.io.fetch import AssetError
-from jdap.io.files import write_whole
+from jdap.io.files import check_folder, make_folder, write_whole
+from jdap.io.progress import Telling
 from jdap.photos import folder, window
 from jdap.photos.read import Photo, PhotoError
 from jdap.pipelines.hub import find_weights
-from jdap.pipelines.portrait import GUIDANCE, METHODS, PortraitPipeline
+from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
 
-SHIPPED = "shipped:image-tiny"
 ROWS_FILE = "rows.jsonl"
 DONE, FAILED = "done", "failed"
-
-
-class CommandError(ValueError):
-    """What was asked for cannot be done at all; the message is one line that says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -48,61 +44,6 @@ class Row:
 #: A photo's path and the name that its files begin with → (names of the files written, notes).
 Work = Callable[[Path, str], tuple[list[str], list[str]]]
 AnyPipeline = PortraitPipeline | TalkingPipeline
-
-
-def add_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
-    """Options of the commands that fill a folder; ``steps`` is the default number of sampling steps."""
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for what is made")
-    parser.add_argument("--steps", type=positive, default=steps, help=f"sampling steps (default {steps})")
-    add_run_arguments(parser, SHIPPED)
-    add_window_arguments(parser)
-
-
-def add_run_arguments(parser: argparse.ArgumentParser, weights: str) -> None:
-    """``--weights``, ``--seed`` and ``--device``, which all commands have."""
-    parser.add_argument(
-        "--weights", default=weights, help=f"weights folder, shipped:NAME or hub id OWNER/NAME (default {weights})"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise (default 0)")
-    parser.add_argument("--device", default=default_device(), help="cpu, cuda, cuda:1 … (default: cuda if there)")
-
-
-def add_window_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which part of a photo is the head: ``--box``, ``--no-crop``, ``--several``."""
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument(
-        "--box", type=_box, metavar="LEFT,TOP,SIZE", help="the head's square, in the upright photo's pixels"
-    )
-    how.add_argument("--no-crop", action="store_true", help="the photos are square crops of a head already")
-    how.add_argument(
-        "--several",
-        choices=window.SEVERAL,
-        default=window.LARGEST,
-        help="photos with several faces: the largest (default), all of them, or none",
-    )
-
-
-def add_guidance(parser: argparse.ArgumentParser) -> None:
-    """``--guidance``, which all commands have."""
-    parser.add_argument(
-        "--guidance",
-        type=float,
-        default=GUIDANCE,
-        help=f"strength of the reference; 1 is as trained (default {GUIDANCE:g})",
-    )
-
-
-def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the commands that draw pictures, ``jdap generate`` and ``jdap edit``."""
-    add_arguments(parser, steps=20)
-    add_guidance(parser)
-    parser.add_argument("--count", type=positive, default=1, help="pictures of each, of seeds K, K + 1 …")
-    parser.add_argument(
-        "--method", choices=METHODS, help="how what is given is held (default: clean where the weights know it)"
-    )
-    parser.add_argument(
-        "--resample", type=positive, default=1, help="RePaint's resampling of what is given (default 1)"
-    )
 
 
 @contextlib.contextmanager
@@ -125,6 +66,7 @@ def choosing(args: argparse.Namespace) -> Iterator[window.Choose]:
 
 def load(args: argparse.Namespace) -> PortraitPipeline:
     """The pipeline that the options name, on its device; ``--steps`` is checked against its schedule."""
+    check_folder(args.out)
     device = find_device(args.device)
     pipeline = PortraitPipeline.from_pretrained(find_weights(args.weights)).to(device)
     check_steps(args.steps, pipeline)
@@ -147,7 +89,7 @@ def describe(args: argparse.Namespace, pipeline: AnyPipeline) -> dict[str, objec
         "size_px": pipeline.size_px,
         "steps": args.steps,
         "seed": args.seed,
-        "device": args.device,
+        "device": str(pipeline.device),
         "jdap": __version__,
         "torch": torch.__version__,
     }
@@ -176,20 +118,40 @@ def cropped(pipeline: AnyPipeline, photo: Photo, window_px: np.ndarray) -> torch
     return (rgb.permute(2, 0, 1)[None].to(pipeline.device) / 127.5 - 1).clamp(-1, 1)
 
 
+def depth_of(
+    pipeline: PortraitPipeline,
+    photo: Photo,
+    window_px: np.ndarray,
+    steps: int = 1,
+    ensemble: int = 1,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Normalised depth (S, S) float32 in [-1, 1] of one window of a photo, S the pipeline's side, and its uncertainty.
+
+    The uncertainty (S, S) is None for a single draw. The noise depends on the seed alone, so that a photo's depth does
+    not depend on the others.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rgb = cropped(pipeline, photo, window_px)
+    found = pipeline.image_to_depth(rgb, steps=steps, ensemble=ensemble, generator=generator)
+    depth, uncertainty = (None if x is None else x[0, 0].float().cpu().numpy() for x in found)
+    assert depth is not None
+    return depth, uncertainty
+
+
 def run_all(photos: Sequence[Path], out: Path, work: Work) -> int:
     """Work on every photo, tell of each in a row, and write the rows to ``rows.jsonl``.
 
     A photo that fails does not stop the others. Returns the exit status: 0, or 1 when any failed.
     """
     console = Console()
-    if out.exists() and not out.is_dir():
-        raise CommandError(f"--out {out}: a file; name a folder")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     rows: list[Row] = []
     taken: set[str] = set()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        for path in progress.track(_spread(photos), description="photos"):
+    found = _spread(photos)
+    with Telling("photo", len(found), console=console) as telling:
+        for path in found:
+            telling.tell(len(rows))
             try:
                 files, notes = work(path, _name(path, taken))
                 rows.append(Row(str(path), DONE, "; ".join(notes), tuple(files)))
@@ -243,20 +205,3 @@ def _name(path: Path, taken: set[str]) -> str:
         name = f"{path.stem}-{count}"
     taken.add(name)
     return name
-
-
-def positive(text: str) -> int:
-    """A whole number from 1, as an argument."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
-    return int(text)
-
-
-def _box(text: str) -> tuple[float, float, float]:
-    try:
-        left, top, size = (float(word) for word in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be LEFT,TOP,SIZE in pixels, got {text!r}") from None
-    if not size > 0:
-        raise argparse.ArgumentTypeError(f"the size must be above 0, got {text!r}")
-    return left, top, size

@@ -10,26 +10,24 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from PIL import Image
+from jdap.commands.arguments import add_arguments as add_common
+from jdap.commands.arguments import positive
 
-from jdap.commands import common as command
-from jdap.io.files import write_whole
-from jdap.photos import paste
-from jdap.photos.read import Photo, read_photo
-from jdap.pipelines.portrait import PortraitPipeline
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``jdap depth``."""
     parser.description = "Depth of the heads in photos: 16-bit PNG at full resolution, a preview, and metadata."
     parser.add_argument("photos", type=Path, nargs="+", metavar="IMAGE", help="photos, or folders of photos")
-    command.add_arguments(parser, steps=1)
+    add_common(parser, steps=1)
     parser.add_argument(
         "--ensemble",
-        type=command.positive,
+        type=positive,
         default=1,
         help="draws that are combined; from 2 with uncertainty (default 1)",
     )
@@ -37,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Work on all photos; the exit status is 0, or 1 when any failed."""
+    from jdap.commands import common as command
+    from jdap.io.files import write_whole
+    from jdap.photos import paste
+    from jdap.photos.read import read_photo
+
     pipeline = command.load(args)
     made_by = command.describe(args, pipeline) | {"ensemble": args.ensemble}
     with command.choosing(args) as choose:
@@ -49,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
             notes = [*photo.notes, *chosen.notes]
             for k, window_px in enumerate(chosen.windows_px):
                 stem = name if k == 0 else f"{name}.face{k + 1}"
-                depth_SS, uncertainty_SS = depth_of(pipeline, photo, window_px, args.steps, args.ensemble, args.seed)
+                depth_SS, uncertainty_SS = command.depth_of(
+                    pipeline, photo, window_px, args.steps, args.ensemble, args.seed
+                )
                 if (outside := command.outside(photo, window_px)) > 0.01:
                     notes.append(f"{outside:.0%} of the window lie outside of the photo")
                 data = command.source(path, photo, chosen, window_px)
@@ -72,24 +77,3 @@ def run(args: argparse.Namespace) -> int:
             return files, notes
 
         return command.run_all(args.photos, args.out, work)
-
-
-def depth_of(
-    pipeline: PortraitPipeline,
-    photo: Photo,
-    window_px: np.ndarray,
-    steps: int = 1,
-    ensemble: int = 1,
-    seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Normalised depth (S, S) float32 in [-1, 1] of one window of a photo, S the pipeline's side, and its uncertainty.
-
-    The uncertainty (S, S) is None for a single draw. The noise depends on the seed alone, so that a photo's depth does
-    not depend on the others.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    rgb = command.cropped(pipeline, photo, window_px)
-    found = pipeline.image_to_depth(rgb, steps=steps, ensemble=ensemble, generator=generator)
-    depth, uncertainty = (None if x is None else x[0, 0].float().cpu().numpy() for x in found)
-    assert depth is not None
-    return depth, uncertainty

@@ -16,7 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, NoReturn
 
+from jdap.commands.settings import PRINT_CONFIG, as_yaml
+from jdap.io.quiet import hush_libraries
 from jdap.io.terminal import print_anything
+from jdap.io.threads import wait_asleep
 
 PACKAGES = ("jdap", "data_prep", "benchmarks")
 
@@ -45,6 +48,8 @@ def run_program(program: str, commands: Mapping[str, Command], argv: Sequence[st
     name, *words = argv
     if name not in commands:
         return _fail(f"unknown command {name!r}; there are: {', '.join(commands)}")
+    wait_asleep()
+    hush_libraries()
     try:
         return _run(program, name, commands[name], words)
     except KeyboardInterrupt:
@@ -61,6 +66,10 @@ def _run(program: str, name: str, command: Command, words: list[str]) -> int:
         return module.main(name, words)
     parser = argparse.ArgumentParser(prog=f"{program} {name}", description=command.does)
     module.add_arguments(parser)
+    parser.add_argument(PRINT_CONFIG, action="store_true", help="print the settings as YAML, and do nothing")
+    if PRINT_CONFIG in words:
+        print(as_yaml(parser, words), end="")
+        return 0
     return module.run(parser.parse_args(words))
 
 

@@ -7,19 +7,10 @@ For photo NAME and seed K: ``NAME.seedK.png`` (the photo; pixels outside of the 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from jdap.commands import common as command
-from jdap.io.files import write_whole
-from jdap.photos import given, paste, window
-from jdap.photos.read import Photo, PhotoError, read_photo
-from jdap.pipelines.grid import depth_picture, labelled_grid
-from jdap.pipelines.masks import fill_unknown, paste_known
+from jdap import choices
+from jdap.commands.arguments import CommandError, add_drawing_arguments
 
 #: How much of the head's depth is kept.
 OUTSIDE, ALL, NONE = "outside", "all", "none"
@@ -43,15 +34,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference", type=Path, help="another photo of the person (default: what of this one is kept)"
     )
     parser.add_argument("--feather", type=float, default=0.0, help="pixels over which kept parts fade in (default 0)")
-    command.add_drawing_arguments(parser)
+    add_drawing_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw; the exit status is 0, or 1 when the photo failed."""
-    if args.several == window.ALL:
-        raise command.CommandError("--several all: one head is edited; choose it with --box")
+    import numpy as np
+    import torch
+
+    from jdap.commands import common as command
+    from jdap.io.files import write_whole
+    from jdap.photos import given, paste
+    from jdap.photos.read import PhotoError, read_photo
+    from jdap.pipelines.grid import depth_picture, labelled_grid
+
+    if args.several == choices.ALL:
+        raise CommandError("--several all: one head is edited; choose it with --box")
     if args.feather < 0:
-        raise command.CommandError(f"--feather must be 0 or more, got {args.feather:g}")
+        raise CommandError(f"--feather must be 0 or more, got {args.feather:g}")
     pipeline = command.load(args)
     how = {"steps": args.steps, "guidance": args.guidance, "method": args.method, "resample": args.resample}
     made_by = command.describe(args, pipeline) | how | {"keep_depth": args.keep_depth, "feather_px": args.feather}
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             if not hole.any():
                 raise PhotoError(f"{args.mask}: no white pixel lies in the head's window; see window_px of jdap depth")
             # At the photo's resolution: cropping would carry what is hidden over the mask's edge.
-            kept = command.cropped(pipeline, filled(photo, hole_HW), window_px)
+            kept = command.cropped(pipeline, given.filled(photo, hole_HW), window_px)
             reference = kept
             if args.reference is not None:
                 other = read_photo(args.reference)
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
                 generator = torch.Generator().manual_seed(seed)
                 made = pipeline.edit(kept, depth, ~hole, known_depth, reference=reference, generator=generator, **how)
                 files += [f"{name}.seed{seed}.png", f"{name}.seed{seed}.depth.png"]
-                edited = on_photo(made.rgb, window_px, photo, hole_HW, args.feather)
+                edited = paste.on_photo(made.rgb, window_px, photo, hole_HW, args.feather)
                 depth_SS = made.depth[0, 0].float().cpu().numpy()
                 write_whole(args.out / files[-2], paste.png(edited))
                 write_whole(args.out / files[-1], paste.png(paste.full_depth(depth_SS, window_px, photo)))
@@ -107,23 +107,3 @@ def run(args: argparse.Namespace) -> int:
             return files, notes
 
         return command.run_all([args.photo], args.out, work)
-
-
-def filled(photo: Photo, hole_HW: np.ndarray) -> Photo:
-    """The photo with the nearest kept pixel wherever it is hidden."""
-    rgb = torch.from_numpy(photo.rgb_HW3).permute(2, 0, 1)[None]
-    kept = fill_unknown(rgb, torch.from_numpy(~hole_HW)[None, None])
-    return replace(photo, rgb_HW3=kept[0].permute(1, 2, 0).contiguous().numpy())
-
-
-def on_photo(
-    drawn_13SS: Tensor, window_px: np.ndarray, photo: Photo, hole_HW: np.ndarray, feather_px: float
-) -> np.ndarray:
-    """The photo (H, W, 3) uint8 with what was drawn in the mask; other pixels are its own.
-
-    With a feather, those within that many pixels of the mask fade into what was drawn.
-    """
-    drawn_HW3, covered_HW = paste.full_rgb(drawn_13SS[0].float().permute(1, 2, 0).cpu().numpy(), window_px, photo)
-    kept = torch.from_numpy(~(hole_HW & covered_HW))[None, None]
-    drawn, own = (torch.from_numpy(x).permute(2, 0, 1)[None].float() for x in (drawn_HW3, photo.rgb_HW3))
-    return paste_known(drawn, own, kept, feather_px)[0].permute(1, 2, 0).round().byte().contiguous().numpy()

@@ -12,15 +12,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from jdap.commands import common as command
-from jdap.io.files import write_whole
-from jdap.photos import given, paste, window
-from jdap.photos.read import read_photo
-from jdap.pipelines.grid import depth_picture, labelled_grid
-from jdap.pipelines.portrait import Portrait
+from jdap.choices import ALL
+from jdap.commands.arguments import CommandError, add_drawing_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,13 +23,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference", type=Path, nargs="+", required=True, metavar="IMAGE", help="photos, or folders of photos"
     )
     parser.add_argument("--depth", type=Path, help="depth to draw on: a NAME.depth.png of jdap depth or jdap generate")
-    command.add_drawing_arguments(parser)
+    add_drawing_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Work on all references; the exit status is 0, or 1 when any failed."""
-    if args.several == window.ALL:
-        raise command.CommandError("--several all: a portrait has one reference; choose the face with --box")
+    import numpy as np
+    import torch
+
+    from jdap.commands import common as command
+    from jdap.io.files import write_whole
+    from jdap.photos import given, paste
+    from jdap.photos.read import read_photo
+    from jdap.pipelines.grid import depth_picture, labelled_grid
+    from jdap.pipelines.portrait import Portrait
+
+    if args.several == ALL:
+        raise CommandError("--several all: a portrait has one reference; choose the face with --box")
     pipeline = command.load(args)
     how = {"steps": args.steps, "guidance": args.guidance}
     made_by = command.describe(args, pipeline) | how
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         how |= {"method": args.method, "resample": args.resample}
         made_by |= {"depth": str(args.depth), **how}
     elif args.method is not None or args.resample != 1:
-        raise command.CommandError("--method and --resample are about a depth that is given: add --depth FILE")
+        raise CommandError("--method and --resample are about a depth that is given: add --depth FILE")
     with command.choosing(args) as choose:
 
         def work(path: Path, name: str) -> tuple[list[str], list[str]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jdap.pipelines.pack import pack
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``jdap pack``."""
@@ -20,6 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Pack, and say how large the folder is."""
+    from jdap.io.files import check_folder
+    from jdap.pipelines.pack import pack
+
+    check_folder(args.out)
     pack(args.weights, args.out, codec=args.codec, half=args.half, image=args.image)
     size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
     print(f"{args.out}: {size / 1e6:.1f} MB")

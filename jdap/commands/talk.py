@@ -8,31 +8,24 @@ Writes ``talk.mp4`` (picture and sound), ``talk.depth.mkv`` (lossless 16-bit) or
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from jdap.commands import common as command
-from jdap.commands.dispatch import ended_by_sigterm
+from jdap.choices import ALL, CRF, DEPTH_FORMATS, OVERLAP, STARTS, VIDEO
+from jdap.commands.arguments import CommandError, add_run_arguments, add_window_arguments, positive
 from jdap.io import assets
-from jdap.io.device import find_device
-from jdap.media.sound import Sound, open_sound
-from jdap.media.video import CRF
-from jdap.photos import paste, window
-from jdap.photos.film import DEPTH_FORMATS, VIDEO, Outputs, write_video
-from jdap.photos.read import read_photo
-from jdap.pipelines.hub import find_weights
-from jdap.pipelines.talking import STARTS, TalkingPipeline
-from jdap.pipelines.talking_weights import OVERLAP, REMEDY
 from jdap.units import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jdap.io.progress import Telling
+    from jdap.media.sound import Sound
+    from jdap.pipelines.talking import TalkingPipeline
 
 SHIPPED = "shipped:talk-tiny"
 STEPS, FEW_STEPS = 20, 4
@@ -44,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photo", type=Path, metavar="PORTRAIT", help="a photo of the person")
     parser.add_argument("sound", type=Path, metavar="SOUND", help="wav, mp3, m4a, flac …, or a video with sound")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="NAME.mp4", help="the video to write")
-    command.add_run_arguments(parser, SHIPPED)
-    parser.add_argument("--seeds", type=command.positive, default=1, help="videos, of seeds K, K + 1 … (default 1)")
-    parser.add_argument("--steps", type=command.positive, help=f"sampling steps (default {STEPS})")
+    add_run_arguments(parser, SHIPPED)
+    parser.add_argument("--seeds", type=positive, default=1, help="videos, of seeds K, K + 1 … (default 1)")
+    parser.add_argument("--steps", type=positive, help=f"sampling steps (default {STEPS})")
     parser.add_argument("--guidance", type=float, help="strength of the reference (default 1: as trained)")
     parser.add_argument("--audio-guidance", type=float, help="strength of the sound (default 1: as trained)")
     parser.add_argument(
@@ -68,11 +61,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preview", action=argparse.BooleanOptionalAction, default=True, help="picture and depth side by side"
     )
     parser.add_argument("--crf", type=int, default=CRF, help=f"x264's quality, 0 (best) … 51 (default {CRF})")
-    command.add_window_arguments(parser)
+    add_window_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Make the videos, one seed after another; the exit status is 0."""
+    from rich.console import Console
+
+    from jdap.commands import common as command
+    from jdap.commands.dispatch import ended_by_sigterm
+    from jdap.io.progress import Telling
+    from jdap.media.sound import open_sound
+    from jdap.photos import paste
+    from jdap.photos.film import Outputs, write_video
+    from jdap.photos.read import read_photo
+
     how = _settings(args)
     sound = open_sound(args.sound)
     photo = read_photo(args.photo)
@@ -94,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
         for seed in range(args.seed, args.seed + args.seeds):
             outputs = Outputs.of(args.out, args.depth_format, args.preview, seed if args.seeds > 1 else None)
             begun = time.monotonic()
-            with _progress(console, pipeline, sound, args.max_seconds, how["overlap"]) as (windows_done, on_step):
+            with Telling("frame", _frames(pipeline, sound, args.max_seconds), console=console) as telling:
+                windows_done, on_step = _tellers(telling, pipeline.shape.frames - how["overlap"])
                 blocks = _limited(sound.blocks(), args.max_seconds)
                 frames = write_video(
                     pipeline, reference, blocks, outputs, windows_done, crf=args.crf, seed=seed, on_step=on_step, **how
@@ -129,8 +133,13 @@ def run(args: argparse.Namespace) -> int:
 
 def load(weights: str, device: str) -> TalkingPipeline:
     """The pipeline of a weights folder, ``shipped:NAME`` or hub id, on its device."""
+    from jdap.io.device import find_device
+    from jdap.pipelines.hub import find_weights
+    from jdap.pipelines.talking import TalkingPipeline
+    from jdap.pipelines.talking_weights import REMEDY
+
     if weights == SHIPPED and not (assets.FOLDER / SHIPPED.removeprefix(assets.PREFIX)).is_dir():
-        raise command.CommandError(
+        raise CommandError(
             f"{SHIPPED}: no weights that talk ship with this version; `{REMEDY}` trains some: --weights DIR"
         )
     on = find_device(device)
@@ -142,15 +151,15 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     given = {"steps": args.steps, "guidance": args.guidance, "audio_guidance": args.audio_guidance}
     named = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     if args.few_step and named:
-        raise command.CommandError(f"--few-step is {FEW_STEPS} steps without guidance: leave out {', '.join(named)}")
-    if args.several == window.ALL:
-        raise command.CommandError("--several all: one person talks; choose the face with --box")
+        raise CommandError(f"--few-step is {FEW_STEPS} steps without guidance: leave out {', '.join(named)}")
+    if args.several == ALL:
+        raise CommandError("--several all: one person talks; choose the face with --box")
     if args.out.suffix.lower() != ".mp4":
-        raise command.CommandError(f"--out {args.out}: the video is written as MP4; name it NAME.mp4")
+        raise CommandError(f"--out {args.out}: the video is written as MP4; name it NAME.mp4")
     if args.noise_sharing is not None and not 0 <= args.noise_sharing <= 1:
-        raise command.CommandError(f"--noise-sharing must be within 0 … 1, got {args.noise_sharing:g}")
+        raise CommandError(f"--noise-sharing must be within 0 … 1, got {args.noise_sharing:g}")
     if any(g is not None and not math.isfinite(g) for g in (args.guidance, args.audio_guidance)):
-        raise command.CommandError("--guidance and --audio-guidance must be numbers")
+        raise CommandError("--guidance and --audio-guidance must be numbers")
     defaults = {"steps": FEW_STEPS if args.few_step else STEPS, "guidance": 1.0, "audio_guidance": 1.0}
     settings = {name: default if given[name] is None else given[name] for name, default in defaults.items()}
     return settings | {"noise_sharing": args.noise_sharing, "start": args.start}
@@ -160,7 +169,7 @@ def _overlap(asked: int | None, pipeline: TalkingPipeline) -> int:
     try:
         return pipeline.shape.overlap(asked)
     except ValueError as error:
-        raise command.CommandError(f"--overlap: {error}") from error
+        raise CommandError(f"--overlap: {error}") from error
 
 
 def _limited(blocks: Iterator[np.ndarray], max_seconds: float | None) -> Iterator[np.ndarray]:
@@ -176,34 +185,28 @@ def _limited(blocks: Iterator[np.ndarray], max_seconds: float | None) -> Iterato
             left -= len(block)
 
 
-@contextlib.contextmanager
-def _progress(
-    console: Console, pipeline: TalkingPipeline, sound: Sound, max_seconds: float | None, overlap: int
-) -> Iterator[tuple[Callable[[int], None], Callable[[int, int], None]]]:
-    """A bar of frames with frames a second and seconds left; what to call with frames written, and on every step."""
+def _frames(pipeline: TalkingPipeline, sound: Sound, max_seconds: float | None) -> int | None:
+    """How many frames there will be; None for a sound whose length nobody knows."""
     seconds = [s for s in (sound.duration_s, max_seconds) if s is not None]
-    total = math.ceil(min(seconds) * pipeline.shape.fps - 1e-6) if seconds else None
-    columns = (
-        *(TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")),
-        *(TimeRemainingColumn(), TextColumn("left")),
-    )
-    begun, written, new = time.monotonic(), 0, pipeline.shape.frames - overlap
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("frames", total=total, rate="")
+    return math.ceil(min(seconds) * pipeline.shape.fps - 1e-6) if seconds else None
 
-        def tell(frames: float) -> None:
-            rate = frames / max(time.monotonic() - begun, 1e-6)
-            progress.update(task, completed=frames, rate=f"{rate:.2f} frames/s")
 
-        def windows_done(frames: int) -> None:
-            nonlocal written
-            written = frames
-            tell(frames)
+def _tellers(telling: Telling, new: int) -> tuple[Callable[[int], None], Callable[[int, int], None]]:
+    """What to call with the frames written, and on every step of a window of ``new`` frames."""
+    written = 0
 
-        def on_step(done: int, calls: int) -> None:
-            tell(min(written + new * done / calls, math.inf if total is None else total))
+    def tell(frames: float) -> None:
+        telling.tell(frames, f"{telling.rate(frames):.2f} frames/s")
 
-        yield windows_done, on_step
+    def windows_done(frames: int) -> None:
+        nonlocal written
+        written = frames
+        tell(frames)
+
+    def on_step(done: int, calls: int) -> None:
+        tell(min(written + new * done / calls, math.inf if telling.total is None else telling.total))
+
+    return windows_done, on_step
 
 
 def _seconds(text: str) -> float:

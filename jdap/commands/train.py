@@ -10,31 +10,31 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from jsonargparse import ArgumentError, Namespace
-from lightning import LightningDataModule, LightningModule
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from lightning import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from jdap.callbacks.randomness import RandomStates
-from jdap.configs import CONFIGS
-from jdap.data.modules import ClipDataModule, ImageDataModule
+from jdap.configs import CONFIGS, DEFAULTS
+from jdap.data.modules import ClipDataModule, ImageDataModule, ShardDataModule
+from jdap.io.files import check_folder
 from jdap.stages.codec import CodecStage
 from jdap.stages.image import ImageStage
 from jdap.stages.onestep import OneStepStage
 from jdap.stages.temporal import TemporalStage
 
-#: command -> (stage, data module, default config)
-TRAINING: dict[str, tuple[type[LightningModule], type[LightningDataModule], str]] = {
-    "train-image": (ImageStage, ImageDataModule, "image-tiny.yaml"),
-    "train-depth": (OneStepStage, ImageDataModule, "depth-tiny.yaml"),
-    "train-video": (TemporalStage, ClipDataModule, "video-tiny.yaml"),
-    "train-codec": (CodecStage, ImageDataModule, "codec-tiny.yaml"),
+#: command -> (stage, data module)
+TRAINING: dict[str, tuple[type[LightningModule], type[ShardDataModule]]] = {
+    "train-image": (ImageStage, ImageDataModule),
+    "train-depth": (OneStepStage, ImageDataModule),
+    "train-video": (TemporalStage, ClipDataModule),
+    "train-codec": (CodecStage, ImageDataModule),
 }
 #: ``--resume auto`` goes on from the last checkpoint of the run in ``--out``.
 AUTO = "auto"
@@ -42,6 +42,9 @@ AUTO = "auto"
 
 class StageCLI(LightningCLI):
     """LightningCLI plus the run's folder and a checkpoint to resume from."""
+
+    resume: str | None = None
+    datamodule: ShardDataModule
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add ``--out`` and ``--resume``."""
@@ -54,8 +57,11 @@ class StageCLI(LightningCLI):
         )
 
     def before_instantiate_classes(self) -> None:
-        """Everything that a run writes goes under ``--out``."""
+        """Everything that a run writes goes under ``--out``. What cannot become a run ends here, before networks."""
         out = str(Path(self.config.out))
+        check_folder(Path(out))
+        self.resume = checkpoint_of(self.config.out, self.config.resume)
+        self.check_data()
         trainer: Namespace = self.config.trainer
         trainer.default_root_dir = out
         for logger in _listed(trainer.logger):
@@ -63,6 +69,14 @@ class StageCLI(LightningCLI):
         for callback in _listed(trainer.callbacks):
             if callback.class_path.endswith("ModelCheckpoint"):
                 callback.init_args.dirpath = str(Path(out) / "checkpoints")
+                callback.init_args.enable_version_counter = False  # else a folder that was moved has two last ones
+
+    def check_data(self) -> None:
+        """Raises :class:`jdap.shards.urls.ShardError` where shards that are named are not there, or hold nothing."""
+        alone = ArgumentParser(exit_on_error=False)
+        alone.add_class_arguments(self._datamodule_class, "data")
+        data = Namespace(data=self.config.data)
+        alone.instantiate_classes(data).data.check()
 
 
 def _listed(value: Any) -> list[Any]:
@@ -71,24 +85,13 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def main(command: str, argv: Sequence[str]) -> int:
+def train(command: str, argv: Sequence[str]) -> int:
     """Run a training command to its end; returns the exit status 0."""
-    config = TRAINING[command][2]
-    argv = list(argv)
-    configs = [b for a, b in pairwise(argv) if a == "--config"]
-    configs += [word.removeprefix("--config=") for word in argv if word.startswith("--config=")]
-    if not configs:
-        configs = [str(CONFIGS / config)]
-        argv = ["--config", *configs, *argv]
+    cli = build(command, argv)
     try:
-        cli = _build(command, argv)
-    except ArgumentError as error:
-        raise ValueError(f"{error}; settings come from {', '.join(configs)} and the command line") from error
-    resume = _checkpoint(cli)
-    try:
-        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.resume, weights_only=True)
     except UnpicklingError as error:
-        raise ValueError(f"{resume}: no checkpoint of ours, it holds more than tensors and numbers") from error
+        raise ValueError(f"{cli.resume}: no checkpoint of ours, it holds more than tensors and numbers") from error
     except SIGTERMException as ended:  # which would exit with status 0, as if the weights were there
         raise _ended(cli, signal.SIGTERM) from ended
     except SystemExit as ended:  # Lightning's answer to Ctrl-C, with status 1
@@ -98,10 +101,12 @@ def main(command: str, argv: Sequence[str]) -> int:
     return 0
 
 
-def _checkpoint(cli: StageCLI) -> str | None:
-    """What to go on from. Raises FileNotFoundError where it is not there, FileExistsError where a run would be lost."""
-    out, resume = Path(cli.config.out), cli.config.resume
-    last = out / "checkpoints" / "last.ckpt"
+def checkpoint_of(out: str, resume: str | None) -> str | None:
+    """What a run in the folder ``out`` goes on from, as ``--resume`` says.
+
+    Raises FileNotFoundError where it is not there, FileExistsError where another run would be lost.
+    """
+    last = Path(out) / "checkpoints" / "last.ckpt"
     if resume == AUTO:
         return str(last) if last.is_file() else None
     if resume is not None and not Path(resume).is_file():
@@ -119,13 +124,39 @@ def _ended(cli: StageCLI, number: signal.Signals) -> SystemExit:
     return SystemExit(128 + number)
 
 
-def _build(command: str, argv: list[str]) -> StageCLI:
-    """Stage, data and trainer from the settings. Raises ArgumentError for settings that there are not."""
-    stage, data, _ = TRAINING[command]
+def build(command: str, argv: Sequence[str], kind: type[StageCLI] = StageCLI, defaults: Sequence[str] = ()) -> StageCLI:
+    """Stage, data and trainer from the settings; ``defaults`` are options that win over YAML files, not over ``argv``.
+
+    Raises ValueError for settings that there are not.
+    """
+    configs, rest = _parted(argv)
+    configs = configs or [str(CONFIGS / DEFAULTS[command])]
+    try:
+        return _build(command, [*(f"--config={config}" for config in configs), *defaults, *rest], kind)
+    except ArgumentError as error:
+        raise ValueError(f"{error}; settings come from {', '.join(configs)} and the command line") from error
+
+
+def _parted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The YAML files that a command line names, and its other words, which win over them wherever they stand."""
+    configs, rest, words = [], [], iter(argv)
+    for word in words:
+        if word == "--config":
+            configs.append(next(words, ""))
+        elif word.startswith("--config="):
+            configs.append(word.removeprefix("--config="))
+        else:
+            rest.append(word)
+    return configs, rest
+
+
+def _build(command: str, argv: list[str], kind: type[StageCLI] = StageCLI) -> StageCLI:
+    stage, data = TRAINING[command]
     with warnings.catch_warnings():
         # Lightning suspects a script that forgot its command line, and calls names that jsonargparse 5 will drop.
         warnings.filterwarnings("ignore", module="lightning.pytorch.cli")
-        return StageCLI(
+        warnings.filterwarnings("ignore", message=r"\s*``instantiate_classes`` was deprecated")
+        return kind(
             stage,
             data,
             args=argv,

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import fsspec
 import safetensors.torch
 import torch
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
@@ -33,7 +32,8 @@ from jdap.data.tars import Faults, Sample, samples_of
 from jdap.data.transforms import Example, augment, flip, resize
 from jdap.io.assets import resolve
 from jdap.io.device import find_device
-from jdap.io.files import write_whole
+from jdap.io.files import make_folder, write_whole
+from jdap.io.progress import track
 from jdap.models.codec import Codec, fingerprint, load_codec
 from jdap.shards import schema
 from jdap.shards.latents import FrameLatents, LatentSettings, encode_frame, latents_member
@@ -193,10 +193,10 @@ def cache(
         fingerprint(model), model.latent_channels, model.factor, variants, mirrored, jitter, zoom, seed
     )
     model.to(place)  # type: ignore[arg-type]
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     done, wrong = [], []
     urls = resolve_shards(shards)
-    for index, url in enumerate(track(urls, "caching latents", disable=len(urls) < 2)):
+    for index, url in enumerate(track(urls, "shard")):
         path = out / f"latents-{index:06d}.tar"
         origin = {"from": url.rsplit("/", 1)[-1], "from_bytes": _size(url), "size_px": size_px}
         if not _is_done(path, origin | {"latents": settings.to_json()}):

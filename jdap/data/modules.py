@@ -36,6 +36,7 @@ from jdap.data.latents import LatentReader, read_depth_sums
 from jdap.data.loader import Batches, Clock, TrainingBatches, TrainingLoader
 from jdap.data.shards import ALL, Stage, image_stages, resolve_shards, source_names
 from jdap.data.transforms import augment
+from jdap.shards.reader import check_filled
 from jdap.shards.urls import ShardError
 from jdap.units import FPS
 
@@ -65,6 +66,16 @@ class ShardDataModule(LightningDataModule):
     @abstractmethod
     def stages(self, shards: list[str] | dict[str, Source], training: bool) -> Callable[..., list[Stage]]:
         """The stages over ``shards``, still to be told ``share``, ``seed`` and, in training, ``step``."""
+
+    def check(self) -> None:
+        """Raises :class:`jdap.data.shards.ShardError` where shards that are named are not there, or hold no sample."""
+        if self.train:
+            shards = self._training_shards()
+            for urls in [shards] if isinstance(shards, list) else [list(source.shards) for source in shards.values()]:
+                check_filled(urls)
+        for spec in self.specs.values():
+            if spec:
+                check_filled(resolve_shards(spec))
 
     def train_dataloader(self) -> DataLoader:
         """Endless batches in epochs of ``epoch_steps``. Raises :class:`jdap.data.shards.ShardError`."""

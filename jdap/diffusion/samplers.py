@@ -11,12 +11,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from jdap.choices import CLEAN, METHODS
 from jdap.diffusion.denoiser import JointDenoiser, Network, Pair, randn_pair
 from jdap.diffusion.timesteps import KNOWN
 
 #: How a half that is wholly known is given to the network, see :func:`ddim`.
-CLEAN, REPAINT = "clean", "repaint"
-METHODS = (CLEAN, REPAINT)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from jdap.io.fetch import Asset, fetch
+from jdap.io.quiet import hushed_stderr
 
 LANDMARKS, BLENDSHAPES = 478, 52
 #: Those of the face come first; the irises' say nothing of where the head is.
@@ -66,7 +67,8 @@ class Landmarker:
             num_faces=MAX_FACES,
             output_face_blendshapes=True,
         )
-        self._landmarker = mp.tasks.vision.FaceLandmarker.create_from_options(options)
+        with hushed_stderr():
+            self._landmarker = mp.tasks.vision.FaceLandmarker.create_from_options(options)
         self._pixels = np.empty((0, 0, 3), np.uint8)
 
     def __enter__(self) -> Self:

@@ -17,6 +17,19 @@ def write_whole(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
+def check_folder(folder: Path) -> None:
+    """Raises NotADirectoryError where a file is in the way of a folder."""
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(f"--out {path}: a file; name a folder")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where it is not there. Raises NotADirectoryError as :func:`check_folder`."""
+    check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def put_in_place(part: Path, path: Path) -> None:
     """Flush the finished file ``part`` to disk and rename it to ``path``, in the same folder."""
     with part.open("rb+") as file:

@@ -20,13 +20,12 @@ import av
 import numpy as np
 from PIL import Image
 
+from jdap.choices import CRF
 from jdap.io.files import put_in_place, replace_folder
 from jdap.units import SAMPLE_RATE
 
 #: Of the sound, bits a second: what AAC needs for speech of 16 kHz, with room.
 AUDIO_BIT_RATE = 64_000
-#: x264's constant rate factor: visually lossless is about 18.
-CRF = 18
 #: BT.601 (SMPTE 170M), studio range: how libswscale turns RGB into YUV, written down so that players turn it back so.
 _BT601, _STUDIO_RANGE = 6, 1
 

@@ -14,15 +14,13 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from jdap.media.video import CRF, DepthFolderWriter, DepthVideoWriter, VideoWriter
+from jdap.choices import CRF, PNG, VIDEO
+from jdap.media.video import DepthFolderWriter, DepthVideoWriter, VideoWriter
 from jdap.photos import paste
 from jdap.pipelines.grid import depth_picture
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.units import SAMPLE_RATE
 
-#: How depth is written.
-VIDEO, PNG, NONE = "video", "png", "none"
-DEPTH_FORMATS = (VIDEO, PNG, NONE)
 DEPTH_ENDS = {VIDEO: ".depth.mkv", PNG: ".depth"}
 
 

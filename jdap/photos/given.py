@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from jdap.photos import paste
 from jdap.photos.read import Photo, PhotoError, read_photo
+from jdap.pipelines.masks import fill_unknown
 
 
 def read_mask(path: Path, photo: Photo) -> np.ndarray:
@@ -98,3 +101,10 @@ def _window(path: Path) -> tuple[float, float, float] | None:
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise PhotoError(f"{beside}: tells no window of {path.name} ({error}); crop the map to a square") from error
     return left, top, side
+
+
+def filled(photo: Photo, hole_HW: np.ndarray) -> Photo:
+    """The photo with the nearest kept pixel wherever it is hidden."""
+    rgb = torch.from_numpy(photo.rgb_HW3).permute(2, 0, 1)[None]
+    kept = fill_unknown(rgb, torch.from_numpy(~hole_HW)[None, None])
+    return replace(photo, rgb_HW3=kept[0].permute(1, 2, 0).contiguous().numpy())

@@ -10,9 +10,11 @@ import io
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from jdap.photos.read import Photo
 from jdap.pipelines.grid import depth_picture
+from jdap.pipelines.masks import paste_known
 
 #: uint16 of the file: 0 is no value, 1 is depth -1 (near), 65535 is depth +1 (far).
 NO_VALUE, STEPS = 0, 65534
@@ -126,3 +128,16 @@ def png(image: Image.Image | np.ndarray) -> bytes:
     buffer = io.BytesIO()
     (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def on_photo(
+    drawn_13SS: Tensor, window_px: np.ndarray, photo: Photo, hole_HW: np.ndarray, feather_px: float
+) -> np.ndarray:
+    """The photo (H, W, 3) uint8 with what was drawn in the mask; other pixels are its own.
+
+    With a feather, those within that many pixels of the mask fade into what was drawn.
+    """
+    drawn_HW3, covered_HW = full_rgb(drawn_13SS[0].float().permute(1, 2, 0).cpu().numpy(), window_px, photo)
+    kept = torch.from_numpy(~(hole_HW & covered_HW))[None, None]
+    drawn, own = (torch.from_numpy(x).permute(2, 0, 1)[None].float() for x in (drawn_HW3, photo.rgb_HW3))
+    return paste_known(drawn, own, kept, feather_px)[0].permute(1, 2, 0).round().byte().contiguous().numpy()

@@ -11,14 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from jdap.choices import ALL, LARGEST, REFUSE
 from jdap.faces import crop
 from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker
 from jdap.faces.upright import quarters_to_upright
 from jdap.photos.read import Photo, PhotoError
 
-LARGEST, ALL, REFUSE = "largest", "all", "refuse"
-#: What is done with several faces.
-SEVERAL = (LARGEST, ALL, REFUSE)
 #: What is said of a photo that was turned by so many quarters anticlockwise.
 TURNED: tuple[tuple[str, ...], ...] = (
     (),

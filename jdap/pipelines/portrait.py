@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from jdap import depth as depth_frames
+from jdap.choices import CLEAN, GUIDANCE, METHODS, REPAINT, RESCALE
 from jdap.diffusion import ensemble as ensembles
 from jdap.diffusion.denoiser import JointDenoiser, Network, Pair, randn_pair
 from jdap.diffusion.onestep import STARTS, ZEROS
-from jdap.diffusion.samplers import CLEAN, METHODS, REPAINT, ddim, guided
+from jdap.diffusion.samplers import ddim, guided
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.codec import Codec
 from jdap.models.image.image_tokens import ImageTokens
@@ -31,8 +32,6 @@ from jdap.pipelines.weights import load_components, save_components
 __all__ = ["GUIDANCE", "METHODS", "DepthEstimate", "Portrait", "PortraitPipeline"]
 
 OnStep = Callable[[int, int], None]
-#: Strength of the reference, and how far guided predictions are brought back: chosen on validation people.
-GUIDANCE, RESCALE = 2.0, 0.7
 
 
 class DepthEstimate(NamedTuple):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jdap.choices import NULL, REFERENCE, STARTS
 from jdap.diffusion.denoiser import JointDenoiser, Network, Pair
 from jdap.diffusion.draws import draw_frames
 from jdap.diffusion.samplers import ddim, guided, needed_branches
@@ -29,15 +30,7 @@ from jdap.models.image.image_tokens import ImageTokens
 from jdap.models.image.reference import ReferenceNet
 from jdap.pipelines.pictures import Portrait, check_pictures, decode
 from jdap.pipelines.sound_windows import SoundWindows
-from jdap.pipelines.talking_weights import (
-    NULL,
-    REFERENCE,
-    STARTS,
-    WindowShape,
-    check_fit,
-    load_talking,
-    save_talking,
-)
+from jdap.pipelines.talking_weights import WindowShape, check_fit, load_talking, save_talking
 
 __all__ = ["NULL", "REFERENCE", "STARTS", "TalkingPipeline", "WindowShape"]
 

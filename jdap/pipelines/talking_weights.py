@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from jdap.choices import NULL, OVERLAP, STARTS
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.io.assets import resolve
 from jdap.models.audio import AudioTokens, load_audio_tokens
@@ -38,11 +39,6 @@ REMEDY = "make train-video"
 MOTION, AUDIO_ATTENTION, DRIVE = "motion", "audio_attention", "drive"
 #: What a folder that names its image model does not hold.
 IMAGE_PARTS = ("codec", "unet", "reference", "scheduler", "image_encoder", "image_tokens")
-#: What stands for the motion frames of the first window: nothing, or the reference.
-NULL, REFERENCE = "null", "reference"
-STARTS = (NULL, REFERENCE)
-#: Frames that neighbouring windows share.
-OVERLAP = 2
 
 
 @dataclass(frozen=True)

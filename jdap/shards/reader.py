@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +11,7 @@ import fsspec
 
 from jdap.shards.sample import Sample
 from jdap.shards.schema import SchemaError
+from jdap.shards.urls import REMEDY, ShardError
 
 
 def read_tar(shard: str | Path) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -54,6 +55,18 @@ def read_samples(shard: str | Path) -> Iterator[Sample]:
                 raise SchemaError(f"sample {key}: {error}") from error
     except SchemaError as error:
         raise SchemaError(f"{shard}: {error}") from error
+
+
+def check_filled(shards: Sequence[str]) -> None:
+    """Raises :class:`jdap.shards.urls.ShardError` where none of the shards holds a sample; reads no more than one."""
+    wrong = ""
+    for shard in shards:
+        try:
+            if next(read_tar(shard), None) is not None:
+                return
+        except (OSError, ImportError, ValueError) as error:
+            wrong = wrong or f" ({' '.join(str(error).split())})"
+    raise ShardError(f"none of {len(shards)} shards holds a usable sample, {shards[0]} first{wrong}; {REMEDY}")
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -17,8 +17,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jdap.__main__ import COMMANDS, main
-from jdap.commands.train import TRAINING
-from jdap.configs import CONFIGS
+from jdap.commands.runs import EVALUATION, TRAINING
+from jdap.configs import CONFIGS, DEFAULTS
 from jdap.models.codec import load_codec
 from jdap.pipelines.portrait import PortraitPipeline
 
@@ -154,7 +154,7 @@ def test_the_recipe_of_the_shipped_weights_runs(fakes, tmp_path):
 
 @pytest.mark.parametrize("command", TRAINING)
 def test_every_training_command_has_its_yaml(command):
-    assert yaml.safe_load((CONFIGS / TRAINING[command][2]).read_text())["model"]
+    assert yaml.safe_load((CONFIGS / DEFAULTS[command]).read_text())["model"]
 
 
 def failure(argv, capsys) -> str:
@@ -198,7 +198,7 @@ def test_an_unknown_command_names_those_there_are(capsys):
     assert all(f"  {name} " in listed for name in COMMANDS)
 
 
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - set(TRAINING)))
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - set(TRAINING) - set(EVALUATION)))
 def test_every_other_command_has_its_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from jdap.choices import CLEAN, REPAINT
 from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
-from jdap.diffusion.samplers import CLEAN, REPAINT, ddim, levels
+from jdap.diffusion.samplers import ddim, levels
 from jdap.diffusion.schedule import NoiseSchedule
 
 DENOISER = JointDenoiser(NoiseSchedule())

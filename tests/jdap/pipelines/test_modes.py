@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from jdap.choices import METHODS
 from jdap.diffusion.denoiser import Pair, randn_pair
-from jdap.diffusion.samplers import METHODS, ddim
+from jdap.diffusion.samplers import ddim
 from jdap.pipelines.masks import fill_unknown, known_cells, paste_known
 
 

@@ -1,0 +1,20 @@
+"""What options offer: words that several places know and default numbers, apart from the code that needs torch."""
+
+#: How what is given is held while the rest is sampled.
+CLEAN, REPAINT = "clean", "repaint"
+METHODS = (CLEAN, REPAINT)
+#: Strength of the reference, and how far guided predictions are brought back: chosen on validation people.
+GUIDANCE, RESCALE = 2.0, 0.7
+#: What stands for the motion frames of the first window: nothing, or the reference.
+NULL, REFERENCE = "null", "reference"
+STARTS = (NULL, REFERENCE)
+#: Frames that neighbouring windows share.
+OVERLAP = 2
+#: How depth is written.
+VIDEO, PNG, NONE = "video", "png", "none"
+DEPTH_FORMATS = (VIDEO, PNG, NONE)
+#: x264's constant rate factor: visually lossless is about 18.
+CRF = 18
+#: What is done with several faces.
+LARGEST, ALL, REFUSE = "largest", "all", "refuse"
+SEVERAL = (LARGEST, ALL, REFUSE)

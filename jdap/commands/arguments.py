@@ -1,0 +1,87 @@
+"""Options that several commands have, and what their values may be. Nothing here needs torch: help must be quick."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from jdap.choices import GUIDANCE, LARGEST, METHODS, SEVERAL
+from jdap.io.device import AUTO, DEVICE_HELP
+
+SHIPPED = "shipped:image-tiny"
+
+
+class CommandError(ValueError):
+    """What was asked for cannot be done at all; the message is one line that says why and what to do."""
+
+
+def add_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
+    """Options of the commands that fill a folder; ``steps`` is the default number of sampling steps."""
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for what is made")
+    parser.add_argument("--steps", type=positive, default=steps, help=f"sampling steps (default {steps})")
+    add_run_arguments(parser, SHIPPED)
+    add_window_arguments(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, weights: str) -> None:
+    """``--weights``, ``--seed`` and ``--device``, which all commands have."""
+    parser.add_argument(
+        "--weights", default=weights, help=f"weights folder, shipped:NAME or hub id OWNER/NAME (default {weights})"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise (default 0)")
+    parser.add_argument("--device", default=AUTO, help=DEVICE_HELP)
+
+
+def add_window_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which part of a photo is the head: ``--box``, ``--no-crop``, ``--several``."""
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--box", type=_box, metavar="LEFT,TOP,SIZE", help="the head's square, in the upright photo's pixels"
+    )
+    how.add_argument("--no-crop", action="store_true", help="the photos are square crops of a head already")
+    how.add_argument(
+        "--several",
+        choices=SEVERAL,
+        default=LARGEST,
+        help="photos with several faces: the largest (default), all of them, or none",
+    )
+
+
+def add_guidance(parser: argparse.ArgumentParser) -> None:
+    """``--guidance``, which all commands have."""
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        default=GUIDANCE,
+        help=f"strength of the reference; 1 is as trained (default {GUIDANCE:g})",
+    )
+
+
+def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the commands that draw pictures, ``jdap generate`` and ``jdap edit``."""
+    add_arguments(parser, steps=20)
+    add_guidance(parser)
+    parser.add_argument("--count", type=positive, default=1, help="pictures of each, of seeds K, K + 1 …")
+    parser.add_argument(
+        "--method", choices=METHODS, help="how what is given is held (default: clean where the weights know it)"
+    )
+    parser.add_argument(
+        "--resample", type=positive, default=1, help="RePaint's resampling of what is given (default 1)"
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, as an argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _box(text: str) -> tuple[float, float, float]:
+    try:
+        left, top, size = (float(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be LEFT,TOP,SIZE in pixels, got {text!r}") from None
+    if not size > 0:
+        raise argparse.ArgumentTypeError(f"the size must be above 0, got {text!r}")
+    return left, top, size

@@ -1,0 +1,49 @@
+"""Threads sleep while they wait: in the three programs and in their worker processes, unless the user set otherwise."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from jdap.io.threads import SETTINGS
+
+#: A command that tells its own setting and that of a worker process, before and after which torch is or is not there.
+TOLD = """
+import importlib, multiprocessing, os, sys, types
+from {program}.__main__ import main
+assert "torch" not in sys.modules
+def told(args):
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(os.environ.get("OMP_WAIT_POLICY"), pool.apply(os.getenv, ("OMP_WAIT_POLICY",)))
+    return 0
+if __name__ == "__main__":
+    import {program}.__main__ as program
+    name = "{command}"
+    module = types.ModuleType("told")
+    module.add_arguments, module.run = lambda parser: None, told
+    sys.modules[program.COMMANDS[name].module] = module
+    sys.exit(main([name]))
+"""
+PROGRAMS = [("jdap", "depth"), ("data_prep", "verify"), ("benchmarks", "depth")]
+
+
+def told(tmp_path, program: str, command: str, **env: str) -> str:
+    script = tmp_path / "told.py"
+    script.write_text(TOLD.format(program=program, command=command))
+    plain = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=plain | {"PYTHONPATH": os.getcwd()} | env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(("program", "command"), PROGRAMS)
+def test_threads_sleep_in_every_program_and_its_workers(tmp_path, program, command):
+    assert told(tmp_path, program, command) == "PASSIVE PASSIVE"
+
+
+def test_the_users_own_setting_wins(tmp_path):
+    assert told(tmp_path, *PROGRAMS[0], OMP_WAIT_POLICY="active") == "active active"
+    assert told(tmp_path, *PROGRAMS[0], GOMP_SPINCOUNT="1000") == "None None"
