@@ -209,8 +209,8 @@ def _join(run: list[tuple[Sample, Record]]) -> tuple[Sample, Record]:
     (sample, record), count = run[0], sum(r.frames for _, r in run)
     joined = {name: value for name, value in sample.items() if name.startswith("__") or name in ("of", "place")}
     # Optional members and scores go on where every part has them.
-    shared = (kind for kind in schema.OPTIONAL_KINDS if all(frame_member(kind, 0) in s for s, _ in run))
-    kinds = [*schema.FRAME_KINDS, *shared]
+    optional = (kind for kind in schema.OPTIONAL_KINDS if all(frame_member(kind, 0) in s for s, _ in run))
+    kinds = [*schema.FRAME_KINDS, *optional]
     offset = 0
     for part, its in run:
         for kind in kinds:

@@ -223,8 +223,10 @@ class TemporalStage(L.LightningModule):
             Pair(*map(drawn, clean)),
             t_here,
             Pair(*map(drawn, noise)),
-            *map(drawn, (weight, confidence, focus)),
-            drawn=asked_here,
+            drawn(weight),
+            drawn(confidence),
+            drawn(focus),
+            asked_here,
         )
         if self.lips is None or tokens is None:
             return loss, t_here, None

@@ -116,7 +116,8 @@ class PlainAttention:
         if attention_mask is not None:
             raise ValueError("these attention layers take no attention_mask")
         if encoder_hidden_states is not None and encoder_hidden_states.shape[1] == 0:
-            return (attn.to_out[0].bias / attn.rescale_output_factor).expand_as(hidden_states)
+            bias: Tensor = attn.to_out[0].bias  # type: ignore[index, assignment, union-attr]
+            return (bias / attn.rescale_output_factor).expand_as(hidden_states)
         own = project(attn, hidden_states if encoder_hidden_states is None else encoder_hidden_states, self.rotary)
         query = attn.to_q(hidden_states)
         out = self.mix(turned(query, attn.heads) if self.rotary else query, own, attn.heads, beside or Beside())

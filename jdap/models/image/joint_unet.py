@@ -111,7 +111,7 @@ class JointUNet(nn.Module):
         return rgb, depth
 
 
-def project_features(unet: UNet2DConditionModel, features: Features, rotary: bool) -> Reference:
+def project_features(unet: nn.Module, features: Features, rotary: bool) -> Reference:
     """Features of a ReferenceNet through the projections of a UNet's self-attention layers of the same names."""
     layer: Callable[[str], Any] = unet.get_submodule
     layers = {}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,17 +65,20 @@ class ReferenceLookup(nn.Module):
             for name, reference in seen.items():
                 v = Pair(*partial(unet, reference=reference)(*noisy, *t))
                 error_B = (denoiser.clean(noisy, v, t).rgb - clean.rgb).square().mean((1, 2, 3))
-                self.errors[f"{name}_{timestep}"].update(error_B[~lonely_B] if name == "other" else error_B)
+                metric: Any = self.errors[f"{name}_{timestep}"]
+                metric.update(error_B[~lonely_B] if name == "other" else error_B)
 
     def compute(self) -> dict[str, Tensor]:
         """``lookup/own_300`` … ``lookup/itself_900``, those that were measured, over the pictures of all processes."""
         # every process has to ask, also one that saw none: the sums are added up
-        found = {f"lookup/{name}": error.compute() for name, error in self.errors.items()}
+        metrics: dict[str, Any] = dict(self.errors.items())
+        found = {f"lookup/{name}": error.compute() for name, error in metrics.items()}
         return {name: error for name, error in found.items() if not error.isnan()}
 
     def reset(self) -> None:
         """Start anew."""
         self._seen = 0
         with torch.inference_mode(False):  # states that were made in it may not be changed in a training's validation
-            for error in self.errors.values():
+            metrics: list[Any] = list(self.errors.values())
+            for error in metrics:
                 error.reset()
