@@ -88,7 +88,7 @@ def test_every_stage_may_choose(stage):
 
 @pytest.mark.parametrize("name", ["adamw8bit", "sgd"])
 def test_what_cannot_be_chosen_here_is_told(name):
-    stage = CodecStage(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1), optimizer=name)
+    stage = CodecStage(optimizer=name)
     stage.trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
     with pytest.raises(ValueError, match="adamw8bit"):
         stage.configure_optimizers()
