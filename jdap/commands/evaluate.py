@@ -40,6 +40,7 @@ class EvaluationCLI(StageCLI):
     """The settings of a training, of which only the data of one split are used."""
 
     split = "val"
+    keeps_settings = False
 
     def before_instantiate_classes(self) -> None:
         """Let the shards of the split stand where validations read, and none where a training would."""

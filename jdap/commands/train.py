@@ -16,7 +16,7 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning import LightningModule
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -44,6 +44,7 @@ class StageCLI(LightningCLI):
     """LightningCLI plus the run's folder and a checkpoint to resume from."""
 
     resume: str | None = None
+    keeps_settings = True
     datamodule: ShardDataModule
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -163,6 +164,7 @@ def _build(command: str, argv: list[str], kind: type[StageCLI] = StageCLI) -> St
             run=False,
             parser_kwargs={"prog": f"jdap {command}", "exit_on_error": False},
             trainer_defaults={"callbacks": RandomStates()},
+            save_config_callback=SaveConfigCallback if kind.keeps_settings else None,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
         )
