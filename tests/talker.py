@@ -1,7 +1,7 @@
 """A small pipeline that talks, by the real builders: random weights, in which motion and sound are let loose."""
 
 import torch
-from networks import C, networks
+from networks import C, networks, small_codec
 from torch import Tensor, nn
 
 from jdap.diffusion.schedule import NoiseSchedule
@@ -10,7 +10,6 @@ from jdap.models.clip.audio_attention import new_audio_attention
 from jdap.models.clip.conditions import DriveTokens
 from jdap.models.clip.motion import new_motion
 from jdap.models.clip.unet import ClipUNet
-from jdap.models.codec import ImageCodec
 from jdap.pipelines.talking import TalkingPipeline, WindowShape
 
 SIZE, TOKEN_DIM = 32, 12
@@ -30,7 +29,7 @@ def talker(seed: int = 0, shape: WindowShape = SHAPE, deaf: bool = False, driven
     audio = None if deaf else new_audio_tokens(tokens=3, dim=TOKEN_DIM, hidden=16, channels=8)
     assert C == 3
     return TalkingPipeline(
-        ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).eval(),
+        small_codec().eval(),
         unet.eval(),
         reference.eval(),
         None if audio is None else audio.eval(),

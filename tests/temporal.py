@@ -4,10 +4,10 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from networks import small_codec
 
 from jdap.data.modules import ClipDataModule
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.models.codec import ImageCodec
 from jdap.models.image.build import build
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.temporal import TemporalStage
@@ -18,7 +18,7 @@ FRAMES, BEFORE, MARGIN, SIZE_PX = 4, 2, 4, 32
 def write_image_weights(folder) -> str:
     """What an image stage at preset tiny leaves, with narrow networks."""
     torch.manual_seed(0)
-    codec = ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1))
+    codec = small_codec()
     unet, reference = build("tiny", codec.latent_channels, (32, 64))
     image = PortraitPipeline(codec, unet, reference, NoiseSchedule(), preset="tiny", size_px=SIZE_PX)
     image.save_pretrained(Path(folder) / "weights")

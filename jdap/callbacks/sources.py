@@ -22,7 +22,9 @@ from torch import Tensor
 from jdap import __version__
 from jdap.batch import ImageBatch, LatentBatch
 from jdap.depth import NO_DEPTH
+from jdap.pipelines.card import UNSAID, model_card
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
+from jdap.pipelines.pictures import PT
 from jdap.stages.image import ImageStage
 from jdap.stages.onestep import OneStepStage
 from jdap.stages.temporal import TemporalStage
@@ -176,7 +178,9 @@ class SampleGrid(L.Callback):
         columns: dict[str, Tensor] = {}
         if pipeline.one_step_start is None:
             led_by = batch.reference_rgb[:n] if pipeline.reference is not None else None
-            made = pipeline.generate(led_by, count=len(batch.rgb[:n]), steps=self.steps, generator=generator)
+            made = pipeline.generate(
+                led_by, count=len(batch.rgb[:n]), steps=self.steps, generator=generator, output_type=PT
+            )
             columns |= {
                 "reference": batch.reference_rgb[:n],
                 "generated": made.rgb,
@@ -206,14 +210,15 @@ class ExportWeights(L.Callback):
     """Writes the run's weights folder at the end of training: what ``from_pretrained`` and the benchmarks read.
 
     Beside the pipeline it holds ``mean_depth.safetensors`` (if :class:`MeanDepth` ran) and ``training.json``: the
-    stage, its hyper-parameters and the number of steps.
+    stage, its hyper-parameters and the number of steps. The model card has the figures of the last validation.
 
     Args:
         folder: name of the folder inside the run's folder.
+        license: of the weights, as the hub names it (``apache-2.0``), for the model card.
     """
 
-    def __init__(self, folder: str = "weights") -> None:
-        self.folder = folder
+    def __init__(self, folder: str = "weights", license: str = UNSAID) -> None:
+        self.folder, self.license = folder, license
 
     @rank_zero_only
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -229,9 +234,15 @@ class ExportWeights(L.Callback):
             "hyper_parameters": dict(pl_module.hparams),
         }
 
+        pipeline = pl_module.pipeline()
+        metrics = trainer.callback_metrics.items()
+        figures = {name: round(float(value), 4) for name, value in metrics if name.startswith("val/")}
+        card = model_card(pipeline, license=self.license, figures=figures, steps=trainer.global_step)
+
         def extras(folder: Path) -> None:
+            (folder / "README.md").write_text(card, encoding="utf-8")
             for callback in means:
                 save_file({"mean_depth": callback.mean()}, folder / MEAN_DEPTH_FILE)
             (folder / "training.json").write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
 
-        pl_module.pipeline().save_pretrained(Path(trainer.default_root_dir) / self.folder, extras=extras)
+        pipeline.save_pretrained(Path(trainer.default_root_dir) / self.folder, extras=extras)

@@ -23,7 +23,6 @@ from jdap.io.fetch import AssetError
 from jdap.io.files import write_whole
 from jdap.photos import window
 from jdap.photos.read import Photo, PhotoError
-from jdap.pipelines.hub import find_weights
 from jdap.pipelines.portrait import GUIDANCE, METHODS, PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
 
@@ -127,7 +126,7 @@ def choosing(args: argparse.Namespace) -> Iterator[window.Choose]:
 def load(args: argparse.Namespace) -> PortraitPipeline:
     """The pipeline that the options name, on its device; ``--steps`` is checked against its schedule."""
     device = find_device(args.device)
-    pipeline = PortraitPipeline.from_pretrained(find_weights(args.weights)).to(device)
+    pipeline = PortraitPipeline.from_pretrained(args.weights).quiet().to(device)
     check_steps(args.steps, pipeline)
     return pipeline
 

@@ -30,9 +30,9 @@ from jdap.media.video import CRF
 from jdap.photos import paste, window
 from jdap.photos.film import DEPTH_FORMATS, VIDEO, Outputs, write_video
 from jdap.photos.read import read_photo
-from jdap.pipelines.hub import find_weights
+from jdap.pipelines.base import Callback
 from jdap.pipelines.talking import STARTS, TalkingPipeline
-from jdap.pipelines.talking_weights import OVERLAP, REMEDY
+from jdap.pipelines.talking_weights import OVERLAP
 from jdap.units import SAMPLE_RATE
 
 SHIPPED = "shipped:talk-tiny"
@@ -97,7 +97,15 @@ def run(args: argparse.Namespace) -> int:
             with _progress(console, pipeline, sound, args.max_seconds, how["overlap"]) as (windows_done, on_step):
                 blocks = _limited(sound.blocks(), args.max_seconds)
                 frames = write_video(
-                    pipeline, reference, blocks, outputs, windows_done, crf=args.crf, seed=seed, on_step=on_step, **how
+                    pipeline,
+                    reference,
+                    blocks,
+                    outputs,
+                    windows_done,
+                    crf=args.crf,
+                    seed=seed,
+                    callback_on_step_end=on_step,
+                    **how,
                 )
             took_s = time.monotonic() - begun
             fps = pipeline.shape.fps
@@ -131,10 +139,11 @@ def load(weights: str, device: str) -> TalkingPipeline:
     """The pipeline of a weights folder, ``shipped:NAME`` or hub id, on its device."""
     if weights == SHIPPED and not (shipped.FOLDER / SHIPPED.removeprefix(shipped.PREFIX)).is_dir():
         raise command.CommandError(
-            f"{SHIPPED}: no weights that talk ship with this version; `{REMEDY}` trains some: --weights DIR"
+            f"{SHIPPED}: no weights that talk ship with this version; "
+            f"`{TalkingPipeline.remedy}` trains some: --weights DIR"
         )
     on = find_device(device)
-    return TalkingPipeline.from_pretrained(find_weights(weights, REMEDY)).to(on)
+    return TalkingPipeline.from_pretrained(weights).quiet().to(on)
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -179,7 +188,7 @@ def _limited(blocks: Iterator[np.ndarray], max_seconds: float | None) -> Iterato
 @contextlib.contextmanager
 def _progress(
     console: Console, pipeline: TalkingPipeline, sound: Sound, max_seconds: float | None, overlap: int
-) -> Iterator[tuple[Callable[[int], None], Callable[[int, int], None]]]:
+) -> Iterator[tuple[Callable[[int], None], Callback]]:
     """A bar of frames with frames a second and seconds left; what to call with frames written, and on every step."""
     seconds = [s for s in (sound.duration_s, max_seconds) if s is not None]
     total = math.ceil(min(seconds) * pipeline.shape.fps - 1e-6) if seconds else None
@@ -200,8 +209,10 @@ def _progress(
             written = frames
             tell(frames)
 
-        def on_step(done: int, calls: int) -> None:
-            tell(min(written + new * done / calls, math.inf if total is None else total))
+        def on_step(pipeline: TalkingPipeline, step: int, timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
+            share = (step + 1) / pipeline.num_timesteps
+            tell(min(written + new * share, math.inf if total is None else total))
+            return {}
 
         yield windows_done, on_step
 

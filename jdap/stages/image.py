@@ -181,7 +181,7 @@ class ImageStage(L.LightningModule):
             size_px=self.hparams["size_px"],
             shared_timestep=self.hparams["shared_timestep"],
             image_tokens=self._whole.get("image_tokens", self.image_tokens),
-        )
+        ).quiet()
 
     @torch.no_grad()
     def encode(self, batch: ImageBatch | LatentBatch) -> Encoded:

@@ -162,7 +162,7 @@ class TemporalStage(L.LightningModule):
             size_px=self.size_px,
             image_tokens=self.image_tokens,
             drive=self.drive,
-        )
+        ).quiet()
 
     @property
     def audio_margin(self) -> int:

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from networks import small_codec
 
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.models.codec import ImageCodec
 from jdap.models.image.build import unet
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
@@ -18,7 +18,7 @@ def pipeline() -> PortraitPipeline:
     """A pipeline of small networks with random weights, for pictures of 32 pixels."""
     torch.manual_seed(0)
     return PortraitPipeline(
-        ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).eval(),
+        small_codec().eval(),
         JointUNet(unet(6, depth_timestep=True, **SHAPE)).eval(),
         ReferenceNet(unet(3, depth_timestep=False, **SHAPE)).eval(),
         NoiseSchedule(),

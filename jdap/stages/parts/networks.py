@@ -69,7 +69,7 @@ def networks(
     if widths and (init or sd):
         raise ValueError("model.widths is for networks from scratch: model.init and model.sd bring their own")
     if init:
-        made = _of_weights_folder(resolve(init), preset, codec)
+        made = _of_weights_folder(init, preset, codec)
     elif sd:
         made = _of_stable_diffusion(sd, preset, codec)
     elif codec:

@@ -74,7 +74,6 @@ def test_guidance_is_there_in_every_question(pipeline):
         how = {"steps": 2, "guidance": guidance}
         return [
             pipeline.generate(reference, generator=seed(), **how).rgb,
-            pipeline.image_to_depth(x, reference=reference, generator=seed(), **how).depth,
             pipeline.depth_to_image(depth, reference=reference, generator=seed(), **how),
             pipeline.edit(x, depth, left_half(), NOTHING, reference=reference, generator=seed(), **how).rgb,
         ]
@@ -86,7 +85,7 @@ def test_guidance_is_there_in_every_question(pipeline):
         assert not torch.allclose(a, d, atol=1e-4)
     # Without any strength the reference plays no part.
     alone = pipeline.depth_to_image(depth, steps=2, generator=seed())
-    assert torch.allclose(none[2], alone, atol=1e-5)
+    assert torch.allclose(none[1], alone, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)
