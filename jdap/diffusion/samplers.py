@@ -21,9 +21,9 @@ METHODS = (CLEAN, REPAINT)
 
 
 class Step(NamedTuple):
-    """A step that was done: network call ``index`` (from 0) at ``timestep``, and the ``latents`` that it left."""
+    """A step that was done: network call ``number`` (from 0) at ``timestep``, and the ``latents`` that it left."""
 
-    index: int
+    number: int
     timestep: int
     latents: Pair
 

@@ -61,8 +61,9 @@ class NoiseSchedule:
     def from_scheduler(cls, scheduler: DDIMScheduler) -> NoiseSchedule:
         """The schedule of a stored scheduler. Raises ValueError where it is not one of ours."""
         config = scheduler.config
-        numbers = (config.get(name) for name in ("num_train_timesteps", "beta_start", "beta_end"))
-        schedule = cls(*numbers, config.get("timestep_spacing", ""))
+        schedule = cls(
+            config["num_train_timesteps"], config["beta_start"], config["beta_end"], config["timestep_spacing"]
+        )
         ours = schedule.scheduler().config
         wrong = [k for k in _FIXED if config.get(k) != ours[k]]
         if wrong:

@@ -142,7 +142,7 @@ class ImageCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.latent_mean[:channels], self.latent_std[:channels] = other.latent_mean, other.latent_std
 
 
-class DiffusersCodec(Component):
+class DiffusersCodec(Component, ModelMixin):
     """An ``AutoencoderKL`` or ``AutoencoderTiny`` of diffusers behind the same two methods.
 
     The autoencoder's own config says how raw latents become those of unit variance, as in diffusers' pipelines:
@@ -179,9 +179,9 @@ class DiffusersCodec(Component):
             scaling_factor=1 / raw.std().item(), shift_factor=raw.mean().item(), latents_mean=None, latents_std=None
         )
 
-    def save_pretrained(self, save_directory: str | Path) -> None:
+    def write(self, folder: Path) -> None:
         """Write the autoencoder in diffusers' layout; :func:`load_codec` reads it."""
-        self.autoencoder.save_pretrained(save_directory)
+        self.autoencoder.save_pretrained(folder)
 
     @classmethod
     def read(cls, folder: Path) -> Self:

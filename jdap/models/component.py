@@ -15,15 +15,16 @@ from jdap.models.loading import WeightsError, load_strict, one_line
 _NOT_HERE = ("device_map", "variant", "quantization_config", "use_flashpack")
 
 
-class Component(ModelMixin):  # type: ignore[misc]
+class Component(ModelMixin):
     """A network around plain models, which are what its folder holds: diffusers alone can read those.
 
     To ``DiffusionPipeline`` it is a model like any other, with ``save_pretrained`` and ``from_pretrained``; reading is
-    strict, whoever asks.
+    strict, whoever asks. Subclasses name ``ModelMixin`` among their bases once more: diffusers' loader looks for it in
+    the module of a component's class.
     """
 
-    def save_pretrained(self, save_directory: str | Path) -> None:
-        """Write the plain models into a folder; :meth:`from_pretrained` reads it."""
+    def write(self, folder: Path) -> None:
+        """Write the plain models into a folder; :meth:`read` reads it."""
         raise NotImplementedError
 
     @classmethod
@@ -31,8 +32,12 @@ class Component(ModelMixin):  # type: ignore[misc]
         """The network of a folder: float32, in evaluation mode; :class:`jdap.models.loading.WeightsError` else."""
         raise NotImplementedError
 
+    def save_pretrained(self, save_directory: str | Path) -> None:  # type: ignore[override]
+        """Write the plain models into a folder; :meth:`from_pretrained` reads it."""
+        self.write(Path(save_directory))
+
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]
         cls, name: str | Path, *, torch_dtype: torch.dtype | None = None, dtype: torch.dtype | None = None, **asked: Any
     ) -> Self:
         """The network of a folder (or of a repository of the hub), in evaluation mode.
@@ -46,7 +51,7 @@ class Component(ModelMixin):  # type: ignore[misc]
             raise ValueError(f"{name}: {cls.__name__} is read whole, in full precision: leave out {', '.join(refused)}")
         network: Self = read_component(cls, find_folder(name, "name the folder of a network"))
         wanted = dtype or torch_dtype
-        return network if wanted is None else network.to(wanted)
+        return network if wanted is None else network.to(wanted)  # type: ignore[arg-type]
 
 
 def read_component(kind: Any, folder: Path) -> Any:

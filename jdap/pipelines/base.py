@@ -30,7 +30,7 @@ LATENTS = "latents"
 Callback = Callable[[Any, int, int, dict[str, Tensor]], dict[str, Tensor]]
 
 
-class JointPipeline(DiffusionPipeline):  # type: ignore[misc]
+class JointPipeline(DiffusionPipeline):
     """A diffusers pipeline of registered components that draws RGB and depth at once.
 
     Subclasses say :attr:`kinds`, in the order of loading, :attr:`remedy`, the command that trains such weights, and
@@ -54,7 +54,7 @@ class JointPipeline(DiffusionPipeline):  # type: ignore[misc]
             setattr(self, name, value)
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]
         cls,
         name: str | Path,
         *,
@@ -104,7 +104,7 @@ class JointPipeline(DiffusionPipeline):  # type: ignore[misc]
         }
         return own | given
 
-    def save_pretrained(
+    def save_pretrained(  # type: ignore[override]
         self,
         save_directory: str | Path,
         extras: Callable[[Path], None] | None = None,
@@ -144,7 +144,7 @@ class JointPipeline(DiffusionPipeline):  # type: ignore[misc]
         """The class of a component; a network that was wrapped while it trained is of the class it was built as."""
         return next((kind for kind in self.kinds[name] if isinstance(component, kind)), None)
 
-    def push_to_hub(
+    def push_to_hub(  # type: ignore[override]
         self,
         repo_id: str,
         *,
@@ -203,7 +203,7 @@ class JointPipeline(DiffusionPipeline):  # type: ignore[misc]
                 latents = step.latents
                 if callback is not None:
                     seen = {name: torch.cat(latents, dim=1) for name in wanted}
-                    changed = callback(self, step.index, step.timestep, seen) or {}
+                    changed = callback(self, step.number, step.timestep, seen) or {}
                     if LATENTS in changed:
                         latents = Pair(*changed[LATENTS].chunk(2, dim=1))
                 if bar is not None:
@@ -213,7 +213,8 @@ class JointPipeline(DiffusionPipeline):  # type: ignore[misc]
             yield on_step
 
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def question(method: Callable[P, T]) -> Callable[P, T]:

@@ -57,7 +57,7 @@ class PortraitNetworks(JointPipeline):
         "image_tokens": (ImageTokens,),
     }
     _optional_components = ["reference", "image_tokens"]  # noqa: RUF012
-    model_cpu_offload_seq = "image_tokens->reference->unet->codec"
+    model_cpu_offload_seq = "image_tokens->reference->unet->codec"  # type: ignore[assignment]
     remedy = "make train-image"
 
     def __init__(

@@ -48,7 +48,7 @@ class TalkingNetworks(JointPipeline):
         "drive": (DriveTokens,),
     }
     _optional_components = ["reference", "audio", "image_tokens", "drive"]  # noqa: RUF012
-    model_cpu_offload_seq = "image_tokens->reference->audio->drive->unet->codec"
+    model_cpu_offload_seq = "image_tokens->reference->audio->drive->unet->codec"  # type: ignore[assignment]
     remedy = "make train-video"
     pipeline_tag = "image-to-video"
 

@@ -29,7 +29,8 @@ from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.weights import INDEX, read_scheduler
 
 #: What stands for the motion frames of the first window: nothing, or the reference.
-NULL, REFERENCE = "null", "reference"
+NULL: str = "null"
+REFERENCE: str = "reference"
 STARTS = (NULL, REFERENCE)
 #: Frames that neighbouring windows share.
 OVERLAP = 2

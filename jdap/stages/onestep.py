@@ -93,7 +93,7 @@ class OneStepStage(L.LightningModule):
         self.unet, self.reference, self.image_tokens = begun.unet, begun.reference, begun.image_tokens
         freeze_unasked(self.unet)
         # channels last: a fifth faster on a CPU, and what tensor cores want
-        self.unet.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.unet.train().to(memory_format=torch.channels_last)  # type: ignore[call-arg]
         if gradient_checkpointing:
             self.unet.unet.enable_gradient_checkpointing()
         for kept in filter(None, (self.reference, self.image_tokens)):  # depth asks nobody who it is

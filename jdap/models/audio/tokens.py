@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from jdap.models.audio.frames import FRAME_SAMPLES, check_sound
@@ -27,7 +28,7 @@ PRETRAINED: dict[str, type[Wav2VecEncoder] | type[WhisperEncoder]] = {
 }
 
 
-class AudioTokens(Component):
+class AudioTokens(Component, ModelMixin):
     """An audio encoder and the projection of its features to tokens.
 
     Args:
@@ -81,10 +82,10 @@ class AudioTokens(Component):
         context = self.encoder.context_frames
         return self.projection(features[:, context : features.shape[1] - context])
 
-    def save_pretrained(self, save_directory: str | Path) -> None:
+    def write(self, folder: Path) -> None:
         """Write the two to ``encoder`` and ``projection`` in a folder."""
         for name, part in ((ENCODER, self.encoder), (PROJECTION, self.projection)):
-            part.save_pretrained(Path(save_directory) / name)
+            part.save_pretrained(folder / name)
 
     @classmethod
     def read(cls, folder: Path) -> Self:

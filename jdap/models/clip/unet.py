@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.models.unets.unet_motion_model import MotionAdapter, UNetMotionModel
 from diffusers.utils import logging
@@ -58,7 +59,7 @@ class Anchor(NamedTuple):
     last: int
 
 
-class ClipUNet(Component):
+class ClipUNet(Component, ModelMixin):
     """Denoises the frames of clips: the joint UNet's frozen weights, motion modules, and attention to sound.
 
     The layers are those of a diffusers ``UNetMotionModel``; fresh motion modules and layers of sound answer zero, so
@@ -242,13 +243,12 @@ class ClipUNet(Component):
         rgb, depth = unet.conv_out(unet.conv_act(unet.conv_norm_out(x))).chunk(2, dim=1)
         return rgb, depth
 
-    def save_pretrained(self, save_directory: str | Path) -> None:
+    def write(self, folder: Path) -> None:
         """Write the image model's plain UNet to a folder, and into it ``motion`` and, unless deaf, ``audio_attention``.
 
         So diffusers reads the folder as a UNet, and ``motion`` as a ``MotionAdapter``.
         """
-        folder = Path(save_directory)
-        self.image_model().save_pretrained(folder)
+        self.image_model().write(folder)
         self.motion_adapter().save_pretrained(folder / MOTION)
         if self.audio is not None:
             self.audio.save_pretrained(folder / AUDIO_ATTENTION)

@@ -56,7 +56,7 @@ class TokenProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.norm_out(self.project(self.norm_in(features_BLC)))
 
 
-class ImageTokens(Component):
+class ImageTokens(Component, ModelMixin):
     """A frozen CLIP vision encoder and the projection that trains.
 
     Args:
@@ -102,10 +102,10 @@ class ImageTokens(Component):
         )
         return ((unit - mean) / std).to(rgb_B3HW.dtype)
 
-    def save_pretrained(self, save_directory: str | Path) -> None:
+    def write(self, folder: Path) -> None:
         """Write the two to ``encoder`` (transformers') and ``projection`` in a folder."""
         for name, part in ((ENCODER, self.encoder), (PROJECTION, self.projection)):
-            part.save_pretrained(Path(save_directory) / name)
+            part.save_pretrained(folder / name)
 
     @classmethod
     def read(cls, folder: Path) -> Self:

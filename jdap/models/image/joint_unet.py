@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from jdap.models.image.rotary import turned
 from jdap.models.loading import load_strict
 
 
-class JointUNet(Component):
+class JointUNet(Component, ModelMixin):
     """Denoises the latents of a portrait and of its depth map at once.
 
     It owns a plain ``UNet2DConditionModel`` of 2·C channels out, which is what a weights folder holds. In go the two
@@ -67,9 +68,9 @@ class JointUNet(Component):
         """Whether the reference's latents go into the first layer beside what is noisy."""
         return self.unet.config["in_channels"] > self.unet.config["out_channels"]
 
-    def save_pretrained(self, save_directory: str | Path) -> None:
+    def write(self, folder: Path) -> None:
         """Write the plain UNet, whose config notes ``_rotary``."""
-        self.unet.save_pretrained(save_directory)
+        self.unet.save_pretrained(folder)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -127,7 +128,7 @@ class JointUNet(Component):
         return rgb, depth
 
 
-def project_features(unet: UNet2DConditionModel, features: Features, rotary: bool) -> Reference:
+def project_features(unet: nn.Module, features: Features, rotary: bool) -> Reference:
     """Features of a ReferenceNet through the projections of a UNet's self-attention layers of the same names."""
     layer: Callable[[str], Any] = unet.get_submodule
     layers = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -19,7 +20,7 @@ from jdap.models.image.joint_unet import no_tokens
 from jdap.models.loading import load_strict
 
 
-class ReferenceNet(Component):
+class ReferenceNet(Component, ModelMixin):
     """Turns the latents of reference pictures into features for the joint UNet's self-attention.
 
     It owns a plain ``UNet2DConditionModel`` of C channels with the joint UNet's widths and attention layers, and runs
@@ -46,9 +47,9 @@ class ReferenceNet(Component):
         for parameter in self._unread():
             parameter.requires_grad_(False)
 
-    def save_pretrained(self, save_directory: str | Path) -> None:
+    def write(self, folder: Path) -> None:
         """Write the plain UNet, whose config notes ``_rotary``."""
-        self.unet.save_pretrained(save_directory)
+        self.unet.save_pretrained(folder)
 
     @classmethod
     def read(cls, folder: Path) -> Self:

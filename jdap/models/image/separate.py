@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
@@ -19,7 +20,7 @@ from jdap.models.image.joint_unet import JointUNet, no_tokens, project_features,
 from jdap.models.loading import load_strict
 
 
-class SeparateUNets(Component):
+class SeparateUNets(Component, ModelMixin):
     """A generator of RGB, and a depth estimator that is given clean RGB: called like the joint UNet that they replace.
 
     The RGB network (C channels in and out) is led by the reference, as a joint one is, and knows nothing of depth. The
@@ -59,10 +60,10 @@ class SeparateUNets(Component):
         """C: channels of one half."""
         return self.rgb.config["out_channels"]
 
-    def save_pretrained(self, save_directory: str | Path) -> None:
+    def write(self, folder: Path) -> None:
         """Write the two plain UNets to ``rgb`` and ``depth`` in a folder; their configs note ``_rotary``."""
         for name, unet in (("rgb", self.rgb), ("depth", self.depth)):
-            unet.save_pretrained(Path(save_directory) / name)
+            unet.save_pretrained(folder / name)
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -87,7 +87,7 @@ def networks(
         if made.image_tokens is None or network is made.reference:
             freeze_unasked(network)
         # channels last: a fifth faster on a CPU, and what tensor cores want
-        network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.train().to(memory_format=torch.channels_last)  # type: ignore[call-arg]
         for unet in network.modules():
             if gradient_checkpointing and isinstance(unet, UNet2DConditionModel):
                 unet.enable_gradient_checkpointing()

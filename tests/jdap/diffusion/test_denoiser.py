@@ -135,7 +135,7 @@ def test_a_known_half_stays_and_is_told_to_be_clean():
     steps = []
 
     def told(step):
-        steps.append((step.index, step.timestep))
+        steps.append((step.number, step.timestep))
         return step.latents
 
     drawn = ddim(DENOISER, oracle, noise, known_rgb=rgb, steps=4, on_step=told)

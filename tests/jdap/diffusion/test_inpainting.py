@@ -169,7 +169,7 @@ def test_calls_are_counted():
     told = []
 
     def tell(step):
-        told.append(step.index)
+        told.append(step.number)
         return step.latents
 
     _, network = draw([0], steps=6, resample=2, jump=2, draws=2, on_step=tell)
