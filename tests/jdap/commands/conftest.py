@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from networks import small_codec
 from talker import talker
 
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.models.codec import ImageCodec
 from jdap.models.image.build import unet
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
@@ -22,7 +22,7 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape: dict[str, Any] = {"widths": (32, 32), "layers": 1, "head_dim": 16}
     folder = tmp_path_factory.mktemp("small") / "weights"
     PortraitPipeline(
-        ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)),
+        small_codec(),
         JointUNet(unet(6, depth_timestep=True, **shape)),
         ReferenceNet(unet(3, depth_timestep=False, **shape)),
         NoiseSchedule(),
