@@ -16,7 +16,7 @@ TEST   ?= $(if $(wildcard $(SHARDS)/test),$(SHARDS)/test,jdap/assets/shards/test
 RUN = .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test train-image train-video train-depth train-codec bench shards studio sample-shards shipped-weights clean
+.PHONY: help install lint test train-image train-video train-depth train-codec bench shards studio personal sample-shards shipped-weights clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,6 +58,28 @@ train-depth: WEIGHTS ?= $(if $(wildcard out/image/weights),out/image/weights,shi
 train-depth: install  ## fine-tune an image model to depth in one step, then print its depth table (WEIGHTS= SHARDS= OUT= ARGS=)
 	$(RUN) jdap train-depth --out $(OUT) --model.init $(WEIGHTS) --data.train $(TRAIN) --data.val $(VAL) $(ARGS)
 	$(RUN) benchmarks depth --weights $(OUT)/weights --shards $(TEST) --out $(OUT) $(if $(DEVICE),--device $(DEVICE))
+
+# One person: videos (VIDEO=), or a folder of shards (SHARDS=), are parted by time; the person's latents and those of drawn
+# people are cached; an image model is fine-tuned to them, and draws the frames that were kept aside.
+personal: OUT ?= out/personal
+personal: WEIGHTS ?= shipped:image-tiny
+personal: PRESET ?= tiny
+personal: SIZE ?= 128
+personal: TIME ?= 00:00:15:00
+personal: DRAWN ?= shipped:shards/train
+personal: CLIPS_OF_ONE = $(if $(VIDEO),$(OUT)/clips,$(if $(filter file,$(origin SHARDS)),,$(SHARDS)))
+personal: CACHE = cache-latents --codec $(WEIGHTS)/codec --size $(SIZE) --flip $(if $(DEVICE),--device $(DEVICE))
+personal: install  ## fine-tune an image model to one person, and draw frames kept aside (VIDEO= or SHARDS=, TIME= WEIGHTS= OUT= ARGS=)
+	@test -n "$(CLIPS_OF_ONE)" || { echo 'error: name videos or a folder of shards: make personal VIDEO=me.mp4'; exit 2; }
+	$(if $(VIDEO),$(RUN) data_prep prepare $(VIDEO) --out $(OUT)/clips --size $(SIZE) --faces single $(if $(DEVICE),--device $(DEVICE)))
+	$(RUN) data_prep hold-out $(CLIPS_OF_ONE) --out $(OUT)/shards
+	$(RUN) jdap $(CACHE) --shards $(OUT)/shards/train --out $(OUT)/latents/person --variants 4 --jitter 0.1 --zoom 0.1
+	$(RUN) jdap $(CACHE) --shards $(DRAWN) --out $(OUT)/latents/drawn
+	$(RUN) jdap train-image --config jdap/configs/image-$(PRESET).yaml --config jdap/configs/personal-$(PRESET).yaml --out $(OUT) \
+	  --model.init $(WEIGHTS) --trainer.max_time $(TIME) --data.val $(OUT)/shards/test \
+	  --data.train.person.shards $(OUT)/latents/person --data.train.drawn.shards $(OUT)/latents/drawn $(ARGS)
+	$(RUN) benchmarks personal --weights $(OUT)/weights --before $(WEIGHTS) --shards $(OUT)/shards/test \
+	  --reference $(OUT)/shards/train --out $(OUT) $(if $(DEVICE),--device $(DEVICE))
 
 train-codec: OUT ?= out/codec
 train-codec: install  ## train the image codec of preset tiny (SHARDS= OUT= ARGS=)

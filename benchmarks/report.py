@@ -58,6 +58,15 @@ def mean_and_interval(values_N: np.ndarray, people: Sequence[str], seed: int) ->
     return {"n": len(whose), "mean": mean, "mean_ci": list(grouped_interval(values_N[kept], whose, seed=seed))}
 
 
+def mean_cell(row: dict[str, Any]) -> str:
+    """A row of :func:`mean_and_interval`, with its ``unit``, as mean ± half of the interval's width; "" of nothing."""
+    if not row["n"]:
+        return ""
+    digits = 1 if row["unit"] == "dB" else 3
+    low, high = row["mean_ci"]
+    return f"{row['mean']:.{digits}f}" + ("" if math.isnan(low) else f"±{(high - low) / 2:.{digits}f}")
+
+
 def print_table(rows: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:
     """Print the depth table, one block a frame, and under it what a reader must know to read it."""
     for frame in dict.fromkeys(row["frame"] for row in rows):

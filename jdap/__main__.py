@@ -1,8 +1,34 @@
-"""``python -m jdap`` is ``jdap``."""
+"""``jdap COMMAND …``, or ``python -m jdap COMMAND …``; ``jdap COMMAND --help`` lists every setting."""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
-from jdap.commands.dispatch import main
+from jdap.commands.dispatch import Command, run_program
+
+COMMANDS = {
+    "train-image": Command("jdap.commands.train", "train the joint RGB-depth model", reads_yaml=True),
+    "train-video": Command("jdap.commands.train", "train a portrait that talks, on an image model", reads_yaml=True),
+    "train-depth": Command(
+        "jdap.commands.train", "fine-tune an image model to depth in one step, through the decoder", reads_yaml=True
+    ),
+    "train-codec": Command("jdap.commands.train", "train the image codec of preset tiny", reads_yaml=True),
+    "depth": Command("jdap.commands.depth", "depth of the heads in photos"),
+    "generate": Command("jdap.commands.generate", "new portraits of a person in a photo, with their depth"),
+    "talk": Command("jdap.commands.talk", "a portrait that says what is in a sound file, as video, with its depth"),
+    "cache-latents": Command(
+        "jdap.commands.cache_latents", "encode shards of pictures once, to train on their latents"
+    ),
+    "edit": Command("jdap.commands.edit", "parts of a head in a photo drawn anew, by a mask"),
+    "pack": Command("jdap.commands.pack", "make a weights folder ready to be handed on"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    return run_program("jdap", COMMANDS, argv)
+
 
 if __name__ == "__main__":
     sys.exit(main())

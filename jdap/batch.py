@@ -6,11 +6,14 @@ Shapes: B pictures or clips, F frames, H = W pixels (square), S audio samples.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor
+
+from jdap.units import SAMPLE_RATE
 
 _FLOAT16 = torch.finfo(torch.float16).min, torch.finfo(torch.float16).max
 
@@ -19,6 +22,16 @@ def _references(reference: Tensor, pictures: int) -> int:
     """How many references there may be: as many as there are, if they divide the pictures evenly."""
     count = len(reference)
     return count if count and pictures % count == 0 else pictures
+
+
+def other_people(person_id: Sequence[str]) -> tuple[list[int], Tensor]:
+    """For each picture of a batch the next one of another person, and (B,) bool where there is none (then itself)."""
+    count = len(person_id)
+    found = []
+    for i in range(count):
+        turns = ((i + k) % count for k in range(1, count))
+        found.append(next((j for j in turns if person_id[j] != person_id[i]), i))
+    return found, torch.tensor([i == j for i, j in enumerate(found)])
 
 
 class _Batch:
@@ -223,7 +236,7 @@ class ClipBatch(_Batch):
             self._check_range(name, -torch.inf, torch.inf)
         if self.audio_margin < 0:
             raise ValueError(f"ClipBatch.audio_margin must be at least 0, got {self.audio_margin}")
-        self._check("audio", (b, round((f + 2 * self.audio_margin) * 16000 / self.fps)), self.rgb.dtype)
+        self._check("audio", (b, round((f + 2 * self.audio_margin) * SAMPLE_RATE / self.fps)), self.rgb.dtype)
         self._check("has_audio", (b,), torch.bool)
         self._check_names(b, "key", "person_id", "depth_source", "source")
 

@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+#: Head axes (x to the subject's left, y up, z out of the face) to camera axes of a viewer in front.
+HEAD_TO_VIEWER = (1.0, -1.0, -1.0)
+
 
 @dataclass(frozen=True)
 class PinholeCamera:

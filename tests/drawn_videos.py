@@ -20,8 +20,9 @@ import numpy as np
 from PIL import Image
 
 from data_prep.clips.steps.pipeline import Task, failed_row
-from data_prep.video.video import FPS, FrameReader, VideoError, open_video
+from data_prep.video.video import FrameReader, VideoError, open_video
 from jdap.shards.writer import ShardWriter
+from jdap.units import FPS
 
 FRAMES, SIZE = 3, 16
 
@@ -59,7 +60,7 @@ def draw_folder(folder: Path, *names: str, seed: int = 0) -> Path:
 
 
 def make(settings: Settings) -> Callable[[Task], list[dict]]:
-    """The short pipeline, as ``data_prep.commands.prepare`` takes one: a clip of a video, its first frames on a drawn
+    """The short pipeline, as ``data_prep.engines.run`` takes one: a clip of a video, its first frames on a drawn
     head."""
 
     def prepare(task: Task) -> list[dict]:

@@ -19,8 +19,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from jdap.shards import schema
+from jdap.shards.sample import Sample
 from jdap.shards.schema import Record
-from jdap.shards.writer import Sample, ShardWriter
+from jdap.shards.writer import ShardWriter
 from jdap.units import SAMPLE_RATE
 
 IDENTITIES, EXPRESSIONS = 10, 2

@@ -74,11 +74,13 @@ def write(
     return path
 
 
-def turn(path: Path, quarter_turns: int) -> Path:
-    """Set the display matrix of an mp4's first track, clockwise."""
+def turn(path: Path, quarter_turns: float = 0, mirrored: bool = False) -> Path:
+    """Set the display matrix of an mp4's first track: clockwise, then left and right exchanged."""
     data, one = bytearray(path.read_bytes()), 1 << 16
     at = data.index(b"tkhd") + 4 + 4 + 20 + 16
-    c, s = [(1, 0), (0, 1), (-1, 0), (0, -1)][quarter_turns % 4]
-    data[at : at + 36] = struct.pack(">9i", c * one, s * one, 0, -s * one, c * one, 0, 0, 0, 1 << 30)
+    angle = quarter_turns * np.pi / 2
+    c, s = round(one * np.cos(angle)), round(one * np.sin(angle))
+    side = -1 if mirrored else 1
+    data[at : at + 36] = struct.pack(">9i", side * c, s, 0, -side * s, c, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     return path

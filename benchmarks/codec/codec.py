@@ -1,10 +1,10 @@
 """``python -m benchmarks codec``: which latents a preset should have, by error against seconds.
 
-Every factor with every number of channels is trained by the recipe of a config of ``jdap train-codec``, for the same
-processor seconds and on the same pictures in the same order, and measured at each mark of ``--seconds`` on held-out
-people and, if there are any, on photographs that have nothing to do with the studio. The rate falls to 0 at the last
-mark. Beside it stands what such latents cost a diffusion model of preset ``tiny``: a training step, and a sampled
-portrait. Writes ``codec.json``, ``codec.csv``, ``codec.md`` and ``codec.png`` into a folder.
+Every factor with every number of channels and every width is trained by the recipe of a config of ``jdap
+train-codec``, for the same processor seconds and on the same pictures in the same order, and measured at each mark of
+``--seconds`` on held-out people and, if there are any, on photographs that have nothing to do with the studio. The rate
+falls to 0 at the last mark. Beside it stands what such latents cost a diffusion model of preset ``tiny``: a training
+step, and a sampled portrait. Writes ``codec.json``, ``codec.csv``, ``codec.md`` and ``codec.png`` into a folder.
 
 Shapes: B pictures, C latent channels, H = W pixels, h = w latent cells.
 """
@@ -31,11 +31,11 @@ from torch import Tensor
 from benchmarks import BenchmarkError, report
 from benchmarks.codec.report import draw, markdown, table
 from jdap.batch import ImageBatch
-from jdap.commands.train import CONFIGS
+from jdap.configs import CONFIGS
 from jdap.data.modules import ImageDataModule
 from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.io import assets as shipped
+from jdap.io.assets import resolve
 from jdap.io.fetch import ENVIRONMENT
 from jdap.models.codec import ImageCodec
 from jdap.models.image.build import build
@@ -155,6 +155,23 @@ def costs(codec: ImageCodec, size_px: int, repeats: int) -> dict[str, float]:
     }
 
 
+def shaped(model: dict[str, Any], widths: tuple[int, ...] | None) -> dict[str, Any]:
+    """A recipe's ``model`` with these widths in the encoder and the decoder, from the finest resolution to the
+    latents'; None leaves its own. Resolutions finer than it has get one block each."""
+    if widths is None:
+        return model
+    changed = dict(model)
+    for part in ("encoder", "decoder"):
+        blocks = list(model[f"{part}_blocks"])[-len(widths) :]
+        changed |= {f"{part}_widths": list(widths), f"{part}_blocks": [1] * (len(widths) - len(blocks)) + blocks}
+    return changed
+
+
+def widths_of(text: str) -> tuple[int, ...]:
+    """``64,128`` → (64, 128). Raises ValueError for anything else, as argparse wants it."""
+    return tuple(int(part) for part in text.split(","))
+
+
 def read_photos(folder: Path, size_px: int) -> Tensor:
     """The pictures of a folder, centre squares → (B, 3, H, W) in [-1, 1]. Raises :class:`benchmarks.BenchmarkError`."""
     found = []
@@ -170,6 +187,10 @@ def read_photos(folder: Path, size_px: int) -> Tensor:
     if not found:
         raise BenchmarkError(f"{folder}: holds no pictures (JPEG, PNG, WebP)")
     return torch.stack(found)
+
+
+def _text(codec: ImageCodec, part: str) -> str:
+    return ",".join(map(str, codec.config[f"{part}_widths"]))
 
 
 def read_recipe(config: Path) -> dict[str, Any]:
@@ -192,6 +213,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=CONFIGS / "codec-tiny.yaml", help="recipe (default codec-tiny)")
     parser.add_argument("--factors", type=int, nargs="+", default=[4, 8], help="pixels per latent cell (default 4 8)")
     parser.add_argument("--channels", type=int, nargs="+", default=[3, 4, 8], help="of a latent (default 3 4 8)")
+    parser.add_argument(
+        "--widths",
+        type=widths_of,
+        nargs="+",
+        metavar="W[,W]",
+        default=[None],
+        help="channels at each resolution, finest first, as in 96 64,128 (default: the recipe's)",
+    )
     parser.add_argument("--seconds", type=float, nargs="+", default=[60, 120, 240], help="marks (default 60 120 240)")
     parser.add_argument("--repeats", type=int, default=5, help="timings of each call, best taken (default 5)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, pictures and noise (default 0)")
@@ -204,31 +233,33 @@ def run(args: argparse.Namespace) -> int:
     if marks[0] <= 0 or args.repeats < 1:
         raise BenchmarkError("--seconds and --repeats must be positive")
     size_px = recipe["data"]["size_px"]
-    held_out = ImageDataModule(test=shipped.resolve(args.test), size_px=size_px, eval_frames=2)
+    held_out = ImageDataModule(test=resolve(args.test), size_px=size_px, eval_frames=2)
     batches = list(held_out.test_dataloader())
     photos = None if args.photos is None else read_photos(args.photos, size_px)
     runs = {}
-    for factor, channels in product(args.factors, args.channels):
-        model = recipe["model"] | {"factor": factor, "latent_channels": channels}
-        train = shipped.resolve(args.train)
-        runs[factor, channels] = Run(recipe | {"model": model}, train, marks[-1], args.seed)
+    for factor, channels, widths in product(args.factors, args.channels, args.widths):
+        model = shaped(recipe["model"], widths) | {"factor": factor, "latent_channels": channels}
+        train = resolve(args.train)
+        try:
+            runs[factor, channels, widths] = Run(recipe | {"model": model}, train, marks[-1], args.seed)
+        except ValueError as error:
+            raise BenchmarkError(f"factor {factor}, C = {channels}, widths {widths}: {error}") from error
     console, rows = Console(), []
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("training codecs", total=marks[-1] * len(runs))
         # By marks and not one after the other: what else the machine does meets all of them alike.
-        for mark, ((factor, channels), one) in product(marks, runs.items()):
-            progress.update(task, description=f"factor {factor}, C = {channels}, to {mark:g} s")
+        for mark, ((factor, channels, _), one) in product(marks, runs.items()):
+            shape = f"{_text(one.codec, 'encoder')} {_text(one.codec, 'decoder')}"
+            progress.update(task, description=f"factor {factor}, C = {channels}, widths {shape}, to {mark:g} s")
             for spent in one.train(mark):
                 progress.advance(task, spent)
-            row = {"factor": factor, "channels": channels, "latents": channels * (size_px // factor) ** 2}
+            row = {"factor": factor, "channels": channels, "widths": shape}
+            row["latents"] = channels * (size_px // factor) ** 2
             row |= {"parameters": sum(p.numel() for p in one.codec.parameters()), "seconds": mark, "steps": one.steps}
             rows.append(row | errors(one.codec, batches, photos))
-    for (factor, channels), one in runs.items():
-        cost = costs(one.codec, size_px, args.repeats)
-        for row in rows:
-            if (row["factor"], row["channels"]) == (factor, channels):
-                row |= cost
+    found = [costs(one.codec, size_px, args.repeats) for one in runs.values()]
+    rows = [row | found[i % len(runs)] for i, row in enumerate(rows)]  # each mark has the runs in their order
     stamp = report.software_stamp() | {
         "config": str(args.config.name),
         "train": args.train,

@@ -18,6 +18,7 @@ from jdap.io.files import write_whole
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "factor": lambda r: f"{r['factor']}",
     "C": lambda r: f"{r['channels']}",
+    "widths": lambda r: f"{r['widths']}",
     "latents": lambda r: f"{r['latents']}",
     "parameters": lambda r: f"{r['parameters'] / 1e6:.2f} M",
     "seconds": lambda r: f"{r['seconds']:g}",
@@ -60,30 +61,30 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(4.2 * len(panels), 6.6), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(panels), squeeze=False)
-    shapes = list(dict.fromkeys((row["factor"], row["channels"]) for row in rows))
-    factors = sorted({factor for factor, _ in shapes})
-    channels = sorted({count for _, count in shapes})
-    for factor, count in shapes:
-        own = [row for row in rows if (row["factor"], row["channels"]) == (factor, count)]
-        # colour is the number of channels, line and marker the factor
-        style = {"color": f"C{channels.index(count)}", "marker": "osD^v"[factors.index(factor) % 5]}
+    shapes = list(dict.fromkeys((row["factor"], row["channels"], row["widths"]) for row in rows))
+    factors = sorted({factor for factor, *_ in shapes})
+    kinds = list(dict.fromkeys(shape[1:] for shape in shapes))
+    for factor, *kind in shapes:
+        own = [row for row in rows if [row["factor"], row["channels"], row["widths"]] == [factor, *kind]]
+        # colour is the number of channels and the widths, line and marker the factor
+        style = {"color": f"C{kinds.index(tuple(kind)) % 10}", "marker": "osD^v"[factors.index(factor) % 5]}
+        name = f"{factor}, {kind[0]}, {kind[1]}"
         line = ("-", "--", ":", "-.")[factors.index(factor) % 4]
         for (top, bottom), (key, _) in zip(axes.T, panels, strict=True):
-            top.plot([r["seconds"] for r in own], [r[key] for r in own], line, label=f"{factor}, {count}", **style)
+            top.plot([r["seconds"] for r in own], [r[key] for r in own], line, label=name, **style)
             bottom.plot(own[-1]["unet_sample_s"], own[-1][key], line, **style)
-            label = f" {factor}, {count}"
-            bottom.annotate(label, (own[-1]["unet_sample_s"], own[-1][key]), fontsize=8)
+            bottom.annotate(f" {name}", (own[-1]["unet_sample_s"], own[-1][key]), fontsize=8)
     for (top, bottom), (_, title) in zip(axes.T, panels, strict=True):
         top.set(xlabel="processor seconds of training", title=title)
         bottom.set(xlabel="seconds of a portrait sampled in 10 steps")
         bottom.margins(x=0.2)
         top.grid(alpha=0.3)
         bottom.grid(alpha=0.3)
-    axes[0][0].legend(title="factor, C", fontsize=8)
+    axes[0][0].legend(title="factor, C, widths", fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     write_whole(path, buffer.getvalue())
 
 
 def _ordered(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(rows, key=lambda row: (row["factor"], row["channels"], row["seconds"]))
+    return sorted(rows, key=lambda row: (row["factor"], row["channels"], row["widths"], row["seconds"]))

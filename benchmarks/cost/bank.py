@@ -84,12 +84,17 @@ class BankedGuidance:
         for unet, layers in ((joint.unet, readers), (reference.unet, writers)):
             layers |= {name: PlainAttention() for name in layers if ".attn1." not in name}
             unet.set_attn_processor(layers)
+        # the led half is shown the reference's latents, and the other where it sees the features, too
+        free = torch.zeros_like(reference_1Chw) if again else reference_1Chw
+        seen = [free, reference_1Chw] if joint.sees_reference else []
+        self.seen = torch.cat(seen) if seen else None
         both = reference_1Chw.repeat(2, 1, 1, 1)
         reference.unet(both, 0, encoder_hidden_states=no_tokens(reference.unet, both))
 
     def __call__(self, z_rgb: Tensor, z_depth: Tensor, t_rgb: Tensor, t_depth: Tensor) -> tuple[Tensor, Tensor]:
         """Noisy halves (1, C, h, w) and their timesteps → the guided v of each."""
         z = torch.cat([z_rgb, z_depth], dim=1).repeat(2, 1, 1, 1)
+        z = z if self.seen is None else torch.cat([z, self.seen], dim=1)
         v = self.unet(
             z,
             t_rgb.repeat(2),

@@ -15,6 +15,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from jdap.batch import ClipBatch, ImageBatch
+from jdap.models.codec import ImageCodec
 from jdap.stages.image import ImageStage
 from jdap.stages.temporal import TemporalStage
 from jdap.units import FPS, SAMPLE_RATE
@@ -70,9 +71,10 @@ def stage_of(case: Case) -> ImageStage | TemporalStage:
 
 
 def _codec(preset: str, folder: Path) -> str:
-    """Stable Diffusion's VAE with random weights for its preset, the codec that ships for the others."""
+    """With random weights: Stable Diffusion's VAE for its preset, our own codec for the others."""
     if preset != "sd15":
-        return "shipped:image-tiny/codec"
+        ImageCodec().save_pretrained(folder)
+        return str(folder)
     AutoencoderKL(
         block_out_channels=(128, 256, 512, 512),
         down_block_types=("DownEncoderBlock2D",) * 4,

@@ -22,12 +22,12 @@ from lightning.pytorch.callbacks import Callback
 
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.guard import FiniteGuard
-from jdap.commands.cache_latents import cache
+from jdap.data.caching import cache
 from jdap.data.modules import ImageDataModule
 from jdap.stages.image import ImageStage
 
 SHARDS = "shipped:shards/train"
-CODEC = "shipped:image-tiny/codec"
+CODEC = "shipped:codec-tiny"
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 #: Steps at the start of a run that are not measured.
 WARM_UP = 3

@@ -33,8 +33,9 @@ from benchmarks import BenchmarkError, report
 from data_prep.clips.quality import KEPT
 from data_prep.clips.steps import Settings, Tools
 from data_prep.clips.steps.pipeline import Task, prepare_video
-from data_prep.video.video import FPS, FrameReader, find_videos, open_video
+from data_prep.video.video import FrameReader, find_videos, open_video
 from jdap.io.device import default_device, find_device
+from jdap.units import FPS
 
 LOOP_S = 4.0
 

@@ -20,8 +20,9 @@ from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
 from jdap.diffusion.samplers import ddim, guided
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.image.build import build
-from jdap.models.image.joint_unet import JointUNet, no_tokens
+from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
+from jdap.stages.parts.networks import freeze_unasked
 
 #: C of the Stable Diffusion codec.
 CHANNELS = 4
@@ -51,7 +52,7 @@ def training_steps(
     for network in plain:
         network.to(device=device, memory_format=torch.channels_last)
     rgb, depth, clean = (torch.randn(batch, CHANNELS, size, size, device=device) for _ in range(3))
-    both = torch.cat([rgb, depth], dim=1)
+    both = torch.cat([rgb, depth, *[clean] * joint.sees_reference], dim=1)
     t = torch.full((batch,), 500, device=device)
     condition = plain[0].time_proj(t)
 
@@ -60,9 +61,11 @@ def training_steps(
         return torch.cat(joint(rgb, depth, t, t, known, keep), dim=1)
 
     def alone(network: Any, z: Tensor, timestep_cond: Tensor | None) -> Tensor:
-        return network(z, t, no_tokens(network, z), timestep_cond=timestep_cond).sample
+        nothing = z.new_zeros(batch, 1, network.config["cross_attention_dim"])  # diffusers' own layers want a token
+        return network(z, t, nothing, timestep_cond=timestep_cond).sample
 
     together = nn.ModuleList([joint, reference])
+    freeze_unasked(together)
     keep = torch.arange(batch) > 0
     injecting = _optimizer(together)
     return {

@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from benchmarks import BenchmarkError, report
-from data_prep.commands.studio import Job, make_batch
+from data_prep.studio.people import Job, make_batch
 from data_prep.studio.photograph import Studio
 
 _studio: Studio | None = None

@@ -27,7 +27,7 @@ from benchmarks.depth.picture import Case, draw_cases
 from benchmarks.depth.scores import RANKING, Scores, measure, rows, timed_prediction
 from jdap.batch import ImageBatch
 from jdap.data.modules import ImageDataModule
-from jdap.io import assets as shipped
+from jdap.io.assets import resolve
 from jdap.io.device import default_device, find_device
 from jdap.metrics.depth import align_scale_shift, ground_truth
 
@@ -118,7 +118,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
 
 def build_methods(args: argparse.Namespace) -> tuple[list[Method], int | None]:
     """The methods that the options name, and the side in pixels that they ask for; None: any will do."""
-    weights = None if args.weights is None else Path(shipped.resolve(args.weights))
+    weights = None if args.weights is None else Path(resolve(args.weights))
     settings = Settings(weights, args.steps, args.ensemble, args.seed, find_device(args.device))
     methods = [METHODS[name](settings) for name in args.methods or METHODS]
     own = [method.size_px for method in methods if hasattr(method, "size_px")]

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from benchmarks import BenchmarkError
-from data_prep.commands.studio import draw_person
 from data_prep.convert.derive import attach, mirror_pairs, read_obj, register
 from data_prep.convert.refine import LOOKS, refine
 from data_prep.fit.draw import DepthMaps, HeadRenderer
@@ -24,12 +23,13 @@ from data_prep.head.landmarks import LANDMARKS, Correspondence
 from data_prep.head.model import MorphableModel, head_to_camera
 from data_prep.scans import place as scans
 from data_prep.scans.files import read_scan
-from data_prep.studio import takes
+from data_prep.studio.motion import takes
+from data_prep.studio.people import draw_person
 from data_prep.video.faces import FaceFinder
 from data_prep.video.video import FrameReader, find_videos, open_video
 from jdap.faces.landmarker import Face, Landmarker
 from jdap.geometry import PinholeCamera, project
-from jdap.shards.sample import read_samples
+from jdap.shards.reader import read_samples
 
 #: Landmarks of views are brought to one camera, whose focal length this is, pixels.
 VIEW_F_PX = 1000.0

@@ -18,12 +18,12 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from benchmarks.depth.method import seeded
 from jdap import depth as depth_frames
-from jdap.batch import ImageBatch
+from jdap.batch import ImageBatch, other_people
 from jdap.diffusion.samplers import CLEAN, METHODS, REPAINT
 from jdap.metrics.depth import FAR, MEASURES, NEAR, NORMALISED, align_scale_shift, ground_truth, rmse
 from jdap.models.image.separate import SeparateUNets
 from jdap.pipelines.masks import fill_unknown, paste_known
-from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pipelines.portrait import GUIDANCE, PortraitPipeline
 
 #: Answers that are not the model's.
 CODEC, REFERENCE, OTHER, TRUE, NEAREST, MEAN = "codec", "reference", "other person", "true", "nearest pixel", "mean"
@@ -42,7 +42,7 @@ class Settings:
     ``resample`` where it is tried, and the ``seed``."""
 
     steps: int = 20
-    guidance: float = 1.0
+    guidance: float = GUIDANCE
     resample: int = 2
     seed: int = 0
 
@@ -284,16 +284,6 @@ def codec_depth(pipeline: PortraitPipeline, depth_B1HW: Tensor) -> Tensor:
     """Depth through the codec and back: the best that a model on its latents can do."""
     codec = pipeline.codec
     return depth_frames.from_codec(codec.decode(codec.encode(depth_frames.to_codec(depth_B1HW))))
-
-
-def other_people(person_id: Sequence[str]) -> tuple[list[int], Tensor]:
-    """For each picture of a batch the next one of another person, and (B,) bool where there is none (then itself)."""
-    count = len(person_id)
-    found = []
-    for i in range(count):
-        turns = ((i + k) % count for k in range(1, count))
-        found.append(next((j for j in turns if person_id[j] != person_id[i]), i))
-    return found, torch.tensor([i == j for i, j in enumerate(found)])
 
 
 def without(values_B: Tensor, left_out_B: Tensor) -> Tensor:

@@ -31,10 +31,10 @@ from benchmarks.modes import measure
 from jdap.batch import ImageBatch
 from jdap.data.modules import ImageDataModule
 from jdap.diffusion.samplers import CLEAN, REPAINT
-from jdap.io import assets as shipped
+from jdap.io.assets import resolve
 from jdap.io.device import default_device, find_device
 from jdap.pipelines.grid import depth_picture, labelled_grid
-from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pipelines.portrait import GUIDANCE, PortraitPipeline
 
 #: measure -> (unit, whether higher is better)
 MEASURES = {
@@ -143,7 +143,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for modes.json, modes.csv and modes.png")
     parser.add_argument("--estimator", help="weights that estimate depth again from drawn pictures (default: the same)")
     parser.add_argument("--steps", type=positive, default=20, help="sampling steps (default 20)")
-    parser.add_argument("--guidance", type=float, default=1.0, help="strength of the reference (default 1: as trained)")
+    parser.add_argument("--guidance", type=float, default=GUIDANCE, help=f"of the reference (default {GUIDANCE:g})")
     parser.add_argument(
         "--resample", type=positive, default=2, help="RePaint's resampling, where it is tried (default 2)"
     )
@@ -159,7 +159,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, and write the files into ``args.out``."""
     console, device = Console(), find_device(args.device)
-    folder = Path(shipped.resolve(args.weights))
+    folder = Path(resolve(args.weights))
     pipeline = PortraitPipeline.from_pretrained(folder).quiet().to(device)
     if pipeline.one_step_start is not None:
         raise BenchmarkError(f"--weights {args.weights}: they only estimate depth in one step; see benchmarks depth")
@@ -271,7 +271,8 @@ def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console:
         for name in names:
             shown.add_column(name + ("↑" if MEASURES[name][1] else "↓"), justify="right", no_wrap=True)
         for answer in dict.fromkeys(answer for answer, _ in found):
-            shown.add_row(answer, *(_cell(found.get((answer, name))) for name in names))
+            cells = (found.get((answer, name)) for name in names)
+            shown.add_row(answer, *("" if cell is None else report.mean_cell(cell) for cell in cells))
         console.print(shown)
     people = (
         f"{stamp['pictures']} pictures of {stamp['people']} people; ±: half of the 95 % bootstrap interval over people"
@@ -285,11 +286,3 @@ def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console:
         )
     for name, reason in stamp["left_out"].items():
         console.print(f"left out: {name} ({reason})", style="yellow", markup=False)
-
-
-def _cell(row: dict[str, Any] | None) -> str:
-    if row is None or not row["n"]:
-        return ""
-    digits = 1 if row["unit"] == "dB" else 3
-    low, high = row["mean_ci"]
-    return f"{row['mean']:.{digits}f}" + ("" if np.isnan(low) else f"±{(high - low) / 2:.{digits}f}")

@@ -30,7 +30,7 @@ from benchmarks.mouth.curves_report import draw, print_table
 from benchmarks.mouth.training import blur, frames_of, pictures, through_codec, train
 from jdap.batch import ClipBatch
 from jdap.faces.landmarker import Landmarker
-from jdap.io import assets as shipped
+from jdap.io.assets import resolve
 from jdap.io.fetch import AssetError
 from jdap.metrics.mouth import CROP_RADII, DEPTH, KINDS, RGB, SIDE_PX, MouthReader, load_readers, save_readers
 from jdap.models.codec import Codec, load_codec
@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, measure, print the table, and write the files into ``args.out``."""
     console = Console()
-    codec = load_codec(Path(shipped.resolve(args.codec))).eval()
+    codec = load_codec(Path(resolve(args.codec))).eval()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         if args.reader is None:

@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from benchmarks import BenchmarkError
 from jdap import depth as depth_frames
 from jdap.batch import ClipBatch
-from jdap.metrics.mouth import DEPTH, RGB, SIDE_PX, UNIT_MM, USUAL_RADIUS_PX, MouthReader
+from jdap.metrics.mouth import DEPTH, OPENING_UNIT_MM, RGB, SIDE_PX, USUAL_RADIUS_PX, MouthReader
 from jdap.models.codec import Codec
 
 #: Standard deviations at most of the noise in latents (unit variance), of blur in pixels, and of noise in a picture.
@@ -124,8 +124,8 @@ def train(
 def _loss(
     reader: MouthReader, view_BGCHW: Tensor, mouth_px_BG3: Tensor, opening_mm_BG: Tensor, generator: Generator
 ) -> Tensor:
-    read = reader.read(view_BGCHW, _misplaced(mouth_px_BG3, generator)) / UNIT_MM
-    true = opening_mm_BG / UNIT_MM
+    read = reader.read(view_BGCHW, _misplaced(mouth_px_BG3, generator)) / OPENING_UNIT_MM
+    true = opening_mm_BG / OPENING_UNIT_MM
     # How it changes within a clip is what will be measured; how far it is open at all says what a change looks like.
     moved, wanted = (x - x.mean(1, keepdim=True) for x in (read, true))
     changes = F.smooth_l1_loss(moved, wanted, beta=0.3)

@@ -31,7 +31,7 @@ from benchmarks.mouth.curves_report import draw, print_table
 from benchmarks.mouth.mouth import CODEC, TRUE, clips_json, landmarks
 from benchmarks.mouth.training import through_codec
 from jdap.batch import ClipBatch
-from jdap.io import assets as shipped
+from jdap.io.assets import resolve
 from jdap.io.device import default_device, find_device
 from jdap.metrics.mouth import READERS, load_readers
 from jdap.pipelines.portrait import Portrait
@@ -156,7 +156,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw, read, print the table, and write the files into ``args.out``."""
     console, device = Console(), find_device(args.device)
-    readers = load_readers(Path(shipped.resolve(args.reader)))
+    readers = load_readers(Path(resolve(args.reader)))
     pipelines = load_arms(args.weights, device, args.steps)
     first = next(iter(pipelines))
     clips = list(talking_clips(args.shards, pipelines[first].size_px, args.limit))

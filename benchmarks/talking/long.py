@@ -19,6 +19,7 @@ from torch import Tensor
 from benchmarks.talking.measure import borders
 from jdap.metrics.motion import border_jumps, changes
 from jdap.pipelines.talking import TalkingPipeline
+from jdap.units import SAMPLE_RATE
 
 _STATM = Path("/proc/self/statm")
 
@@ -89,14 +90,14 @@ def long_video(
     gpu = device.type == "cuda"
     if gpu:
         torch.cuda.reset_peak_memory_stats(device)
-    total = -(-len(sound_S) * pipeline.shape.fps // 16000)
+    total = -(-len(sound_S) * pipeline.shape.fps // SAMPLE_RATE)
     seconds, frames, resident, peaks = list[float](), list[int](), list[float | None](), list[float]()
     steps: dict[str, list[float]] = {"rgb": [], "depth": []}
     last: dict[str, Tensor] = {}
     start = time.perf_counter()
     windows = pipeline.talk(
         reference_13HW,
-        sound_S.split(16000),
+        sound_S.split(SAMPLE_RATE),
         steps=args.steps,
         guidance=args.guidance,
         audio_guidance=args.audio_guidance if pipeline.audio is not None else 1.0,

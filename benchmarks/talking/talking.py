@@ -40,6 +40,7 @@ from jdap.metrics.identity import distance
 from jdap.pipelines.pictures import Portrait
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
+from jdap.units import SAMPLE_RATE
 
 TRUE, CODEC, STILL, OTHER, BY_FRAME = "true", "codec", "still portrait", "other person", "frame by frame"
 LIKENESS, DEPTH, STEADY, STEADY_DRAWN, BORDERS = (
@@ -226,7 +227,7 @@ def run(args: argparse.Namespace) -> int:
         for clip in progress.track(clips, description="measuring clips"):
             measuring.clip(clip)
         if args.seconds > 0:
-            sound = measure.looped(torch.cat([clip.audio[0] for clip in clips]), round(args.seconds * 16000))
+            sound = measure.looped(torch.cat([clip.audio[0] for clip in clips]), round(args.seconds * SAMPLE_RATE))
             task = progress.add_task("drawing the long video", total=None)
             long = long_video(
                 pipelines[first], reference_of(clips[0], args.reference), sound, args,

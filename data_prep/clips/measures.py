@@ -11,10 +11,9 @@ from PIL import Image
 from scipy.ndimage import laplace, maximum_filter1d, median_filter, minimum_filter1d
 
 from data_prep.fit.fit import Fit
-from data_prep.video.video import FPS
-from jdap.faces.landmarker import face_box, face_width_px
+from jdap.faces.landmarker import FACE_LANDMARKS, face_box, face_width_px
 from jdap.geometry import axis_angle_to_matrix
-from jdap.units import SAMPLE_RATE
+from jdap.units import FPS, SAMPLE_RATE
 
 FACE_GRID = 128
 #: Landmarks on bare skin, right and left: forehead, under the eyes, cheeks, nose, round the mouth, chin, jaw.
@@ -26,12 +25,16 @@ SKIN_POINTS = (
 )
 #: What the others are compared with: between and above the eyes, which masks and hands at the mouth leave free.
 BARE_POINTS = (9, 8, 168, 6, 151, 193, 417, 122, 351)
-#: Log chroma (R/G, B/G) farther than this from the bare skin's, or less than this share of its light, is no skin of it.
-CHROMA_FAR, DARK = 0.35, 0.2
+#: Log chroma (R/G, B/G) farther than this from the bare skin's, or less than this share of its light, is no skin of it;
+CHROMA_FAR, DARK = 0.35, 0.4
+#: nor is what is less far and less dark, but both. Dark hair is, the shadows of a lit face mostly are not.
+CHROMA_OFF, DIM = 0.12, 0.5
 #: Voice: the band of speech, in Hz, no more than this under the clip's loud parts and above this level, dB.
 VOICE_HZ, UNDER_LOUD_DB, QUIET_DB = (200.0, 3500.0), 25.0, -50.0
 #: Noise has a flat spectrum: geometric over arithmetic mean of its power, 0.56 for white noise; a voice is under this.
 FLATNESS = 0.4
+#: Every so many pixels are compared; pictures in which none of them differs by more than this, of 255, are the same.
+PIXEL_STEP, SAME_LEVELS = 4, 2
 #: Lips that move by this much within this many frames on either side are moving.
 LIPS_MOVE_MM, LIPS_REACH = 1.0, 5
 
@@ -69,8 +72,24 @@ def occluded(colours_FN3: np.ndarray) -> np.ndarray:
     bare = list(BARE_POINTS)
     usual, usual_light = np.median(chroma[:, bare], (0, 1)), np.median(light[:, bare])
     skin = list(SKIN_POINTS)
-    far = np.linalg.norm(chroma[:, skin] - usual, axis=-1) > CHROMA_FAR
-    return (far | (light[:, skin] < DARK * usual_light)).mean(1).astype(np.float32)
+    apart, lit = np.linalg.norm(chroma[:, skin] - usual, axis=-1), light[:, skin] / usual_light
+    covered = (apart > CHROMA_FAR) | (lit < DARK) | ((apart > CHROMA_OFF) & (lit < DIM))
+    return covered.mean(1).astype(np.float32)
+
+
+def outside(landmarks_px_FN: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(F,) share of a face's landmarks (F, N, 2 or 3) that lie outside of the picture: what nobody saw."""
+    points = landmarks_px_FN[..., :FACE_LANDMARKS, :2]
+    return ((points < 0) | (points > [width, height])).any(-1).mean(-1).astype(np.float32)
+
+
+def repeats(frame: np.ndarray, before: np.ndarray | None) -> bool:
+    """Whether a picture (H, W, 3) shows nothing new: shown again, or coded again without a change."""
+    if before is None or frame is before:
+        return before is not None
+    step = PIXEL_STEP
+    apart = frame[::step, ::step].astype(np.int16) - before[::step, ::step]
+    return bool(np.abs(apart).max() <= SAME_LEVELS)
 
 
 def crowded(windows_px_F3: np.ndarray, beside: list[np.ndarray]) -> np.ndarray:

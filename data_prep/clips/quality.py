@@ -55,6 +55,8 @@ class Score:
 #: In the order in which they are looked at; the first that fails is the reason. Units and rules: docs/data.md.
 SCORES: tuple[Score, ...] = (
     Score("found", "found", "mean", least=0.8),
+    Score("source_fps", "source_fps", "mean", least=18),
+    Score("repeated", "repeated", "mean", most=0.25),
     Score("several", "several", "mean"),
     Score("crowded", "crowded", "mean", most=0.1),
     Score("face_px", "face_px", "mean", least=64),
@@ -62,11 +64,12 @@ SCORES: tuple[Score, ...] = (
     Score("sharpness", "sharpness", "mean", least=10),
     Score("yaw_deg", "yaw_deg", "largest"),
     Score("pitch_deg", "pitch_deg", "largest"),
-    Score("roll_deg", "roll_deg", "largest"),
+    Score("roll_deg", "roll_deg", "largest", most=50),
     Score("yaw_range_deg", "yaw_deg", "range"),
     Score("pitch_range_deg", "pitch_deg", "range"),
     Score("eyes_open", "eyes_open", "mean", least=0.2),
-    Score("occluded", "occluded", "mean", most=0.5),
+    Score("outside", "outside", "most", most=0.1),
+    Score("occluded", "occluded", "largest", most=0.35),
     Score("motion", "motion", "largest"),
     Score("fit_error", "fit_error", "mean", most=0.02),
     Score("fit_error_p95", "fit_error_p95", "mean"),
@@ -76,6 +79,8 @@ SCORES: tuple[Score, ...] = (
     Score("padded", "padded", "mean", most=0.3),
     Score("cut_margin", "cut_margin", "least"),
     Score("audio", "audio", "mean"),
+    Score("audio_lost", "audio_lost", "mean", most=0.05),
+    Score("audio_cancelled", "audio_cancelled", "mean", most=0.5),
     Score("voice", "voice", "mean"),
     Score("speech", "speech", "mean"),
     Score("lip_opening_mm", "lip_opening_mm", "mean"),
@@ -89,6 +94,7 @@ _STATISTICS = {
     "mean": lambda x: np.mean(x),
     "largest": lambda x: np.quantile(np.abs(x), 0.95),
     "least": lambda x: np.min(x),
+    "most": lambda x: np.max(x),
     "range": lambda x: np.quantile(x, 0.95) - np.quantile(x, 0.05),
 }
 

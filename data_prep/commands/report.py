@@ -20,13 +20,10 @@ from rich.table import Table
 
 from data_prep.clips.quality import HELD, KEPT, reason_kind
 from data_prep.engines.plan import load_plan
-from data_prep.engines.records import Done, Row, read_records
+from data_prep.engines.records import PAGE, REPORT, Done, Row, read_records
 from data_prep.store import Store
 from jdap.shards.writer import sidecar_path
 
-REPORT, PAGE = "report.json", "report.html"
-#: Files that are written.
-REPORTS = (REPORT, PAGE)
 #: Bars of a histogram; examples of a reason.
 BINS, EXAMPLES = 24, 3
 STATUSES = (KEPT, HELD, "rejected", "failed")

@@ -24,7 +24,8 @@ from data_prep.engines.records import MANIFEST, Done, read_records
 from data_prep.store import Store
 from jdap.shards import schema
 from jdap.shards.latents import decode_members, latents_member
-from jdap.shards.sample import Sample, read_members
+from jdap.shards.reader import read_tar
+from jdap.shards.sample import Sample
 from jdap.shards.schema import Record, SchemaError
 from jdap.shards.writer import sidecar_path
 
@@ -101,7 +102,7 @@ def _verify_shard(store: Store, shard: str, size: int, seen: _Seen) -> Iterator[
         elif sidecar and sidecar["sha256"] != digest:
             yield "SHA-256 differs from the sidecar's: the file was changed"
         try:
-            for key, members in read_members(path):
+            for key, members in read_tar(path):
                 samples += 1
                 try:
                     record = _decode(members)

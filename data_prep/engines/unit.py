@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import fsspec
 
@@ -26,9 +26,10 @@ from data_prep.engines.plan import Unit, Video
 from data_prep.engines.records import RECORDS, SHEETS, Row
 from data_prep.store import FULL, Store, is_url, remove_folder, retrying
 from jdap.io.files import write_whole
-from jdap.shards.sample import read_members
+from jdap.shards.reader import read_tar
+from jdap.shards.sample import StoredSample
 from jdap.shards.schema import Record
-from jdap.shards.writer import Sample, ShardWriter, sidecar_path
+from jdap.shards.writer import ShardWriter, sidecar_path
 
 _ROWS = "rows.json"
 
@@ -127,7 +128,7 @@ class UnitWorker:
 
         def samples(row: Row) -> Iterator[tuple[str, dict[str, bytes]]]:
             for shard in sorted((tasks[row["clip_id"]].scratch / row["clip_id"]).glob("*.tar")):
-                yield from read_members(shard)
+                yield from read_tar(shard)
 
         shards = write_shards(folder / "shards", unit.name, rows, samples)
         folders = [folder / str(k) for k in range(len(unit.videos))]
@@ -154,7 +155,7 @@ def write_shards(
                 continue
             for key, members in samples(row):
                 record = Record.from_json(json.loads(members["json"]))
-                target.write(cast(Sample, _StoredSample(key, record, members)))
+                target.write(StoredSample(key, record, members))
     return {s.relative_to(folder).as_posix(): s for s in (*writer.shards, *held.shards)}
 
 
@@ -178,19 +179,6 @@ def publish(
     head = json.dumps({"unit": unit.number, "sha256": digest, "shards": told})
     lines = ",\n".join(json.dumps(row) for row in rows)
     store.write(record, f'{head[:-1]}, "rows": [\n{lines}\n]}}\n'.encode())
-
-
-@dataclass(frozen=True)
-class _StoredSample:
-    """A sample as it was encoded: :class:`jdap.shards.writer.ShardWriter` asks for no more than this."""
-
-    key: str
-    record: Record
-    encoded: dict[str, bytes]
-
-    def members(self) -> dict[str, bytes]:
-        """The encoded members."""
-        return self.encoded
 
 
 class _Writer(ShardWriter):

@@ -34,8 +34,8 @@ from data_prep.fit.equations import HELD, Layout, Problem, State, Weights
 from data_prep.fit.points import HeadPoints
 from data_prep.fit.start import start, whiten
 from data_prep.head.landmarks import Correspondence
-from data_prep.head.model import HEAD_TO_VIEWER, MorphableModel
-from jdap.geometry import PinholeCamera, matrix_to_axis_angle
+from data_prep.head.model import MorphableModel
+from jdap.geometry import HEAD_TO_VIEWER, PinholeCamera, matrix_to_axis_angle
 
 #: Default lens: this field of view across the longer side of the picture, degrees (a phone's or camera's portrait) …
 FIELD_OF_VIEW_DEG = 40.0

@@ -25,9 +25,9 @@ import math
 import torch
 from torch import Tensor
 
-from data_prep.head.model import HEAD_TO_VIEWER, MorphableModel
+from data_prep.head.model import MorphableModel
 from data_prep.head.normals import VertexNormals
-from jdap.geometry import axis_angle_to_matrix
+from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix
 
 #: Pose errors of landmark fits against true poses are 1 to 3 degrees.
 TILT_DEG = 2.0

@@ -17,14 +17,12 @@ import torch
 from torch import Tensor
 
 from data_prep.head import assets, ict
-from jdap.geometry import axis_angle_to_matrix
+from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix
 
 MM_PER_CM = 10.0
 PART_NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for name, _ in ict.PART_LAST_VERTEX))
 #: Films and cards for renderers with transparency. Drawn opaque, they would hide the eyes.
 NOT_DRAWN = ("lacrimal_fluid", "eye_blend", "eye_occlusion", "eyelashes")
-#: Head axes (x left, y up, z out of the face) to camera axes (x right, y down, z forward) of a viewer in front.
-HEAD_TO_VIEWER = (1.0, -1.0, -1.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.studio import takes
 from data_prep.studio.looks import backdrop, light, picture
 from data_prep.studio.looks.person import PersonLook
+from data_prep.studio.motion import takes
 from data_prep.studio.truth import Truth
 
 

@@ -14,8 +14,8 @@ from typing import Self
 
 import numpy as np
 
-from data_prep.video.video import FPS
 from jdap.faces.landmarker import Face, Landmarker, face_width_px
+from jdap.units import FPS
 
 
 @dataclass(frozen=True)

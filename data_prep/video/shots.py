@@ -10,7 +10,7 @@ Dissolves and fades are no cuts to it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,8 +48,10 @@ class _Metrics:
         self.latest.pop(frame - 4 * AHEAD, None)
 
 
-def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[ShotFrame]:
+def find_cuts(frames: Iterable[np.ndarray], starts: Collection[int] = ()) -> Iterator[ShotFrame]:
     """The frames of a video in order, each once; at most three are held. The very first frame is no cut.
+
+    At frames of the numbers ``starts`` the clock starts again after a pause: there is a cut whatever they show.
 
     The first and the last two frames have no two others around them: there :data:`EDGE_CHANGE` alone decides.
     """
@@ -64,12 +66,14 @@ def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[ShotFrame]:
         waiting.append((number, rgb))
         detector.process_frame(number, np.ascontiguousarray(rgb[::step, ::step, ::-1]))
         if len(waiting) > AHEAD:
-            yield _judge(*waiting.popleft(), metrics)
+            yield _judge(*waiting.popleft(), metrics, starts)
     while waiting:
-        yield _judge(*waiting.popleft(), metrics)
+        yield _judge(*waiting.popleft(), metrics, starts)
 
 
-def _judge(number: int, rgb: np.ndarray, metrics: _Metrics) -> ShotFrame:
+def _judge(number: int, rgb: np.ndarray, metrics: _Metrics, starts: Collection[int]) -> ShotFrame:
+    if number and number in starts:
+        return ShotFrame(rgb, cut=True, margin=0.0)
     found = metrics.latest.get(number, {})
     change = found.get("content_val", 0.0)
     ratio = next((value for name, value in found.items() if name.startswith("adaptive_ratio")), None)

@@ -80,9 +80,11 @@ class NoiseLog(L.Callback):
             return
         timesteps: int = pl_module.schedule.timesteps  # type: ignore[union-attr, assignment]
         rows = []
-        for half, has_B in zip(HALVES, (None, outputs["has_depth_B"]), strict=True):
+        for half in HALVES:
             loss_B, (pull_B,) = outputs[f"{half}_B"].float(), self._pulls[half]
-            counted_B = torch.ones_like(loss_B) if has_B is None else has_B.float()
+            if "back_B" in outputs:  # the network was asked for the samples in another order
+                pull_B = pull_B[outputs["back_B"]]
+            counted_B = outputs[f"has_{half}_B"].float()
             place = (outputs[f"t_{half}_B"].to(loss_B.device) * self.bins // timesteps).clamp(0, self.bins - 1)
             values = torch.stack([loss_B * counted_B, pull_B * counted_B, counted_B])
             rows.append(values.new_zeros(3, self.bins).index_add_(1, place, values))

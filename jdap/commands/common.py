@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -21,7 +20,7 @@ from jdap.faces.landmarker import Landmarker
 from jdap.io.device import default_device, find_device
 from jdap.io.fetch import AssetError
 from jdap.io.files import write_whole
-from jdap.photos import window
+from jdap.photos import folder, window
 from jdap.photos.read import Photo, PhotoError
 from jdap.pipelines.portrait import GUIDANCE, METHODS, PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
@@ -158,7 +157,8 @@ def source(path: Path, photo: Photo, chosen: window.Windows, window_px: np.ndarr
     left, top, size = (round(x, 3) for x in window_px.tolist())
     return {
         "source": str(path),
-        "photo": {"width": photo.width, "height": photo.height, "exif_orientation": photo.orientation},
+        "photo": {"width": photo.width, "height": photo.height, "exif_orientation": photo.orientation}
+        | ({"turned_deg": 90 * photo.turned} if photo.turned else {}),
         "faces_found": chosen.faces,
         "window_px": {"left": left, "top": top, "size": size, "outside": round(outside(photo, window_px), 4)},
     }
@@ -181,6 +181,8 @@ def run_all(photos: Sequence[Path], out: Path, work: Work) -> int:
     A photo that fails does not stop the others. Returns the exit status: 0, or 1 when any failed.
     """
     console = Console()
+    if out.exists() and not out.is_dir():
+        raise CommandError(f"--out {out}: a file; name a folder")
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     taken: set[str] = set()
@@ -196,7 +198,7 @@ def run_all(photos: Sequence[Path], out: Path, work: Work) -> int:
             told = row.files[0] + (f" ({row.message})" if row.message else "") if row.files else row.message
             console.print(f"{row.status:<6}  {row.source}: {told}", markup=False, highlight=False, soft_wrap=True)
     lines = [json.dumps(asdict(row), ensure_ascii=False) for row in rows]
-    write_whole(out / ROWS_FILE, ("\n".join(lines) + "\n").encode())
+    write_whole(out / ROWS_FILE, _encoded("\n".join(lines) + "\n"))
     failed = sum(row.status == FAILED for row in rows)
     if failed:
         console.print(f"{failed} of {len(rows)} photos failed", style="yellow")
@@ -205,21 +207,30 @@ def run_all(photos: Sequence[Path], out: Path, work: Work) -> int:
 
 def write_json(path: Path, data: Mapping[str, object]) -> None:
     """Write metadata, whole or not at all."""
-    write_whole(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(path, _encoded(json.dumps(data, indent=2, ensure_ascii=False) + "\n"))
+
+
+def _encoded(text: str) -> bytes:
+    """JSON as UTF-8. Bytes of a file's name that are no UTF-8 are JSON's escapes of what Python has for them."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _spread(photos: Sequence[Path]) -> list[Path]:
-    """Folders stand for the pictures straight inside them, by their names' endings."""
-    known = Image.registered_extensions()
+    """Folders stand for the photos straight inside them (:mod:`jdap.photos.folder`); one that must not be read stands
+    for itself, so that it gets a row."""
     found: list[Path] = []
     for path in photos:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in known and p.is_file())
-            if not inside:
-                raise CommandError(f"{path}: the folder holds no pictures")
-            found += inside
-        else:
+        if not path.is_dir():
             found.append(path)
+            continue
+        try:
+            inside = folder.photos_in(path)
+        except OSError:
+            found.append(path)
+            continue
+        if not inside:
+            raise CommandError(f"{path}: the folder holds no pictures")
+        found += inside
     return found
 
 

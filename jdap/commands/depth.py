@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
         def work(path: Path, name: str) -> tuple[list[str], list[str]]:
             photo = read_photo(path)
             chosen = choose(photo, path)
+            photo = chosen.photo
             files: list[str] = []
             notes = [*photo.notes, *chosen.notes]
             for k, window_px in enumerate(chosen.windows_px):

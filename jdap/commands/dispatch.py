@@ -1,7 +1,7 @@
-"""The command line: ``jdap COMMAND …``; ``jdap COMMAND --help`` lists every setting.
+"""Programs of commands: ``jdap``, ``python -m data_prep`` and ``python -m benchmarks`` run theirs by this.
 
-A command's modules are imported only when it is asked for: ``jdap depth`` needs no Lightning. Exit status: what the
-command returns; 2 for a mistake of the user's, told in one line on stderr; 130 when interrupted. Any other
+A command's module is imported only when it is asked for, so that no command needs the packages of another. Exit status:
+what the command returns; 2 for a mistake of the user's, told in one line on stderr; 130 when interrupted. Any other
 exception is a bug of ours and keeps its traceback.
 """
 
@@ -9,72 +9,94 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, NoReturn
 
-#: Commands that read YAML files (:mod:`jdap.commands.train`) -> what they do.
-TRAINING = {
-    "train-image": "train the joint RGB-depth model",
-    "train-video": "train a portrait that talks, on an image model",
-    "train-depth": "fine-tune an image model to depth in one step, through the decoder",
-    "train-codec": "train the image codec of preset tiny",
-}
-#: Other commands -> (module with ``add_arguments(parser)`` and ``run(args) -> exit status``, what they do).
-COMMANDS = {
-    "depth": ("jdap.commands.depth", "depth of the heads in photos"),
-    "generate": ("jdap.commands.generate", "new portraits of a person in a photo, with their depth"),
-    "talk": ("jdap.commands.talk", "a portrait that says what is in a sound file, as video, with its depth"),
-    "cache-latents": ("jdap.commands.cache_latents", "encode shards of pictures once, to train on their latents"),
-    "edit": ("jdap.commands.edit", "parts of a head in a photo drawn anew, by a mask"),
-    "pack": ("jdap.commands.pack", "make a weights folder ready to be handed on"),
-}
+from jdap.io.terminal import print_anything
+
+PACKAGES = ("jdap", "data_prep", "benchmarks")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status. Mistakes of the user's are told in one line."""
+class Command(NamedTuple):
+    """A command's ``module``, and in a few words what it ``does``.
+
+    The module has ``add_arguments(parser)`` and ``run(args) -> exit status``; where it ``reads_yaml``, which is another
+    kind of command line, ``main(command, words) -> exit status`` instead.
+    """
+
+    module: str
+    does: str
+    reads_yaml: bool = False
+
+
+def run_program(program: str, commands: Mapping[str, Command], argv: Sequence[str] | None = None) -> int:
+    """Run the command that the words ``argv`` name (None: those of the command line); returns the exit status."""
+    print_anything()
     argv = list(sys.argv[1:] if argv is None else argv)
-    does = TRAINING | {name: text for name, (_, text) in COMMANDS.items()}
     if not argv or argv[0] in ("-h", "--help"):
-        print("usage: jdap COMMAND [--help] …\n")
-        for name, text in does.items():
-            print(f"  {name:<14} {text}")
+        print(f"usage: {program} COMMAND [--help] …\n")
+        for name, command in commands.items():
+            print(f"  {name:<14} {command.does}")
         return 0 if argv else 2
-    command, *rest = argv
-    if command not in does:
-        return _fail(f"unknown command {command!r}; there are: {', '.join(does)}")
+    name, *words = argv
+    if name not in commands:
+        return _fail(f"unknown command {name!r}; there are: {', '.join(commands)}")
     try:
-        if command in COMMANDS:
-            return _run(command, rest)
-        importlib.import_module("jdap.commands.train").train(command, rest)
+        return _run(program, name, commands[name], words)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except Exception as error:
-        if not _is_users(error):
+        if not is_users(error):
             raise
         return _fail(str(error))
-    return 0
 
 
-def _run(command: str, argv: list[str]) -> int:
-    module = importlib.import_module(COMMANDS[command][0])
-    parser = argparse.ArgumentParser(prog=f"jdap {command}")
+def _run(program: str, name: str, command: Command, words: list[str]) -> int:
+    module = importlib.import_module(command.module)
+    if command.reads_yaml:
+        return module.main(name, words)
+    parser = argparse.ArgumentParser(prog=f"{program} {name}", description=command.does)
     module.add_arguments(parser)
-    return module.run(parser.parse_args(argv))
+    return module.run(parser.parse_args(words))
 
 
-def _is_users(error: Exception) -> bool:
-    """Whether the error speaks to the user: the parser's, the file system's, or one that this project raises."""
+def is_users(error: Exception) -> bool:
+    """Whether an exception is a message to the user rather than a bug.
+
+    So are the parser's, what the operating system says of files and disks, a package of somebody else's that is not
+    installed, the exceptions that this project defines (SchemaError, WeightsError, …), and ValueErrors that it raises.
+    """
+    if isinstance(error, ImportError):
+        return not _ours(error.name or "")
     if isinstance(error, argparse.ArgumentError | OSError) or _ours(type(error).__module__):
         return True
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return isinstance(error, ValueError) and _ours(frame.f_globals["__name__"])
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, ValueError) and bool(frames) and _ours(frames[-1].f_globals["__name__"])
 
 
 def _ours(module: str) -> bool:
-    return module.split(".")[0] == "jdap"
+    return module.partition(".")[0] in PACKAGES
 
 
 def _fail(message: str, status: int = 2) -> int:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return status
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM, which schedulers send, ends the work as Ctrl-C does: nothing half written stays; exit status 143."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        print("error: ended by SIGTERM; nothing half written is left", file=sys.stderr)
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
             photo = read_photo(path)
             hole_HW = given.read_mask(args.mask, photo)
             chosen = choose(photo, path)
+            photo = chosen.photo
+            hole_HW = np.ascontiguousarray(np.rot90(hole_HW, photo.turned))
             (window_px,) = chosen.windows_px
             rgb = command.cropped(pipeline, photo, window_px)
             hole = torch.from_numpy(given.crop_mask(hole_HW, window_px, pipeline.size_px))[None, None].to(rgb.device)
@@ -71,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
             reference = kept
             if args.reference is not None:
                 other = read_photo(args.reference)
-                reference = command.cropped(pipeline, other, choose(other, args.reference).windows_px[0])
+                shown_other = choose(other, args.reference)
+                reference = command.cropped(pipeline, shown_other.photo, shown_other.windows_px[0])
             if args.depth is not None:
                 depth = torch.from_numpy(given.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(rgb)
             else:

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         def work(path: Path, name: str) -> tuple[list[str], list[str]]:
             photo = read_photo(path)
             chosen = choose(photo, path)
+            photo = chosen.photo
             (window_px,) = chosen.windows_px
             reference = command.cropped(pipeline, photo, window_px)
             files: list[str] = []

@@ -1,61 +1,11 @@
-"""``jdap pack``: a weights folder made ready to be handed on: half as large, and with the codec's latest decoder.
-
-What a diffusion model has learnt are its codec's latents, that is the encoder and its statistics. A decoder that was
-trained on for longer (``jdap train-codec --model.init FOLDER --model.freeze_encoder true``) fits in afterwards; a codec
-with another encoder does not, and is refused.
-"""
+"""``jdap pack``: a weights folder made ready to be handed on (:mod:`jdap.pipelines.pack`)."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from jdap.models.codec import load_codec, same_latents
-from jdap.models.loading import WeightsError, read_json
-from jdap.pipelines.portrait import PortraitPipeline
-from jdap.pipelines.talking import TalkingPipeline
-from jdap.pipelines.talking_weights import share_image
-from jdap.pipelines.weights import INDEX, class_name
-
-
-def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = False, image: str | None = None) -> None:
-    """Write the pipeline of ``weights``, which draws or talks, to ``out``, whole or not at all.
-
-    ``codec`` is a folder whose decoder replaces the one in ``weights``. ``half`` stores the UNets in float16, which
-    loading turns into float32 again; the codec, which is small, stays as it is. Files
-    that stand beside the networks (the benchmark's mean depth, how it was trained) go along. ``image``, of weights that
-    talk: the image model they were trained on, which the folder then names rather than holds.
-
-    Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be read and codecs of other latents.
-    """
-    pipeline = _pipeline(weights)
-    if codec is not None:
-        newer = load_codec(codec)
-        if not same_latents(pipeline.codec, newer):
-            raise WeightsError(f"{codec}: its encoder is not that of {weights / 'codec'}; train the decoder alone")
-        pipeline.codec = newer
-    if image is not None and not isinstance(pipeline, TalkingPipeline):
-        raise WeightsError(f"{weights}: an image model itself, which names no other: leave --image out")
-    if half:
-        pipeline.unet.half()
-        if pipeline.reference is not None:
-            pipeline.reference.half()
-    others = {path.name: path.read_bytes() for path in weights.iterdir() if path.is_file() and path.name != INDEX}
-
-    def extras(folder: Path) -> None:
-        for name, data in others.items():
-            (folder / name).write_bytes(data)
-        if image is not None:
-            share_image(folder, image)
-
-    pipeline.save_pretrained(out, extras)
-
-
-def _pipeline(weights: Path) -> PortraitPipeline | TalkingPipeline:
-    """The pipeline that the folder's index names."""
-    index = weights / INDEX
-    talks = index.is_file() and class_name(read_json(index)) == TalkingPipeline.__name__
-    return (TalkingPipeline if talks else PortraitPipeline).from_pretrained(weights)
+from jdap.pipelines.pack import pack
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,20 +10,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jdap.commands import common as command
-from jdap.io import assets as shipped
+from jdap.commands.dispatch import ended_by_sigterm
+from jdap.io import assets
 from jdap.io.device import find_device
 from jdap.media.sound import Sound, open_sound
 from jdap.media.video import CRF
@@ -82,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     how["overlap"] = _overlap(args.overlap, pipeline)
     with command.choosing(args) as choose:
         chosen = choose(photo, args.photo)
+    photo = chosen.photo
     (window_px,) = chosen.windows_px
     reference = command.cropped(pipeline, photo, window_px)
     notes = [*photo.notes, *chosen.notes]
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     of_weights = {name: getattr(pipeline.shape, name) for name in ("noise_sharing", "start") if how[name] is None}
     settings = how | of_weights
     console = Console()
-    with _ended_by_sigterm():
+    with ended_by_sigterm():
         for seed in range(args.seed, args.seed + args.seeds):
             outputs = Outputs.of(args.out, args.depth_format, args.preview, seed if args.seeds > 1 else None)
             begun = time.monotonic()
@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
 
 def load(weights: str, device: str) -> TalkingPipeline:
     """The pipeline of a weights folder, ``shipped:NAME`` or hub id, on its device."""
-    if weights == SHIPPED and not (shipped.FOLDER / SHIPPED.removeprefix(shipped.PREFIX)).is_dir():
+    if weights == SHIPPED and not (assets.FOLDER / SHIPPED.removeprefix(assets.PREFIX)).is_dir():
         raise command.CommandError(
             f"{SHIPPED}: no weights that talk ship with this version; "
             f"`{TalkingPipeline.remedy}` trains some: --weights DIR"
@@ -215,21 +215,6 @@ def _progress(
             return {}
 
         yield windows_done, on_step
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the work as Ctrl-C does, so that nothing half written stays; exit status 143."""
-
-    def end(signum: int, frame: object) -> NoReturn:
-        print("error: ended by SIGTERM; nothing half written is left", file=sys.stderr)
-        raise SystemExit(128 + signum)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _seconds(text: str) -> float:

@@ -22,6 +22,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from jdap.callbacks.randomness import RandomStates
+from jdap.configs import CONFIGS
 from jdap.data.modules import ClipDataModule, ImageDataModule
 from jdap.stages.codec import CodecStage
 from jdap.stages.image import ImageStage
@@ -35,7 +36,6 @@ TRAINING: dict[str, tuple[type[LightningModule], type[LightningDataModule], str]
     "train-video": (TemporalStage, ClipDataModule, "video-tiny.yaml"),
     "train-codec": (CodecStage, ImageDataModule, "codec-tiny.yaml"),
 }
-CONFIGS = Path(__file__).parents[1] / "configs"
 #: ``--resume auto`` goes on from the last checkpoint of the run in ``--out``.
 AUTO = "auto"
 
@@ -71,8 +71,8 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def train(command: str, argv: Sequence[str]) -> None:
-    """Run a training command to its end."""
+def main(command: str, argv: Sequence[str]) -> int:
+    """Run a training command to its end; returns the exit status 0."""
     config = TRAINING[command][2]
     argv = list(argv)
     configs = [b for a, b in pairwise(argv) if a == "--config"]
@@ -95,6 +95,7 @@ def train(command: str, argv: Sequence[str]) -> None:
         if cli.trainer.state.status != TrainerStatus.INTERRUPTED:
             raise
         raise _ended(cli, signal.SIGINT) from ended
+    return 0
 
 
 def _checkpoint(cli: StageCLI) -> str | None:

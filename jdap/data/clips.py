@@ -22,7 +22,7 @@ from jdap.batch import ClipBatch
 from jdap.data import draw
 from jdap.data.curriculum import Source
 from jdap.data.pose import mouth_px
-from jdap.data.position import Place, Progress
+from jdap.data.position import Progress, StreamPosition
 from jdap.data.shards import (
     ALONE,
     Augmentation,
@@ -42,7 +42,7 @@ from jdap.data.transforms import Example
 from jdap.shards import schema
 from jdap.shards.schema import Record, frame_member
 from jdap.shards.urls import ShardError, resolve_shards
-from jdap.units import SAMPLE_RATE
+from jdap.units import FPS, SAMPLE_RATE
 
 
 def span(frames: int, stride: int) -> int:
@@ -109,7 +109,7 @@ def clip_stages(
     shards: list[str] | dict[str, Source],
     batch_size: int,
     frames: int,
-    fps: float = 25.0,
+    fps: float = float(FPS),
     size_px: int | None = None,
     share: Share = ALONE,
     seed: int | None = None,
@@ -130,7 +130,7 @@ def clip_stages(
     choose = partial(choose_windows, frames=frames, stride=stride, windows=windows)
 
     def examples(
-        urls: list[str], source: str | None, confidence: float | None, keep_bytes: int, place: Place
+        urls: list[str], source: str | None, confidence: float | None, keep_bytes: int, place: StreamPosition
     ) -> list[Stage]:
         reading, decoding = Faults(strict=seed is None), Faults(strict=seed is None)
         return [
@@ -157,7 +157,7 @@ def clip_stages(
 
 def read_clips(
     shards: str | list[str],
-    fps: float = 25.0,
+    fps: float = float(FPS),
     size_px: int | None = None,
     stride: int = 1,
     audio_margin: int = 0,
@@ -209,8 +209,8 @@ def _join(run: list[tuple[Sample, Record]]) -> tuple[Sample, Record]:
     (sample, record), count = run[0], sum(r.frames for _, r in run)
     joined = {name: value for name, value in sample.items() if name.startswith("__") or name in ("of", "place")}
     # Optional members and scores go on where every part has them.
-    kinds = ["rgb", "depth", "skin"]
-    kinds += [k for k in draw.OPTIONAL_KINDS if all(frame_member(k, 0) in s for s, _ in run)]
+    shared = (kind for kind in schema.OPTIONAL_KINDS if all(frame_member(kind, 0) in s for s, _ in run))
+    kinds = [*schema.FRAME_KINDS, *shared]
     offset = 0
     for part, its in run:
         for kind in kinds:

@@ -20,17 +20,16 @@ from torch import Generator, Tensor
 
 from jdap import depth
 from jdap.batch import ImageBatch
-from jdap.data.position import Place
+from jdap.data.position import StreamPosition
 from jdap.data.transforms import Example
 from jdap.shards import schema
 from jdap.shards.latents import latents_member
-from jdap.shards.schema import FITTED, STUDIO, Record, SchemaError, frame_member
+from jdap.shards.schema import FITTED, FRAME_KINDS, OPTIONAL_KINDS, STUDIO, Record, SchemaError, frame_member
 from jdap.units import SAMPLE_RATE
 
 #: How far depth is trusted that no map and no setting says more of. The studio's is exact. That of a fit is off by 3–5
 #: mm of a face's 15 mm of relief on the one scan there is; a half is a choice, not a measurement.
 CONFIDENCE = {STUDIO: 1.0, FITTED: 0.5}
-OPTIONAL_KINDS = ("meanhead", "confidence")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Drawn:
     targets: Sequence[int]
     members: dict[str, bytes]
     chance: tuple[object, ...] = ()
-    place: Place = field(default_factory=Place)
+    place: StreamPosition = field(default_factory=StreamPosition)
     stride: int = 1
 
 
@@ -75,7 +74,7 @@ def frame_members(sample: dict[str, Any], record: Record, frames: Sequence[int])
     """Names of the members that hold these frames, of pictures or of latents."""
     if record.latents:
         return list(map(latents_member, frames))
-    kinds = ["rgb", "depth", "skin", *(kind for kind in OPTIONAL_KINDS if frame_member(kind, 0) in sample)]
+    kinds = [*FRAME_KINDS, *(kind for kind in OPTIONAL_KINDS if frame_member(kind, 0) in sample)]
     return [*(frame_member(kind, i) for kind in kinds for i in frames), "arrays.safetensors"]
 
 
@@ -155,7 +154,7 @@ def pick(
     if record.fps > 0 and "audio.wav" in sample:
         names.add("audio.wav")
     members = {name: sample[name] for name in names}
-    key, place = f"{sample['__key__']}/{targets[0]:04d}", replace(sample.get("place", Place()), pair=pair)
+    key, place = f"{sample['__key__']}/{targets[0]:04d}", replace(sample.get("place", StreamPosition()), pair=pair)
     return Drawn(key, sample["__url__"], record, reference, targets, members, chance, place, stride)
 
 

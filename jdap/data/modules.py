@@ -37,6 +37,7 @@ from jdap.data.loader import Batches, Clock, TrainingBatches, TrainingLoader
 from jdap.data.shards import ALL, Stage, image_stages, resolve_shards, source_names
 from jdap.data.transforms import augment
 from jdap.shards.urls import ShardError
+from jdap.units import FPS
 
 Shards = str | list[str] | None
 
@@ -248,7 +249,7 @@ class ImageDataModule(ShardDataModule):
     def cached_depth_sums(self) -> tuple[Tensor, Tensor] | None:
         """Sum (1, H, W) of the normalised depth over the skin of all training pictures, and in how many it is skin.
 
-        As :mod:`jdap.commands.cache_latents` wrote them beside its shards; None where the training shards hold
+        As :mod:`jdap.data.caching` wrote them beside its shards; None where the training shards hold
         pictures.
         """
         shards = self._training_shards()
@@ -295,7 +296,7 @@ class ClipDataModule(ShardDataModule):
         test: str | list[str] | None = None,
         batch_size: PositiveInt = 1,
         frames: PositiveInt = 16,
-        fps: PositiveFloat = 25.0,
+        fps: PositiveFloat = float(FPS),
         stride: PositiveInt = 1,
         windows: PositiveInt = 1,
         size_px: PositiveInt | None = 128,

@@ -10,10 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jdap.geometry import axis_angle_to_matrix
+from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix
 
-#: Head axes to camera axes of a viewer in front.
-HEAD_TO_VIEWER = (1.0, -1.0, -1.0)
 #: The mouth's centre in head space. The lips' outer outline of ICT-FaceKit's mean head has its centre at
 #: (0, −34.2, 111.9), with the jaw open by 0.3 at (0, −39.1, 108.6): this is a mouth that speaks. People differ from it
 #: by 3.4 mm in height and 3.3 mm in depth (one standard deviation).

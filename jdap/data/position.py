@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 
 @dataclass
-class Place:
+class StreamPosition:
     """A place in one source: the first pair of a block, and the pairs of it that were given out.
 
     ``turn``; ``shard`` of the reader's shards in that turn; ``sample`` of that shard, ``index`` of the turn; ``pair``
@@ -44,8 +44,8 @@ class Progress:
     """
 
     drawn: int = 0
-    places: dict[str, Place] = field(default_factory=dict)
-    held: dict[str, Place] = field(default_factory=dict)
+    places: dict[str, StreamPosition] = field(default_factory=dict)
+    held: dict[str, StreamPosition] = field(default_factory=dict)
 
     def row(self) -> list[int]:
         """All of it as integers, in the order of the sources."""
@@ -54,23 +54,25 @@ class Progress:
     @classmethod
     def of(cls, sources: Iterable[str], row: list[int] | None = None) -> Progress:
         """The inverse of :meth:`row`; without a row: the start."""
-        sources, size = list(sources), len(fields(Place))
+        sources, size = list(sources), len(fields(StreamPosition))
         row = row or [0] * (1 + size * len(sources))
-        return cls(row[0], {name: Place(*row[1 + i * size : 1 + (i + 1) * size]) for i, name in enumerate(sources)})
+        return cls(
+            row[0], {name: StreamPosition(*row[1 + i * size : 1 + (i + 1) * size]) for i, name in enumerate(sources)}
+        )
 
 
 class Placed(Protocol):
     """What knows its place."""
 
     @property
-    def place(self) -> Place:
+    def place(self) -> StreamPosition:
         """Where it was read."""
 
 
 T = TypeVar("T", bound=Placed)
 
 
-def shuffled(drawn: Iterable[T], size: int, seed: str, place: Place) -> Iterator[T]:
+def shuffled(drawn: Iterable[T], size: int, seed: str, place: StreamPosition) -> Iterator[T]:
     """The endless ``drawn`` in blocks of ``size`` at most, each of one turn; ``place`` is where it starts and then is.
 
     One more is read for each that is given out, so a block is ready when the one before it is used up.

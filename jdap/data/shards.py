@@ -34,7 +34,7 @@ from jdap.data import draw
 from jdap.data.curriculum import Mix, Source
 from jdap.data.draw import Drawn
 from jdap.data.latents import LatentExample, LatentReader, collate
-from jdap.data.position import Place, Progress, shuffled
+from jdap.data.position import Progress, StreamPosition, shuffled
 from jdap.data.tars import Faults, Sample, read_tars
 from jdap.data.transforms import Example, resize
 from jdap.shards.schema import Record, SchemaError
@@ -66,16 +66,22 @@ ALL = ""
 class Turns:
     """The first stage: each shard of a share, once in order or, ``endless``, shuffled by turn, from ``start`` on.
 
-    A shard is ``{url, turn, shard, everything, of}``, as :class:`jdap.data.position.Place` says.
+    A shard is ``{url, turn, shard, everything, of}``, as :class:`jdap.data.position.StreamPosition` says.
     ``faults.good`` tells it whether a turn had anything usable. In training a share that had nothing (its shards were
     bad) reads all shards in the next turn; when that finds nothing either, :class:`ShardError` is raised.
     """
 
     def __init__(
-        self, urls: list[str], share: Share, faults: Faults, seed: int, endless: bool, start: Place | None = None
+        self,
+        urls: list[str],
+        share: Share,
+        faults: Faults,
+        seed: int,
+        endless: bool,
+        start: StreamPosition | None = None,
     ) -> None:
         self.urls, self.share, self.faults, self.seed, self.endless = urls, share, faults, seed, endless
-        self.start = replace(start or Place())
+        self.start = replace(start or StreamPosition())
 
     def __call__(self) -> Iterator[Sample]:
         """Shards, turn by turn."""
@@ -89,7 +95,7 @@ class Turns:
                 if turn > start.turn or shard >= start.shard:
                     yield {"url": url, "turn": turn, "shard": shard, "everything": int(everything), "of": of}
             # what lies before the start was good, or there were no start in this turn
-            if self.faults.good == before and (turn > start.turn or start == Place()):
+            if self.faults.good == before and (turn > start.turn or start == StreamPosition()):
                 if everything:
                     raise ShardError(f"none of {of} shards holds a usable sample, {self.urls[0]} first; {REMEDY}")
                 everything = True
@@ -143,14 +149,14 @@ def draw_frames(
     seed: int | None,
     choose: Callable[[Record, Generator | None], list[tuple[int, Sequence[int]]]],
     stride: int = 1,
-    start: Place | None = None,
+    start: StreamPosition | None = None,
 ) -> Iterator[Drawn]:
     """What is chosen of each sample: target frames and a reference.
 
     ``choose`` gives (reference, targets), drawn from a generator by (seed, turn, key), or with ``seed`` None without
     one. Of the sample at ``start`` the choices before it are left out.
     """
-    start = replace(start or Place())
+    start = replace(start or StreamPosition())
     for sample, record in samples:
         chance = (seed, sample["place"].turn, sample["__key__"])
         chosen = choose(record, None if seed is None else draw.seeded(*chance))
@@ -230,7 +236,7 @@ def image_stages(
     choose = partial(draw.choose_pairs, pairs=pairs, eval_frames=eval_frames, targets=targets)
 
     def examples(
-        urls: list[str], source: str | None, confidence: float | None, keep_bytes: int, place: Place
+        urls: list[str], source: str | None, confidence: float | None, keep_bytes: int, place: StreamPosition
     ) -> list[Stage]:
         reading, decoding = Faults(strict=seed is None), Faults(strict=seed is None)
         return [
@@ -258,7 +264,7 @@ def image_stages(
 
 def of_all(
     shards: list[str] | dict[str, Source],
-    examples: Callable[[list[str], str | None, float | None, int, Place], list[Stage]],
+    examples: Callable[[list[str], str | None, float | None, int, StreamPosition], list[Stage]],
     keep_bytes: int,
     seed: int | None,
     share: Share,
@@ -281,7 +287,7 @@ def source_names(shards: list[str] | dict[str, Source]) -> list[str]:
     return list(shards) if isinstance(shards, dict) else [ALL]
 
 
-def in_blocks(size: int, seed: int | None, share: Share, place: Place) -> list[Stage]:
+def in_blocks(size: int, seed: int | None, share: Share, place: StreamPosition) -> list[Stage]:
     """Training's order, seeded for each reader apart."""
     if seed is None:
         return []

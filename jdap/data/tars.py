@@ -1,23 +1,15 @@
-"""Reading tars of samples, what happens where one cannot be read, and writing them."""
+"""The samples of many shards, one after another, and what happens where one cannot be read."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import logging
-import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import fsspec
-from webdataset.tariterators import group_by_keys, tar_file_iterator
-
-from jdap.data.position import Place
-from jdap.io.files import sync_folder, write_whole
+from jdap.data.position import StreamPosition
+from jdap.shards.reader import read_tar
 from jdap.shards.schema import SchemaError
 from jdap.shards.urls import ShardError
 
@@ -56,7 +48,7 @@ class Faults:
 
 
 def read_tars(
-    shards: Iterable[Sample], faults: Faults, keep_bytes: int = 0, start: Place | None = None
+    shards: Iterable[Sample], faults: Faults, keep_bytes: int = 0, start: StreamPosition | None = None
 ) -> Iterator[Sample]:
     """Samples of each shard: members' bytes by name, ``__key__``, ``__url__``, the shard's ``of``, and their ``place``.
 
@@ -65,15 +57,15 @@ def read_tars(
     """
     kept: dict[str, list[Sample]] = {}
     # a copy: the place goes on while this reads ahead
-    start, turn, index = replace(start or Place()), -1, 0
+    start, turn, index = replace(start or StreamPosition()), -1, 0
     for shard in shards:
         url, count, size, here = shard["url"], 0, 0, list[Sample]()
-        place = Place(shard["turn"], shard["shard"], everything=shard["everything"])
+        place = StreamPosition(shard["turn"], shard["shard"], everything=shard["everything"])
         if place.turn != turn:
             index = start.index - start.sample if place.turn == start.turn else 0
             turn = place.turn
         try:
-            for sample in kept.get(url) or read_tar(url):
+            for sample in kept.get(url) or samples_of(url):
                 count, index = count + 1, index + 1
                 size += sum(map(len, sample.values()))
                 if url not in kept and size <= keep_bytes:
@@ -89,54 +81,7 @@ def read_tars(
             faults.bad(url, error)
 
 
-def read_tar(url: str) -> Iterator[Sample]:
-    """Samples of one tar, streamed. Raises what fsspec and tarfile raise, and SchemaError for a tar without an end."""
-    with fsspec.open(url, "rb") as file:
-        tail = _Tail(file)
-        members = ({**member, "__url__": url} for member in tar_file_iterator(tail))
-        yield from group_by_keys(members)
-        # tarfile takes a tar that was cut between two members for a whole one; a whole one ends in blocks of zeros.
-        if any(tail.last[-tarfile.BLOCKSIZE :]):
-            raise SchemaError("cut short: the tar has no end")
-
-
-def write_tar(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]], sidecar: dict[str, Any]) -> None:
-    """Write a shard of (key, members) beside its place, rename it, then write ``sidecar`` beside it in the same way.
-
-    Where there is a sidecar the shard is whole; to it are added the shard's name, its bytes and their SHA-256.
-    """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
-                for key, members in samples:
-                    for name, data in members.items():
-                        info = tarfile.TarInfo(f"{key}.{name}")  # its defaults hold no time and no owner
-                        info.size, info.mode = len(data), 0o644
-                        tar.addfile(info, io.BytesIO(data))
-            file.flush()
-            os.fsync(file.fileno())
-        with part.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = part.stat().st_size
-        os.replace(part, path)
-        sync_folder(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
-    more = {"shard": path.name, "bytes": size, "sha256": digest}
-    write_whole(path.with_suffix(".json"), json.dumps(sidecar | more, indent=1).encode())
-
-
-class _Tail:
-    """A stream that remembers the last bytes that were read from it, and how many there were."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.last, self.count = file, b"\1", 0
-
-    def __repr__(self) -> str:  # webdataset puts it into its messages
-        return f"byte {self.count}"
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.file.read(size)
-        self.last, self.count = data or self.last, self.count + len(data)
-        return data
+def samples_of(url: str) -> Iterator[Sample]:
+    """The samples of one shard: members' bytes by name, ``__key__``, ``__url__``. Raises what :func:`read_tar` does."""
+    for key, members in read_tar(url):
+        yield {**members, "__key__": key, "__url__": url}

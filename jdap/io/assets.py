@@ -7,6 +7,8 @@ from pathlib import Path
 
 PREFIX = "shipped:"
 FOLDER = Path(__file__).parents[1] / "assets"
+#: What the repository holds and a wheel does not: setup.cfg leaves them out, for their size.
+CHECKOUT_ONLY = ("shards", "talking")
 #: OWNER/NAME, with @REVISION to pin it.
 _REPOSITORY = re.compile(r"(?P<id>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?")
 
@@ -18,12 +20,18 @@ class WeightsError(ValueError):
 def resolve(path: str) -> str:
     """``shipped:shards/train`` → the folder inside the package; any other path or URL as it is.
 
-    Raises FileNotFoundError for a name that does not ship, listing those that do.
+    Sample shards lie in a checkout of the repository alone. Raises FileNotFoundError for them where the package was
+    installed without, with the remedy, and for a name that does not ship, listing those that do.
     """
     if not path.startswith(PREFIX):
         return path
     target = FOLDER / path.removeprefix(PREFIX)
     if not target.exists():
+        if target.relative_to(FOLDER).parts[:1] in [(name,) for name in CHECKOUT_ONLY]:
+            raise FileNotFoundError(
+                f"{path}: the sample shards are in the repository, not in the installed package: work from a checkout "
+                "(`pip install -e .` in it), or make your own with `python -m data_prep studio`"
+            )
         there = ", ".join(sorted(p.name for p in FOLDER.glob("*"))) or "nothing"
         raise FileNotFoundError(f"{path}: does not ship with jdap; in {FOLDER} there is: {there}")
     return str(target)

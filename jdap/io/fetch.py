@@ -93,8 +93,13 @@ def fetch(asset: Asset) -> Path:
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/jdap``, or ``~/.cache/jdap``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jdap"
+    """``$XDG_CACHE_HOME/jdap``, or ``~/.cache/jdap``. Raises :class:`AssetError` where there is no home folder."""
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "jdap"
+    try:
+        return Path.home() / ".cache" / "jdap"
+    except RuntimeError as error:  # no HOME, and a user whom the system does not know
+        raise AssetError("there is no home folder to keep downloads in; set HOME or XDG_CACHE_HOME") from error
 
 
 def _download(url: str, part: Path, label: str) -> None:

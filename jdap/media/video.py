@@ -14,7 +14,7 @@ import shutil
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -33,20 +33,6 @@ _BT601, _STUDIO_RANGE = 6, 1
 
 class VideoError(ValueError):
     """A video that cannot be written; the message is one line and says what to do."""
-
-
-class FrameWriter(Protocol):
-    """What takes frames until its ``with`` block ends."""
-
-    def frame(self, picture: np.ndarray) -> None:
-        """Write the next frame."""
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 class _Container:

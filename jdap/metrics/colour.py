@@ -46,11 +46,12 @@ class ColourSlopes(Metric):
             F.avg_pool2d(rgb_to_yiq(x.float()), PATCH_PX).double().transpose(0, 1).flatten(1)
             for x in (made_B3HW, true_B3HW)
         )
-        self.count += true.shape[1]
-        self.true += true.sum(1)
-        self.made += made.sum(1)
-        self.true_true += (true * true).sum(1)
-        self.true_made += (true * made).sum(1)
+        # not in place: states that were reset in inference mode may not be changed outside of it
+        self.count = self.count + true.shape[1]
+        self.true = self.true + true.sum(1)
+        self.made = self.made + made.sum(1)
+        self.true_true = self.true_true + (true * true).sum(1)
+        self.true_made = self.true_made + (true * made).sum(1)
 
     def compute(self) -> dict[str, Tensor]:
         """The slopes by the names of :data:`AXES`."""

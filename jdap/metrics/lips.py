@@ -12,11 +12,8 @@ Shapes: B clips, F frames, L lags.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 MAX_LAG = 5
 #: Fewer frames than this have no correlation.
@@ -68,42 +65,6 @@ def amplitude_ratio(made_BF: Tensor, true_BF: Tensor) -> Tensor:
     made, true, kept = _both(made_BF, true_BF)
     deviation_made, deviation_true = _deviation(made, kept), _deviation(true, kept)
     return torch.where(_measurable(true, kept), deviation_made / deviation_true, torch.nan)
-
-
-class LipSync(Metric):
-    """Means over clips: ``correlation``, ``best_correlation``, ``lag`` (frames), ``amplitude``; NaN without a clip.
-
-    Clips without a correlation (see above) are left out, and counted in ``left_out``. Clips of different lengths are
-    added apart.
-    """
-
-    full_state_update = False
-    is_differentiable = False
-    NAMES = ("correlation", "best_correlation", "lag", "amplitude")
-    sums: Tensor
-    clips: Tensor
-    left_out: Tensor
-
-    def __init__(self, max_lag: int = MAX_LAG, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.max_lag = max_lag
-        self.add_state("sums", torch.zeros(len(self.NAMES), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("clips", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("left_out", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-
-    def update(self, made_BF: Tensor, true_BF: Tensor) -> None:
-        """Add clips: openings (B, F) of drawn and of true mouths."""
-        zero = correlation(made_BF, true_BF)
-        lag, best = best_lag(made_BF, true_BF, self.max_lag)
-        values = torch.stack([zero, best, lag.double(), amplitude_ratio(made_BF, true_BF)], 1)
-        kept = zero.isfinite()
-        self.sums += values[kept].sum(0)
-        self.clips += kept.sum()
-        self.left_out += (~kept).sum()
-
-    def compute(self) -> dict[str, Tensor]:
-        """The means, float64 scalars."""
-        return dict(zip(self.NAMES, self.sums / self.clips, strict=True))
 
 
 def _pearson(made_BF: Tensor, true_BF: Tensor) -> Tensor:

@@ -10,12 +10,10 @@ Shapes: F frames, C channels, H x W pixels; P = F − 1 pairs of neighbouring fr
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import Metric
 
 #: The largest change of RGB (range 2) in a pixel's neighbourhood that counts as none: about five of 255 levels, what
 #: the shards' JPEG and an image codec leave of a pixel that does not move.
@@ -79,40 +77,6 @@ def border_jumps(changes_P: Tensor, borders: Iterable[int]) -> dict[str, float]:
         "above_usual": float((jumps > inside.quantile(USUAL)).double().mean()),
         "borders": float(len(jumps)),
     }
-
-
-class Steadiness(Metric):
-    """:func:`flicker` and :func:`jitter` of depth over static pixels, means over videos: ``{"flicker", "jitter"}``.
-
-    Videos in which nothing is static are left out, and counted in ``left_out``; NaN without a video.
-    """
-
-    full_state_update = False
-    is_differentiable = False
-    sums: Tensor
-    videos: Tensor
-    left_out: Tensor
-
-    def __init__(self, threshold: float = STILL_RGB, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.threshold = threshold
-        self.add_state("sums", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("videos", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("left_out", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-
-    def update(self, video_FCHW: Tensor, rgb_F3HW: Tensor) -> None:
-        """Add a video (depth, or RGB itself) and the RGB that says where it should hold still."""
-        static = static_pairs(rgb_F3HW, self.threshold)
-        values = torch.stack([flicker(video_FCHW, static), jitter(video_FCHW, static)])
-        if values.isfinite().all():
-            self.sums += values
-            self.videos += 1
-        else:
-            self.left_out += 1
-
-    def compute(self) -> dict[str, Tensor]:
-        """The means, float64 scalars."""
-        return dict(zip(("flicker", "jitter"), self.sums / self.videos, strict=True))
 
 
 def _mean(values_PCHW: Tensor, mask_P1HW: Tensor) -> Tensor:

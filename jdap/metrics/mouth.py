@@ -28,7 +28,7 @@ CROP_PX, CROP_RADII = 40, 1.6
 #: Of a mouth in the studio's pictures; the network says how many e-folds another is off it.
 USUAL_RADIUS_PX = 11.0
 #: What the network says of an opening is in units of this, about the standard deviation in speech.
-UNIT_MM = 3.5
+OPENING_UNIT_MM = 3.5
 #: Standard deviation of the window, in frames, that smooths where the mouth is: heads move slower than lips.
 SMOOTH_FRAMES = 2.0
 RGB, DEPTH = "rgb", "depth"
@@ -99,7 +99,7 @@ class MouthReader(nn.Module):
         shape = clips_BFCHW.shape[:2]
         squares = _standard(around(clips_BFCHW.flatten(0, 1), mouth_px_BF3.flatten(0, 1))).unflatten(0, shape)
         both = torch.cat([squares, squares - squares.mean(1, keepdim=True)], 2)
-        return UNIT_MM * self.reader(both.flatten(0, 1))[:, 0].unflatten(0, shape)
+        return OPENING_UNIT_MM * self.reader(both.flatten(0, 1))[:, 0].unflatten(0, shape)
 
 
 def _layer(inside: int, outside: int, stride: int = 1) -> nn.Sequential:

@@ -64,6 +64,8 @@ class ImageCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         encoder_widths: channels at each resolution, from the finest to the latents'; even.
         encoder_blocks: residual blocks at each of them.
         decoder_widths, decoder_blocks: the same for the decoder, from the finest to the latents' as well.
+        activated: whether an activation stands before the latents. Without one colours reach them along a path that is
+            linear; with one, an axis of colour was lost in training and never found again.
 
     The buffers ``latent_mean`` and ``latent_std`` (C,) hold the statistics of the raw latents over the RGB pictures
     and depth maps of the training set together. The decoder reads normalised latents, so nothing undoes them.
@@ -78,6 +80,7 @@ class ImageCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         encoder_blocks: tuple[int, ...] = (2,),
         decoder_widths: tuple[int, ...] = (128,),
         decoder_blocks: tuple[int, ...] = (6,),
+        activated: bool = False,
     ):
         super().__init__()
         _check_levels("encoder", factor, encoder_widths, encoder_blocks)
@@ -89,7 +92,7 @@ class ImageCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
             if level:
                 encoder += [nn.PixelUnshuffle(2), nn.Conv2d(4 * encoder_widths[level - 1], width, 1)]
             encoder += [ResidualBlock(width) for _ in range(blocks)]
-        # no activation before the latents: colours then reach them along a path that is linear
+        encoder += [nn.SiLU()] * activated
         self.encoder = nn.Sequential(*encoder, nn.Conv2d(encoder_widths[-1], latent_channels, 1))
         stem = factor >> (len(decoder_widths) - 1)
         decoder: list[nn.Module] = [nn.Conv2d(latent_channels, decoder_widths[-1], 3, padding=1)]
@@ -130,7 +133,7 @@ class ImageCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         channels, and further blocks start as the identity, so both can only add (arXiv 1511.05641). Raises ValueError
         for another ``factor`` or other widths, or where ``other`` has more of anything.
         """
-        same = ("factor", "encoder_widths", "decoder_widths")
+        same = ("factor", "encoder_widths", "decoder_widths", "activated")
         at_least = ("latent_channels", "encoder_blocks", "decoder_blocks")
         mine, its = self.config, other.config
         if any(_plain(mine[k]) != _plain(its[k]) for k in same) or any(_any_less(mine[k], its[k]) for k in at_least):

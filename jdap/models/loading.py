@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from jdap.io.assets import WeightsError as WeightsError
 
 #: What pickles begin with: a zip archive, as torch.save writes it, or a bare pickle of protocol 2 to 5.
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+#: What stands in a repository for a large file that has not been fetched.
+_LFS = b"version https://git-lfs"
 #: Names that pickled weights go by.
 _PICKLE_NAMES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
@@ -50,12 +53,12 @@ def load_strict(kind: Any, folder: str | Path, weights: str = SAFETENSORS_WEIGHT
     folder = Path(folder)
     config = read_json(folder / "config.json")
     check_class(config, kind, folder / "config.json")
-    check_safetensors(folder / weights)
+    files = weight_files(folder / weights)
     variant = re.fullmatch(r".*\.(\w+)\.safetensors", weights)
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # what it would warn of is the error below
     try:
-        _check_size(kind, config, folder / weights)
+        _check_size(kind, config, folder / weights, files)
         model, info = kind.from_pretrained(
             str(folder),
             output_loading_info=True,
@@ -78,12 +81,12 @@ def load_strict(kind: Any, folder: str | Path, weights: str = SAFETENSORS_WEIGHT
     return model.eval()
 
 
-def _check_size(kind: Any, config: dict[str, Any], file: Path) -> None:
+def _check_size(kind: Any, config: dict[str, Any], file: Path, parts: list[Path]) -> None:
     """Raises :class:`WeightsError` for a config whose network would take more memory than its weights can fill."""
     with torch.device("meta"):
         parameters = sum(p.numel() for p in kind.from_config(config).parameters())
-    if parameters > file.stat().st_size:  # a byte each is less than any format of weights has
-        size = file.stat().st_size
+    size = sum(part.stat().st_size for part in parts)
+    if parameters > size:  # a byte each is less than any format of weights has
         raise WeightsError(f"{file.parent}: config.json asks for {parameters} parameters, {file.name} has {size} bytes")
 
 
@@ -92,6 +95,35 @@ def check_class(config: Mapping[str, Any], kind: Any, file: Path) -> None:
     name = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
     if name != kind.__name__:
         raise WeightsError(f"{file}: _class_name is {name!r}, expected {kind.__name__!r}")
+
+
+def weight_files(file: Path) -> list[Path]:
+    """The files that hold the weights called ``file``: itself, or those that the index beside it names.
+
+    Large weights are split, and ``NAME.safetensors.index.json`` says which file has which tensor. Raises
+    :class:`WeightsError` where one is missing or no safetensors.
+    """
+    index = index_of(file)
+    if not index.is_file():
+        check_safetensors(file)
+        return [file]
+    places: Any = read_json(index).get("weight_map")
+    names: set[Any] = set(map(str, places.values())) if isinstance(places, dict) and places else {"/"}
+    if not all(name == Path(name).name and name.endswith(".safetensors") for name in names):
+        raise WeightsError(f"{index}: its weight_map must give each tensor a file of this folder; export it again")
+    parts = [file.with_name(name) for name in sorted(names)]
+    for part in parts:
+        check_safetensors(part)
+        # libraries believe the index, and fill what a part lacks with random numbers
+        report(part, {key for key, name in places.items() if name == part.name} - _keys(part), (), ())
+    return parts
+
+
+def index_of(file: Path) -> Path:
+    """Where the index of weights lies that are split, by the name that they would have in one file."""
+    match = re.fullmatch(r"(.*?)(?:\.(\w+))?\.safetensors", file.name)
+    stem, variant = (match[1], match[2]) if match else (file.stem, None)
+    return file.with_name(f"{stem}.safetensors.index{'.' + variant if variant else ''}.json")
 
 
 def check_safetensors(file: Path) -> None:
@@ -103,11 +135,15 @@ def check_safetensors(file: Path) -> None:
         raise WeightsError(f"{file.parent}: {file.name} is missing; only safetensors weights are read{found}")
     try:
         with file.open("rb") as stream:
-            head = stream.read(9)
+            head = stream.read(len(_LFS))
     except OSError as error:
         raise WeightsError(f"{file}: cannot be read: {one_line(error)}") from error
     # safetensors: eight bytes of a length, which may happen to begin as a pickle does, and then JSON
-    if file.suffix in _PICKLE_NAMES or (head.startswith(_PICKLES) and head[8:] != b"{"):
+    if head.startswith(_LFS):
+        raise WeightsError(
+            f"{file}: a pointer of Git LFS and not the file it stands for; run `git lfs pull` in its repository"
+        )
+    if file.suffix in _PICKLE_NAMES or (head.startswith(_PICKLES) and head[8:9] != b"{"):
         raise WeightsError(
             f"{file}: a pickle, which can run code and is never read; only safetensors weights are: save its tensors "
             "with safetensors.torch.save_file on a machine you can spare"
@@ -115,16 +151,29 @@ def check_safetensors(file: Path) -> None:
 
 
 def read_tensors(file: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
-    """The tensors of a safetensors file whose names are ``wanted``, as they are stored; the others stay on disk.
+    """The tensors of safetensors weights whose names are ``wanted``, as they are stored; the others stay on disk.
 
-    Raises :class:`WeightsError` for what is no whole safetensors file.
+    Weights may be split (:func:`weight_files`). Raises :class:`WeightsError` for what is no whole safetensors file.
     """
-    check_safetensors(file)
+    tensors: dict[str, Tensor] = {}
+    for part in weight_files(file):
+        with _opened(part) as stored:
+            tensors |= {name: stored.get_tensor(name) for name in stored.keys() if wanted(name)}  # noqa: SIM118
+    return tensors
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[Any]:
     try:
         with safe_open(file, framework="pt") as stored:
-            return {name: stored.get_tensor(name) for name in stored.keys() if wanted(name)}  # noqa: SIM118
+            yield stored
     except Exception as error:  # safetensors has an error of its own, but not for everything
         raise WeightsError(f"{file}: cannot be read as safetensors: {one_line(error)}") from error
+
+
+def _keys(file: Path) -> set[str]:
+    with _opened(file) as stored:
+        return set(stored.keys())
 
 
 def fill_strict(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:

@@ -6,6 +6,7 @@ Shapes: H x W pixels of the photo, S x S of a crop.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def read_depth(path: Path, size: int) -> np.ndarray:
     try:
         with Image.open(path) as image:
             value = np.array(image)
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PhotoError(f"{path}: damaged, cannot be read: {error}") from error
     if value.ndim != 2 or value.dtype.kind not in "iu" or value.dtype.itemsize < 2:
         raise PhotoError(f"{path}: no 16-bit grey PNG; depth is encoded as {ENCODING}")
@@ -92,6 +93,8 @@ def _window(path: Path) -> tuple[float, float, float] | None:
         if data["depth"].get("file") != path.name:
             return None
         left, top, side = (float(data["window_px"][key]) for key in ("left", "top", "size"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if not (all(map(math.isfinite, (left, top, side))) and side > 0):
+            raise ValueError("its window is no square")
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise PhotoError(f"{beside}: tells no window of {path.name} ({error}); crop the map to a square") from error
     return left, top, side

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,10 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 #: What shows through transparent pixels, sRGB of 255: neither light nor dark.
 BEHIND = 128
+
+
+#: Brands that files of HEIC and HEIF name.
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 class PhotoError(ValueError):
@@ -29,6 +33,7 @@ class Photo:
     * ``rgb_HW3`` uint8 sRGB; transparent pixels are laid on grey
     * ``empty_HW`` bool or None: pixels that are wholly transparent, where there are any
     * ``orientation``: the EXIF orientation (1 … 8) that was applied
+    * ``turned``: by how many quarters anticlockwise it was turned after that, because its faces did not stand
     * ``notes``: what was done that its owner may want to know
     """
 
@@ -36,6 +41,7 @@ class Photo:
     empty_HW: np.ndarray | None = None
     orientation: int = 1
     notes: tuple[str, ...] = field(default=())
+    turned: int = 0
 
     @property
     def width(self) -> int:
@@ -47,6 +53,12 @@ class Photo:
         """Pixels down."""
         return self.rgb_HW3.shape[0]
 
+    def turn(self, quarters: int) -> Photo:
+        """The photo turned by so many quarters anticlockwise."""
+        rgb = np.ascontiguousarray(np.rot90(self.rgb_HW3, quarters))
+        empty = None if self.empty_HW is None else np.ascontiguousarray(np.rot90(self.empty_HW, quarters))
+        return replace(self, rgb_HW3=rgb, empty_HW=empty, turned=(self.turned + quarters) % 4)
+
 
 def read_photo(path: Path) -> Photo:
     """Read a picture of any kind that Pillow knows: any EXIF orientation, grey, palette, CMYK, alpha, 8 or 16 bits.
@@ -54,6 +66,8 @@ def read_photo(path: Path) -> Photo:
     Colours are turned into sRGB by the picture's own colour profile where it has one. Of several frames the first
     counts. Raises :class:`PhotoError` for a file that is missing, no picture, damaged, or too large.
     """
+    if path.is_dir():
+        raise PhotoError(f"{path}: a folder that cannot be searched; change its rights")
     if not path.is_file():
         raise PhotoError(f"{path}: no such file")
     try:
@@ -63,12 +77,22 @@ def read_photo(path: Path) -> Photo:
             with Image.open(path) as image:
                 return _upright(path, image)
     except UnidentifiedImageError as error:
+        if _is_heic(path):
+            raise PhotoError(f"{path}: HEIC, which is not read; convert it to JPEG or PNG") from error
         raise PhotoError(f"{path}: no picture of a known kind; convert it to JPEG or PNG") from error
     except Image.DecompressionBombError as error:
         raise PhotoError(f"{path}: too large: {error}; make it smaller") from error
-    # What Pillow's readers raise for damaged files.
-    except (OSError, SyntaxError, EOFError, IndexError, struct.error) as error:
+    except PhotoError:
+        raise
+    # What Pillow's readers raise for damaged files, and for texts in them that are too long.
+    except (OSError, SyntaxError, EOFError, IndexError, ValueError, OverflowError, struct.error) as error:
         raise PhotoError(f"{path}: damaged, cannot be read: {error}") from error
+
+
+def _is_heic(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:] in _HEIC
 
 
 def _upright(path: Path, image: Image.Image) -> Photo:

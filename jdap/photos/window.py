@@ -13,20 +13,29 @@ import numpy as np
 
 from jdap.faces import crop
 from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker
+from jdap.faces.upright import quarters_to_upright
 from jdap.photos.read import Photo, PhotoError
 
 LARGEST, ALL, REFUSE = "largest", "all", "refuse"
 #: What is done with several faces.
 SEVERAL = (LARGEST, ALL, REFUSE)
+#: What is said of a photo that was turned by so many quarters anticlockwise.
+TURNED: tuple[tuple[str, ...], ...] = (
+    (),
+    ("turned by 90 degrees anticlockwise: its face lay on its side",),
+    ("turned by 180 degrees: its face stood on its head",),
+    ("turned by 90 degrees clockwise: its face lay on its side",),
+)
 #: Anything smaller holds no face.
 LEAST_PX = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """What is to be drawn of a photo: ``windows_px`` (left, top, size), how many ``faces`` were found (None: not looked
-    for), and ``notes``."""
+    """What is to be drawn of a photo: ``windows_px`` (left, top, size) of ``photo``, which is the given one or was
+    turned upright; how many ``faces`` were found (None: not looked for), and ``notes``."""
 
+    photo: Photo
     windows_px: list[np.ndarray]
     faces: int | None
     notes: tuple[str, ...] = ()
@@ -37,22 +46,27 @@ Choose = Callable[[Photo, Path], Windows]
 
 
 def by_faces(landmarker: Landmarker, several: str = LARGEST) -> Choose:
-    """The heads that are found, each cropped as preparation crops; ``several`` is one of :data:`SEVERAL`."""
+    """The heads that are found, each cropped as preparation crops; ``several`` is one of :data:`SEVERAL`.
+
+    A photo whose faces lie on their side or stand on their head is turned upright first.
+    """
 
     def choose(photo: Photo, path: Path) -> Windows:
+        quarters = quarters_to_upright(landmarker, photo.rgb_HW3)
+        photo = photo.turn(quarters) if quarters else photo
         faces = landmarker.find(photo.rgb_HW3)
         if not faces:
             raise PhotoError(f"{path}: no face is found; name the head's square with --box LEFT,TOP,SIZE")
-        notes: tuple[str, ...] = ()
+        notes = TURNED[quarters]
         if len(faces) > 1:
             if several == REFUSE:
                 raise PhotoError(f"{path}: {len(faces)} faces; choose with --several {LARGEST} or {ALL}, or with --box")
             if several == LARGEST:
-                notes = (f"{len(faces)} faces, the largest taken",)
+                notes = (*notes, f"{len(faces)} faces, the largest taken")
         kept = faces if several == ALL else faces[:1]
         points = [face.landmarks_px_N3[:FACE_LANDMARKS] for face in kept]
         windows = [crop.head_window(p, photo.width, photo.height) for p in points]
-        return Windows(windows, len(faces), notes)
+        return Windows(photo, windows, len(faces), notes)
 
     return choose
 
@@ -67,7 +81,7 @@ def by_box(left: float, top: float, size: float) -> Choose:
                 f"{path}: --box {left:g},{top:g},{size:g} must be {LEAST_PX} pixels or more, with its middle in the "
                 f"upright photo of {photo.width} x {photo.height}"
             )
-        return Windows([np.array([left, top, size])], None)
+        return Windows(photo, [np.array([left, top, size])], None)
 
     return choose
 
@@ -79,4 +93,4 @@ def whole(photo: Photo, path: Path) -> Windows:
             f"{path}: {photo.width} x {photo.height} is no square of {LEAST_PX} pixels or more; leave out --no-crop, "
             "or name the head's square with --box LEFT,TOP,SIZE"
         )
-    return Windows([np.array([0.0, 0.0, photo.width])], None)
+    return Windows(photo, [np.array([0.0, 0.0, photo.width])], None)

@@ -27,6 +27,7 @@ from jdap.models.image.reference import ReferenceNet
 from jdap.models.loading import WeightsError, read_json
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.weights import INDEX, read_scheduler
+from jdap.units import FPS
 
 #: What stands for the motion frames of the first window: nothing, or the reference.
 NULL: str = "null"
@@ -56,7 +57,7 @@ class WindowShape:
     frames: int = 14
     motion_frames: int = 2
     audio_margin: int = 0
-    fps: float = 25.0
+    fps: float = float(FPS)
     start: str = NULL
     anchor: bool = False
     noise_sharing: float = 0.0

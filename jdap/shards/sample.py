@@ -1,4 +1,4 @@
-"""The sample that is stored: one chunk of a clip, or some stills of one person; encoding, decoding, reading back.
+"""The sample that is stored: one chunk of a clip, or some stills of one person; encoding and decoding.
 
 Shapes: F frames, H = W pixels (square), N audio samples at 16 kHz.
 """
@@ -6,20 +6,14 @@ Shapes: F frames, H = W pixels (square), N audio samples at 16 kHz.
 from __future__ import annotations
 
 import json
-import os
-import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from jdap import depth
 from jdap.shards import schema
 from jdap.shards.schema import Record, SchemaError, frame_member
-
-FRAME_KINDS: tuple[str, ...] = ("rgb", "depth", "skin")
-OPTIONAL_KINDS = ("meanhead", "confidence", *schema.TRUTH_MAPS)
 
 
 @dataclass(frozen=True)
@@ -104,7 +98,8 @@ class Sample:
             record = Record.from_json(json.loads(members["json"]))
         except (TypeError, ValueError) as error:
             raise SchemaError(f"json: {error}") from error
-        kinds = (*FRAME_KINDS, *(kind for kind in OPTIONAL_KINDS if frame_member(kind, 0) in members))
+        optional = (*schema.OPTIONAL_KINDS, *schema.TRUTH_MAPS)
+        kinds = (*schema.FRAME_KINDS, *(kind for kind in optional if frame_member(kind, 0) in members))
         expected = {"json", "arrays.safetensors"}
         expected |= {frame_member(kind, i) for kind in kinds for i in range(record.frames)}
         missing, unknown = sorted(expected - set(members)), sorted(set(members) - expected - {"audio.wav"})
@@ -122,6 +117,19 @@ class Sample:
             confidence_FHW=stacks.get("confidence"),
             maps={kind: stacks[kind] for kind in schema.TRUTH_MAPS if kind in stacks},
         )
+
+
+@dataclass(frozen=True)
+class StoredSample:
+    """A sample as it was encoded: :class:`jdap.shards.writer.ShardWriter` asks for no more than this."""
+
+    key: str
+    record: Record
+    encoded: dict[str, bytes]
+
+    def members(self) -> dict[str, bytes]:
+        """The encoded members."""
+        return self.encoded
 
 
 def _decode_frames(kind: str, members: dict[str, bytes], record: Record) -> np.ndarray:
@@ -143,41 +151,3 @@ def _decode_frames(kind: str, members: dict[str, bytes], record: Record) -> np.n
             raise SchemaError(f"{name}: {frame.shape[1]}x{frame.shape[0]} pixels, the record says {record.size_px}")
         frames.append(frame)
     return np.stack(frames)
-
-
-def read_members(shard: str | Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """(key, members) of each sample of a shard, undecoded. Raises :class:`SchemaError` for a damaged tar."""
-    key, members = "", dict[str, bytes]()
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            for info in tar:
-                owner, _, name = info.name.partition(".")
-                if owner != key and members:
-                    yield key, members
-                    members = {}
-                key = owner
-                file = tar.extractfile(info)
-                if file is None or name in members:
-                    raise SchemaError(f"{info.name} is no plain file, or occurs twice")
-                members[name] = file.read()
-        # tarfile takes a tar that was cut in or after a header for a whole one; a whole one ends in blocks of zeros.
-        with open(shard, "rb") as raw:
-            raw.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
-            if any(raw.read()):
-                raise SchemaError("not a whole tar (it has no end)")
-    except (tarfile.TarError, EOFError) as error:
-        raise SchemaError(f"not a whole tar ({error})") from error
-    if members:
-        yield key, members
-
-
-def read_samples(shard: str | Path) -> Iterator[Sample]:
-    """Every sample of a shard, fully decoded. Raises :class:`SchemaError` that names the shard."""
-    try:
-        for key, members in read_members(shard):
-            try:
-                yield Sample.from_members(members)
-            except SchemaError as error:
-                raise SchemaError(f"sample {key}: {error}") from error
-    except SchemaError as error:
-        raise SchemaError(f"{shard}: {error}") from error

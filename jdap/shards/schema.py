@@ -42,6 +42,8 @@ VERSION, LATENTS_VERSION = 1, 2
 VERSIONS = (VERSION, LATENTS_VERSION)
 STUDIO, FITTED = "studio", "fitted"
 DEPTH_SOURCES = (STUDIO, FITTED)
+#: What every frame has, and what it may have beside; the studio's truth (:data:`TRUTH_MAPS`) comes on top.
+FRAME_KINDS, OPTIONAL_KINDS = ("rgb", "depth", "skin"), ("meanhead", "confidence")
 JPEG_QUALITY = 95
 #: Of depth: level 9 takes nine times as long for 6 % fewer bytes (docs/coding.md).
 PNG_LEVEL = 5

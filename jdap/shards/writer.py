@@ -4,7 +4,7 @@ A shard ``PREFIX-000000.tar`` is written as ``….tar.part``, flushed to disk an
 ``PREFIX-000000.json`` follows in the same way. So a ``.tar`` is never half a file, and a ``.tar`` without its sidecar
 belongs to a run that was interrupted: it counts as incomplete. The bytes of a shard depend on its samples alone.
 
-``python -m data_prep verify DIR`` (:mod:`data_prep.commands.verify`) checks a folder against all of this.
+``python -m data_prep verify DIR`` checks a folder against all of this.
 """
 
 from __future__ import annotations
@@ -15,20 +15,90 @@ import json
 import os
 import tarfile
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self
 
 from jdap.io.files import sync_folder, write_whole
 from jdap.shards import schema
-from jdap.shards.sample import Sample, read_samples
-from jdap.shards.schema import SchemaError
-
-__all__ = ["Sample", "ShardWriter", "read_samples", "sidecar_path"]
+from jdap.shards.schema import Record, SchemaError
 
 MAX_SAMPLES, MAX_BYTES = 1000, 1 << 30
+
+
+class Encodes(Protocol):
+    """What is written: a sample, or one that is encoded already."""
+
+    @property
+    def key(self) -> str:
+        """The WebDataset key."""
+
+    @property
+    def record(self) -> Record:
+        """What the sample is."""
+
+    def members(self) -> dict[str, bytes]:
+        """Name → bytes, in the order in which they are stored."""
+
+
+class _Tar:
+    """A tar that is being written beside its place: ``PATH.part`` until it is finished."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.part = path, path.with_name(f"{path.name}.part")
+        sidecar_path(path).unlink(missing_ok=True)  # of a shard that someone deleted
+        self._file = self.part.open("wb")
+        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.GNU_FORMAT)  # noqa: SIM115
+
+    def add(self, key: str, members: dict[str, bytes]) -> None:
+        """Add a sample."""
+        for name, data in members.items():
+            # TarInfo's defaults are mtime, uid and gid 0 and no names: the same bytes each time.
+            info = tarfile.TarInfo(f"{key}.{name}")
+            info.size, info.mode = len(data), 0o644
+            self._tar.addfile(info, io.BytesIO(data))
+
+    def finish(self, sidecar: dict[str, Any]) -> None:
+        """Flush, rename, and write the sidecar; to it go the shard's name, its bytes and their SHA-256."""
+        try:
+            self._tar.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            with self.part.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = self.part.stat().st_size
+            os.replace(self.part, self.path)
+        except BaseException:
+            self.abort()
+            raise
+        sync_folder(self.path.parent)
+        more = {"shard": self.path.name, "bytes": size, "sha256": digest}
+        write_whole(sidecar_path(self.path), json.dumps(sidecar | more, indent=1).encode())
+
+    def abort(self) -> None:
+        """Throw away what has been written."""
+        with suppress(OSError):  # on a full disk what is still buffered cannot be written either
+            self._file.close()
+        self.part.unlink(missing_ok=True)
+
+
+def write_tar(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]], sidecar: dict[str, Any]) -> None:
+    """Write a shard of (key, members), whole or not at all, then ``sidecar`` beside it.
+
+    To the sidecar are added the shard's name, its bytes and their SHA-256.
+    """
+    tar = _Tar(path)
+    try:
+        for key, members in samples:
+            tar.add(key, members)
+    except BaseException:
+        tar.abort()
+        raise
+    tar.finish(sidecar)
 
 
 @dataclass
@@ -76,8 +146,7 @@ class ShardWriter:
         self._index = max((int(p.stem.removeprefix(f"{prefix}-")) + 1 for p in complete), default=0)
         self._tally = _Tally()
         self._keys: set[str] = set()
-        self._tar: tarfile.TarFile | None = None
-        self._file: io.BufferedWriter | None = None
+        self._tar: _Tar | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +157,7 @@ class ShardWriter:
         else:
             self.abort()
 
-    def write(self, sample: Sample) -> None:
+    def write(self, sample: Encodes) -> None:
         """Add a sample; raises :class:`SchemaError` for a key that this writer has written already."""
         if sample.key in self._keys:
             raise SchemaError(f"{sample.key}: written twice; clip_id and first_frame must name a sample")
@@ -96,13 +165,10 @@ class ShardWriter:
         size = sum(map(len, members.values()))
         if self._tar and (self._tally.samples == self.max_samples or self._tally.bytes + size > self.max_bytes):
             self.close()
-        tar = self._tar or self._open()
+        if self._tar is None:
+            self._tar = _Tar(self.folder / f"{self.name(self._index)}.tar")
         try:
-            for name, data in members.items():
-                # TarInfo's defaults are mtime, uid and gid 0 and no names: the same bytes each time.
-                info = tarfile.TarInfo(f"{sample.key}.{name}")
-                info.size, info.mode = len(data), 0o644
-                tar.addfile(info, io.BytesIO(data))
+            self._tar.add(sample.key, members)
         except BaseException:  # a full disk, an interrupt: the shard now ends in half a sample
             self.abort()
             raise
@@ -121,60 +187,31 @@ class ShardWriter:
 
     def close(self) -> None:
         """Finish the open shard, if any: flush, rename, write the sidecar."""
-        if self._tar is None or self._file is None:
+        if self._tar is None:
             return
-        self._tar.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._tar = self._file = None
-        part, path = self._part, self._part.with_suffix("")
-        with part.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = part.stat().st_size
-        os.replace(part, path)
-        sync_folder(self.folder)
-        write_whole(
-            sidecar_path(path),
-            json.dumps(
-                {
-                    "schema_version": schema.VERSION,
-                    "shard": path.name,
-                    "samples": self._tally.samples,
-                    "frames": self._tally.frames,
-                    "bytes": size,
-                    "sha256": digest,
-                    "rejected": dict(sorted(self._tally.rejected.items())),
-                    "seconds": {k: round(v, 3) for k, v in sorted(self._tally.seconds.items())},
-                },
-                indent=1,
-            ).encode(),
+        tar, self._tar = self._tar, None
+        tar.finish(
+            {
+                "schema_version": schema.VERSION,
+                "samples": self._tally.samples,
+                "frames": self._tally.frames,
+                "rejected": dict(sorted(self._tally.rejected.items())),
+                "seconds": {k: round(v, 3) for k, v in sorted(self._tally.seconds.items())},
+            }
         )
-        self.shards.append(path)
+        self.shards.append(tar.path)
         self._index += 1
         self._tally = _Tally()
 
     def abort(self) -> None:
         """Throw the open shard away."""
-        file, self._tar, self._file = self._file, None, None
-        if file is not None:
-            with suppress(OSError):  # on a full disk what is still buffered cannot be written either
-                file.close()
-            self._part.unlink(missing_ok=True)
+        tar, self._tar = self._tar, None
+        if tar is not None:
+            tar.abort()
 
     def name(self, index: int) -> str:
         """What the shard of this number is called, without suffix."""
         return f"{self.prefix}-{index:06d}"
-
-    @property
-    def _part(self) -> Path:
-        return self.folder / f"{self.name(self._index)}.tar.part"
-
-    def _open(self) -> tarfile.TarFile:
-        sidecar_path(self._part.with_suffix("")).unlink(missing_ok=True)  # of a shard that someone deleted
-        self._file = self._part.open("wb")
-        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.GNU_FORMAT)  # noqa: SIM115
-        return self._tar
 
 
 def sidecar_path(shard: Path) -> Path:

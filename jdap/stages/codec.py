@@ -24,7 +24,7 @@ from jdap.metrics.colour import ColourSlopes, rgb_to_yiq
 from jdap.models.codec import ImageCodec, load_codec
 from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
-from jdap.stages.parts.optimizers import adamw, share_done
+from jdap.stages.parts.optimizers import optimizer_of, share_done
 
 #: Depth errors are told in the benchmark's frame, where q2 … q98 of the skin is 0.1 … 1 rather than -1 … 1.
 BENCHMARK_FRAME = 0.45
@@ -69,9 +69,10 @@ class CodecStage(L.LightningModule):
             colours that people and their rooms seldom have.
         mosaic: share of the training pictures that are four others at half their size: finer detail than a face has.
         momentum: share of the newest batch in the running statistics.
-        init: folder of the codec to start from, ``shipped:image-tiny/codec`` (which ships), or null: from scratch.
+        init: folder of the codec to start from, ``shipped:codec-tiny`` (which ships), or null: from scratch.
             It may have fewer latent channels and blocks (:meth:`jdap.models.codec.ImageCodec.start_from`).
         freeze_encoder: train the decoder alone; needs ``init``, with just the encoder of the settings above.
+        optimizer: ``adamw``, or ``adamw8bit`` with states of 8 bits (extra ``jdap[adamw8bit]``, CUDA).
 
     Raises :class:`jdap.models.loading.WeightsError` for a folder that cannot be started from.
     """
@@ -97,6 +98,7 @@ class CodecStage(L.LightningModule):
         momentum: float = 0.02,
         init: str | None = None,
         freeze_encoder: bool = False,
+        optimizer: str = "adamw",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -156,7 +158,7 @@ class CodecStage(L.LightningModule):
         """AdamW with warm-up and a straight fall to 0 at the end of the run."""
         rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
         trained = [p for p in self.codec.parameters() if p.requires_grad]
-        optimizer = adamw(self.trainer, trained, betas=(0.9, 0.98), **rates)
+        optimizer = optimizer_of(self.hparams["optimizer"], self.trainer, trained, betas=(0.9, 0.98), **rates)
         warmup, done = max(1, self.hparams["warmup_steps"]), share_done(self.trainer)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: min(1.0, (step + 1) / warmup) * (1 - done(step))

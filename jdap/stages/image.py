@@ -22,6 +22,7 @@ from jdap.diffusion.schedule import TRAILING, NoiseSchedule
 from jdap.diffusion.timesteps import DEPTH_TO_IMAGE, IMAGE_TO_DEPTH, LOG_SNR, TimestepLaw
 from jdap.metrics import DepthMetrics
 from jdap.models.codec import fingerprint
+from jdap.models.image.lora import merge_lora
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.parts.lookup import ReferenceLookup
 from jdap.stages.parts.networks import networks
@@ -47,7 +48,7 @@ class ImageStage(L.LightningModule):
 
     Args:
         preset: name of the builder of the networks (:data:`jdap.models.image.build.BUILDERS`).
-        codec: folder of the image codec; ``shipped:image-tiny/codec`` ships. It stays frozen. null takes the
+        codec: folder of the image codec; ``shipped:codec-tiny`` ships. It stays frozen. null takes the
             VAE of ``sd``, or the codec of ``init``.
         init: weights folder to start from, for fine-tuning; null starts from random networks. It must be of the same
             preset, and have been trained on this codec's latents.
@@ -63,6 +64,7 @@ class ImageStage(L.LightningModule):
         reference: whether there is a ReferenceNet; false is an ablation: nothing tells the networks who it is.
         copy_reference: start the ReferenceNet of ``init`` anew, as a copy of the joint UNet's RGB half. For weights
             whose UNet has learnt to draw before its ReferenceNet was of use.
+        lora_rank: above 0 only LoRA of this rank trains, beside the attention of both UNets; export merges it.
         shared_timestep: an ablation: both halves always have the same timestep, so ``image_to_depth`` and
             ``depth_to_image`` must be 0, and what is given can only be given by channel-wise inpainting.
         size_px: side of the training pictures; stored with the weights.
@@ -91,7 +93,7 @@ class ImageStage(L.LightningModule):
     def __init__(
         self,
         preset: str = "tiny",
-        codec: str | None = "shipped:image-tiny/codec",
+        codec: str | None = "shipped:codec-tiny",
         init: str | None = None,
         sd: str | None = None,
         image_encoder: str | None = None,
@@ -100,6 +102,7 @@ class ImageStage(L.LightningModule):
         joint: bool = True,
         reference: bool = True,
         copy_reference: bool = False,
+        lora_rank: int = 0,
         shared_timestep: bool = False,
         size_px: int = 128,
         learning_rate: float = 1e-5,
@@ -138,6 +141,7 @@ class ImageStage(L.LightningModule):
             joint=joint,
             reference=reference,
             copy_reference=copy_reference,
+            lora_rank=lora_rank,
         )
         for network in self.modules():
             if compile is not None and isinstance(network, UNet2DConditionModel):
@@ -165,10 +169,11 @@ class ImageStage(L.LightningModule):
         self._whole = self._put_together()
 
     def on_train_end(self) -> None:
-        """Put shared out networks together for good, for what is exported; averages are in their place by now."""
+        """Put shared out networks together for good, and LoRA into the weights; averages are in their place by now."""
         for name, network in self._put_together().items():
             setattr(self, name, network)
         self._forms = {}
+        merge_lora(self)
 
     def pipeline(self) -> PortraitPipeline:
         """The networks as they are now, as a pipeline that shares them; in a validation, what was put together."""
@@ -231,17 +236,15 @@ class ImageStage(L.LightningModule):
             confidence[order],
             drawn=ordered(Pair(kind != IMAGE_TO_DEPTH, kind != DEPTH_TO_IMAGE)),
         )
-        rgb, depth = (
-            loss.rgb * share_of(self, loss.has_rgb_B),
-            loss.depth * share_of(self, loss.has_depth_B),
-        )
+        rgb, depth = loss.rgb * share_of(self, loss.has_rgb_B), loss.depth * share_of(self, loss.has_depth_B)
         total = rgb + depth
         self.log_dict({"train/loss": total, "train/loss_rgb": rgb, "train/loss_depth": depth}, batch_size=len(batch))
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         back = order.argsort()
-        told = {"rgb_B": loss.rgb_B[back], "depth_B": loss.depth_B[back], "has_depth_B": loss.has_depth_B[back]}
+        each = ("rgb_B", "depth_B", "has_rgb_B", "has_depth_B")
+        told = {name: getattr(loss, name)[back] for name in each}
         self.terms = {"loss_rgb": told["rgb_B"], "loss_depth": told["depth_B"]}
-        return {"loss": total, **told, "t_rgb_B": t.rgb, "t_depth_B": t.depth}
+        return {"loss": total, **told, "t_rgb_B": t.rgb, "t_depth_B": t.depth, "back_B": back}
 
     def _led(
         self, batch: ImageBatch | LatentBatch, reference: Tensor, kind: Tensor, chance: Tensor
@@ -277,19 +280,19 @@ class ImageStage(L.LightningModule):
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Image-to-depth on held-out pictures, scored in the normalised frame, and how references are looked up."""
         generator = torch.Generator().manual_seed(batch_idx)
-        steps = self.hparams["validation_steps"]
-        pipeline = self.pipeline()
+        pipeline, steps = self.pipeline(), self.hparams["validation_steps"]
         depth = pipeline.image_to_depth(batch.rgb, steps=steps, generator=generator).depth
         self.validation_depth.update(depth, batch.depth_mm, batch.skin, batch.range_mm)
         if pipeline.reference is not None:
             clean, reference, _, _ = self.encode(batch)
-            self.lookup.update(self.denoiser, pipeline.unet, pipeline.reference, clean, reference, batch_idx)
+            self.lookup.update(pipeline, clean, reference, batch.person_id, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
         """Log AbsRel, δ1 and RMSE, and the errors by what is shown as the reference."""
         self._whole = {}
-        self.log_dict({f"val/{name}": value for name, value in self.lookup.compute().items()})
-        self.lookup.reset()
+        if self.reference is not None:
+            self.log_dict({f"val/{name}": value for name, value in self.lookup.compute().items()})
+            self.lookup.reset()
         scores = self.validation_depth.compute()
         self.log_dict({f"val/{name}": value for name, value in scores.items()}, prog_bar=True)
         self.validation_depth.reset()

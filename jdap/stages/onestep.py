@@ -27,7 +27,7 @@ from jdap.models.image.joint_unet import JointUNet
 from jdap.models.loading import WeightsError
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.parts.networks import freeze_unasked
-from jdap.stages.parts.optimizers import adamw, warmed
+from jdap.stages.parts.optimizers import optimizer_of, warmed
 
 
 class OneStepLoss(NamedTuple):
@@ -57,6 +57,7 @@ class OneStepStage(L.LightningModule):
             leave the frame [-1, 1], to which a pipeline clips it.
         outside_skin: weight of that error off the skin, on studio samples only, where the depth of the whole head is
             true.
+        optimizer: ``adamw``, or ``adamw8bit`` with states of 8 bits (extra ``jdap[adamw8bit]``, CUDA).
 
     Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be started from.
     """
@@ -74,6 +75,7 @@ class OneStepStage(L.LightningModule):
         gradient: float = 0.5,
         framed: float = 0.1,
         outside_skin: float = 0.1,
+        optimizer: str = "adamw",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -168,7 +170,7 @@ class OneStepStage(L.LightningModule):
         """AdamW over what trains, with warm-up and a cosine to the end of the run."""
         trained = [p for p in self.unet.parameters() if p.requires_grad]
         rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
-        optimizer = adamw(self.trainer, trained, **rates)
+        optimizer = optimizer_of(self.hparams["optimizer"], self.trainer, trained, **rates)
         rate = warmed(self.trainer, self.hparams["warmup_steps"], decay=1.0)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -186,7 +186,7 @@ class TemporalStage(L.LightningModule):
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         of_clips = {"loss_rgb": loss.rgb_B, "loss_depth": loss.depth_B}
         self.terms = {name: x.unflatten(0, (-1, frames)).mean(1) for name, x in of_clips.items()}
-        of_frames = {"rgb_B": loss.rgb_B, "depth_B": loss.depth_B, "has_depth_B": loss.has_depth_B}
+        of_frames = {name: getattr(loss, name) for name in ("rgb_B", "depth_B", "has_rgb_B", "has_depth_B")}
         return {"loss": total, **of_frames, "t_rgb_B": t_N.rgb, "t_depth_B": t_N.depth}
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:

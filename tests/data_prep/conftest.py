@@ -1,11 +1,15 @@
 """A face model of five vertices in the layout of ICT-FaceKit's OBJ folder."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+HOUSE = Path(__file__).resolve().parents[2]
 NEUTRAL = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0.5, 0.5, 1.25]])
 TINY_MODES = {
     "identity000": NEUTRAL * 1.125,
@@ -30,3 +34,18 @@ def obj_folder(tmp_path: Path) -> Path:
         write_obj(folder / f"{name}.obj", vertices)
     (folder / "vertex_indices.json").write_text(json.dumps({"expressions": ["jawOpen"]}))
     return folder
+
+
+@pytest.fixture
+def peak_of() -> Callable[[str], int]:
+    """Runs code in a process of its own: by how many MiB its memory grows at most, from where it calls ``start()``."""
+
+    def run(code: str) -> int:
+        begin = "import resource\ndef rss(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        begin += "def start():\n    global begun\n    begun = rss()\n"
+        whole = f"{begin}{code}\nprint((rss() - begun) // 1024)"
+        done = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, cwd=HOUSE, check=False)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout.split()[-1])
+
+    return run

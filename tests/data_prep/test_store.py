@@ -15,9 +15,10 @@ from drawn_videos import Settings, draw_folder
 from fsspec.implementations.memory import MemoryFileSystem
 
 from data_prep import store as stores
-from data_prep.commands.prepare import Engine, Outcome, PrepareError, prepare
 from data_prep.commands.report import summarise
 from data_prep.commands.verify import verify
+from data_prep.engines.plan import PrepareError
+from data_prep.engines.run import Engine, Outcome, prepare
 from data_prep.engines.scratch import scratch
 from data_prep.store import Store, may_pass, retrying, storage_fault
 
@@ -180,8 +181,9 @@ def test_a_full_disk_ends_the_run_in_one_line_and_leaves_nothing_half(tmp_path: 
     script = tmp_path / "run.py"
     script.write_text(
         "import sys, drawn_videos\n"
-        "from data_prep import __main__, prepare\n"
-        "prepare.make_pipeline = prepare.prepare.__kwdefaults__['make'] = drawn_videos.make\n"
+        "from data_prep import __main__\n"
+        "from data_prep.engines import run\n"
+        "run.prepare.__kwdefaults__['make'] = drawn_videos.make\n"
         f"sys.exit(__main__.main(['prepare', {str(source)!r}, '--out', {str(out)!r}, '--workers', '0']))\n"
     )
     go(source / "a.mp4", tmp_path / "one")

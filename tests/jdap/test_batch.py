@@ -3,7 +3,7 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 import torch
 
-from jdap.batch import ClipBatch, ImageBatch
+from jdap.batch import ClipBatch, ImageBatch, other_people
 
 B, F, S = 2, 5, 8
 
@@ -54,6 +54,23 @@ def test_good_batches_are_taken():
     assert len(image_batch()) == len(clip_batch()) == B
     assert image_batch().mean_head_mm is None
     assert image_batch(mean_head_mm=torch.zeros(B, 1, S, S)).mean_head_mm is not None
+
+
+def test_several_pictures_may_share_a_reference():
+    assert image_batch().targets == 1
+    one = image_batch(reference_rgb=torch.zeros(1, 3, S, S))
+    assert (len(one), one.targets) == (B, 2)
+    with pytest.raises(ValueError, match=r"reference_rgb must be \(2, 3, 8, 8\)"):
+        image_batch(reference_rgb=torch.zeros(3, 3, S, S))
+    with pytest.raises(ValueError, match=r"reference_rgb must be \(2, 3, 8, 8\)"):
+        image_batch(reference_rgb=torch.zeros(0, 3, S, S))
+
+
+def test_another_person_of_a_batch_is_the_next_one():
+    assert other_people("aab")[0] == [2, 2, 0]
+    assert other_people("abab")[0] == [1, 2, 3, 0]
+    others, lonely = other_people("aa")
+    assert (others, lonely.tolist()) == ([0, 1], [True, True])
 
 
 WRONG = [

@@ -15,12 +15,12 @@ from data_prep.clips.steps.job import Job
 from data_prep.clips.steps.settings import BLACK
 from data_prep.head.landmarks import LANDMARKS
 from data_prep.video.sync import SyncMeter
-from data_prep.video.video import FPS
 from jdap.faces import crop
 from jdap.io.files import write_whole
+from jdap.shards.sample import Sample
 from jdap.shards.schema import FITTED, Record
-from jdap.shards.writer import Sample, ShardWriter
-from jdap.units import SAMPLE_RATE
+from jdap.shards.writer import ShardWriter
+from jdap.units import FPS, SAMPLE_RATE
 
 #: A sample has at most this many frames.
 MAX_CHUNK = 32
@@ -138,7 +138,7 @@ def make_sample(clip: Clip, job: Job, part: slice, rgb_FHW3: np.ndarray) -> Samp
         depth_source=FITTED,
         frames=frames,
         size_px=settings.size,
-        fps=FPS,
+        fps=float(FPS),
         first_frame=part.start,
         source=job.name,
         scores={name: [round(float(x), 4) for x in s[part]] for name, s in clip.scores.items()},

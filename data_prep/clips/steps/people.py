@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 
 from data_prep.clips.clip import Clip
-from data_prep.clips.measures import appearance, colours_at
+from data_prep.clips.measures import appearance, colours_at, outside, repeats
 from data_prep.clips.steps.job import Job
 from data_prep.clips.steps.settings import SINGLE
 from data_prep.video.faces import count_small_faces
@@ -46,6 +46,7 @@ class _Seen:
     def __init__(self) -> None:
         self.looks: dict[tuple[int, int], tuple[float, float, np.ndarray]] = {}
         self.margins: list[float] = []
+        self.repeated: list[bool] = []
         self.census: list[np.ndarray] = []
 
 
@@ -53,6 +54,7 @@ def _watch(segment: Clip, job: Job) -> tuple[_Seen, list[Track]]:
     seen, tracks = _Seen(), list[Track]()
     every = max(1, segment.frames // CENSUS)
     shots = job.timed_each("cuts", islice(job.shots, segment.frames))
+    before: np.ndarray | None = None
     for k, shot in enumerate(shots, segment.start):
         with job.timed("landmarks"):
             faces = job.finder.find(shot.rgb_HW3, shot.cut)
@@ -61,6 +63,8 @@ def _watch(segment: Clip, job: Job) -> tuple[_Seen, list[Track]]:
             points = face.landmarks_px_N3
             seen.looks[k, id(face)] = (*appearance(shot.rgb_HW3, points), colours_at(shot.rgb_HW3, points))
         seen.margins.append(1.0 if shot.cut else shot.margin)
+        seen.repeated.append(repeats(shot.rgb_HW3, before))
+        before = shot.rgb_HW3
         if (k - segment.start) % every == every // 2:
             seen.census.append(shot.rgb_HW3)
     return seen, tracks + job.tracker.segment(segment.start + segment.frames)
@@ -87,6 +91,9 @@ def _clip(track: Track, nth: int, segment: Clip, seen: _Seen, job: Job) -> Clip:
         "several": np.array(track.several, np.float32),
         "sharpness": np.array([sharp for sharp, _, _ in looks], np.float32),
         "brightness": np.array([light for _, light, _ in looks], np.float32),
+        "source_fps": np.full(frames, segment.video.source_fps(track.start, track.start + frames), np.float32),
+        "repeated": np.array(seen.repeated[first : first + frames], np.float32),
+        "outside": outside(clip.landmarks_px_FN3, segment.video.width, segment.video.height),
         "cut_margin": np.array(seen.margins[first : first + frames], np.float32),
     }
     _turn_down(clip, track, job)

@@ -1,6 +1,6 @@
 """The pipeline of one video: segments of :data:`SEGMENT_S` run through :data:`STAGES`, and rows come out.
 
-Whatever goes wrong with a video is a row. Who does which videos where is told in :mod:`data_prep.commands.prepare`.
+Whatever goes wrong with a video is a row. Who does which videos where is told in :mod:`data_prep.engines.run`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from data_prep.store import storage_fault
 from data_prep.video.faces import FaceFinder
 from data_prep.video.shots import find_cuts
 from data_prep.video.tracks import Tracker
-from data_prep.video.video import FPS, FrameReader, VideoError, open_video
+from data_prep.video.video import FrameReader, VideoError, open_video
+from jdap.units import FPS
 
 #: The way of a segment of a video: each stage takes the clips that are still in. A new stage is one more line here.
 STAGES: tuple[tuple[str, Stage], ...] = (
@@ -67,7 +68,7 @@ def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
         task.sheets.mkdir(parents=True, exist_ok=True)
         with FaceFinder() as finder:
             job = Job(tools, task.name, video, finder, Tracker(), FrameReader(video), task.scratch, task.sheets)
-            job.shots = find_cuts(job.timed_each("decode", FrameReader(video).read(0, video.frames)))
+            job.shots = find_cuts(job.timed_each("decode", FrameReader(video).read(0, video.frames)), video.starts)
             for start, stop in cut_evenly(video.frames, round(SEGMENT_S * FPS)):
                 segment = Clip(str(task.path), task.base_id, video, start, stop - start)
                 rows += [clip.row() for clip in run_stages(segment, job)]  # segments before a failure stay

@@ -9,8 +9,8 @@ from data_prep.clips.clip import Clip
 from data_prep.clips.steps.job import Job, each
 from data_prep.clips.steps.settings import REJECT
 from data_prep.head.landmarks import LANDMARKS
-from data_prep.video.video import FPS
 from jdap.faces import crop
+from jdap.units import FPS
 
 
 @each

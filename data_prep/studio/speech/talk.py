@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data_prep.head.mouth import Mouth
-from data_prep.studio import takes
+from data_prep.studio.motion import takes
 from data_prep.studio.speech import corpus, espeak, lips, sound, visemes
 from data_prep.studio.speech.espeak import Phoneme, SpeechError, Utterance, Voice
 from data_prep.studio.speech.gestures import draw_gestures
 from data_prep.studio.speech.voices import draw_language, draw_voice
-from jdap.units import SAMPLE_RATE
+from jdap.units import FPS, SAMPLE_RATE
 
 #: Clips begin before the first sentence with this chance, so long before; else within it, this long before its end.
 SILENT_START_CHANCE, SILENCE_S, LEAST_S = 0.4, (0.05, 0.4), 0.8
@@ -83,7 +83,7 @@ def draw_talk(rng: np.random.Generator, mouth: Mouth, frames: int, size: int, sp
     :class:`~data_prep.studio.speech.espeak.SpeechError` where speech cannot be made.
     """
     said, moved, gestured, heard = rng.spawn(4)
-    seconds = frames / takes.FPS
+    seconds = frames / FPS
     language = draw_language(said)
     voice = draw_voice(said, language)
     sentences = corpus.sentences(language, split)

@@ -15,7 +15,7 @@ from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 
 from jdap.models.codec import DiffusersCodec
 from jdap.models.image.single_file import single_file_unet, single_file_vae
-from jdap.models.loading import WeightsError, load_strict
+from jdap.models.loading import WeightsError, index_of, load_strict
 
 #: Inputs that a joint UNet does not have: of SDXL, of distilled models, of upscalers and of image variations.
 _FURTHER_INPUTS = (
@@ -61,5 +61,7 @@ def _there(source: str | Path) -> Path:
 def _of_folder(kind: Any, folder: Path) -> Any:
     """A component, from its full-precision weights or, where there are none, from those of variant fp16."""
     half = SAFETENSORS_WEIGHTS_NAME.replace(".safetensors", ".fp16.safetensors")
-    only_half = (folder / half).is_file() and not (folder / SAFETENSORS_WEIGHTS_NAME).is_file()
-    return load_strict(kind, folder, half if only_half else SAFETENSORS_WEIGHTS_NAME)
+    whole_there, half_there = (
+        (folder / name).is_file() or index_of(folder / name).is_file() for name in (SAFETENSORS_WEIGHTS_NAME, half)
+    )
+    return load_strict(kind, folder, half if half_there and not whole_there else SAFETENSORS_WEIGHTS_NAME)

@@ -9,17 +9,17 @@ Shapes: B pictures, C latent channels, h x w latent cells.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from jdap.diffusion.denoiser import JointDenoiser, Pair
+from jdap.batch import other_people
+from jdap.diffusion.denoiser import Pair
 from jdap.diffusion.draws import Place, draw_noise
-from jdap.models.image.joint_unet import JointUNet
-from jdap.models.image.reference import ReferenceNet
-from jdap.models.image.separate import SeparateUNets
+from jdap.pipelines.portrait import PortraitPipeline
 
 #: Where the error is measured, of the schedule's 1,000 timesteps, and what is shown.
 TIMESTEPS = (300, 500, 700, 900)
@@ -41,21 +41,22 @@ class ReferenceLookup(nn.Module):
     @torch.no_grad()
     def update(
         self,
-        denoiser: JointDenoiser,
-        unet: JointUNet | SeparateUNets,
-        net: ReferenceNet,
+        pipeline: PortraitPipeline,
         clean: Pair,
         reference_BChw: Tensor,
+        person_id: Sequence[str],
         batch_idx: int,
     ) -> None:
-        """Add a batch of pictures of different people, with a reference each; one of a single picture adds nothing."""
+        """Add a batch of pictures with a reference each. Those with nobody else in the batch have no *other*."""
         count = min(len(clean.rgb), self.pictures - self._seen)
-        if count < 2:
+        if count < 1 or pipeline.reference is None:
             return
         self._seen += count
+        denoiser, unet = pipeline.denoiser, pipeline.unet
+        others, lonely_B = other_people(person_id[:count])
         clean, own = Pair(*(x[:count] for x in clean)), reference_BChw[:count]
-        shown = {"own": own, "other": own.roll(1, 0), "none": None, "itself": clean.rgb}
-        seen = {name: None if x is None else unet.project_reference(net(x)) for name, x in shown.items()}
+        shown = {"own": own, "other": own[others], "none": None, "itself": clean.rgb}
+        seen = {name: None if x is None else unet.project_reference(pipeline.reference(x)) for name, x in shown.items()}
         noise = draw_noise(clean, 0, Place.of(batch_idx, count))
         for timestep in TIMESTEPS:
             t = Pair(*(torch.full((count,), timestep, device=own.device) for _ in range(2)))
@@ -63,16 +64,17 @@ class ReferenceLookup(nn.Module):
             for name, reference in seen.items():
                 v = Pair(*partial(unet, reference=reference)(*noisy, *t))
                 error_B = (denoiser.clean(noisy, v, t).rgb - clean.rgb).square().mean((1, 2, 3))
-                self.errors[f"{name}_{timestep}"].update(error_B)
+                self.errors[f"{name}_{timestep}"].update(error_B[~lonely_B] if name == "other" else error_B)
 
     def compute(self) -> dict[str, Tensor]:
-        """``lookup/own_300`` … ``lookup/itself_900``; empty before the first picture."""
-        if not self._seen:
-            return {}
-        return {f"lookup/{name}": error.compute() for name, error in self.errors.items()}
+        """``lookup/own_300`` … ``lookup/itself_900``, those that were measured, over the pictures of all processes."""
+        # every process has to ask, also one that saw none: the sums are added up
+        found = {f"lookup/{name}": error.compute() for name, error in self.errors.items()}
+        return {name: error for name, error in found.items() if not error.isnan()}
 
     def reset(self) -> None:
         """Start anew."""
         self._seen = 0
-        for error in self.errors.values():
-            error.reset()
+        with torch.inference_mode(False):  # states that were made in it may not be changed in a training's validation
+            for error in self.errors.values():
+                error.reset()

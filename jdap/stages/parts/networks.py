@@ -15,6 +15,7 @@ from jdap.models.codec import Codec, load_codec
 from jdap.models.image.build import build
 from jdap.models.image.image_tokens import ImageTokens, new_image_tokens
 from jdap.models.image.joint_unet import JointUNet
+from jdap.models.image.lora import add_lora
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.image.separate import SeparateUNets, separated
 from jdap.models.image.stable_diffusion import load_unet, load_vae
@@ -43,6 +44,7 @@ def networks(
     joint: bool = True,
     reference: bool = True,
     copy_reference: bool = False,
+    lora_rank: int = 0,
 ) -> Networks:
     """The networks of a stage, in training mode but for the frozen codec, on the CPU, float32.
 
@@ -58,11 +60,13 @@ def networks(
         joint: one UNet for both halves; otherwise separate ones (an ablation), from scratch or from such weights.
         reference: whether there is a ReferenceNet (without: an ablation).
         copy_reference: let the ReferenceNet of ``init`` be a copy of its joint UNet's RGB half, in place of its own.
+        lora_rank: above 0 nothing trains but LoRA of this rank beside the attention of both UNets.
 
     Raises:
         ValueError: for settings that exclude each other, an unknown preset, and where a start has other latents or
             lacks a network.
         WeightsError: for a folder or file that cannot be used.
+        LoraError: where PEFT is asked for and missing.
     """
     if init and sd:
         raise ValueError("model.init and model.sd are both a start: give one")
@@ -91,6 +95,10 @@ def networks(
         for unet in network.modules():
             if gradient_checkpointing and isinstance(unet, UNet2DConditionModel):
                 unet.enable_gradient_checkpointing()
+        if lora_rank:
+            add_lora(network, lora_rank)
+    if lora_rank and made.image_tokens is not None:
+        made.image_tokens.requires_grad_(False)
     return made
 
 

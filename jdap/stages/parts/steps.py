@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from jdap.diffusion.draws import Place
-from jdap.stages.parts.optimizers import optimizer, warmed
+from jdap.stages.parts.optimizers import optimizer_of, warmed
 
 
 def place_of(stage: L.LightningModule, count: int, batch_idx: int) -> Place:
@@ -38,7 +38,7 @@ def warmed_adamw(stage: L.LightningModule) -> dict[str, Any]:
     told = stage.hparams
     trained = [p for p in stage.parameters() if p.requires_grad]
     rates = {"lr": told["learning_rate"], "weight_decay": told["weight_decay"], "betas": (0.9, told["beta2"])}
-    made = optimizer(told["optimizer"], stage.trainer, trained, **rates)
+    made = optimizer_of(told["optimizer"], stage.trainer, trained, **rates)
     rate = warmed(stage.trainer, told["warmup_steps"], told["decay"])
     schedule = torch.optim.lr_scheduler.LambdaLR(made, rate)
     return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

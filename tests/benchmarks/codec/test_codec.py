@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from networks import small_codec
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from benchmarks import BenchmarkError
 from benchmarks.__main__ import main
 from benchmarks.codec import codec
-from benchmarks.codec.codec import Run, best_seconds, costs, errors, read_photos, read_recipe
-from jdap.commands.train import CONFIGS
-from jdap.models.codec import ImageCodec
+from benchmarks.codec.codec import Run, best_seconds, costs, errors, read_photos, read_recipe, shaped
+from jdap.configs import CONFIGS
 
-MODEL = {"width": 8, "encoder_blocks": [1, 1], "decoder_blocks": [1, 1], "learning_rate": 5e-3, "warmup_steps": 2}
+MODEL = {"factor": 8, "encoder_widths": [8, 16], "encoder_blocks": [1, 1], "learning_rate": 5e-3, "warmup_steps": 2}
+MODEL |= {"decoder_widths": [8, 16], "decoder_blocks": [1, 1]}
 DATA = {"batch_size": 2, "size_px": 32, "jitter": 0.1, "workers": 0}
 
 
@@ -80,7 +81,7 @@ def test_training_learns(folder, clock):
 
 def test_errors_are_those_of_the_pictures(fake_batch):
     torch.manual_seed(0)
-    small = ImageCodec(width=8).eval()
+    small = small_codec().eval()
     batches = [fake_batch(people=3), fake_batch(people=2, first=3)]
     photos = torch.rand(2, 3, 16, 16) * 2 - 1
     found = errors(small, batches, photos)
@@ -102,9 +103,19 @@ def test_costs_and_their_clock(monkeypatch):
     monkeypatch.setattr(codec.time, "process_time", lambda: next(calls))
     assert best_seconds(lambda: None, 3) == 2.0
     monkeypatch.undo()
-    found = costs(ImageCodec(latent_channels=4, factor=8, width=8), size_px=64, repeats=1)
+    found = costs(small_codec(latent_channels=4), size_px=64, repeats=1)
     assert set(found) == {"encode_s", "decode_s", "unet_step_s", "unet_sample_s"}
     assert all(value > 0 for value in found.values())
+
+
+def test_widths_go_into_both_halves_and_finer_resolutions_get_a_block():
+    recipe = {"encoder_widths": [96], "encoder_blocks": [2], "decoder_widths": [128], "decoder_blocks": [6]}
+    assert shaped(recipe, None) == recipe
+    found = shaped(recipe, (32, 64))
+    assert (found["encoder_widths"], found["encoder_blocks"]) == ([32, 64], [1, 2])
+    assert (found["decoder_widths"], found["decoder_blocks"]) == ([32, 64], [1, 6])
+    two = recipe | {"encoder_blocks": [1, 2], "decoder_blocks": [3, 6]}
+    assert shaped(two, (64,))["decoder_blocks"] == [6]
 
 
 def test_photos_are_centre_squares(tmp_path):
@@ -121,20 +132,25 @@ def test_photos_are_centre_squares(tmp_path):
 
 def test_the_command_writes_its_results(folder, tmp_path):
     shards = ["--train", str(folder / "train"), "--test", str(folder / "test"), "--config", str(folder / "recipe.yaml")]
-    grid = ["--factors", "4", "8", "--channels", "3", "--seconds", "0.2", "0.1", "--repeats", "1"]
+    grid = ["--factors", "4", "8", "--channels", "3", "--widths", "8", "4,8", "--seconds", "0.2", "0.1"]
+    grid += ["--repeats", "1"]
     out = tmp_path / "out"
     assert main(["codec", *shards, *grid, "--photos", str(folder / "photos"), "--out", str(out)]) == 0
     result = json.loads((out / "codec.json").read_text())
-    shapes = [(row["factor"], row["channels"], row["seconds"]) for row in result["rows"]]
-    assert shapes == [(4, 3, 0.1), (8, 3, 0.1), (4, 3, 0.2), (8, 3, 0.2)]
-    assert [row["latents"] for row in result["rows"][:2]] == [3 * 64, 3 * 16]
+    shapes = [(row["factor"], row["channels"], row["widths"], row["seconds"]) for row in result["rows"]]
+    kinds = [(4, 3, "8 8"), (4, 3, "4,8 4,8"), (8, 3, "8 8"), (8, 3, "4,8 4,8")]
+    assert shapes == [(*kind, mark) for mark in (0.1, 0.2) for kind in kinds]
+    assert [row["latents"] for row in result["rows"][::2]][:2] == [3 * 64, 3 * 16]
+    sizes = [row["parameters"] for row in result["rows"][:4]]
+    assert len(set(sizes)) == 4
+    assert [row["encode_s"] for row in result["rows"][:4]] == [row["encode_s"] for row in result["rows"][4:]]
     assert all(row["steps"] > 0 and row["photos_db"] > 0 and row["unet_step_s"] > 0 for row in result["rows"])
     assert result["stamp"]["pictures"] == 4
     with (out / "codec.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 4
+        assert len(list(csv.DictReader(file))) == 8
     lines = (out / "codec.md").read_text().splitlines()
-    assert len(lines) == 2 + 4
-    assert {line.count("|") for line in lines} == {14}
+    assert len(lines) == 2 + 8
+    assert {line.count("|") for line in lines} == {15}
     with Image.open(out / "codec.png") as picture:
         assert min(picture.size) > 400
 
@@ -150,6 +166,7 @@ def test_bad_input_is_one_line(folder, tmp_path, capsys):
         (["--photos", str(tmp_path / "broken")], "a.jpg"),
         (["--photos", str(tmp_path / "empty")], "holds no pictures"),
         (["--seconds", "0"], "positive"),
+        (["--widths", "9", "--config", str(folder / "recipe.yaml")], "widths (9,): encoder: a width (even)"),
         (["--train", str(tmp_path / "nowhere"), "--seconds", "0.1"], "nowhere"),
     ):
         assert main([*base, *more]) == 2
@@ -164,6 +181,6 @@ def test_the_recipe_is_that_of_the_command():
     assert recipe["clip"] == 1.0
     assert recipe["data"]["size_px"] == 128
     assert "train" not in recipe["data"]
-    assert {"width", "learning_rate"} <= set(recipe["model"])
+    assert {"encoder_widths", "decoder_widths", "learning_rate"} <= set(recipe["model"])
     with pytest.raises(BenchmarkError, match=r"nowhere\.yaml"):
         read_recipe(CONFIGS / "nowhere.yaml")

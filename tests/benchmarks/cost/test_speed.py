@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from networks import small_codec
 
 from benchmarks.__main__ import main
 from benchmarks.cost import speed
@@ -52,6 +53,8 @@ def test_a_ratio_is_taken_round_by_round():
 def test_the_public_design_gives_the_same_answer_as_ours():
     joint, reference = networks(WIDTHS, CPU)
     torch.nn.init.normal_(joint.unet.time_embedding.cond_proj.weight, std=0.1)
+    with torch.no_grad():
+        torch.nn.init.normal_(joint.unet.conv_in.weight[:, 8:], std=0.1)  # the reference's latents
     banked = copy.deepcopy(joint), copy.deepcopy(reference)
     rgb, depth, clean = torch.randn(3, 1, 4, 8, 8)
     t, other = torch.tensor([700]), torch.tensor([20])
@@ -121,10 +124,9 @@ def test_a_training_runs_pace(tmp_path):
     from fakes import write_fakes
 
     from benchmarks.cost.pace import pace
-    from jdap.models.codec import ImageCodec
 
     write_fakes(tmp_path / "shards", people=3, frames=2, size_px=32)
-    ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).save_pretrained(tmp_path / "codec")
+    small_codec().save_pretrained(tmp_path / "codec")
     settings = {"codec": str(tmp_path / "codec"), "widths": (32, 32), "size_px": 32}
     rows = pace(2, 2, CPU, "float32", shards=str(tmp_path / "shards"), batch=2, **settings)
     assert [row["what"] for row in rows] == ["encoded in the loop", "cached"]

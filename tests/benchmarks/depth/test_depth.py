@@ -11,12 +11,12 @@ import fakes
 import numpy as np
 import pytest
 import torch
+from networks import small_codec
 from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks.__main__ import main
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.models.codec import ImageCodec
 from jdap.models.image.build import unet
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
@@ -39,7 +39,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape: dict[str, Any] = {"widths": (32, 32), "layers": 1, "head_dim": 16}
     folder = tmp_path_factory.mktemp("weights") / "weights"
     PortraitPipeline(
-        ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)),
+        small_codec(),
         JointUNet(unet(6, depth_timestep=True, **shape)),
         ReferenceNet(unet(3, depth_timestep=False, **shape)),
         NoiseSchedule(),

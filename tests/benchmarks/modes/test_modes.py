@@ -7,6 +7,7 @@ import fakes
 import numpy as np
 import pytest
 import torch
+from networks import small_codec
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -14,7 +15,6 @@ from benchmarks.__main__ import main
 from benchmarks.modes import identity as modes_identity
 from benchmarks.modes import measure, modes
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.models.codec import ImageCodec
 from jdap.models.image.build import unet
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
@@ -28,7 +28,7 @@ SHAPE = {"widths": (32, 32), "layers": 1, "head_dim": 16}
 def pipeline() -> PortraitPipeline:
     torch.manual_seed(0)
     return PortraitPipeline(
-        ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).eval(),
+        small_codec().eval(),
         JointUNet(unet(6, depth_timestep=True, **SHAPE)).eval(),
         ReferenceNet(unet(3, depth_timestep=False, **SHAPE)).eval(),
         NoiseSchedule(),
@@ -113,7 +113,7 @@ def test_ablated_networks_answer_what_they_can(kind, fake_batch):
     if kind == "separate":
         networks[0] = separated(networks[0])
     ablated = PortraitPipeline(
-        ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).eval(),
+        small_codec().eval(),
         *networks,
         NoiseSchedule(),
         preset="tiny",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from networks import small_codec
 from PIL import Image
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
@@ -20,15 +21,12 @@ from jdap.faces.landmarker import Landmarker
 from jdap.metrics.bootstrap import grouped_interval
 from jdap.metrics.lips import correlation
 from jdap.metrics.mouth import MouthError, MouthReader, around, load_readers, save_readers, sized, smooth
-from jdap.models.codec import ImageCodec
-
-CODEC = {"width": 16, "encoder_blocks": (1, 1), "decoder_blocks": (1, 1)}
 
 
 @pytest.fixture(scope="module")
 def codec():
     torch.manual_seed(0)
-    return ImageCodec(**CODEC).eval()
+    return small_codec().eval()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import fakes
 import numpy as np
 import pytest
 import torch
-from networks import networks
+from networks import networks, small_codec
 from PIL import Image
 from talker import SHAPE, SIZE, talker
 
@@ -26,7 +26,6 @@ from jdap.metrics.depth import absrel, align_scale_shift, delta1, ground_truth, 
 from jdap.metrics.mouth import MouthReader, save_readers
 from jdap.models.clip.conditions import Drive
 from jdap.models.clip.unet import Anchor, MotionFrames
-from jdap.models.codec import ImageCodec
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import WindowShape
 
@@ -51,7 +50,7 @@ def weights(tmp_path_factory):
     talker().save_pretrained(folder / "with")
     talker(deaf=True).save_pretrained(folder / "none")
     joint, reference = networks()
-    codec = ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1))
+    codec = small_codec()
     image = PortraitPipeline(codec, joint, reference, NoiseSchedule(), preset="tiny", size_px=SIZE)
     image.save_pretrained(folder / "image")
     save_readers({"rgb": MouthReader(3), "depth": MouthReader(1)}, folder / "mouth.safetensors")

@@ -39,7 +39,13 @@ def row(**changes: object) -> dict:
         ("face_px", 40, "face_px 40 is under 64"),
         ("brightness", 0.99, "brightness 0.99 is over 0.95"),
         ("fit_error", 0.05, "fit_error 0.05 is over 0.02"),
-        ("occluded", 0.75, "occluded 0.75 is over 0.5"),
+        ("occluded", 0.75, "occluded 0.75 is over 0.35"),
+        ("roll_deg", 87, "roll_deg 87 is over 50"),
+        ("outside", 0.5, "outside 0.5 is over 0.1"),
+        ("source_fps", 8, "source_fps 8 is under 18"),
+        ("repeated", 0.4, "repeated 0.4 is over 0.25"),
+        ("audio_lost", 0.2, "audio_lost 0.2 is over 0.05"),
+        ("audio_cancelled", 1, "audio_cancelled 1 is over 0.5"),
     ],
 )
 def test_reasons_name_score_and_value(name: str, value: float, reason: str) -> None:

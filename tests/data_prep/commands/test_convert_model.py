@@ -18,7 +18,7 @@ from data_prep.head.files import FaceModel, load_face_model, save_face_model
 from data_prep.head.ict import ModelFileError
 from data_prep.head.model import MorphableModel, head_to_camera
 from jdap.geometry import PinholeCamera, project
-from jdap.shards.sample import read_samples
+from jdap.shards.reader import read_samples
 
 MODES = 20
 

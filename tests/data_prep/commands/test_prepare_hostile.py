@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -25,7 +26,8 @@ from data_prep.head.files import load_face_model
 from data_prep.head.model import head_to_camera
 from data_prep.head.rasterise import interpolate, rasterise
 from jdap.geometry import vertex_normals
-from jdap.shards.sample import Sample, read_samples
+from jdap.shards.reader import read_samples
+from jdap.shards.sample import Sample
 
 PX, COUNT = 96, 16
 ROOT = os.geteuid() == 0 if hasattr(os, "geteuid") else False
@@ -35,6 +37,8 @@ Maker = Callable[[Path], object]
 LOW = ["--min", "face_px=20"]
 HOUSE = Path(__file__).resolve().parents[3]
 NO_FACE = "no face"
+#: Every picture by itself, with the stamp that it is given.
+INTRA = {"codec": "ffv1", "pix_fmt": "bgr0"}
 BAD_FILE = "not a readable video"
 
 
@@ -84,6 +88,15 @@ def corrupt(path: Path, frames: list[np.ndarray]) -> None:
     path.write_bytes(data)
 
 
+def damage_sound(path: Path) -> None:
+    """One packet of the sound is no AAC any more."""
+    with av.open(str(path)) as container:
+        packet = [p for p in container.demux(audio=0) if p.size][4]
+    data = bytearray(path.read_bytes())
+    data[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    path.write_bytes(data)
+
+
 def long_header(path: Path, frames: list[np.ndarray]) -> None:
     """An mp4 whose headers say that it lasts 27 hours."""
     write(path, frames)
@@ -122,8 +135,19 @@ def makers(faces: list[np.ndarray]) -> dict[str, tuple[Maker, str, str]]:
         "picture.mp4": (lambda p: Image.fromarray(faces[0]).save(p, "PNG"), "rejected", "short"),
         "audio only.mp4": (lambda p: write(p, [], sound=tone(0.5)), "failed", "no video track"),
         "audio only.wav.mov": (lambda p: write(p, [], sound=tone(0.2), container="mov"), "failed", "no video track"),
+        "list.mp4": (
+            lambda p: p.write_text("ffconcat version 1.0\nfile frozen.mp4\n"),
+            "failed",
+            "a list of other files",
+        ),
+        "playlist.mp4": (
+            lambda p: p.write_text("#EXTM3U\n#EXTINF:1,\nfrozen.mp4\n"),
+            "failed",
+            "a list of other files",
+        ),
         # -- damaged, or odd inside
         "truncated.mkv": (lambda p: truncated(p, 0.5, faces), "rejected", "short"),
+        "frozen.mp4": (lambda p: write(p, faces[:1] * COUNT), "held", "repeated 0."),
         "corrupt middle.mp4": (lambda p: corrupt(p, faces), "failed", "decoding breaks off"),
         "wrong extension.avi": (lambda p: write(p, faces, container="mp4"), ok, "no audio track"),
         "long header.mp4": (lambda p: long_header(p, grey()), "rejected", NO_FACE),
@@ -149,6 +173,8 @@ def makers(faces: list[np.ndarray]) -> dict[str, tuple[Maker, str, str]]:
             ok,
             "no audio track",
         ),
+        "mirrored.mp4": (lambda p: turn(write(p, [f[:, ::-1] for f in faces]), mirrored=True), ok, "no audio track"),
+        "slanted.mp4": (lambda p: turn(write(p, grey()), 0.3), "failed", "its display matrix does more"),
         # -- time
         "variable rate.mp4": (
             lambda p: write(p, faces, np.cumsum(np.tile([0.02, 0.06], COUNT // 2)).tolist()),
@@ -163,6 +189,17 @@ def makers(faces: list[np.ndarray]) -> dict[str, tuple[Maker, str, str]]:
             NO_FACE,
         ),
         "starts late.mp4": (lambda p: write(p, faces, [k / 25 + 3600 for k in range(COUNT)]), ok, "no audio track"),
+        "8 fps.mp4": (lambda p: write(p, faces, rate=8), "held", "source_fps 8"),
+        "equal stamps.mkv": (
+            lambda p: write(p, grey(20), [(k - (k in (5, 9, 15))) / 25 for k in range(20)], **INTRA),
+            "rejected",
+            NO_FACE,
+        ),
+        "wild stamp.mkv": (
+            lambda p: write(p, grey(20), [k / 25 + 360_000 * (k == 19) for k in range(20)], **INTRA),
+            "rejected",
+            NO_FACE,
+        ),
         # -- colour
         "10 bit.mkv": (lambda p: write(p, faces, codec="ffv1", pix_fmt="yuv420p10le"), ok, "no audio track"),
         "grey.mkv": (lambda p: write(p, colourless, codec="ffv1", pix_fmt="gray"), ok, "no audio track"),
@@ -183,10 +220,15 @@ def makers(faces: list[np.ndarray]) -> dict[str, tuple[Maker, str, str]]:
             ok,
             "",
         ),
+        "damaged sound.mp4": (lambda p: damage_sound(write(p, faces, sound=tone(0.8))), "held", "audio_lost 0."),
+        "sound out of phase.mkv": (
+            lambda p: write(p, faces, sound=tone(0.8, 2) * [[1], [-1]], audio_codec="pcm_f32le"),
+            "held",
+            "audio_cancelled 1 is over 0.5",
+        ),
         # -- what is seen
         "black.mp4": (lambda p: write(p, black), "rejected", NO_FACE),
         "no face.mp4": (lambda p: write(p, grey()), "rejected", NO_FACE),
-        "frozen.mp4": (lambda p: write(p, faces[:1] * COUNT), ok, "no audio track"),
         "two faces.mp4": (lambda p: write(p, two), ok, "no audio track"),
         # -- names
         "zoë 東京 🎬.mp4": (lambda p: write(p, grey(4)), "rejected", NO_FACE),
@@ -194,6 +236,7 @@ def makers(faces: list[np.ndarray]) -> dict[str, tuple[Maker, str, str]]:
         "-rf.mp4": (lambda p: write(p, grey(4)), "rejected", NO_FACE),
         "[red] %s {x} $HOME `id`.mp4": (lambda p: write(p, grey(4)), "rejected", NO_FACE),
         "n" * 240 + ".mp4": (lambda p: write(p, grey(4)), "rejected", NO_FACE),
+        os.fsdecode(b"lat\xe9.mp4"): (lambda p: write(p, grey(4)), "rejected", NO_FACE),
         "UPPER.MP4": (lambda p: write(p, grey(4)), "rejected", NO_FACE),
     }
 
@@ -209,6 +252,9 @@ def folder(faces: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) ->
     (root / "empty").mkdir()
     (root / "broken link.mp4").symlink_to(root / "nowhere.mp4")
     (root / "loop.mp4").symlink_to(root / "loop.mp4")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    write(elsewhere / "through a link.mp4", grey(4))
+    (root / "linked").symlink_to(elsewhere, target_is_directory=True)
     (root / "round").symlink_to(root, target_is_directory=True)
     os.link(root / "no face.mp4", root / "hard link.mp4")
     os.mkfifo(root / "pipe.mp4")
@@ -247,6 +293,7 @@ SPECIAL = {
     "empty": ("failed", "the folder holds no video file"),
     "none.mp4": ("failed", "no such file"),
     "hard link.mp4": ("rejected", NO_FACE),
+    "through a link.mp4": ("rejected", NO_FACE),
     "unreadable.mp4": ("rejected", NO_FACE) if ROOT else ("failed", "not a readable video (Permission denied)"),
 }
 
@@ -278,14 +325,14 @@ def test_shards_are_whole_and_nothing_half_written_is_left(run: tuple[Path, int]
 
 @pytest.fixture(scope="module")
 def samples(run: tuple[Path, int]) -> dict[str, Sample]:
-    found = [sample for shard in sorted(run[0].glob("*.tar")) for sample in read_samples(shard)]
+    found = [sample for shard in sorted(run[0].rglob("*.tar")) for sample in read_samples(shard)]
     return {Path(sample.record.source).name: sample for sample in found}
 
 
 def test_faces_stand_upright_however_the_file_is_turned(samples: dict[str, Sample]) -> None:
     upright = samples["frozen.mp4"]
-    for degrees in (90, 180, 270):
-        turned = samples[f"turned {degrees}.mp4"]
+    for name in ("turned 90.mp4", "turned 180.mp4", "turned 270.mp4", "mirrored.mp4"):
+        turned = samples[name]
         both = upright.skin_FHW[0] & turned.skin_FHW[0]
         assert both.sum() > 0.9 * upright.skin_FHW[0].sum()
         assert np.abs(np.diff(np.linalg.norm(turned.arrays["rotation"], axis=1))).max() < 0.3

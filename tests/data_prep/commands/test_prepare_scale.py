@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from drawn_videos import Settings, draw_folder
 
-from data_prep.commands.prepare import Engine, Outcome, prepare
 from data_prep.commands.verify import verify
+from data_prep.engines.run import Engine, Outcome, prepare
 
 KEPT = ("a.mp4", "b/c d.mp4", "b/é.mp4", "f.mp4", "g.mp4", "h.mp4", "i.mp4", "j.mp4", "k.mp4")
 ODD = ("reject-e.mp4", "crash-l.mp4")

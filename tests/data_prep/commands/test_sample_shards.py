@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.commands.studio import SPLIT_START, Job, make_sample
 from data_prep.commands.verify import verify
+from data_prep.studio.people import SPLIT_START, Job, make_sample
 from data_prep.studio.photograph import Studio
 from jdap.io.assets import resolve
-from jdap.shards.writer import read_samples
+from jdap.shards.reader import read_samples
 
 STILLS = {"train": (0, 500), "val": (0, 24), "test": (0, 100)}
 TALKING = {"train": (500, 28), "val": (24, 3), "test": (100, 5)}

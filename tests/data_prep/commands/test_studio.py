@@ -9,16 +9,26 @@ import torch
 from scipy.ndimage import binary_fill_holes
 
 from data_prep.commands import studio
-from data_prep.commands.studio import SPLIT_START, Job, StudioError, draw_person, make_sample
+from data_prep.commands.studio import StudioError
 from data_prep.commands.verify import verify
 from data_prep.head.model import head_to_camera, load_ict
 from data_prep.head.rasterise import rasterise
-from data_prep.studio import takes
 from data_prep.studio.looks.noise import draw_lattice
+from data_prep.studio.motion import takes
+from data_prep.studio.people import (
+    MAX_IDENTITY_SD,
+    MAX_PEOPLE,
+    SPLIT_START,
+    Job,
+    _studios,
+    draw_person,
+    make_sample,
+)
 from data_prep.studio.photograph import Studio
 from data_prep.studio.shoot import Shoot, draw_scene
 from jdap.geometry import project
-from jdap.shards.writer import read_samples
+from jdap.shards.reader import read_samples
+from jdap.units import FPS
 
 SIZE = 64
 
@@ -185,11 +195,11 @@ class TestSeeds:
         # Independent draws collide only by float32 rounding; one shared person would repeat a hundred values.
         assert len(np.unique(coefficients)) > len(coefficients) - 20
         starts = sorted(SPLIT_START.values())
-        assert np.diff(starts).min() >= studio.MAX_PEOPLE
+        assert np.diff(starts).min() >= MAX_PEOPLE
 
     def test_identity_is_a_truncated_standard_normal(self):
         identity = np.stack([draw_person(1, i, 100).identity_K for i in range(60)])
-        assert np.abs(identity).max() <= studio.MAX_IDENTITY_SD
+        assert np.abs(identity).max() <= MAX_IDENTITY_SD
         assert abs(identity.mean()) < 0.05
         assert identity.std() == pytest.approx(0.880, abs=0.02)  # of N(0, 1) cut at ± 2
 
@@ -284,7 +294,7 @@ class TestPictures:
 
     def test_clips_keep_light_lens_and_background(self, room):
         clip = make_sample(room, Job(2, 3, SIZE, "clips"), 0)
-        assert clip.record.fps == takes.FPS
+        assert clip.record.fps == FPS
         still = (clip.depth_mm_FHW == 0).all(0)
         assert still.mean() > 0.05
         change = np.abs(np.diff(clip.rgb_FHW3[:, still].astype(float), axis=0))
@@ -299,7 +309,7 @@ class TestCommand:
 
     @pytest.fixture(autouse=True)
     def _built(self, room, monkeypatch):
-        monkeypatch.setitem(studio._studios, "cpu", room)
+        monkeypatch.setitem(_studios, "cpu", room)
 
     def test_writes_shards_that_verify_and_a_sheet(self, tmp_path, capsys):
         out, sheet = tmp_path / "val", tmp_path / "sheet.png"

@@ -9,8 +9,8 @@ import drawn_videos
 import pytest
 from drawn_videos import Settings, draw_folder
 
-from data_prep.commands.prepare import Engine, prepare
 from data_prep.commands.verify import verify
+from data_prep.engines.run import Engine, prepare
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ import drawn_videos
 import pytest
 from drawn_videos import Settings, draw_folder, draw_video
 
-from data_prep.commands.prepare import Engine, Outcome, PrepareError, prepare
 from data_prep.commands.verify import verify
+from data_prep.engines.plan import PrepareError
+from data_prep.engines.run import Engine, Outcome, prepare
 
 HERE = Engine(workers=0)
 

@@ -12,9 +12,9 @@ import pytest
 from drawn_videos import draw_folder
 
 from data_prep.clips.steps.pipeline import Task
-from data_prep.commands.prepare import Engine, prepare
 from data_prep.engines import drive
 from data_prep.engines.plan import PrepareError
+from data_prep.engines.run import Engine, prepare
 from jdap.io.fetch import AssetError
 
 

@@ -10,11 +10,11 @@ from rays import cast
 
 from data_prep.fit.draw import HeadRenderer
 from data_prep.head.landmarks import LANDMARKS, load_correspondence
-from data_prep.head.model import HEAD_TO_VIEWER, load_ict
+from data_prep.head.model import load_ict
 from data_prep.scans import place as scan
 from data_prep.scans.files import read_scan
 from jdap.faces import crop
-from jdap.geometry import axis_angle_to_matrix
+from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix
 
 RADII = np.array([75.0, 110.0, 95.0])
 SIZE = 48

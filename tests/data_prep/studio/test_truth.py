@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from data_prep.commands.studio import Job, _plan, make_batch
 from data_prep.head.normals import VertexNormals
 from data_prep.head.rasterise import rasterise
 from data_prep.studio.looks import light, picture
+from data_prep.studio.people import Job, _plan, make_batch
 from data_prep.studio.photograph import Studio
 from data_prep.studio.truth import Truth
 from jdap import depth

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from data_prep.video.audio import read_audio
-from data_prep.video.video import VideoError
+from data_prep.video.audio import lost_ticks, read_audio
+from data_prep.video.error import VideoError
+from jdap.media.sound import Faults
 
 RATE = 44100
 
@@ -120,12 +121,56 @@ def test_many_channels_and_numbers_that_are_none_are_read(tmp_path: Path) -> Non
     assert onset_s(heard) == pytest.approx(0.5, abs=0.002)
 
 
-def test_a_track_with_damaged_packets_is_not_trained_on(tmp_path: Path) -> None:
-    write(tmp_path / "a.mp4", [0.5], 1.5, codec="aac")
+def test_a_damaged_packet_costs_its_packet(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", [0.1, 0.5, 1.2], 1.5, codec="aac")
     with av.open(str(tmp_path / "a.mp4")) as container:
         packet = [p for p in container.demux(audio=0) if p.size][10]
+        at_s = float(packet.pts * packet.time_base)
     data = bytearray((tmp_path / "a.mp4").read_bytes())
     data[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
     (tmp_path / "a.mp4").write_bytes(bytes(data))
-    with pytest.raises(VideoError, match=r"a\.mp4: 1 packets of the audio track are damaged; encode it again"):
-        read_audio(tmp_path / "a.mp4", 0.0, 1.5)
+    faults = Faults()
+    sound = read_audio(tmp_path / "a.mp4", 0.0, 1.5, faults)
+    assert sound is not None
+    assert [onset_s(sound, after) for after in (0.0, 0.4, 1.0)] == pytest.approx([0.1, 0.5, 1.2], abs=0.02)
+    assert faults.lost == 1
+    lost = lost_ticks(faults, 38, 25.0)
+    assert lost.sum() in (1, 2)
+    assert lost[int(at_s * 25)] == 1
+    later = Faults()
+    assert read_audio(tmp_path / "a.mp4", 0.8, 0.7, later) is not None
+    assert lost_ticks(later, 17, 25.0).sum() == 0
+
+
+def test_a_file_that_breaks_off_is_silent_from_there(tmp_path: Path) -> None:
+    write(tmp_path / "a.mkv", [0.3, 1.7], 2.0, codec="aac")
+    data = (tmp_path / "a.mkv").read_bytes()
+    (tmp_path / "a.mkv").write_bytes(data[: len(data) * 6 // 10])
+    sound = read_audio(tmp_path / "a.mkv", 0.0, 2.0)
+    assert sound is not None
+    assert onset_s(sound) == pytest.approx(0.3, abs=0.02)
+    assert not sound[-16000 // 2 :].any()
+
+
+def test_the_default_track_is_heard(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        streams = [container.add_stream("pcm_s16le", rate=16000, layout="mono") for _ in range(3)]
+        kind = type(streams[0].disposition)
+        streams[0].disposition, streams[1].disposition = kind(0), kind.default | kind.comment
+        streams[2].disposition = kind.default
+        for k, stream in enumerate(streams):
+            frame = av.AudioFrame.from_ndarray(np.full((1, 16000), (k + 1) * 3000, np.int16), "s16", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
+            container.mux(stream.encode(frame))
+    sound = read_audio(tmp_path / "a.mkv", 0.0, 1.0)
+    assert sound is not None
+    assert sound[4000:12000].mean() == pytest.approx(9000 / 32768, abs=1e-3)
+
+
+def test_a_time_at_which_the_track_has_nothing_is_lost(tmp_path: Path) -> None:
+    write(tmp_path / "a.mkv", [0.3], 1.0)
+    for start_s, lost in ((0.5, 0.0), (3.0, 1.0), (100.0, 1.0), (-5.0, 1.0)):
+        faults = Faults()
+        sound = read_audio(tmp_path / "a.mkv", start_s, 1.0, faults)
+        assert sound is not None
+        assert lost_ticks(faults, 25, 25.0).mean() == lost, start_s

@@ -9,13 +9,13 @@ from fakes import write_fakes
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import FSDPStrategy
+from networks import small_codec
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.guard import FiniteGuard, NotFinite
 from jdap.callbacks.logs import DepthTable, NoiseLog
 from jdap.data.modules import ImageDataModule
-from jdap.models.codec import ImageCodec
 from jdap.stages.image import ImageStage
 
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("guard")
     write_fakes(folder / "train", people=2, frames=2, size_px=32)
     torch.manual_seed(0)
-    ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).save_pretrained(folder / "codec")
+    small_codec().save_pretrained(folder / "codec")
     return folder
 
 
@@ -104,6 +104,11 @@ def test_steps_may_be_skipped_up_to_a_number(folder, tmp_path, caplog):
         fit(folder, tmp_path, Poison({0}), again, steps=1)
 
 
+def ramped(decay, steps):
+    """Early in a run an average forgets sooner, as :class:`jdap.callbacks.averaging.EMA` says."""
+    return min(decay, (1 + steps) / (10 + steps))
+
+
 class Weights(L.Callback):
     """The trained weights after every step, in float32."""
 
@@ -122,8 +127,9 @@ def test_averages_are_those_of_the_formula(folder, tmp_path, every, device):
     weights, ema = Weights(), EMA(decay=0.6, every=every, device=device)
     model = fit(folder, tmp_path, weights, ema, val=True, limit_val_batches=1, val_check_interval=2)
     expected = weights.seen[0]
-    for seen in weights.seen[every::every]:
-        expected = {n: 0.6**every * a + (1 - 0.6**every) * seen[n] for n, a in expected.items()}
+    for n, seen in list(enumerate(weights.seen))[every::every]:
+        kept = ramped(0.6, n) ** every
+        expected = {name: kept * a + (1 - kept) * seen[name] for name, a in expected.items()}
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert set(trained) == set(ema.averages) == set(expected)
     for name, weight in trained.items():  # when training is over they are the weights
@@ -146,7 +152,8 @@ def test_validation_sees_averages_and_training_does_not(folder, tmp_path):
     weights, ema, watch = Weights(), EMA(decay=0.6), Watch()
     fit(folder, tmp_path, weights, ema, watch, steps=3, val=True, limit_val_batches=1, val_check_interval=2)
     one, two, three = (w["unet.unet.conv_in.weight"] for w in weights.seen[:3])
-    torch.testing.assert_close(watch.validated, 0.36 * one + 0.24 * two + 0.4 * three)
+    a, b = ramped(0.6, 1), ramped(0.6, 2)
+    torch.testing.assert_close(watch.validated, b * (a * one + (1 - a) * two) + (1 - b) * three)
     assert torch.equal(watch.after, three)
 
 
@@ -174,8 +181,8 @@ def test_averages_of_bfloat16_weights_are_float32(tmp_path):
     )
     trainer.fit(line, torch.utils.data.DataLoader(torch.rand(8, 4)))
     expected = weights.seen[0]["layer.weight"]
-    for seen in weights.seen[1:]:
-        expected = torch.lerp(expected, seen["layer.weight"], 1 - 0.999)
+    for n, seen in enumerate(weights.seen[1:], 1):
+        expected = torch.lerp(expected, seen["layer.weight"], 1 - ramped(0.999, n))
     average = ema.averages["layer.weight"]
     torch.testing.assert_close(average, expected)
     assert not torch.equal(average, average.bfloat16().float())
@@ -193,8 +200,9 @@ def test_a_resumed_run_goes_on_with_its_averages(folder, tmp_path):
     again = EMA(decay=0.6)
     fit(folder, tmp_path, again, weights := Weights(), steps=3, ckpt=tmp_path / "step=2.ckpt")
     for name, average in again.averages.items():
-        at_two = 0.36 * Two.seen[0][name] + 0.24 * Two.seen[1][name] + 0.4 * Two.seen[2][name]
-        torch.testing.assert_close(average, 0.6 * at_two + 0.4 * weights.seen[-1][name], atol=1e-6, rtol=1e-5)
+        a, b, c = (ramped(0.6, n) for n in (1, 2, 3))
+        at_two = b * (a * Two.seen[0][name] + (1 - a) * Two.seen[1][name]) + (1 - b) * Two.seen[2][name]
+        torch.testing.assert_close(average, c * at_two + (1 - c) * weights.seen[-1][name], atol=1e-6, rtol=1e-5)
     assert ema.averages.keys() == again.averages.keys()
 
 
@@ -229,7 +237,7 @@ def test_losses_and_gradients_along_the_noise_are_logged(folder, tmp_path):
             for last in (1, 3):
                 both = outputs.seen[last - 1 : last + 1]
                 t = torch.cat([o[f"t_{half}_B"] for o in both])
-                here = (t >= low) & (t <= high)
+                here = (t >= low) & (t <= high) & torch.cat([o[f"has_{half}_B"] for o in both])
                 assert (last in found) == bool(here.any())
                 if here.any():
                     assert found[last] == pytest.approx(
@@ -253,6 +261,28 @@ def test_the_gradient_at_the_output_is_the_formula_s(folder):
     expected = (2 * (v[0] - target) / v[0].numel()).flatten(1).norm(dim=1)
     assert torch.allclose(log._pulls["rgb"][0], expected)
     assert not log._pulls["depth"][0].any()
+
+
+def test_gradients_are_logged_by_their_own_samples_timestep_whatever_order_the_network_was_asked_in():
+    """The network saw the third sample, then the first, then the second; the third's RGB was given."""
+    lines: list[dict[str, float]] = []
+    logger = SimpleNamespace(log_metrics=lambda scalars, step: lines.append(scalars))
+    trainer = SimpleNamespace(global_step=1, log_every_n_steps=1, loggers=[logger])
+    log = NoiseLog(bins=2)
+    log._pulls = {half: [torch.tensor([30.0, 10.0, 20.0])] for half in ("rgb", "depth")}
+    outputs = {"back_B": torch.tensor([1, 2, 0])}
+    for half, has in (("rgb", [True, True, False]), ("depth", [True, True, True])):
+        outputs |= {f"{half}_B": torch.tensor([1.0, 2.0, 3.0]), f"has_{half}_B": torch.tensor(has)}
+        outputs[f"t_{half}_B"] = torch.tensor([100, 900, 900])
+    log.on_train_batch_end(trainer, SimpleNamespace(schedule=SimpleNamespace(timesteps=1000)), outputs, None, 0)
+    assert lines[0] == pytest.approx(
+        {
+            **{"bins/loss_rgb/0000-0499": 1.0, "bins/grad_rgb/0000-0499": 10.0},
+            **{"bins/loss_rgb/0500-0999": 2.0, "bins/grad_rgb/0500-0999": 20.0},
+            **{"bins/loss_depth/0000-0499": 1.0, "bins/grad_depth/0000-0499": 10.0},
+            **{"bins/loss_depth/0500-0999": 2.5, "bins/grad_depth/0500-0999": 25.0},
+        }
+    )
 
 
 def test_optimisers_that_are_not_there_are_told(folder, tmp_path):

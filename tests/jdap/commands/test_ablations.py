@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 from fakes import write_fakes
+from networks import small_codec
 
-from jdap.commands.dispatch import main
-from jdap.commands.train import CONFIGS, _build
-from jdap.models.codec import ImageCodec
+from jdap.__main__ import main
+from jdap.commands.train import _build
+from jdap.configs import CONFIGS
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.image import ImageStage
 
@@ -19,7 +20,7 @@ def fakes(tmp_path_factory):
     for name, options in {"studio": {}, "val": {"seed": 1}}.items():
         write_fakes(folder / name, **{"people": 2, "frames": 2, "size_px": 32, **options})
     torch.manual_seed(0)
-    ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).save_pretrained(folder / "codec")
+    small_codec().save_pretrained(folder / "codec")
     return folder
 
 
@@ -33,6 +34,7 @@ def settings(fakes, out, *overlays) -> list[str]:
     return [
         *(word for config in configs for word in ("--config", config)),
         *("--out", str(out), "--data.val", str(fakes / "val"), "--data.size_px", "32", "--data.batch_size", "2"),
+        *("--data.targets", "2"),
         *("--model.codec", str(fakes / "codec"), "--model.size_px", "32", "--trainer.accelerator", "cpu"),
         *("--trainer.max_steps", "1", "--trainer.val_check_interval", "1"),
     ]
@@ -79,19 +81,22 @@ def test_a_half_beside_a_given_one_needs_a_joint_network_and_two_timesteps(ablat
 
 
 def test_a_reference_network_may_start_as_a_copy_of_the_unet_that_training_goes_on_from(tmp_path):
-    begun = ImageStage(widths=[32, 64])
+    small_codec().save_pretrained(tmp_path / "codec")
+    begun = ImageStage(codec=str(tmp_path / "codec"), widths=[32, 64])
     for p in begun.unet.parameters():  # as if it had been trained
         torch.nn.init.normal_(p, std=0.05)
-    begun.pipeline().save_pretrained(tmp_path)
-    copied = ImageStage(init=str(tmp_path), copy_reference=True)
+    begun.pipeline().save_pretrained(tmp_path / "weights")
+    how = {"codec": str(tmp_path / "codec"), "init": str(tmp_path / "weights")}
+    copied = ImageStage(**how, copy_reference=True)
+    assert copied.reference.rotary
     theirs, ours = begun.unet.unet.state_dict(), copied.reference.unet.state_dict()
-    assert torch.equal(ours["conv_in.weight"], theirs["conv_in.weight"][:, :4])
-    assert torch.equal(ours["conv_out.bias"], theirs["conv_out.bias"][:4])
+    assert torch.equal(ours["conv_in.weight"], theirs["conv_in.weight"][:, :3])
+    assert torch.equal(ours["conv_out.bias"], theirs["conv_out.bias"][:3])
     rest = [name for name in ours if not name.startswith(("conv_in.weight", "conv_out"))]
     assert all(torch.equal(ours[name], theirs[name]) for name in rest)
     # without the ReferenceNet of such weights, or with it as it was
-    assert ImageStage(init=str(tmp_path), reference=False).reference is None
-    own = ImageStage(init=str(tmp_path)).reference.unet.state_dict()
+    assert ImageStage(**how, reference=False).reference is None
+    own = ImageStage(**how).reference.unet.state_dict()
     assert all(torch.equal(own[name], value) for name, value in begun.reference.unet.state_dict().items())
     with pytest.raises(ValueError, match="needs them"):
-        ImageStage(copy_reference=True)
+        ImageStage(codec=str(tmp_path / "codec"), copy_reference=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from jdap.commands.dispatch import main
+from jdap.__main__ import main
 from jdap.depth import from_uint16, to_uint16
 from jdap.photos import given
 from jdap.photos.paste import png
@@ -153,7 +153,7 @@ def test_generate_on_a_depth_is_depth_to_image(small_weights: Path, asked: list[
 
 def test_an_ensemble_has_an_uncertainty(small_weights: Path, asked: list[object], tmp_path: Path) -> None:
     photo, out = draw(tmp_path / "a.png"), tmp_path / "out"
-    assert jdap("depth", photo, "--out", out, *asked, "--ensemble", 3, "--steps", 2, "--guidance", 1.5) == 0
+    assert jdap("depth", photo, "--out", out, *asked, "--ensemble", 3, "--steps", 2) == 0
     found = (from_uint16(pixels(out / "a.uncertainty.png")) + 1) / 2
     assert np.isfinite(found).sum() == 64 * 64
     assert np.nanmin(found) >= 0
@@ -162,7 +162,6 @@ def test_an_ensemble_has_an_uncertainty(small_weights: Path, asked: list[object]
         torch.from_numpy(crop.copy()).permute(2, 0, 1)[None] / 127.5 - 1,
         steps=2,
         ensemble=3,
-        guidance=1.5,
         generator=torch.Generator().manual_seed(0),
     )
     data = json.loads((out / "a.json").read_text())

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from jdap.commands.dispatch import main
+from jdap.__main__ import main
 from jdap.depth import from_uint16
 from jdap.faces.crop import crop_frame
 from jdap.faces.landmarker import MODEL_FILE

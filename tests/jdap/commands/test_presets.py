@@ -6,10 +6,11 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny
 from fakes import write_fakes
+from networks import small_codec
 from stable_diffusion import small_vae, write_file, write_folder
 
-from jdap.commands.dispatch import main
-from jdap.commands.train import CONFIGS
+from jdap.__main__ import main
+from jdap.configs import CONFIGS
 from jdap.models.codec import DiffusersCodec, ImageCodec
 from jdap.pipelines.portrait import PortraitPipeline
 
@@ -26,7 +27,7 @@ def fakes(tmp_path_factory):
         num_encoder_blocks=(1, 1, 1, 1),
         num_decoder_blocks=(1, 1, 1, 1),
     ).save_pretrained(folder / "taesd")
-    ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).save_pretrained(folder / "codec")
+    small_codec().save_pretrained(folder / "codec")
     small_vae().save_pretrained(folder / "vae")
     write_folder(folder / "sd")
     write_file(folder / "sd.safetensors", "2.x")

@@ -18,7 +18,7 @@ from PIL import Image
 from scipy.io import wavfile
 from talker import SIZE
 
-from jdap.commands.dispatch import main
+from jdap.__main__ import main
 from jdap.depth import from_uint16
 from jdap.faces.crop import crop_frame
 from jdap.pipelines.talking import TalkingPipeline

@@ -14,8 +14,8 @@ from speech import write_wav2vec
 from stable_diffusion import small_unet, write_folder
 from temporal import SIZE_PX, write_image_weights
 
-from jdap.commands.dispatch import main
-from jdap.commands.train import CONFIGS
+from jdap.__main__ import main
+from jdap.configs import CONFIGS
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.audio import Wav2VecEncoder
 from jdap.models.clip.motion import load_motion, new_motion

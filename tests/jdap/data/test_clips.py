@@ -17,10 +17,9 @@ from jdap.data.clips import choose_windows, clip_stages, read_clips
 from jdap.data.curriculum import Source
 from jdap.data.modules import ClipDataModule
 from jdap.data.shards import ShardError, Share, resolve_shards
-from jdap.data.tars import write_tar
 from jdap.shards.latents import LatentSettings, latents_member
 from jdap.shards.schema import LATENTS_VERSION, Record
-from jdap.shards.writer import ShardWriter
+from jdap.shards.writer import ShardWriter, write_tar
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,9 @@ def test_windows_start_anywhere_and_their_reference_is_far_away(frames, stride):
     there, length = 12, (frames - 1) * stride + 1
     starts = collections.Counter()
     for i in range(400):
-        ((reference, first),) = choose_windows(record(there), draw.seeded(i), frames, stride)
+        ((reference, window),) = choose_windows(record(there), draw.seeded(i), frames, stride)
+        first = window[0]
+        assert list(window) == [first + k * stride for k in range(frames)]
         middle = first + (length - 1) / 2
         assert 0 <= first <= there - length
         assert 0 <= reference < there
@@ -66,7 +67,7 @@ def test_windows_start_anywhere_and_their_reference_is_far_away(frames, stride):
 def test_several_windows_are_spread_and_each_is_uniform():
     seen = [collections.Counter() for _ in range(3)]
     for i in range(600):
-        firsts = [first for _, first in choose_windows(record(19), draw.seeded(i), 8, windows=3)]
+        firsts = [window[0] for _, window in choose_windows(record(19), draw.seeded(i), 8, windows=3)]
         low, middle, high = sorted(firsts)
         assert middle - low == high - middle == 4  # 12 starts, 3 windows
         for n, first in enumerate(firsts):
@@ -77,7 +78,8 @@ def test_several_windows_are_spread_and_each_is_uniform():
 
 
 def test_evaluation_has_one_fixed_window():
-    assert choose_windows(record(12), None, 8, windows=3) == [(11, 0)]
+    assert choose_windows(record(12), None, 8, windows=3) == [(11, range(8))]
+    assert choose_windows(record(12), None, 4, 3) == [(11, range(0, 10, 3))]
 
 
 class TestClips:

@@ -27,7 +27,7 @@ def encoded(sample) -> dict:
 def test_the_reference_of_a_clip_is_half_the_chunk_away_where_it_can_be(frames):
     seen = collections.Counter()
     for i in range(1500):
-        reference, target = draw.random_pair(record(frames, 25.0), draw.seeded(i))
+        reference, (target,) = draw.random_targets(record(frames, 25.0), draw.seeded(i))
         farthest = max(target, frames - 1 - target)
         assert abs(reference - target) >= min(frames / 2, farthest)
         seen[target] += 1
@@ -38,14 +38,64 @@ def test_the_reference_of_a_clip_is_half_the_chunk_away_where_it_can_be(frames):
 
 
 def test_the_reference_of_a_still_is_any_other():
-    pairs = collections.Counter(draw.random_pair(record(4), draw.seeded(i)) for i in range(1200))
+    drawn = (draw.random_targets(record(4), draw.seeded(i)) for i in range(1200))
+    pairs = collections.Counter((reference, target) for reference, (target,) in drawn)
     assert set(pairs) == {(r, t) for r in range(4) for t in range(4) if r != t}
     assert max(abs(n - 100) for n in pairs.values()) < 50
 
 
 @pytest.mark.parametrize("fps", [0.0, 25.0])
+@pytest.mark.parametrize("frames", [2, 5, 8])
+def test_several_targets_are_different_frames_that_are_all_far_from_their_reference(frames, fps):
+    one, seen = record(frames, fps), collections.Counter()
+    for i in range(800):
+        reference, targets = draw.random_targets(one, draw.seeded(i), 4)
+        assert len(targets) == 4
+        # those that there are, each as often as the others or once more
+        there = {targets[0], *draw.far_from(one, reference)}
+        assert reference in draw.far_from(one, targets[0])
+        assert set(targets) <= there
+        assert reference not in targets
+        counts = collections.Counter(targets)
+        assert len(counts) == min(4, len(there))
+        assert max(counts.values()) - min(counts.values()) <= 1
+        # the first is the single one that would be drawn
+        assert (reference, targets[:1]) == draw.random_targets(one, draw.seeded(i))
+        seen.update(targets)
+    assert set(seen) == set(range(frames))
+
+
+def test_further_targets_are_drawn_evenly():
+    """Of four stills three are left beside the reference: with two targets each other pair comes as often."""
+    pairs = collections.Counter()
+    for i in range(2400):
+        reference, targets = draw.random_targets(record(4), draw.seeded(i), 2)
+        pairs[reference, *targets] += 1
+    assert len(pairs) == 24
+    assert max(abs(n - 100) for n in pairs.values()) < 50
+
+
+def test_targets_of_a_reference_stand_one_after_another_in_a_batch():
+    sample, other = (fakes.sample(index=i, frames=4, size_px=32) for i in range(2))
+    made = [
+        draw.decode(draw.pick(encoded(one), one.record, 3, targets))
+        for one, targets in ((sample, [2, 0]), (other, [1, 2]))
+    ]
+    batch = draw.image_batch(made)
+    assert (len(batch), batch.targets, len(batch.reference_rgb)) == (4, 2, 2)
+    assert batch.person_id == ("fake-0-0", "fake-0-0", "fake-0-1", "fake-0-1")
+    for i, (one, frame) in enumerate(((sample, 2), (sample, 0), (other, 1), (other, 2))):
+        np.testing.assert_array_equal(batch.skin[i, 0].numpy(), one.skin_FHW[frame])
+        np.testing.assert_array_equal(batch.camera_px[i].numpy(), one.arrays["camera_px"][frame])
+    for i, one in enumerate((sample, other)):
+        jpeg = schema.decode_rgb(schema.encode_rgb(one.rgb_FHW3[3]))
+        np.testing.assert_allclose(batch.reference_rgb[i].permute(1, 2, 0).numpy(), jpeg / 127.5 - 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("fps", [0.0, 25.0])
 def test_one_frame_is_its_own_reference(fps):
-    assert draw.random_pair(record(1, fps), draw.seeded(0)) == (0, 0)
+    assert draw.random_targets(record(1, fps), draw.seeded(0)) == (0, [0])
+    assert draw.random_targets(record(1, fps), draw.seeded(0), 3) == (0, [0, 0, 0])
     assert draw.fixed_pairs(record(1, fps)) == [(0, 0)]
 
 
@@ -74,18 +124,18 @@ def test_only_what_is_drawn_is_decoded():
         if name not in touched and not name.startswith("__"):
             members[name] = b"garbage"
     got = draw.read_record(members)
-    drawn = draw.pick(members, got, reference=1, first=4)
+    drawn = draw.pick(members, got, reference=1, targets=[4])
     assert set(drawn.members) == touched - {"json"} | {"audio.wav"}
     example = draw.decode(drawn)
     assert example.key == f"{sample.key}/0004"
     assert example.rgb_F3HW.shape == (1, 3, 32, 32)
     with pytest.raises(SchemaError, match=r"rgb\.0002\.jpg: a picture cannot be decoded"):
-        draw.decode(draw.pick(members, got, reference=1, first=2))
+        draw.decode(draw.pick(members, got, reference=1, targets=[2]))
 
 
 def test_what_is_decoded_is_what_was_stored():
     sample = fakes.sample(frames=3, size_px=32)
-    example = draw.decode(draw.pick(encoded(sample), sample.record, reference=2, first=1))
+    example = draw.decode(draw.pick(encoded(sample), sample.record, reference=2, targets=[1]))
     exact = np.rint(sample.depth_mm_FHW[1] * 10).astype(np.float32) / 10
     np.testing.assert_array_equal(example.depth_mm_F1HW[0, 0].numpy(), exact)
     np.testing.assert_array_equal(example.skin_F1HW[0, 0].numpy(), sample.skin_FHW[1])
@@ -126,7 +176,7 @@ def examples(frames=1, fps=0.0, margin=None, **options):
     made = []
     for index in range(2):
         sample = fakes.sample(index=index, frames=4, size_px=32, fps=fps, **options)
-        made.append(draw.decode(draw.pick(encoded(sample), sample.record, 3, 0, frames), margin))
+        made.append(draw.decode(draw.pick(encoded(sample), sample.record, 3, range(frames)), margin))
     return made
 
 
@@ -162,7 +212,7 @@ def test_batching_leaves_the_examples_as_they_are():
 
 def test_sizes_cannot_be_mixed():
     sample = fakes.sample(index=5, frames=4, size_px=16)
-    odd = draw.decode(draw.pick(encoded(sample), sample.record, 3, 0))
+    odd = draw.decode(draw.pick(encoded(sample), sample.record, 3, [0]))
     with pytest.raises(SchemaError, match=r"pictures of \[16, 32\] pixels: give size_px"):
         draw.image_batch([*examples(), odd])
 
@@ -183,7 +233,7 @@ def test_a_clip_batch_has_one_range_a_clip():
 
 def test_a_windows_sound_is_its_own():
     sample = fakes.sample(frames=6, size_px=16, fps=25.0)
-    example = draw.decode(draw.pick(encoded(sample), sample.record, 0, first=2, frames=3), audio_margin=0)
+    example = draw.decode(draw.pick(encoded(sample), sample.record, 0, range(2, 5)), audio_margin=0)
     np.testing.assert_allclose(example.audio.numpy(), sample.audio[2 * 640 : 5 * 640], atol=1 / 32767)
 
 
@@ -191,7 +241,7 @@ def test_short_sound_ends_in_silence_and_none_is_silence():
     sample = fakes.sample(frames=4, size_px=16, fps=25.0)
     members = encoded(sample)
     members["audio.wav"] = schema.encode_audio(sample.audio[:2000])
-    example = draw.decode(draw.pick(members, sample.record, 0, 0, 4), audio_margin=0)
+    example = draw.decode(draw.pick(members, sample.record, 0, range(4)), audio_margin=0)
     assert example.audio.shape == (2560,)
     assert example.audio[2000:].abs().max() == 0
     assert example.audio[:2000].abs().max() > 0.01
@@ -205,7 +255,7 @@ def test_the_margin_is_the_sound_around_the_window_and_silence_where_there_is_no
     sample = fakes.sample(frames=12, size_px=16, fps=25.0)
     members, heard = encoded(sample), torch.from_numpy(sample.audio)
     for first, frames, margin, stride in [(4, 3, 2, 1), (0, 4, 3, 1), (9, 3, 5, 1), (3, 3, 1, 2), (0, 6, 2, 2)]:
-        drawn = draw.pick(members, sample.record, 0, first, frames, stride=stride)
+        drawn = draw.pick(members, sample.record, 0, range(first, first + stride * frames, stride), stride=stride)
         example = draw.decode(drawn, audio_margin=margin)
         assert example.fps == 25.0 / stride
         assert example.audio.shape == ((frames + 2 * margin) * 640 * stride,)
@@ -218,7 +268,7 @@ def test_the_margin_is_the_sound_around_the_window_and_silence_where_there_is_no
 
 def test_only_every_stride_th_frame_is_drawn():
     sample = fakes.sample(frames=9, size_px=16, fps=25.0)
-    drawn = draw.pick(encoded(sample), sample.record, reference=8, first=1, frames=3, stride=3)
+    drawn = draw.pick(encoded(sample), sample.record, reference=8, targets=range(1, 10, 3), stride=3)
     assert sorted(name for name in drawn.members if name.startswith("depth")) == [
         f"depth.000{i}.png" for i in (1, 4, 7)
     ]
@@ -241,7 +291,7 @@ def test_the_opening_of_the_lips_is_nan_where_the_record_does_not_say():
     sample = fakes.sample(frames=4, size_px=16, fps=25.0)
     sample.record.scores["lip_opening_mm"].pop()
     with pytest.raises(SchemaError, match="lip_opening_mm has 3 numbers for 4 frames"):
-        draw.decode(draw.pick(encoded(sample), sample.record, 0, 0, 2))
+        draw.decode(draw.pick(encoded(sample), sample.record, 0, range(2)))
 
 
 def test_clips_carry_pose_and_mouth():

@@ -7,7 +7,7 @@ import webdataset as wds
 from jdap.data import tars
 from jdap.data.clips import clip_stages
 from jdap.data.curriculum import Source
-from jdap.data.position import Place, Progress
+from jdap.data.position import Progress, StreamPosition
 from jdap.data.shards import Share, image_stages, resolve_shards, source_names
 
 
@@ -117,7 +117,7 @@ def test_what_is_read_again_is_a_block_and_nothing_is_decoded(folder, monkeypatc
 
 
 def test_rows_are_places_and_back():
-    progress = Progress(5, {"a": Place(1, 2, 3, 4, 5, 1, 7), "b": Place(9)})
+    progress = Progress(5, {"a": StreamPosition(1, 2, 3, 4, 5, 1, 7), "b": StreamPosition(9)})
     assert Progress.of(["a", "b"], progress.row()) == progress
-    progress.held["b"] = Place()
-    assert Progress.of(["a", "b"], progress.row()).places["b"] == Place()
+    progress.held["b"] = StreamPosition()
+    assert Progress.of(["a", "b"], progress.row()).places["b"] == StreamPosition()

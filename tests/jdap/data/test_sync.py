@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from data_prep.video.audio import read_audio
-from data_prep.video.video import FPS, FrameReader, open_video
+from data_prep.video.video import FrameReader, open_video
 from jdap.data.clips import read_clips
 from jdap.data.modules import ClipDataModule
+from jdap.shards.sample import Sample
 from jdap.shards.schema import FITTED, Record
-from jdap.shards.writer import Sample, ShardWriter
-from jdap.units import SAMPLE_RATE
+from jdap.shards.writer import ShardWriter
+from jdap.units import FPS, SAMPLE_RATE
 
 SIZE, RATE, FRAMES, CHUNK = 32, 48000, 96, 32
 #: Picture frames at which it flashes, for two frames: one of them is seen whatever the stride of 2 starts with.

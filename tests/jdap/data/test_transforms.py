@@ -17,7 +17,7 @@ from jdap.geometry import unproject
 def decoded(size_px: int = 64, **options) -> Example:
     sample = fakes.sample(frames=3, size_px=size_px, **options)
     members = sample.members() | {"__key__": sample.key, "__url__": "drawn"}
-    return draw.decode(draw.pick(members, sample.record, reference=0, first=1, frames=2))
+    return draw.decode(draw.pick(members, sample.record, reference=0, targets=[1, 2]))
 
 
 @pytest.fixture(scope="module")

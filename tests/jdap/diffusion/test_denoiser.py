@@ -97,6 +97,28 @@ def test_confidence_is_not_divided_out():
     assert torch.equal(DENOISER.loss(lambda *_: v, clean, t, noise, weight, torch.ones_like(weight)).depth, full.depth)
 
 
+def test_only_drawn_halves_count_and_others_do_not_dilute_them():
+    clean, noise = pair(0), pair(1)
+    t = Pair(times(10, 999, 999, 999), times(999, 999, 999, 10))
+    target = DENOISER.velocity(clean, noise, t)
+    off = Pair(*(x + torch.tensor([1.0, 2.0, 3.0, 4.0]).reshape(4, 1, 1, 1) for x in target))
+    weight = torch.ones(4, 1, 4, 4)
+    weight[1] = 0  # no depth there
+    drawn = Pair(torch.tensor([False, True, True, True]), torch.tensor([True, True, True, False]))
+    loss = DENOISER.loss(lambda *_: off, clean, t, noise, weight, drawn=drawn)
+    assert float(loss.rgb) == pytest.approx((4 + 9 + 16) / 3, rel=1e-4)
+    assert float(loss.depth) == pytest.approx((1 + 9) / 2, rel=1e-4)
+    assert loss.rgb_B.tolist() == pytest.approx([0, 4, 9, 16], rel=1e-4)
+    assert loss.depth_B.tolist() == pytest.approx([1, 0, 9, 0], rel=1e-4)
+    assert loss.has_rgb_B.tolist() == [False, True, True, True]
+    assert loss.has_depth_B.tolist() == [True, False, True, False]
+    none = Pair(*(torch.zeros(4, dtype=torch.bool) for _ in range(2)))
+    assert DENOISER.loss(lambda *_: off, clean, t, noise, weight, drawn=none).total == 0
+    every = Pair(*(torch.ones(4, dtype=torch.bool) for _ in range(2)))
+    a, b = (DENOISER.loss(lambda *_: off, clean, t, noise, weight, drawn=d) for d in (every, None))
+    assert torch.equal(a.total, b.total)
+
+
 class Oracle:
     """The exact v-prediction for Gaussian data of mean ``mu`` and deviation ``sigma`` in every channel."""
 
@@ -162,6 +184,26 @@ def test_guidance_extrapolates_from_without_to_with():
     )
     assert torch.equal(rgb, z_rgb + 2)
     assert torch.equal(depth, z_depth - 3)
+
+
+@pytest.mark.parametrize("rescale", [0.0, 0.7, 1.0])
+def test_a_guided_answer_is_brought_back_to_the_deviation_of_the_led_one(rescale):
+    """Each sample and half by its own, with NumPy; arXiv 2305.08891, equations 15 and 16."""
+    free, led = (torch.randn(2, 3, 3, 4, 4, generator=torch.Generator().manual_seed(i)) * (i + 1) for i in range(2))
+
+    def network(z_rgb, z_depth, t_rgb, t_depth):
+        return torch.cat([free[0], led[0]]), torch.cat([free[1], led[1]])
+
+    z, t = torch.zeros(3, 3, 4, 4), torch.zeros(3)
+    for half, answer in enumerate(guided(network, 3.0, rescale=rescale)(z, z, t, t)):
+        for i in range(3):
+            without, to = free[half, i].double().numpy(), led[half, i].double().numpy()
+            plain = without + 3 * (to - without)
+            expected = rescale * plain * to.std() / plain.std() + (1 - rescale) * plain
+            np.testing.assert_allclose(answer[i].numpy(), expected, rtol=1e-4, atol=1e-5)
+            if rescale == 1:
+                assert float(answer[i].std()) == pytest.approx(float(led[half, i].std()), rel=1e-4)
+                assert plain.std() > 1.5 * to.std()
 
 
 def conditioned(*kept):

@@ -6,13 +6,14 @@ import pytest
 import safetensors.torch
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DModel
+from networks import small_codec
 
-from jdap.models.codec import DiffusersCodec, ImageCodec, load_codec
+from jdap.models.codec import DiffusersCodec, load_codec
 from jdap.models.loading import WeightsError
 
 
 def own(**changes):
-    return ImageCodec(**{"width": 16, "encoder_blocks": (1, 1), "decoder_blocks": (1, 2)} | changes)
+    return small_codec(**{"decoder_blocks": (1, 2)} | changes)
 
 
 def kl(**changes):
@@ -88,12 +89,58 @@ def test_gradients_reach_every_parameter():
 
 
 @pytest.mark.parametrize(("factor", "channels"), [(4, 3), (8, 4), (16, 2)])
+@pytest.mark.parametrize("levels", [(1, 1), (1, 3), (2, 1)])
 @torch.no_grad()
-def test_other_factors_and_channels(factor, channels):
-    codec = own(factor=factor, latent_channels=channels)
+def test_other_factors_channels_and_resolutions(factor, channels, levels):
+    """The encoder and the decoder may each work at other resolutions, those finest first."""
+    shape = {"encoder_widths": (8, 12, 16)[-levels[0] :], "decoder_widths": (10, 14, 18)[-levels[1] :]}
+    shape |= {"encoder_blocks": (1,) * levels[0], "decoder_blocks": (0,) * levels[1]}
+    codec = own(factor=factor, latent_channels=channels, **shape)
     latents = codec.encode(torch.zeros(1, 3, 64, 64))
     assert latents.shape == (1, channels, 64 // factor, 64 // factor)
     assert codec.decode(latents).shape == (1, 3, 64, 64)
+    convolutions = {n: m for n, m in codec.named_modules() if isinstance(m, torch.nn.Conv2d)}
+    first, last = convolutions["encoder.1"], list(convolutions.values())[-1]
+    assert first.in_channels == 3 * (factor // 2 ** (levels[0] - 1)) ** 2
+    assert first.out_channels == shape["encoder_widths"][0]
+    assert last.in_channels == shape["decoder_widths"][0]
+    assert convolutions["decoder.0"].out_channels == shape["decoder_widths"][-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"encoder_widths": ()}, "encoder: a width"),
+        ({"decoder_widths": (16, 31)}, "decoder: a width"),
+        ({"decoder_blocks": (1,)}, "decoder: a width"),
+        ({"encoder_blocks": (-1, 1)}, "encoder: a width"),
+        ({"factor": 3}, "encoder: 2 resolutions need a factor"),
+        ({"factor": 1}, "encoder: 2 resolutions need a factor"),
+        ({"decoder_widths": (8, 8, 8, 8, 8), "decoder_blocks": (1,) * 5}, "decoder: 5 resolutions need a factor"),
+    ],
+)
+def test_shapes_that_cannot_be(changes, says):
+    with pytest.raises(ValueError, match=says):
+        own(**changes)
+
+
+@torch.no_grad()
+def test_one_width_is_no_other_than_written_by_hand():
+    """The published shape: blocks at the latents' own resolution, between a first and a last convolution."""
+    torch.manual_seed(0)
+    codec = own(factor=4, encoder_widths=(8,), encoder_blocks=(2,), decoder_widths=(12,), decoder_blocks=(1,))
+    x = torch.rand(1, 3, 16, 16) * 2 - 1
+    kinds = [type(m).__name__ for m in codec.encoder], [type(m).__name__ for m in codec.decoder]
+    assert kinds[0] == ["PixelUnshuffle", "Conv2d", "ResidualBlock", "ResidualBlock", "Conv2d"]
+    assert kinds[1] == ["Conv2d", "ResidualBlock", "SiLU", "Conv2d", "PixelShuffle"]
+    # colours reach the latents along a path that is linear: with the blocks silent, a sum is the sum of its parts
+    for block in (m for m in codec.encoder if type(m).__name__ == "ResidualBlock"):
+        for parameter in block.parameters():
+            parameter.zero_()
+    origin = codec.encode_raw(torch.zeros_like(x))
+    torch.testing.assert_close(
+        codec.encode_raw(2 * x) - origin, 2 * (codec.encode_raw(x) - origin), atol=1e-5, rtol=1e-5
+    )
 
 
 @torch.no_grad()
@@ -125,7 +172,9 @@ def test_what_is_new_in_a_larger_codec_learns(picture):
     "changes",
     [
         {"factor": 4},
-        {"width": 32},
+        {"encoder_widths": (16, 64)},
+        {"decoder_widths": (32, 32)},
+        {"encoder_widths": (32,), "encoder_blocks": (1,)},
         {"latent_channels": 2},
         {"decoder_blocks": (2, 1)},
         {"encoder_blocks": (0, 2)},
@@ -229,7 +278,7 @@ def test_folders_that_are_no_codec_are_refused(tmp_path):
     (tmp_path / "config.json").write_text("[1]")
     with pytest.raises(WeightsError, match="JSON object"):
         load_codec(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "ImageCodec", "width": 17}))
+    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "ImageCodec", "encoder_widths": [17]}))
     (tmp_path / "diffusion_pytorch_model.safetensors").touch()
-    with pytest.raises(WeightsError, match="must be even"):
+    with pytest.raises(WeightsError, match=r"encoder: a width \(even\) and a count of blocks for each resolution"):
         load_codec(tmp_path)

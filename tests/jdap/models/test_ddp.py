@@ -9,6 +9,8 @@ from networks import latents, networks, timesteps
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from jdap.stages.parts.networks import freeze_unasked
+
 RANKS, BATCH, STEPS = 2, 2, 2
 #: (step, sample): rank 0 has the first half of the samples and keeps all, then none; rank 1 the other way round.
 KEEP = torch.tensor([[True, True, False, False], [False, False, True, False]])
@@ -18,6 +20,7 @@ class Loss(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.joint, self.reference = networks()
+        freeze_unasked(self)
 
     def forward(self, part: slice, step: int) -> torch.Tensor:
         rgb, depth, ref = (x[part] for x in latents(RANKS * BATCH, seed=step))

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from jdap.commands.pack import pack
 from jdap.models.image.separate import separated
 from jdap.models.loading import WeightsError
+from jdap.pipelines.pack import pack
 from jdap.pipelines.portrait import PortraitPipeline
 
 
@@ -42,8 +42,9 @@ def test_without_a_reference_net_nobody_s_likeness_is_kept(pipeline, tmp_path):
     # the same draw as of the model in full without a reference: the UNets are the same
     full = pipeline.generate(None, count=3, steps=2, generator=seed(), output_type="pt")
     assert torch.equal(made.rgb, full.rgb)
-    with pytest.raises(ValueError, match="no ReferenceNet"):
-        loaded.generate(pictures())
+    for call in (loaded.generate, lambda x: loaded.depth_to_image(x[:, :1], reference=x)):
+        with pytest.raises(ValueError, match="no ReferenceNet"):
+            call(pictures())
     pack(tmp_path / "weights", tmp_path / "packed", half=True)
     assert PortraitPipeline.from_pretrained(tmp_path / "packed").reference is None
 

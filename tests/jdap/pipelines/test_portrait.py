@@ -2,9 +2,13 @@ import json
 
 import pytest
 import torch
+from networks import seeing_networks
 from safetensors.torch import load_file, save_file
 
 from jdap.diffusion.ensemble import combine
+from jdap.diffusion.schedule import LOG_SNR, NoiseSchedule
+from jdap.models.image.joint_unet import JointUNet
+from jdap.models.image.reference import ReferenceNet
 from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
@@ -35,6 +39,30 @@ def test_a_saved_pipeline_answers_the_same(pipeline, folder):
     assert torch.equal(a.depth, b.depth)
 
 
+@pytest.mark.parametrize("rotary", [False, True])
+def test_positions_and_spacing_come_back(pipeline, tmp_path, rotary):
+    joint, reference = seeing_networks()
+    joint, reference = JointUNet(joint.unet, rotary), ReferenceNet(reference.unet, rotary)
+    schedule = NoiseSchedule(spacing=LOG_SNR)
+    made = PortraitPipeline(pipeline.codec, joint, reference, schedule, preset="tiny", size_px=32)
+    made.save_pretrained(tmp_path / "weights")
+    loaded = PortraitPipeline.from_pretrained(tmp_path / "weights")
+    assert loaded.unet.rotary == loaded.reference.rotary == rotary
+    assert loaded.unet.sees_reference
+    assert loaded.schedule == schedule
+    a, b = (p.generate(pictures(), steps=3, generator=seed()) for p in (made, loaded))
+    assert torch.equal(a.rgb, b.rgb)
+    for name in ("unet", "reference"):
+        config = tmp_path / "weights" / name / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"_rotary": not rotary}))
+    other = PortraitPipeline.from_pretrained(tmp_path / "weights").generate(pictures(), steps=3, generator=seed())
+    assert not torch.allclose(a.rgb, other.rgb, atol=1e-4)
+    config = tmp_path / "weights" / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"timestep_spacing": "even"}))
+    with pytest.raises(WeightsError, match="spacing must be trailing or log_snr"):
+        PortraitPipeline.from_pretrained(tmp_path / "weights")
+
+
 def test_shapes_and_ranges(pipeline):
     depth = pipeline.image_to_depth(pictures(3), steps=2, generator=seed()).depth
     assert depth.shape == (3, 1, 32, 32)
@@ -60,8 +88,29 @@ def test_an_ensemble_is_its_draws_combined(pipeline):
         pipeline.image_to_depth(pictures(), ensemble=0)
 
 
+def test_depth_of_a_picture_asks_for_no_reference(pipeline):
+    """It is what the UNet alone answers in one step, from noise, beside the clean picture."""
+    x = pictures()
+    found = pipeline.image_to_depth(x, generator=seed()).depth
+    pipeline.reference = None
+    assert torch.equal(pipeline.image_to_depth(x, generator=seed()).depth, found)
+    with torch.no_grad():
+        clean, generator = pipeline.codec.encode(x), seed()
+        _, noise = (torch.randn(clean.shape, generator=generator) for _ in range(2))
+        t = torch.zeros(2, dtype=torch.long)
+        _, v = pipeline.unet(clean, noise, t, t + 999)
+        depth = pipeline.codec.decode(-v).mean(1, keepdim=True).clamp(-1, 1)  # all is noise: x = −v
+    torch.testing.assert_close(found, depth, atol=1e-5, rtol=1e-5)
+
+
 def test_several_references_of_each_person(pipeline):
-    two = torch.stack([pictures(), pictures().flip(3)], dim=1)
+    x, two = pictures()[:, :1], torch.stack([pictures(), pictures().flip(3)], dim=1)
+    one, both, turned = (
+        pipeline.depth_to_image(x, reference=r, steps=2, generator=seed()) for r in (two[:, :1], two, two.flip(1))
+    )
+    assert torch.equal(one, pipeline.depth_to_image(x, reference=two[:, 0], steps=2, generator=seed()))
+    assert torch.allclose(both, turned, atol=1e-5)
+    assert not torch.allclose(both, one, atol=1e-5)
     made = [pipeline.generate(r, steps=2, guidance=1.5, generator=seed()) for r in (two[:, :1], two[:, 0], two)]
     assert made[2].rgb.shape == (2, 3, 32, 32)
     assert torch.equal(made[0].depth, made[1].depth)
@@ -116,13 +165,12 @@ def test_guidance_is_without_and_beyond_the_reference(pipeline):
     latents = torch.stack([pipeline.codec.encode(x) for x in reference])
     free = pipeline.unet(z, z, t, t)
     led = pipeline.unet(z, z, t, t, pipeline.unet.project_reference(pipeline.reference(latents)))
-    for v, v1 in zip(pipeline._network(reference, 1)(z, z, t, t), led, strict=True):
-        torch.testing.assert_close(v, v1, atol=1e-4, rtol=1e-4)
-    for v, v0, v1 in zip(pipeline._network(reference, 2.5)(z, z, t, t), free, led, strict=True):
-        plain = v0 + 2.5 * (v1 - v0)
-        back = v1.flatten(1).std(1) / plain.flatten(1).std(1)
-        factor = (RESCALE * back + 1 - RESCALE)[:, None, None, None]
-        torch.testing.assert_close(v, plain * factor, atol=1e-4, rtol=1e-4)
+    for scale in (1, 2.5):
+        for v, v0, v1 in zip(pipeline._network(reference, scale)(z, z, t, t), free, led, strict=True):
+            guided = v0 + scale * (v1 - v0)
+            back = torch.stack([x.std() / y.std() for x, y in zip(v1, guided, strict=True)])[:, None, None, None]
+            wanted = guided if scale == 1 else guided * (RESCALE * back + 1 - RESCALE)
+            torch.testing.assert_close(v, wanted, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(led[1], free[1], atol=1e-3)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from data_prep.commands.verify import verify
-from jdap.shards.sample import Sample, read_samples
+from jdap.shards.reader import read_samples
+from jdap.shards.sample import Sample
 from jdap.shards.schema import SchemaError
 from jdap.shards.writer import ShardWriter, sidecar_path
 

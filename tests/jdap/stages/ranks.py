@@ -25,8 +25,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.clip_samples import ClipSamples
+from jdap.callbacks.export import ExportWeights
 from jdap.callbacks.guard import FiniteGuard
-from jdap.callbacks.sources import ExportWeights, SampleGrid
+from jdap.callbacks.samples import SampleGrid
 from jdap.data.modules import ImageDataModule
 from jdap.models.image import build as builders
 from jdap.pipelines.portrait import PortraitPipeline

@@ -1,12 +1,16 @@
 """The codec stage: its losses against numbers worked out by hand, and a short run that learns and exports."""
 
+import colorsys
+
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderTiny
 from fakes import write_fakes
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import TensorBoardLogger
+from networks import CODEC
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jdap import depth as depth_frames
@@ -14,9 +18,9 @@ from jdap.data.modules import ImageDataModule
 from jdap.io.assets import resolve
 from jdap.models.codec import load_codec
 from jdap.models.loading import WeightsError
-from jdap.stages.codec import CodecStage, depth_loss, export, rgb_loss
+from jdap.stages.codec import CodecStage, depth_loss, dimmed, export, mosaics, rgb_loss
 
-SMALL = {"width": 16, "encoder_blocks": (1, 1), "decoder_blocks": (1, 1), "warmup_steps": 5, "learning_rate": 5e-3}
+SMALL = CODEC | {"warmup_steps": 5, "learning_rate": 5e-3}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +108,7 @@ def test_what_cannot_be_started_from(tmp_path):
     with pytest.raises(
         WeightsError, match=r"weights: a codec of factor 8, .* cannot go into one of factor 4, .* no init"
     ):
-        CodecStage(**SMALL, factor=4, init=weights)
+        CodecStage(**SMALL | {"factor": 4}, init=weights)
     for grown in (SMALL | {"latent_channels": 4}, SMALL | {"encoder_blocks": (1, 2)}):
         with pytest.raises(WeightsError, match="a frozen encoder must be whole"):
             CodecStage(**grown, init=weights, freeze_encoder=True)
@@ -164,9 +168,8 @@ def test_tensorboard_gets_scalars_and_reconstructions(data, tmp_path):
     trainer(tmp_path, 2, logger=logger, val_check_interval=2, log_every_n_steps=1).fit(CodecStage(**SMALL), data)
     events = EventAccumulator(logger.log_dir)
     events.Reload()
-    assert {"train/loss", "train/loss_rgb", "train/loss_depth", "val/psnr_rgb", "val/rmse_depth"} <= set(
-        events.Tags()["scalars"]
-    )
+    told = {"train/loss", "train/loss_rgb", "train/loss_depth", "val/psnr_rgb", "val/rmse_depth"}
+    assert told | {f"val/slope_{axis}" for axis in "YIQ"} <= set(events.Tags()["scalars"])
     (image,) = events.Images("reconstructions")
     assert image.width == 5 * 32
 
@@ -175,8 +178,17 @@ def test_losses_by_hand():
     target = torch.zeros(1, 3, 4, 4)
     picture = target.clone()
     picture[..., 2:] = 1  # a step of 1 between columns 1 and 2: half of the pixels are off by 1
-    # neighbours along a row: 1 of 3 differences at full resolution, 1 of 1 at half
-    assert rgb_loss(picture, target).item() == pytest.approx(0.5 + 0.5 * (1 / 3 + 1))
+    # grey is Y alone, whose weight is 1 of 3 axes; neighbours along a row: 1 of 3 differences, 1 of 1 at half
+    assert rgb_loss(picture, target).item() == pytest.approx(0.5 / 3 + 0.5 * (1 / 3 + 1), rel=1e-4)
+    # the pixels that are off weigh 3 times the others: 3 of 4 parts
+    weight = torch.ones(1, 1, 4, 4)
+    weight[..., 2:] = 3
+    assert rgb_loss(picture, target, weight).item() == pytest.approx(0.75 / 3 + 0.5 * (1 / 3 + 1), rel=1e-4)
+    # a flat error along one axis of YIQ costs that axis alone: 1, 2 and 3 of 3; the axes by colorsys, of the library
+    for axis, cost in enumerate((1.0, 2.0, 3.0)):
+        to_rgb = np.linalg.inv(np.array([colorsys.rgb_to_yiq(*unit) for unit in np.eye(3)]).T)
+        flat = torch.from_numpy(to_rgb[:, axis]).float().reshape(1, 3, 1, 1).expand(1, 3, 4, 4)
+        assert rgb_loss(flat, target).item() == pytest.approx(cost / 3, rel=0.02)
     depth, skin = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4, dtype=torch.bool)
     skin[..., 2:] = True
     # on skin each pixel costs 1 / 2 + 8 with weight 4 of (4 + 1) / 2 in the mean
@@ -188,18 +200,75 @@ def test_losses_by_hand():
 def test_the_shipped_codec_keeps_its_promise(tmp_path):
     """Its figures in docs/codec.md, on the first held-out people."""
     stage = CodecStage()
-    stage.codec = load_codec(resolve("shipped:image-tiny/codec"))
+    stage.codec = load_codec(resolve("shipped:codec-tiny"))
     shipped = ImageDataModule(val="shipped:shards/test", batch_size=16)
     (scores,) = trainer(tmp_path, 1, limit_val_batches=2).validate(stage, shipped, verbose=False)
-    assert scores["val/psnr_rgb"] > 28
-    assert scores["val/rmse_depth"] < 0.019
+    assert scores["val/psnr_rgb"] > 30.5
+    assert scores["val/rmse_depth"] < 0.02
+    assert all(0.9 < scores[f"val/slope_{axis}"] < 1.1 for axis in "YIQ")
     # one set of statistics for both modalities keeps the latents near unit variance
     batch = next(iter(shipped.val_dataloader()))
     with torch.no_grad():
         latents = stage.codec.encode(torch.cat([batch.rgb, depth_frames.to_codec(batch.depth)]))
     std, mean = torch.std_mean(latents, (0, 2, 3))
-    torch.testing.assert_close(mean, torch.zeros(4), atol=0.25, rtol=0)
-    torch.testing.assert_close(std, torch.ones(4), atol=0.25, rtol=0)
+    torch.testing.assert_close(mean, torch.zeros(3), atol=0.25, rtol=0)
+    torch.testing.assert_close(std, torch.ones(3), atol=0.25, rtol=0)
+
+
+def test_dimmed_pictures_keep_black_and_lose_at_most_what_is_said():
+    rgb = torch.rand(64, 3, 4, 4)
+    assert dimmed(rgb, 0.0) is rgb
+    gains = (dimmed(rgb, 0.4) + 1) / (rgb + 1)
+    flat = gains.flatten(2)
+    torch.testing.assert_close(flat, flat[..., :1].expand_as(flat))  # one a picture and channel
+    per = flat[..., 0]
+    assert per.min() >= 0.6 - 1e-5
+    assert per.max() <= 1 + 1e-5
+    assert per.min() < 0.65
+    assert per.max() > 0.95
+    assert (per.std(dim=1) > 0).all()
+    black = torch.full((2, 3, 4, 4), -1.0)
+    assert torch.equal(dimmed(black, 1.0), black)
+
+
+def test_mosaics_are_four_pictures_at_half_their_size():
+    rgb, skin = torch.rand(8, 3, 4, 4), torch.rand(8, 1, 4, 4)
+    made, made_skin = mosaics(rgb, skin, 0.4)  # 3.2 of 8
+    for x, found in ((rgb, made), (skin, made_skin)):
+        assert torch.equal(found[3:], x[3:])
+        halves = x.unflatten(2, (2, 2)).unflatten(4, (2, 2)).mean((3, 5))
+        for one in found[:3]:
+            tiles = [one[:, i : i + 2, j : j + 2] for i in (0, 2) for j in (0, 2)]
+            origins = [[k for k, h in enumerate(halves) if torch.allclose(h, tile)] for tile in tiles]
+            assert all(len(origin) == 1 for origin in origins)
+            assert len({origin[0] for origin in origins}) == 4
+    # a picture and its skin are cut alike
+    whole = torch.cat([made, made_skin], dim=1)
+    assert torch.equal(whole, mosaics(torch.cat([rgb, skin], dim=1), skin, 0.4)[0])
+    assert all(a is b for a, b in zip(mosaics(rgb, skin, 0.1), (rgb, skin), strict=True))
+
+
+def test_averaged_latents_decode_to_averaged_pictures(data):
+    """The second loss is that of latents over 2 x 2 cells against pictures over 2 x 2 pixels."""
+    batch = next(iter(data.val_dataloader()))
+    parts = {}
+    for weight in (0.0, 0.5):
+        torch.manual_seed(0)
+        stage = CodecStage(**SMALL, noise=0.0, scale_weight=weight)
+        parts[weight] = stage.losses(batch)
+    stage.codec.eval()
+    with torch.no_grad():
+        pictures = torch.cat([batch.rgb, batch.depth.repeat(1, 3, 1, 1)])
+        raw = stage.codec.encode_raw(pictures)
+        std, mean = torch.std_mean(raw, (0, 2, 3), keepdim=True)
+        latents = ((raw - mean) / std)[: len(batch)]
+        small = stage.codec.decode(latents.unflatten(2, (2, 2)).unflatten(4, (2, 2)).mean((3, 5)))
+        true, weight = (
+            x.unflatten(2, (16, 2)).unflatten(4, (16, 2)).mean((3, 5)) for x in (batch.rgb, 1 + 2.0 * batch.skin)
+        )
+    wanted = parts[0.0].total + 0.5 * rgb_loss(small, true, weight)
+    assert parts[0.5].total.item() == pytest.approx(wanted.item(), rel=1e-4)
+    assert parts[0.5].rgb.item() == pytest.approx(parts[0.0].rgb.item(), rel=1e-6)
 
 
 def test_export_replaces_an_older_folder(tmp_path):

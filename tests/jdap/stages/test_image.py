@@ -6,14 +6,17 @@ import torch
 from fakes import write_fakes
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from networks import small_codec
 from PIL import Image
 from safetensors.torch import load_file
 
 from jdap.callbacks.averaging import EMA
-from jdap.callbacks.sources import ExportWeights, MeanDepth, SampleGrid, SourceLog
+from jdap.callbacks.export import ExportWeights
+from jdap.callbacks.mean_depth import MeanDepth
+from jdap.callbacks.samples import SampleGrid
+from jdap.callbacks.sources import SourceLog
 from jdap.data.curriculum import Source
 from jdap.data.modules import ImageDataModule
-from jdap.models.codec import ImageCodec
 from jdap.models.image import build as builders
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.image import ImageStage
@@ -31,7 +34,7 @@ def shards(tmp_path_factory):
 def codec(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("codec")
-    ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).save_pretrained(folder)
+    small_codec().save_pretrained(folder)
     return str(folder)
 
 
@@ -79,7 +82,8 @@ def test_a_run_ends_with_weights_that_answer(shards, codec, tmp_path):
     mean = load_file(tmp_path / "weights" / "mean_depth.safetensors")["mean_depth"]
     assert mean.shape == (1, 32, 32)
     assert mean.min() < 0.5  # a face is nearer than what is behind it
-    assert Image.open(tmp_path / "samples.png").size[0] == 32 * len(SampleGrid.COLUMNS)
+    # reference, portrait, its depth, drawn for the true depth, picture, depth from it, true depth, error
+    assert Image.open(tmp_path / "samples.png").size[0] == 32 * 8
 
 
 def test_the_mean_depth_is_that_of_the_batches(shards):
@@ -139,16 +143,19 @@ def test_confidence_scales_what_a_sample_teaches_of_depth_and_nothing_else(shard
     model.log = model.log_dict = lambda *_, **__: None
 
     def terms(confidence) -> tuple[float, torch.Tensor]:
-        torch.manual_seed(5)
         out = model.training_step(dataclasses.replace(batch, confidence=confidence), 0)
+        drawn.append(out["has_depth_B"])
         return float(out["loss"]), out["depth_B"]
+
+    drawn: list[torch.Tensor] = []
 
     trust = torch.tensor([1.0, 0.5, 0.25, 0.0]).reshape(4, 1, 1, 1)
     full, full_B = terms(torch.ones_like(batch.confidence))
     some, some_B = terms(trust.expand_as(batch.confidence))
-    assert full_B.min() > 0
+    assert drawn[0].sum() == 3  # one of four is depth-to-image, whose depth is given
+    assert full_B[drawn[0]].min() > 0
     assert torch.allclose(some_B, full_B * trust.flatten())
-    assert full - some == pytest.approx(float((full_B - some_B).mean()), rel=1e-4)
+    assert full - some == pytest.approx(float((full_B - some_B).sum()) / 3, rel=1e-4)
 
 
 def test_shares_and_losses_of_sources_are_logged(shards, codec, tmp_path):
@@ -183,18 +190,23 @@ def test_shares_and_losses_of_sources_are_logged(shards, codec, tmp_path):
     assert list(lines) == [2, 5]
     for first, metrics in zip((0, 3), lines.values(), strict=True):
         names = [s for batch, _ in watch.batches[first : first + 3] for s in batch.source]
-        terms = torch.cat([out["depth_B"] for _, out in watch.batches[first : first + 3]])
+        terms, drawn = (
+            torch.cat([out[name] for _, out in watch.batches[first : first + 3]]) for name in ("depth_B", "has_depth_B")
+        )
         assert metrics["data/share_studio"] + metrics.get("data/share_further", 0) == pytest.approx(1)
         for name in set(names):
             chosen = torch.tensor([n == name for n in names])
             assert metrics[f"data/share_{name}"] == pytest.approx(float(chosen.float().mean()))
-            assert metrics[f"train/loss_depth_{name}"] == pytest.approx(float(terms[chosen].mean()), rel=1e-5)
+            if not (drawn & chosen).any():
+                assert f"train/loss_depth_{name}" not in metrics
+                continue
+            assert metrics[f"train/loss_depth_{name}"] == pytest.approx(float(terms[drawn & chosen].mean()), rel=1e-5)
     # what they add up to is the loss of the step
     _, out = watch.batches[2]
     whole = [
         metrics["train/loss_depth"] for step, metrics in memory.lines if step == 2 and "train/loss_depth" in metrics
     ]
-    assert whole == [pytest.approx(float(out["depth_B"].mean()), rel=1e-5)]
+    assert whole == [pytest.approx(float(out["depth_B"][out["has_depth_B"]].mean()), rel=1e-5)]
 
 
 def test_the_rate_warms_up_and_falls_to_zero(shards, codec, tmp_path):
@@ -240,6 +252,6 @@ def test_training_starts_from_a_weights_folder(codec, tmp_path):
 
 def test_weights_of_other_latents_are_no_start(codec, tmp_path):
     stage(codec).pipeline().save_pretrained(tmp_path / "weights")
-    ImageCodec(4, width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).save_pretrained(tmp_path / "wide")
+    small_codec(latent_channels=4).save_pretrained(tmp_path / "wide")
     with pytest.raises(ValueError, match=r"model\.init .*weights: preset tiny with 3 latent channels"):
         ImageStage(codec=str(tmp_path / "wide"), size_px=32, init=str(tmp_path / "weights"))

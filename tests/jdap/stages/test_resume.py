@@ -14,17 +14,18 @@ import torch
 from fakes import write_fakes
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from networks import small_codec
 from temporal import data as clips_of
 from temporal import stage as temporal_stage
 from temporal import write_image_weights
 
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.clip_samples import ClipSamples
+from jdap.callbacks.mean_depth import MeanDepth
 from jdap.callbacks.randomness import RandomStates, put, states
-from jdap.callbacks.sources import MeanDepth, SourceLog
+from jdap.callbacks.sources import SourceLog
 from jdap.data.curriculum import Source
 from jdap.data.modules import ImageDataModule
-from jdap.models.codec import ImageCodec
 from jdap.models.image import build as builders
 from jdap.stages.image import ImageStage
 
@@ -38,7 +39,7 @@ def folder(tmp_path_factory):
     write_fakes(folder / "fitted", people=2, frames=2, size_px=32, first_person=9, depth_source="fitted")
     write_fakes(folder / "val", people=1, frames=2, size_px=32, seed=1)
     torch.manual_seed(0)
-    ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).save_pretrained(folder / "codec")
+    small_codec().save_pretrained(folder / "codec")
     write_fakes(folder / "talk", people=2, frames=8, size_px=32, fps=25.0, chunks=2)
     write_fakes(folder / "filmed", people=2, frames=8, size_px=32, first_person=9, fps=25.0, depth_source="fitted")
     write_image_weights(folder)

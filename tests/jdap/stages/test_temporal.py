@@ -12,9 +12,10 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.clip_samples import ClipSamples
+from jdap.callbacks.export import ExportWeights
 from jdap.callbacks.guard import FiniteGuard
 from jdap.callbacks.logs import NoiseLog
-from jdap.callbacks.sources import ExportWeights, SourceLog
+from jdap.callbacks.sources import SourceLog
 from jdap.diffusion.draws import Place
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.pipelines.talking import TalkingPipeline

@@ -14,13 +14,14 @@ from videos import frames_of, trim, write
 from data_prep.__main__ import main
 from data_prep.clips.quality import SCORES
 from data_prep.clips.steps import Settings, pipeline
-from data_prep.commands.prepare import Engine, prepare
 from data_prep.commands.verify import verify
 from data_prep.engines.plan import video_id
+from data_prep.engines.run import Engine, prepare
 from data_prep.head.landmarks import LANDMARKS, load_correspondence
 from data_prep.head.model import head_to_camera, load_ict
 from jdap.geometry import project
-from jdap.shards.sample import Sample, read_samples
+from jdap.shards.reader import read_samples
+from jdap.shards.sample import Sample
 from jdap.shards.schema import FITTED
 
 SIZE = 64

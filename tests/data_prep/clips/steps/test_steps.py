@@ -16,7 +16,7 @@ from data_prep.clips.steps.people import MIN_FRAMES
 from data_prep.clips.steps.pipeline import Task, prepare_video
 from data_prep.fit.fit import Fit
 from data_prep.head.mouth import LIPS_INNER
-from jdap.shards.sample import read_samples
+from jdap.shards.reader import read_samples
 
 SIZE, FRAMES = 64, MIN_FRAMES
 """The tests prepare as little as they can: a clip has the fewest frames that it may have."""

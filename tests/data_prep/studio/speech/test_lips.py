@@ -13,11 +13,10 @@ import torch
 from data_prep.head.model import head_to_camera, load_ict
 from data_prep.head.mouth import LIPS_INNER, measure_mouth
 from data_prep.head.rasterise import rasterise
-from data_prep.studio import takes
 from data_prep.studio.speech import espeak, lips, talk
 from data_prep.studio.speech.espeak import Phoneme
 from data_prep.studio.speech.visemes import VISEMES, Segment, segments, spell
-from jdap.units import SAMPLE_RATE
+from jdap.units import FPS, SAMPLE_RATE
 
 SEEDS = range(12)
 FRAMES = 75
@@ -66,7 +65,7 @@ def heard(phonemes, symbols):
 
 def frames_of(start_s, end_s):
     """The frames that are taken from ``start_s`` to ``end_s``, of those in the clip."""
-    return [i for i in range(FRAMES) if start_s <= i / takes.FPS <= end_s]
+    return [i for i in range(FRAMES) if start_s <= i / FPS <= end_s]
 
 
 @needs_espeak
@@ -78,7 +77,7 @@ class TestClosing:
             gap = lip_gap_mm(model, identity(seed), one.take.expression_FE)
             for sound in heard(one.phonemes, "pbm"):
                 near = frames_of(sound.start_s - 0.05, sound.end_s)
-                if sound.start_s > 0.06 and sound.end_s < FRAMES / takes.FPS - 0.01:
+                if sound.start_s > 0.06 and sound.end_s < FRAMES / FPS - 0.01:
                     gaps.append(min(gap[near]))
                     languages.add(one.language)
         assert len(gaps) > 40
@@ -101,7 +100,7 @@ class TestClosing:
                 one.opening_mm_F[frames_of(p.start_s, p.end_s)].max()
                 for one in talks
                 for p in heard(one.phonemes, symbols)
-                if p.end_s - p.start_s > 0.08 and p.start_s > 0 and p.end_s < FRAMES / takes.FPS
+                if p.end_s - p.start_s > 0.08 and p.start_s > 0 and p.end_s < FRAMES / FPS
             ]
 
         a, close = widest("aɑæ"), widest("iuy")
@@ -139,7 +138,7 @@ class TestClip:
             assert one.take.expression_FE.min() >= 0
             assert one.take.expression_FE.max() <= 1
             assert one.phonemes[0].start_s == 0
-            assert one.phonemes[-1].end_s == pytest.approx(FRAMES / takes.FPS)
+            assert one.phonemes[-1].end_s == pytest.approx(FRAMES / FPS)
             assert all(a.end_s == pytest.approx(b.start_s) for a, b in pairwise(one.phonemes))
             assert one.text
 
@@ -190,7 +189,7 @@ class TestClip:
     def test_the_record_reads_back(self, talks):
         stored = talks[0].record()
         assert set(stored) == {"text", "language", "voice", "phonemes"}
-        back = talk.read_phonemes(stored["phonemes"], FRAMES / takes.FPS)
+        back = talk.read_phonemes(stored["phonemes"], FRAMES / FPS)
         assert [p.ipa for p in back] == [p.ipa for p in talks[0].phonemes]
         np.testing.assert_allclose([p.start_s for p in back], [p.start_s for p in talks[0].phonemes], atol=5e-4)
 
@@ -200,7 +199,7 @@ class TestClip:
             assert np.rad2deg(np.abs(np.diff(one.take.rotation_F3, axis=0))).max() < 2.5
             lid = one.take.expression_FE[:, model.expression_names.index("eyeBlink_L")]
             blinks += (np.diff((lid > 0.7).astype(int)) == 1).sum()
-        seconds = len(talks) * FRAMES / takes.FPS
+        seconds = len(talks) * FRAMES / FPS
         assert 0.2 < blinks / seconds < 1.2
 
 

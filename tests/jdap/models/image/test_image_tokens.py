@@ -22,7 +22,7 @@ def encoder(tmp_path):
 @pytest.fixture
 def tokens(encoder):
     """As if trained: a projection that says something."""
-    made = new_image_tokens(encoder, 32).eval()
+    made = new_image_tokens(encoder, 64).eval()
     torch.nn.init.ones_(made.projection.norm_out.weight)
     return made
 
@@ -45,7 +45,7 @@ def test_a_fresh_projection_answers_as_a_network_without_tokens(encoder):
     rgb, depth, ref = latents()
     led = joint.project_reference(reference(ref))
     given = fresh(pictures())
-    assert given.shape == (2, 1 + 4, 32)
+    assert given.shape == (2, 1 + 4, 64)
     with_tokens, without = (joint(rgb, depth, *timesteps(), led, tokens_BLD=x) for x in (given, None))
     for a, b in zip(with_tokens, without, strict=True):
         assert torch.allclose(a, b, atol=1e-5)
@@ -72,7 +72,7 @@ def test_what_is_seen_changes_what_is_drawn_and_a_dropped_picture_is_none(tokens
 def test_several_pictures_of_a_person_give_the_tokens_of_each(tokens):
     each = pictures(6)
     together = tokens(each.unflatten(0, (2, 3)))
-    assert torch.allclose(together, tokens(each).reshape(2, 15, 32), atol=1e-5)
+    assert torch.allclose(together, tokens(each).reshape(2, 15, 64), atol=1e-5)
 
 
 def test_they_come_back_from_a_folder(tokens, tmp_path):

@@ -20,8 +20,8 @@ def test_without_a_reference_it_is_diffusers_own_network():
         return plain(torch.cat([rgb, depth], 1), t, tokens, timestep_cond=condition).sample
 
     ours = torch.cat(joint(rgb, depth, t, t.flip(0)), dim=1)
-    torch.testing.assert_close(ours, theirs(torch.zeros(2, 1, 32)), atol=1e-5, rtol=1e-5)
-    tokens = torch.randn(2, 5, 32)
+    torch.testing.assert_close(ours, theirs(torch.zeros(2, 1, 64)), atol=1e-5, rtol=1e-5)
+    tokens = torch.randn(2, 5, 64)
     told = torch.cat(joint(rgb, depth, t, t.flip(0), tokens_BLD=tokens), dim=1)
     torch.testing.assert_close(told, theirs(tokens), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(told, ours, atol=1e-3)
@@ -38,7 +38,7 @@ def test_a_fresh_network_ignores_the_depth_timestep_and_a_trained_one_does_not()
 
 
 def test_a_unet_of_another_form_is_refused():
-    with pytest.raises(ValueError, match="2·C channels"):
+    with pytest.raises(ValueError, match="2·C channels in"):
         JointUNet(unet(3, depth_timestep=True, **SHAPE))
     with pytest.raises(ValueError, match="time_cond_proj_dim"):
         JointUNet(unet(6, depth_timestep=False, **SHAPE))
@@ -49,6 +49,8 @@ def test_builders_go_by_name_and_take_c_from_the_codec():
         joint, reference = build(name, 3, (64, 64))
         assert joint.latent_channels == 3
         assert reference.unet.config["in_channels"] == 3
-        assert joint.unet.config["in_channels"] == 6
+        assert joint.unet.config["in_channels"] == 9
+        assert joint.sees_reference
+        assert joint.rotary == reference.rotary == (name != "sd15")
     with pytest.raises(ValueError, match="there are: tiny"):
         build("huge", 3)

@@ -1,10 +1,15 @@
 """The ReferenceNet's way into the joint UNet: one test an agreement, on a small pair of networks."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
-from networks import C, latents, networks, timesteps
+from networks import C, latents, networks, seeing_networks, timesteps
+
+from jdap.models.image.attention import PlainAttention
+from jdap.stages.parts.networks import freeze_unasked
 
 
 def self_attention(joint):
@@ -18,9 +23,9 @@ def trained(joint, reference):
     return [(n, p) for n, p in both.named_parameters() if p.requires_grad]
 
 
-def gradients(checkpointing=False, batches=1, keep=None, references=1):
+def gradients(checkpointing=False, batches=1, keep=None, references=1, make=networks):
     """Outputs, and the gradients of the sum of squares over a batch of 4, in ``batches`` parts."""
-    joint, reference = networks()
+    joint, reference = make()
     joint.train(), reference.train()
     if checkpointing:
         joint.unet.enable_gradient_checkpointing()
@@ -44,6 +49,9 @@ def assert_same(a, b):
     torch.testing.assert_close(a[0], b[0], atol=1e-5, rtol=1e-5)
     assert a[1].keys() == b[1].keys()
     for name, grad in a[1].items():
+        assert (grad is None) == (b[1][name] is None), name
+        if grad is None:
+            continue
         torch.testing.assert_close(grad, b[1][name], atol=2e-5 * (1e-3 + grad.abs().max().item()), rtol=1e-4)
 
 
@@ -52,13 +60,13 @@ def test_every_self_attention_is_softmax_over_its_own_and_the_references_hidden_
     """An independent computation, with the layers' weights and no code of ours."""
     joint, reference = networks()
     rgb, depth, ref = latents()
-    features = reference(ref)
+    features = reference(ref).layers
     layers = self_attention(joint)
     assert set(features) == set(layers)
     calls = {}
     for name, layer in layers.items():
         layer.register_forward_hook(lambda _, args, out, name=name: calls.update({name: (args[0], out)}))
-    joint(rgb, depth, *timesteps(), joint.project_reference(features), torch.tensor([True, False]))
+    joint(rgb, depth, *timesteps(), joint.project_reference(reference(ref)), torch.tensor([True, False]))
     for name, layer in layers.items():
         hidden, out = calls[name]
         for i, kept in enumerate((True, False)):
@@ -73,6 +81,18 @@ def test_every_self_attention_is_softmax_over_its_own_and_the_references_hidden_
             torch.testing.assert_close(out[i], expected, atol=1e-5, rtol=1e-4)
 
 
+def freeze_unasked_of(make):
+    """The same networks as a stage trains them."""
+
+    def made():
+        pair = make()
+        for network in pair:
+            freeze_unasked(network)
+        return pair
+
+    return made
+
+
 @torch.no_grad()
 def test_features_are_the_inputs_of_a_plain_unets_self_attention():
     """What the ReferenceNet leaves out comes after them, so they are those of the same UNet run whole."""
@@ -84,23 +104,29 @@ def test_features_are_the_inputs_of_a_plain_unets_self_attention():
     for name, layer in plain.named_modules():
         if name.endswith(".attn1"):
             layer.register_forward_hook(lambda _, args, out, name=name: seen.update({f"{name}.processor": args[0]}))
-    plain(ref, 0, torch.zeros(2, 1, 32))
-    features = reference(ref)
+    plain(ref, 0, torch.zeros(2, 1, 64))
+    features = reference(ref).layers
     assert features.keys() == seen.keys()
     for name, feature in features.items():
         torch.testing.assert_close(feature, seen[name], atol=1e-5, rtol=1e-5)
     seen.clear()
-    tokens = torch.randn(2, 3, 32)
+    tokens = torch.randn(2, 3, 64)
     plain(ref, 0, tokens)
-    told = reference(ref, tokens_BLD=tokens)
+    told = reference(ref, tokens).layers
     for name, feature in told.items():
         torch.testing.assert_close(feature, seen[name], atol=1e-5, rtol=1e-5)
     assert any(not torch.allclose(told[name], features[name], atol=1e-3) for name in features)
 
 
+def plain_first_level():
+    return seeing_networks(plain_levels=1)
+
+
+@pytest.mark.parametrize("make", [networks, seeing_networks, plain_first_level])
 @pytest.mark.parametrize("references", [1, 2])
-def test_checkpointing_changes_neither_outputs_nor_gradients(references):
-    assert_same(gradients(checkpointing=True, references=references), gradients(references=references))
+def test_checkpointing_changes_neither_outputs_nor_gradients(references, make):
+    changed = gradients(checkpointing=True, references=references, make=make)
+    assert_same(changed, gradients(references=references, make=make))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -126,10 +152,12 @@ def test_two_forward_passes_may_be_open_at_once():
 
 @pytest.mark.parametrize("keep", [[True, True, True, True], [True, False, True, True], [False] * 4])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_every_trainable_parameter_gets_a_gradient_and_no_frozen_one_would_have(checkpointing, keep):
-    _, grads = gradients(checkpointing, keep=torch.tensor(keep))
+@pytest.mark.parametrize("make", [networks, plain_first_level])
+def test_every_trainable_parameter_gets_a_gradient_and_no_frozen_one_would_have(make, checkpointing, keep):
+    freeze = freeze_unasked_of(make)
+    _, grads = gradients(checkpointing, keep=torch.tensor(keep), make=freeze)
     assert [name for name, grad in grads.items() if grad is None] == []
-    joint, reference = networks()
+    joint, reference = freeze()
     frozen = [p for p in reference.parameters() if not p.requires_grad]
     assert frozen
     for parameter in frozen:
@@ -142,12 +170,13 @@ def test_every_trainable_parameter_gets_a_gradient_and_no_frozen_one_would_have(
 def test_the_reference_learns_only_from_samples_that_see_it():
     _, none = gradients(keep=torch.zeros(4, dtype=torch.bool))
     _, some = gradients()
-    reference = [n for n in some if n.startswith("reference.")]
-    assert all(none[n].abs().max() == 0 for n in reference)
-    # but for the queries, keys and values of the cross-attention: over one zero token they have no say in anything
+    # the queries, keys and values of the cross-attention have no say in anything where it has no tokens
     silent = (".norm2.", ".attn2.to_q.", ".attn2.to_k.", ".attn2.to_v.", ".attn2.to_out.0.weight")
-    heard = [n for n in reference if "attentions" not in n or not any(s in n for s in silent)]
-    assert [n for n in heard if some[n].abs().max() == 0] == []
+    asked = [n for n in some if "attentions" not in n or not any(s in n for s in silent)]
+    assert {n for n in some if some[n] is None} == set(some) - set(asked)
+    reference = [n for n in asked if n.startswith("reference.")]
+    assert all(none[n].abs().max() == 0 for n in reference)
+    assert [n for n in reference if some[n].abs().max() == 0] == []
 
 
 @torch.no_grad()
@@ -181,7 +210,7 @@ def test_the_first_samples_may_have_no_reference_at_all(keep):
     led = torch.cat(joint(rgb[1:], depth[1:], t_rgb[1:], t_depth[1:], known, keep), dim=1)
     torch.testing.assert_close(both, torch.cat([alone, led]), atol=1e-5, rtol=1e-5)
     # nor any tokens, which zero tokens are, however many
-    tokens = torch.cat([torch.zeros(1, 3, 32), torch.randn(2, 3, 32)])
+    tokens = torch.cat([torch.zeros(1, 3, 64), torch.randn(2, 3, 64)])
     told = torch.cat(joint(rgb, depth, t_rgb, t_depth, known, keep, tokens, reference_from=1), dim=1)
     torch.testing.assert_close(told[:1], alone, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(told[1:], led, atol=1e-3)
@@ -192,14 +221,14 @@ def test_projecting_once_is_projecting_at_every_step():
     joint, reference = networks()
     rgb, depth, ref = latents()
     once = joint.project_reference(reference(ref))
-    copies = {name: tuple(x.clone() for x in pair) for name, pair in once.items()}
+    copies = {name: tuple(x.clone() for x in pair) for name, pair in once.layers.items()}
     for step in range(3):
         t = torch.full((2,), 900 - 300 * step)
         drawn = joint(rgb, depth, t, t, once)
         again = joint(rgb, depth, t, t, joint.project_reference(reference(ref)))
         assert all(torch.equal(a, b) for a, b in zip(drawn, again, strict=True))
         rgb, depth = drawn
-    assert all(torch.equal(a, b) for n in once for a, b in zip(once[n], copies[n], strict=True))
+    assert all(torch.equal(a, b) for n in copies for a, b in zip(once.layers[n], copies[n], strict=True))
 
 
 @torch.no_grad()
@@ -219,23 +248,78 @@ def test_several_references():
     torch.testing.assert_close(draw(second, first), both, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(both, plain, atol=1e-4)
     features = reference(torch.stack([first, second], dim=1))
-    for name, one in reference(first).items():
-        two = reference(second)[name]
-        torch.testing.assert_close(features[name], torch.cat([one, two], dim=1), atol=1e-5, rtol=1e-5)
+    assert features.pictures == 2
+    assert torch.equal(features.latents, first)
+    for name, one in reference(first).layers.items():
+        two = reference(second).layers[name]
+        torch.testing.assert_close(features.layers[name], torch.cat([one, two], dim=1), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
 def test_several_references_share_their_persons_tokens():
     _, reference = networks()
     first, second = latents()[2], latents(seed=2)[2]
-    tokens = torch.randn(2, 3, 32)
-    features = reference(torch.stack([first, second], dim=1), tokens)
+    tokens = torch.randn(2, 3, 64)
+    features = reference(torch.stack([first, second], dim=1), tokens).layers
     for name, feature in features.items():
-        apart = torch.cat([reference(x, tokens)[name] for x in (first, second)], dim=1)
+        apart = torch.cat([reference(x, tokens).layers[name] for x in (first, second)], dim=1)
         torch.testing.assert_close(feature, apart, atol=1e-5, rtol=1e-5)
 
 
 def test_latents_of_another_form_are_refused():
     _, reference = networks()
-    with pytest.raises(ValueError, match=r"\(B, R, C, h, w\)"):
+    with pytest.raises(ValueError, match=r"\(R, P, C, h, w\)"):
         reference(torch.zeros(C, 8, 8))
+
+
+class RotaryAttention(PlainAttention):
+    rotary = True
+
+
+@pytest.mark.parametrize("make", [networks, seeing_networks, plain_first_level])
+@torch.no_grad()
+def test_running_only_as_far_as_the_last_self_attention_is_running_the_whole_unet(make):
+    """diffusers' own ``forward`` on a copy, whose layers' inputs are recorded."""
+    _, reference = make()
+    whole, ref, seen = copy.deepcopy(reference.unet), latents()[2], {}
+    plain = RotaryAttention() if reference.rotary else PlainAttention()
+    whole.set_attn_processor({n: plain if ".attn1." in n else PlainAttention() for n in whole.attn_processors})
+    for name, layer in whole.named_modules():
+        if name.endswith(".attn1"):
+            layer.register_forward_hook(lambda _, args, out, name=name: seen.update({f"{name}.processor": args[0]}))
+    whole(ref, 0, torch.zeros(2, 0, 64))
+    features = reference(ref).layers
+    assert features.keys() == seen.keys()
+    for name, feature in features.items():
+        torch.testing.assert_close(feature, seen[name], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_the_references_latents_are_seen_where_the_reference_is():
+    joint, reference = seeing_networks()
+    rgb, depth, ref = latents(4)
+    known = joint.project_reference(reference(ref[:2]))
+    t = timesteps(4)
+    # the second person is dropped; two targets each
+    led = torch.cat(joint(rgb, depth, *t, known, torch.tensor([True, False]), targets=2), dim=1)
+    free = torch.cat(joint(rgb, depth, *t), dim=1)
+    torch.testing.assert_close(led[2:], free[2:], atol=1e-5, rtol=1e-5)
+    assert (led[:2] - free[:2]).abs().amax((1, 2, 3)).min() > 1e-3
+    # latents alone: with the same features they change the answer, and only of those who see them
+    other = known._replace(latents=known.latents + 1)
+    moved = torch.cat(joint(rgb, depth, *t, other, torch.tensor([True, False]), targets=2), dim=1) - led
+    assert (moved[:2].abs().amax((1, 2, 3)) > 1e-4).all()
+    assert not moved[2:].any()
+
+
+@pytest.mark.parametrize("make", [networks, seeing_networks])
+@torch.no_grad()
+def test_several_targets_of_a_reference_are_the_reference_several_times(make):
+    joint, reference = make()
+    rgb, depth, ref = latents(6)
+    keep, t = torch.tensor([True, False]), timesteps(6)
+    shared = joint(rgb, depth, *t, joint.project_reference(reference(ref[:2])), keep, targets=3)
+    repeated = joint.project_reference(reference(ref[:2].repeat_interleave(3, dim=0)))
+    each = joint(rgb, depth, *t, repeated, keep.repeat_interleave(3))
+    for one, other in zip(shared, each, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)

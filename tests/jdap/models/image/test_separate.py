@@ -5,6 +5,7 @@ from jdap.models.image.build import unet
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.image.separate import SeparateUNets, separated
+from jdap.stages.parts.networks import freeze_unasked
 
 SHAPE = {"widths": (32, 64), "layers": 1, "head_dim": 16}
 T = torch.tensor([0, 700])
@@ -59,7 +60,7 @@ def test_the_reference_leads_rgb_alone(joint):
             T,
             T,
             reference=networks.project_reference(features),
-            keep_reference_B=torch.tensor([False, True]),
+            keep_reference_R=torch.tensor([False, True]),
         )
     assert not torch.allclose(led[0], free[0], atol=1e-4)
     assert torch.equal(led[1], free[1])
@@ -69,8 +70,10 @@ def test_the_reference_leads_rgb_alone(joint):
 
 def test_every_parameter_gets_a_gradient(joint):
     networks = separated(joint)
+    freeze_unasked(networks)
     sum(x.square().sum() for x in networks(latents(0), latents(1), T, T)).backward()
-    assert [name for name, p in networks.named_parameters() if p.grad is None] == []
+    assert [name for name, p in networks.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert [name for name, p in networks.named_parameters() if not p.requires_grad and p.grad is not None] == []
 
 
 def test_other_channels_are_refused():

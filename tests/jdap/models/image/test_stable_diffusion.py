@@ -47,7 +47,7 @@ def test_the_reference_network_is_the_original_and_shares_nothing_with_the_joint
     ours = {p.data_ptr() for p in joint.parameters()}
     assert ours.isdisjoint(p.data_ptr() for p in reference.parameters())
     features = reference(torch.randn(1, 4, 8, 8))
-    assert set(features) == {name for name in joint.unet.attn_processors if ".attn1." in name}
+    assert set(features.layers) == {name for name in joint.unet.attn_processors if ".attn1." in name}
 
 
 def test_the_rgb_half_of_a_widened_network_is_the_original_that_hears_half(checkpoint):
@@ -93,11 +93,13 @@ def test_preset_sd15_is_stable_diffusions_architecture_and_starts_duplicated():
     assert set(reference.unet.state_dict()) == set(original)
     assert set(joint.unet.state_dict()) == {*original, "time_embedding.cond_proj.weight"}
     weight = joint.unet.conv_in.weight
-    assert torch.equal(weight[:, :4], weight[:, 4:])
+    assert torch.equal(weight[:, :4], weight[:, 4:8])
+    assert weight.shape[1] == 12
+    assert not weight[:, 8:].any()  # the reference's latents
     assert torch.equal(weight[:, :4], reference.unet.conv_in.weight / 2)
 
 
-@pytest.mark.parametrize(("preset", "widths"), [("tiny", (48, 64)), ("small", (64, 100)), ("sd15", (32, 48))])
+@pytest.mark.parametrize(("preset", "widths"), [("tiny", (32, 48)), ("small", (64, 100)), ("sd15", (32, 48))])
 def test_widths_that_the_layers_cannot_have_are_refused(preset, widths):
     with pytest.raises(ValueError, match="multiples of"):
         build(preset, 4, widths)

@@ -1,9 +1,15 @@
+import inspect
+
 import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Timer
 
-from jdap.stages.parts.optimizers import adamw, share_done
+from jdap.stages.codec import CodecStage
+from jdap.stages.image import ImageStage
+from jdap.stages.onestep import OneStepStage
+from jdap.stages.parts.optimizers import optimizer_of, share_done
+from jdap.stages.temporal import TemporalStage
 
 
 class Clock:
@@ -56,7 +62,7 @@ def test_mixed_precision_goes_with_clipped_gradients(precision, fused, tmp_path)
             return self.layer(batch).square().mean()
 
         def configure_optimizers(self):
-            return adamw(self.trainer, self.parameters(), lr=0.1)
+            return optimizer_of("adamw", self.trainer, self.parameters(), lr=0.1)
 
     line = Line()
     before = line.layer.weight.clone()
@@ -73,3 +79,16 @@ def test_mixed_precision_goes_with_clipped_gradients(precision, fused, tmp_path)
     trainer.fit(line, torch.utils.data.DataLoader(torch.ones(4, 2)))
     assert trainer.optimizers[0].param_groups[0]["fused"] is fused
     assert not torch.equal(line.layer.weight, before)
+
+
+@pytest.mark.parametrize("stage", [ImageStage, TemporalStage, OneStepStage, CodecStage])
+def test_every_stage_may_choose(stage):
+    assert inspect.signature(stage).parameters["optimizer"].default == "adamw"
+
+
+@pytest.mark.parametrize("name", ["adamw8bit", "sgd"])
+def test_what_cannot_be_chosen_here_is_told(name):
+    stage = CodecStage(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1), optimizer=name)
+    stage.trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
+    with pytest.raises(ValueError, match="adamw8bit"):
+        stage.configure_optimizers()

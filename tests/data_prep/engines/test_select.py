@@ -8,19 +8,19 @@ import pytest
 from drawn_videos import Settings, draw_folder, make
 
 from data_prep.__main__ import main
-from data_prep.commands.prepare import Engine, prepare
-from data_prep.commands.select import SelectError, select_again
 from data_prep.commands.verify import verify
 from data_prep.engines.records import read_rows
+from data_prep.engines.run import Engine, prepare
+from data_prep.engines.select import SelectError, select_again
 from data_prep.store import Store
 from data_prep.video import video
-from jdap.shards.sample import read_members
+from jdap.shards.reader import read_tar
 
 NAMES = ("a.mp4", "b.mp4", "c.mp4", "reject-d.mp4", "e.mp4", "text.mp4")
 
 
 def keys(folder: Path) -> list[str]:
-    return [key for shard in sorted(folder.glob("*.tar")) for key, _ in read_members(shard)]
+    return [key for shard in sorted(folder.glob("*.tar")) for key, _ in read_tar(shard)]
 
 
 def digests(folder: Path) -> dict[str, str]:

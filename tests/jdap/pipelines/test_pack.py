@@ -3,9 +3,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from talker import person, speech, talker
 
-from jdap.commands.pack import pack
 from jdap.models.codec import ImageCodec
 from jdap.models.loading import WeightsError
+from jdap.pipelines.pack import pack
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from jdap.geometry import axis_angle_to_matrix, matrix_to_axis_angle
+from jdap.units import FPS
 
-FPS = 25.0
 YAW_DEG, PITCH_DEG, ROLL_DEG = 40.0, 20.0, 12.0
 HFOV_DEG = (15.0, 45.0)
 FILL = (0.55, 0.85)

@@ -10,23 +10,24 @@ import lightning as L
 import pytest
 import torch
 from fakes import write_fakes
+from networks import small_codec
 from stable_diffusion import small_image_encoder
 
 from data_prep.commands.verify import verify
 from jdap import depth
+from jdap.__main__ import main
 from jdap.batch import ImageBatch, LatentBatch
-from jdap.callbacks.sources import MeanDepth
-from jdap.commands.cache_latents import CacheError, cache
-from jdap.commands.dispatch import main
+from jdap.callbacks.mean_depth import MeanDepth
 from jdap.data import draw
+from jdap.data.caching import CacheError, cache
 from jdap.data.curriculum import Source
 from jdap.data.modules import ClipDataModule, ImageDataModule
-from jdap.data.tars import read_tar
+from jdap.data.tars import samples_of
 from jdap.data.transforms import augment
-from jdap.models.codec import ImageCodec, fingerprint, load_codec
+from jdap.models.codec import fingerprint, load_codec
 from jdap.models.image import build as builders
 from jdap.shards.latents import decode_members
-from jdap.shards.sample import read_members
+from jdap.shards.reader import read_tar
 from jdap.shards.urls import ShardError
 from jdap.stages.codec import CodecStage
 from jdap.stages.image import ImageStage
@@ -46,7 +47,7 @@ def shards(tmp_path_factory):
 
 def a_codec(folder, seed=0) -> str:
     torch.manual_seed(seed)
-    codec = ImageCodec(width=16, encoder_blocks=(1, 1), decoder_blocks=(1, 1))
+    codec = small_codec()
     codec.latent_mean.normal_()
     codec.save_pretrained(folder)
     return str(folder)
@@ -136,8 +137,8 @@ def test_variants_have_the_colour_that_the_seed_draws(shards, codec, tmp_path):
     assert torch.equal(first.rgb_VChw[0], first.reference_VChw[0])
     assert not torch.equal(first.rgb_VChw[1], first.reference_VChw[1])
     # the colour of a reference is what (seed, sample, variant) give, whatever is cropped
-    sample = next(read_tar(str(shards / "studio" / "fakes-000000.tar")))
-    example = draw.decode(draw.pick(sample, draw.read_record(sample), 0, 0))
+    sample = next(samples_of(str(shards / "studio" / "fakes-000000.tar")))
+    example = draw.decode(draw.pick(sample, draw.read_record(sample), 0, [0]))
     chance = draw.seeded("cache", 5, record.key, 2)
     recoloured = augment(example, chance, flip_=False, jitter=0.3).reference_3HW * 2 - 1
     with torch.no_grad():
@@ -149,7 +150,7 @@ def test_variants_have_the_colour_that_the_seed_draws(shards, codec, tmp_path):
 
 
 def read(path) -> list:
-    return [decode_members(members) for _, members in read_members(path)]
+    return [decode_members(members) for _, members in read_tar(path)]
 
 
 def versions(batch: LatentBatch, path) -> list[int]:
@@ -284,7 +285,9 @@ class TestWhereTheyDoNotBelong:
 
     def test_the_codec_stage(self, cached):
         with pytest.raises(ValueError, match="a codec trains on pictures"):
-            CodecStage(width=16).training_step(next(iter(module(str(cached / "studio")).train_dataloader())), 0)
+            CodecStage(encoder_widths=(16,), decoder_widths=(16,)).training_step(
+                next(iter(module(str(cached / "studio")).train_dataloader())), 0
+            )
 
     def test_augmentation_that_is_not_there_is_told_once(self, shards, codec, cached, caplog):
         with caplog.at_level(logging.WARNING):

@@ -1,0 +1,223 @@
+"""``python -m benchmarks personal``: has a model that was fine-tuned to one person learnt that person?
+
+On frames that were kept aside (``python -m data_prep hold-out``) the picture is drawn for the true depth, led by one
+picture of those that were trained on. Beside it: what the codec makes of the true picture (nothing can be better), that
+one picture as the answer, and the weights ``--before``. Intervals are over blocks of time, for frames next to each
+other are nearly one picture; they say nothing of another video. Writes ``personal.json`` (with every picture's
+numbers), ``personal.csv`` and ``personal.png``, drawn pictures beside the true ones.
+
+Shapes: B pictures, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks import BenchmarkError, report
+from benchmarks.depth.depth import pictures, positive
+from benchmarks.depth.method import seeded
+from benchmarks.modes import identity as modes_identity
+from benchmarks.modes.identity import FACE_FOUND
+from benchmarks.modes.measure import CODEC, DEPTH_TO_IMAGE, REFERENCE, TRUE, Outcome, Settings, psnr, ssim
+from benchmarks.modes.modes import MEASURES
+from jdap.batch import ImageBatch
+from jdap.data.modules import ImageDataModule
+from jdap.io import assets as shipped
+from jdap.io.device import default_device, find_device
+from jdap.pipelines.grid import depth_picture, labelled_grid
+from jdap.pipelines.portrait import PortraitPipeline
+
+DRAWN, BEFORE = "drawn", "before"
+#: What the drawn picture's numbers are compared with, picture by picture.
+COMPARED = (BEFORE, REFERENCE)
+#: Columns of pictures in the sheet.
+ABREAST = 2
+
+
+@dataclass
+class Found:
+    """Of every picture: its ``block`` of time, ``values[answer][measure]``, and what goes into the sheet."""
+
+    block: list[str] = field(default_factory=list)
+    key: list[str] = field(default_factory=list)
+    values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    shown: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome, batch: ImageBatch, frames: int) -> None:
+        """Take in a batch; a block is so many ``frames``."""
+        self.key += batch.key
+        self.block += [block_of(key, frames) for key in batch.key]
+        for answer, measures in outcome.values.items():
+            for name, values in measures.items():
+                self.values.setdefault(answer, {}).setdefault(name, []).extend(values.tolist())
+        shown = {"its depth": depth_picture(batch.depth), **outcome.rgb, TRUE: batch.rgb}
+        for label in ("its depth", BEFORE, DRAWN, TRUE):
+            if label in shown:
+                self.shown.setdefault(label, []).extend(shown[label].cpu())
+
+
+def block_of(key: str, frames: int) -> str:
+    """The block of a picture ``CLIP-FIRST/FRAME``: the clip and the number of the block in it."""
+    sample, _, frame = key.rpartition("/")
+    clip, _, first = sample.rpartition("-")
+    return f"{clip} {(int(first) + int(frame)) // frames}"
+
+
+def references(shards: str, size_px: int) -> dict[str, Tensor]:
+    """Of each person the picture in the middle of the first sample, (3, H, W) in [-1, 1]."""
+    data, found = ImageDataModule(test=shards, size_px=size_px, eval_frames=1), dict[str, Tensor]()
+    for batch in data.test_dataloader():
+        for person, rgb in zip(batch.person_id, batch.rgb, strict=True):
+            found.setdefault(person, rgb)
+    return found
+
+
+def led_by(batches: Iterator[ImageBatch], known: dict[str, Tensor], where: str) -> Iterator[ImageBatch]:
+    """Batches whose references are those of ``known``. Raises :class:`BenchmarkError` where one is missing."""
+    for batch in batches:
+        if missing := [person for person in batch.person_id if person not in known]:
+            raise BenchmarkError(f"{where}: holds no picture of {missing[0]}, who is to be drawn")
+        rgb = torch.stack([known[person] for person in batch.person_id]).to(batch.rgb)
+        yield replace(batch, reference_rgb=rgb)
+
+
+def ask(
+    pipelines: dict[str, PortraitPipeline],
+    batch: ImageBatch,
+    settings: Settings,
+    identity: modes_identity.Identity | None = None,
+) -> Outcome:
+    """Pictures drawn for the true depth by each pipeline, and their numbers beside the codec's and the reference's."""
+    out = Outcome()
+    for name, pipeline in pipelines.items():
+        out.rgb[name] = pipeline.depth_to_image(
+            batch.depth,
+            reference=batch.reference_rgb,
+            steps=settings.steps,
+            guidance=settings.guidance,
+            generator=seeded(settings.seed, [DEPTH_TO_IMAGE, *batch.key]),
+        )
+    codec, whole = pipelines[DRAWN].codec, torch.ones_like(batch.skin)
+    out.rgb[CODEC] = codec.decode(codec.encode(batch.rgb)).clamp(-1, 1)
+    out.rgb[REFERENCE] = batch.reference_rgb
+    for answer, rgb in out.rgb.items():
+        out.add(answer, "psnr", psnr(rgb, batch.rgb, whole))
+        out.add(answer, "ssim", ssim(rgb, batch.rgb, whole))
+    if identity is not None:
+        identity.add({DEPTH_TO_IMAGE: out}, batch)
+        for answer, rgb in out.rgb.items():
+            out.add(answer, FACE_FOUND, identity.landmarks(rgb)[1].double())
+    return out
+
+
+def rows(found: Found, seed: int) -> list[dict[str, Any]]:
+    """A row an answer and measure, then the mean differences, picture by picture, from :data:`COMPARED`."""
+    columns = dict(found.values)
+    for other in (name for name in COMPARED if name in found.values):
+        columns[f"{DRAWN} − {other}"] = {
+            name: (np.array(values) - np.array(found.values[other][name])).tolist()
+            for name, values in found.values[DRAWN].items()
+        }
+    return [
+        {"answer": answer, "measure": name}
+        | report.mean_and_interval(np.array(values), found.block, seed)
+        | dict(zip(("unit", "higher_is_better"), MEASURES[name], strict=True))
+        for answer, measures in columns.items()
+        for name, values in measures.items()
+    ]
+
+
+def sheet(found: Found, count: int) -> Any:
+    """So many pictures, evenly over time: depth, what was drawn before and is drawn now, and the true one."""
+    there = len(found.key)
+    rows_count = max(1, min(count, there) // ABREAST)
+    at = np.linspace(0, there - 1, min(there, rows_count * ABREAST)).round().astype(int)
+    columns, labels = [], []
+    for first in range(0, len(at), rows_count):
+        for label, all_of_them in found.shown.items():
+            columns.append(torch.stack([all_of_them[i] for i in at[first : first + rows_count]]))
+            labels.append(label)
+    return labelled_grid(columns, labels)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command line."""
+    parser.add_argument("--weights", required=True, help="weights folder that was fine-tuned, or shipped:NAME")
+    parser.add_argument("--shards", required=True, help="shards of frames that were kept aside")
+    parser.add_argument("--reference", required=True, help="shards that were trained on: one picture leads")
+    parser.add_argument("--before", help="weights that were fine-tuned from, to be drawn with, too")
+    parser.add_argument("--out", type=Path, required=True, help="folder for personal.json, .csv and .png")
+    parser.add_argument("--steps", type=positive, default=20, help="sampling steps (default 20)")
+    parser.add_argument("--guidance", type=float, default=1.0, help="strength of the reference (default 1: as trained)")
+    parser.add_argument("--targets", type=positive, default=24, help="frames of each sample, evenly (default 24)")
+    parser.add_argument("--limit", type=positive, help="only the first so many pictures")
+    parser.add_argument("--block", type=positive, default=5, help="frames of a block of the interval (default 5)")
+    parser.add_argument("--drawn", type=positive, default=12, help="pictures in personal.png (default 12)")
+    parser.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
+    parser.add_argument("--device", default=default_device(), help="cpu, cuda, cuda:1 … (default: cuda if there)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and the bootstrap (default 0)")
+
+
+@torch.inference_mode()
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the table, and write the files into ``args.out``."""
+    console, device = Console(), find_device(args.device)
+    folders = {DRAWN: args.weights} | ({BEFORE: args.before} if args.before else {})
+    pipelines = {n: PortraitPipeline.from_pretrained(shipped.resolve(f)).to(device) for n, f in folders.items()}
+    if any(pipeline.reference is None for pipeline in pipelines.values()):
+        raise BenchmarkError(f"{' and '.join(folders.values())}: weights without a ReferenceNet are led by nobody")
+    size_px, settings = pipelines[DRAWN].size_px, Settings(args.steps, args.guidance, seed=args.seed)
+    data = ImageDataModule(
+        test=args.shards, batch_size=args.batch_size, size_px=size_px, eval_frames=args.targets
+    ).test_dataloader()
+    known, found = references(args.reference, size_px), Found()
+    with modes_identity.identity() as (identity, reason):
+        for batch in led_by(pictures(data, device, args.limit), known, args.reference):
+            found.add(ask(pipelines, batch, settings, identity), batch, args.block)
+    args.out.mkdir(parents=True, exist_ok=True)
+    table = rows(found, args.seed)
+    stamp = report.software_stamp() | {
+        **{name: getattr(args, name) for name in ("weights", "before", "shards", "reference")},
+        **{name: getattr(args, name) for name in ("steps", "guidance", "block", "seed")},
+        "size_px": size_px,
+        "pictures": len(found.key),
+        "blocks": len(set(found.block)),
+        "left_out": {"identity": reason} if reason else {},
+    }
+    per_picture = {"key": found.key, "block": found.block, "values": found.values}
+    report.write_json(args.out / "personal.json", {"rows": table, "stamp": stamp, "pictures": per_picture})
+    report.write_csv(args.out / "personal.csv", table)
+    sheet(found, args.drawn).save(args.out / "personal.png")
+    print_table(table, stamp, console)
+    return 0
+
+
+def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:
+    """A row an answer, a column a measure: mean and half of the 95 % interval's width."""
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    names = list(dict.fromkeys(row["measure"] for row in table))
+    shown.add_column("answer", no_wrap=True)
+    for name in names:
+        shown.add_column(name + ("↑" if MEASURES[name][1] else "↓"), justify="right", no_wrap=True)
+    cells = {(row["answer"], row["measure"]): report.mean_cell(row) for row in table}
+    for answer in dict.fromkeys(row["answer"] for row in table):
+        shown.add_row(answer, *(cells.get((answer, name), "") for name in names))
+    console.print(shown)
+    console.print(
+        f"{stamp['pictures']} pictures in {stamp['blocks']} blocks of {stamp['block']} frames; ±: half of the 95 % "
+        "bootstrap interval over blocks of time, which says nothing of another video",
+        style="dim",
+    )
+    for name, why in stamp["left_out"].items():
+        console.print(f"left out: {name} ({why})", style="yellow", markup=False)

@@ -1,0 +1,1 @@
+"""How people of the studio move: poses and expressions over time."""

@@ -1,0 +1,106 @@
+"""What the documents say of the repository is there: links, pages, rooms, names."""
+
+import ast
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
+OUTSIDE = ("http://", "https://", "mailto:")
+
+
+def pages() -> list[Path]:
+    """Every Markdown file that is ours."""
+    ours = (".github", "benchmarks", "data_prep", "docs", "examples", "jdap")
+    return sorted([*ROOT.glob("*.md"), *(p for folder in ours for p in (ROOT / folder).rglob("*.md"))])
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name after ``#``: headings, as they are turned into anchors by what shows Markdown."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page: Path) -> list[str]:
+    found = []
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if link.startswith(OUTSIDE):
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    assert broken_links(page) == []
+
+
+def test_a_broken_link_is_found(tmp_path):
+    (tmp_path / "there.md").write_text("# What is there?\n```\n# no heading\n```\n")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "[a](there.md#what-is-there) [b](gone.md) [c](there.md#no-heading) [d](https://example.org) [e](#f)"
+    )
+    assert broken_links(page) == ["gone.md", "there.md#no-heading", "#f"]
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
+
+
+def test_the_index_names_every_page():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    named = set(LINK.findall(index))
+    assert {p.name for p in (ROOT / "docs").glob("*.md")} - named - {"index.md"} == set()
+
+
+@pytest.mark.parametrize("package", ["jdap", "data_prep", "benchmarks"])
+def test_the_architecture_names_every_room_and_no_other(package):
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = re.split(r"^## ", text, flags=re.MULTILINE)
+    named = re.findall(r"^\| `([^`]+)` \|", next(s for s in section if s.startswith(f"{package}:")), re.MULTILINE)
+    home = ROOT / package
+    rooms = {f"{p.parent.relative_to(home).as_posix()}/" for p in home.rglob("__init__.py")} - {"./"}
+    files = {p.name for p in home.glob("*.py") if not p.name.startswith("__")}
+    shelves = {f"{p.name}/" for p in home.iterdir() if p.name in ("assets", "configs")}
+    assert sorted(named) == sorted(rooms | files | shelves)
+
+
+def test_the_api_pages_name_what_is_there():
+    text = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "docs" / "api").glob("*.md"))
+    modules = re.findall(r"automodule:: (\S+)", text)
+    names = re.findall(r"^   (jdap\.\S+)$", text, re.MULTILINE)
+    assert modules
+    assert names
+    for module in modules:
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
+    for name in names:
+        module, _, member = name.rpartition(".")
+        assert module in modules, name
+        tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        assert member in {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}, name
+
+
+def test_the_lowest_versions_are_those_that_the_bounds_allow(tmp_path):
+    lowest = runpy.run_path(str(ROOT / ".ci" / "lowest.py"))["lowest"]
+    setup_cfg = tmp_path / "setup.cfg"
+    setup_cfg.write_text(
+        "[options]\ninstall_requires =\n    # a reason\n    one[more] >= 1.2, < 3\n"
+        "    two >= 2 ; python_version < '4'\n"
+        "[options.extras_require]\ndev =\n    three >= 0.3rc1\n"
+    )
+    found = [Requirement(line) for line in lowest(setup_cfg)]
+    assert [(r.name, str(r.specifier)) for r in found] == [("one", "==1.2"), ("two", "==2"), ("three", "==0.3rc1")]
+    assert str(found[1].marker) == 'python_version < "4"'
+    assert lowest(ROOT / "setup.cfg")
+    setup_cfg.write_text("[options]\ninstall_requires =\n    one < 3\n[options.extras_require]\ndev =\n")
+    with pytest.raises(ValueError, match="one < 3"):
+        lowest(setup_cfg)
