@@ -7,7 +7,8 @@ Three frames exist, and every tensor's name says which one it is in:
   picture, ``depth = 2 (depth_mm - q2) / (q98 - q2) - 1``, clipped; pixels without depth are +1.
 * codec input: ``depth`` repeated to the three channels that an image codec reads.
 
-On disk depth is 16-bit, in tenths of a millimetre (:data:`TENTHS_PER_MM`).
+In shards depth is 16-bit, in tenths of a millimetre (:data:`TENTHS_PER_MM`); normalised depth in pictures is, too
+(:func:`to_uint16`).
 
 Shapes: B pictures, F frames, C channels, H x W pixels, h x w latent cells.
 """
@@ -27,6 +28,9 @@ NO_DEPTH = 1.0
 TENTHS_PER_MM = 10
 #: The farthest depth a 16-bit file can hold.
 MAX_DEPTH_MM = np.iinfo(np.uint16).max / TENTHS_PER_MM
+#: Normalised depth as 16 bits: 0 is no value, 1 is depth -1 (near), 65535 is depth +1 (far).
+NO_VALUE, STEPS = 0, 65534
+ENCODING = "uint16; 0 = no value; depth = 2 * (value - 1) / 65534 - 1"
 #: Below this relief a picture has no usable depth range (a face's relief is about 100 mm).
 MIN_RANGE_MM = 1.0
 
@@ -44,6 +48,18 @@ def to_tenths(depth_mm: np.ndarray) -> np.ndarray:
 def from_tenths(tenths: np.ndarray) -> np.ndarray:
     """The inverse of :func:`to_tenths`: uint16 tenths to float32 millimetres."""
     return tenths.astype(np.float32) / TENTHS_PER_MM
+
+
+def to_uint16(depth: np.ndarray) -> np.ndarray:
+    """Depth in [-1, 1] (NaN: no value) → uint16 as in :data:`ENCODING`."""
+    steps = np.rint((np.clip(depth, -1, 1) + 1) / 2 * STEPS) + 1
+    return np.where(np.isnan(depth), NO_VALUE, steps).astype(np.uint16)
+
+
+def from_uint16(value: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`to_uint16`: float32, NaN where there is no value."""
+    depth = 2 * (value.astype(np.float32) - 1) / STEPS - 1
+    return np.where(value == NO_VALUE, np.float32(np.nan), depth)
 
 
 def skin_range_mm(depth_mm: Tensor, skin: Tensor) -> Tensor:

@@ -100,7 +100,8 @@ def imported(path: Path, root: Path) -> set[str]:
 
 
 def files(root: Path) -> list[Path]:
-    return sorted(p for package in PACKAGES for p in (root / package).rglob("*.py"))
+    """The modules of a tree. What ships is no module of ours: weights folders hold a ``pipeline.py`` for diffusers."""
+    return sorted(p for package in PACKAGES for p in (root / package).rglob("*.py") if "assets" not in p.parts)
 
 
 def within(module: str, part: str) -> bool:

@@ -145,7 +145,7 @@ def costs(codec: ImageCodec, size_px: int, repeats: int) -> dict[str, float]:
         network = partial(unet, reference=unet.project_reference(reference(clean.rgb)))
         denoiser.loss(network, clean, t, randn_pair(clean), torch.ones_like(clean.rgb[:, :1])).total.backward()
 
-    pipeline = PortraitPipeline(codec, unet, reference, schedule, preset=PRESET, size_px=size_px)
+    pipeline = PortraitPipeline(codec, unet, reference, schedule, preset=PRESET, size_px=size_px).quiet()
     sample = partial(pipeline.generate, pictures[:1], steps=SAMPLING_STEPS)
     return {
         "encode_s": encode,

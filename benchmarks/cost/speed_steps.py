@@ -34,7 +34,7 @@ def networks(widths: tuple[int, ...], device: torch.device) -> tuple[JointUNet, 
     torch.manual_seed(0)
     joint, reference = build("sd15", CHANNELS, widths)
     for network in (joint, reference):
-        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-arg]
     return joint, reference
 
 

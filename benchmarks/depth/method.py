@@ -80,7 +80,7 @@ class Jdap:
         # Imported here, because the baselines need none of the networks.
         from jdap.pipelines.portrait import PortraitPipeline
 
-        self.pipeline = PortraitPipeline.from_pretrained(settings.weights_for(self.name)).to(settings.device)
+        self.pipeline = PortraitPipeline.from_pretrained(settings.weights_for(self.name)).quiet().to(settings.device)
         try:
             self.pipeline.schedule.spaced(settings.steps)
         except ValueError as error:

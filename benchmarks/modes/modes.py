@@ -160,12 +160,12 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the table, and write the files into ``args.out``."""
     console, device = Console(), find_device(args.device)
     folder = Path(resolve(args.weights))
-    pipeline = PortraitPipeline.from_pretrained(folder).to(device)
+    pipeline = PortraitPipeline.from_pretrained(folder).quiet().to(device)
     if pipeline.one_step_start is not None:
         raise BenchmarkError(f"--weights {args.weights}: they only estimate depth in one step; see benchmarks depth")
     estimator = None
     if args.estimator is not None:
-        estimator = PortraitPipeline.from_pretrained(resolve(args.estimator)).to(device)
+        estimator = PortraitPipeline.from_pretrained(args.estimator).quiet().to(device)
     try:
         pipeline.schedule.spaced(args.steps)
     except ValueError as error:

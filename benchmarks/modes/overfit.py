@@ -22,7 +22,6 @@ from benchmarks import BenchmarkError, report
 from jdap import depth as depth_frames
 from jdap.batch import ImageBatch
 from jdap.data.modules import ImageDataModule
-from jdap.io.assets import resolve
 from jdap.pipelines.grid import depth_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
 
@@ -46,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @torch.inference_mode()
 def run(args: argparse.Namespace) -> int:
     """Sample, print the table, and write ``overfit.json`` and ``overfit.png`` into ``args.out``."""
-    pipeline = PortraitPipeline.from_pretrained(resolve(args.weights))
+    pipeline = PortraitPipeline.from_pretrained(args.weights).quiet()
     data = ImageDataModule(test=args.shards, batch_size=16, size_px=pipeline.size_px)
     batch: ImageBatch = next(iter(data.test_dataloader()))
     if len(set(batch.person_id)) != 1:

@@ -67,7 +67,7 @@ def load_arms(arms: list[tuple[str, str]], device: torch.device, steps: int) -> 
     """The pipelines by arm. Raises :class:`benchmarks.BenchmarkError` for names that meet, or steps that do not fit."""
     if len({name for name, _ in arms}) < len(arms):
         raise BenchmarkError(f"--weights: names must differ, got {', '.join(name for name, _ in arms)}")
-    found = {name: TalkingPipeline.from_pretrained(resolve(folder)).to(device) for name, folder in arms}
+    found = {name: TalkingPipeline.from_pretrained(folder).quiet().to(device) for name, folder in arms}
     for pipeline in found.values():
         try:
             pipeline.schedule.spaced(steps)

@@ -35,7 +35,6 @@ from benchmarks.talking.lipsync import add_drawing_arguments, load_arms, referen
 from benchmarks.talking.long import Long, long_video
 from benchmarks.talking.picture import draw_clips, draw_long
 from jdap.batch import ClipBatch
-from jdap.io.assets import resolve
 from jdap.io.device import find_device
 from jdap.metrics.identity import distance
 from jdap.pipelines.pictures import Portrait
@@ -214,7 +213,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw, measure, print the table, and write the files into ``args.out``."""
     console, device = Console(), find_device(args.device)
     pipelines = load_arms(args.weights, device, args.steps)
-    image = PortraitPipeline.from_pretrained(resolve(args.image)).to(device)
+    image = PortraitPipeline.from_pretrained(args.image).quiet().to(device)
     first = next(iter(pipelines))
     if image.size_px != pipelines[first].size_px:
         raise BenchmarkError(f"--image {args.image}: its pictures have {image.size_px} pixels, not those of --weights")

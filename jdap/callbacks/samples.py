@@ -18,6 +18,7 @@ from torch import Tensor
 
 from jdap.batch import ImageBatch
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
+from jdap.pipelines.pictures import PT
 from jdap.stages.image import ImageStage
 from jdap.stages.onestep import OneStepStage
 
@@ -75,7 +76,9 @@ class SampleGrid(L.Callback):
         columns: dict[str, Tensor] = {}
         if pipeline.one_step_start is None:
             led_by = batch.reference_rgb[:n] if pipeline.reference is not None else None
-            made = pipeline.generate(led_by, count=len(batch.rgb[:n]), steps=self.steps, generator=generator)
+            made = pipeline.generate(
+                led_by, count=len(batch.rgb[:n]), steps=self.steps, generator=generator, output_type=PT
+            )
             columns |= {
                 "reference": batch.reference_rgb[:n],
                 "generated": made.rgb,

@@ -23,7 +23,6 @@ from jdap.io.files import check_folder, make_folder, write_whole
 from jdap.io.progress import Telling
 from jdap.photos import folder, window
 from jdap.photos.read import Photo, PhotoError
-from jdap.pipelines.hub import find_weights
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
 
@@ -68,7 +67,7 @@ def load(args: argparse.Namespace) -> PortraitPipeline:
     """The pipeline that the options name, on its device; ``--steps`` is checked against its schedule."""
     check_folder(args.out)
     device = find_device(args.device)
-    pipeline = PortraitPipeline.from_pretrained(find_weights(args.weights)).to(device)
+    pipeline = PortraitPipeline.from_pretrained(args.weights).quiet().to(device)
     check_steps(args.steps, pipeline)
     return pipeline
 

@@ -15,10 +15,11 @@ from torch import Tensor
 from jdap.callbacks.averaging import EMA
 from jdap.commands.arguments import CommandError
 from jdap.commands.train import TRAINING, StageCLI, build
+from jdap.io.assets import find_folder
+from jdap.models.image.separate import SeparateUNets
 from jdap.models.loading import read_json
-from jdap.pipelines.hub import find_weights
-from jdap.pipelines.talking_weights import CLASS_NAME as TALKING
-from jdap.pipelines.weights import INDEX
+from jdap.pipelines.talking import TalkingPipeline
+from jdap.pipelines.weights import INDEX, class_name
 
 #: What a run wrote of its settings, beside its weights.
 TRAINED = "training.json"
@@ -90,19 +91,28 @@ def read_start(weights: str) -> Start:
     """
     if weights.endswith(".ckpt"):
         return _of_checkpoint(Path(weights))
-    folder = find_weights(weights)
+    folder = find_folder(weights, TalkingPipeline.remedy)
     if not (folder / INDEX).is_file():
         config = read_json(folder / "config.json")
         return Start("train-codec", {"init": str(folder)} | _accepted("train-codec", config))
     index = read_json(folder / INDEX)
     command = "train-image" if index.get("one_step_start") is None else "train-depth"
-    command = "train-video" if index.get("_class_name") == TALKING else command
+    command = "train-video" if class_name(index) == TalkingPipeline.__name__ else command
     trained = read_json(folder / TRAINED)["hyper_parameters"] if (folder / TRAINED).is_file() else {}
-    told = {} if command == "train-video" else index  # of a clip's windows the training tells all
+    told = {} if command == "train-video" else _told(index)  # of a clip's windows the training tells all
     if command == "train-depth":
         told |= {"start": index["one_step_start"]}
     origins = dict.fromkeys(ORIGINS) | {"init": str(folder), "copy_reference": False}
     return Start(command, _accepted(command, trained | told | origins), size_px=index.get("size_px"))
+
+
+def _told(index: Mapping[str, Any]) -> dict[str, Any]:
+    """What an index says of a stage's settings: its own settings, and which networks there are."""
+    settings = {name: value for name, value in index.items() if not isinstance(value, list)}
+    return settings | {
+        "joint": index.get("unet", [None])[-1] != SeparateUNets.__name__,
+        "reference": index.get("reference", [None])[-1] is not None,
+    }
 
 
 def _of_checkpoint(path: Path) -> Start:

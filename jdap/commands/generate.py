@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from jdap.commands import common as command
+    from jdap.depth import to_uint16
     from jdap.io.files import write_whole
     from jdap.photos import given, paste
     from jdap.photos.read import read_photo
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
                 columns, labels = [*columns, made.rgb], [*labels, f"seed {seed}"]
                 if depth is None:
                     files.append(f"{name}.seed{seed}.depth.png")
-                    write_whole(args.out / files[-1], paste.png(paste.encode(made.depth[0, 0].float().cpu().numpy())))
+                    write_whole(args.out / files[-1], paste.png(to_uint16(made.depth[0, 0].float().cpu().numpy())))
                     columns, labels = [*columns, depth_picture(made.depth)], [*labels, "depth"]
             files += [f"{name}.preview.png", f"{name}.json"]
             write_whole(args.out / files[-2], paste.png(labelled_grid(columns, labels)))

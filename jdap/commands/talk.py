@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from jdap.io.progress import Telling
     from jdap.media.sound import Sound
+    from jdap.pipelines.base import Callback
     from jdap.pipelines.talking import TalkingPipeline
 
 SHIPPED = "shipped:talk-tiny"
@@ -101,7 +102,15 @@ def run(args: argparse.Namespace) -> int:
                 windows_done, on_step = _tellers(telling, pipeline.shape.frames - how["overlap"])
                 blocks = _limited(sound.blocks(), args.max_seconds)
                 frames = write_video(
-                    pipeline, reference, blocks, outputs, windows_done, crf=args.crf, seed=seed, on_step=on_step, **how
+                    pipeline,
+                    reference,
+                    blocks,
+                    outputs,
+                    windows_done,
+                    crf=args.crf,
+                    seed=seed,
+                    callback_on_step_end=on_step,
+                    **how,
                 )
             took_s = time.monotonic() - begun
             fps = pipeline.shape.fps
@@ -134,16 +143,15 @@ def run(args: argparse.Namespace) -> int:
 def load(weights: str, device: str) -> TalkingPipeline:
     """The pipeline of a weights folder, ``shipped:NAME`` or hub id, on its device."""
     from jdap.io.device import find_device
-    from jdap.pipelines.hub import find_weights
     from jdap.pipelines.talking import TalkingPipeline
-    from jdap.pipelines.talking_weights import REMEDY
 
     if weights == SHIPPED and not (assets.FOLDER / SHIPPED.removeprefix(assets.PREFIX)).is_dir():
         raise CommandError(
-            f"{SHIPPED}: no weights that talk ship with this version; `{REMEDY}` trains some: --weights DIR"
+            f"{SHIPPED}: no weights that talk ship with this version; "
+            f"`{TalkingPipeline.remedy}` trains some: --weights DIR"
         )
     on = find_device(device)
-    return TalkingPipeline.from_pretrained(find_weights(weights, REMEDY)).to(on)
+    return TalkingPipeline.from_pretrained(weights).quiet().to(on)
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -191,7 +199,7 @@ def _frames(pipeline: TalkingPipeline, sound: Sound, max_seconds: float | None) 
     return math.ceil(min(seconds) * pipeline.shape.fps - 1e-6) if seconds else None
 
 
-def _tellers(telling: Telling, new: int) -> tuple[Callable[[int], None], Callable[[int, int], None]]:
+def _tellers(telling: Telling, new: int) -> tuple[Callable[[int], None], Callback]:
     """What to call with the frames written, and on every step of a window of ``new`` frames."""
     written = 0
 
@@ -203,8 +211,10 @@ def _tellers(telling: Telling, new: int) -> tuple[Callable[[int], None], Callabl
         written = frames
         tell(frames)
 
-    def on_step(done: int, calls: int) -> None:
-        tell(min(written + new * done / calls, math.inf if telling.total is None else telling.total))
+    def on_step(pipeline: TalkingPipeline, step: int, timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
+        share = (step + 1) / pipeline.num_timesteps
+        tell(min(written + new * share, math.inf if telling.total is None else telling.total))
+        return {}
 
     return windows_done, on_step
 

@@ -5,7 +5,7 @@ Shapes: B pictures, C latent channels, h x w latent cells.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -144,7 +144,20 @@ class JointDenoiser:
         return ratio * z + (noise_to**2 - (ratio * noise) ** 2).clamp_min(0).sqrt() * eps
 
 
-def randn_pair(like: Pair, generator: torch.Generator | None = None) -> Pair:
-    """Independent standard normal noise for each half, drawn on the generator's device."""
+#: One generator for a batch, or one for each of its samples.
+Generators = torch.Generator | Sequence[torch.Generator]
+
+
+def randn_pair(like: Pair, generator: Generators | None = None) -> Pair:
+    """Independent standard normal noise for each half, drawn on the generator's device.
+
+    Of a list of generators each draws the noise of one sample, as it would for a batch of that sample alone. Raises
+    ValueError where there are not as many as samples.
+    """
+    if isinstance(generator, Sequence):
+        if len(generator) != len(like.rgb):
+            raise ValueError(f"{len(generator)} generators for {len(like.rgb)} samples: give one for each, or one")
+        drawn = [randn_pair(Pair(*(x[i : i + 1] for x in like)), one) for i, one in enumerate(generator)]
+        return Pair(*(torch.cat(halves) for halves in zip(*drawn, strict=True)))
     device = generator.device if generator is not None else like.rgb.device
     return Pair(*(torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x.device) for x in like))

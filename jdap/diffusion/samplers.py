@@ -7,15 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from jdap.choices import CLEAN, METHODS
-from jdap.diffusion.denoiser import JointDenoiser, Network, Pair, randn_pair
+from jdap.diffusion.denoiser import Generators, JointDenoiser, Network, Pair, randn_pair
 from jdap.diffusion.timesteps import KNOWN
 
 #: How a half that is wholly known is given to the network, see :func:`ddim`.
+
+
+class Step(NamedTuple):
+    """A step that was done: network call ``number`` (from 0) at ``timestep``, and the ``latents`` that it left."""
+
+    number: int
+    timestep: int
+    latents: Pair
+
+
+#: What is told of a step says which latents to go on with.
+OnStep = Callable[[Step], Pair]
 
 
 @torch.no_grad()
@@ -32,8 +45,8 @@ def ddim(
     method: str = CLEAN,
     resample: int = 1,
     jump: int = 1,
-    generator: torch.Generator | None = None,
-    on_step: Callable[[int, int], None] | None = None,
+    generator: Generators | None = None,
+    on_step: OnStep | None = None,
 ) -> Pair:
     """Deterministic DDIM (arXiv 2010.02502) from ``noise`` (B, C, h, w) per half to clean latents.
 
@@ -63,8 +76,8 @@ def ddim(
         steps: 1 … T.
         method: ``clean`` or ``repaint``.
         resample, jump: RePaint's r and j, from 1.
-        generator: of the noise of known cells and of jumps.
-        on_step: called with (network calls done, calls in all) after each.
+        generator: of the noise of known cells and of jumps; or one for each sample.
+        on_step: told of each step, and gives the latents to go on with; :func:`network_calls` says how many there are.
 
     Returns:
         The clean latents of both halves.
@@ -81,7 +94,6 @@ def ddim(
     cells = Pair(*(_cells(k, c, noise.rgb) for k, c in zip(given, (rgb_cells, depth_cells), strict=True)))
     whole = Pair(*(c.flatten(1).all(1) & (method == CLEAN) for c in cells))  # (B,) each: at timestep 0, never noised
     noised = any(bool((c.flatten(1).any(1) & ~w).any()) for c, w in zip(cells, whole, strict=True))
-    calls = sum(b > a for a, b in pairwise(path))
     done = 0
 
     def timesteps(level: int) -> Pair:
@@ -104,9 +116,9 @@ def ddim(
             v = Pair(*network(*z, *t))
             clean = denoiser.clean(z, v, t)
             z = clean if to == steps else denoiser.add_noise(clean, denoiser.noise(z, v, t), timesteps(to))
-            done += 1
             if on_step is not None:
-                on_step(done, calls)
+                z = on_step(Step(done, times[level], z))
+            done += 1
         z = pasted(z, to)
     return z
 
@@ -130,6 +142,11 @@ def levels(steps: int, resample: int = 1, jump: int = 1) -> list[int]:
         else:
             path.append(here + 1)
     return path
+
+
+def network_calls(steps: int, resample: int = 1, jump: int = 1) -> int:
+    """How often :func:`ddim` asks its network."""
+    return sum(to > level for level, to in pairwise(levels(steps, resample, jump)))
 
 
 def guided(branches: Network, *scales: float, rescale: float = 0.0) -> Network:

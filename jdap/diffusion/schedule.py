@@ -41,7 +41,10 @@ class NoiseSchedule:
             raise ValueError(f"spacing must be {TRAILING} or {LOG_SNR}, got {self.spacing!r}")
 
     def scheduler(self) -> DDIMScheduler:
-        """The same schedule as diffusers' scheduler: the form in which a weights folder stores it."""
+        """The same schedule as diffusers' scheduler: the form in which a weights folder stores it.
+
+        Its ``timestep_spacing`` is :attr:`spacing`; diffusers' own loops know ``trailing``, and refuse the other.
+        """
         return DDIMScheduler(
             num_train_timesteps=self.timesteps,
             beta_start=self.beta_start,
@@ -49,16 +52,18 @@ class NoiseSchedule:
             beta_schedule="scaled_linear",
             rescale_betas_zero_snr=True,
             prediction_type="v_prediction",
-            timestep_spacing="trailing",
+            timestep_spacing=self.spacing,
             clip_sample=False,
             set_alpha_to_one=True,
         )
 
     @classmethod
-    def from_scheduler(cls, scheduler: DDIMScheduler, spacing: str = TRAILING) -> NoiseSchedule:
+    def from_scheduler(cls, scheduler: DDIMScheduler) -> NoiseSchedule:
         """The schedule of a stored scheduler. Raises ValueError where it is not one of ours."""
         config = scheduler.config
-        schedule = cls(config["num_train_timesteps"], config["beta_start"], config["beta_end"], spacing)
+        schedule = cls(
+            config["num_train_timesteps"], config["beta_start"], config["beta_end"], config["timestep_spacing"]
+        )
         ours = schedule.scheduler().config
         wrong = [k for k in _FIXED if config.get(k) != ours[k]]
         if wrong:
@@ -119,7 +124,6 @@ _FIXED = (
     "beta_schedule",
     "rescale_betas_zero_snr",
     "prediction_type",
-    "timestep_spacing",
 )
 
 

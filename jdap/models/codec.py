@@ -16,6 +16,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +24,10 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
+from jdap.models.component import Component
 from jdap.models.loading import WeightsError, load_strict, read_json
 
 
@@ -102,11 +105,13 @@ class ImageCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
+    @apply_forward_hook
     def encode(self, picture_B3HW: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [-1, 1] → latents (B, C, h, w); raises ValueError if ``factor`` does not divide."""
         raw = self.encode_raw(picture_B3HW)
         return (raw - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
 
+    @apply_forward_hook
     def decode(self, latents_BChw: Tensor) -> Tensor:
         """Latents (B, C, h, w) → pictures (B, 3, H, W), about [-1, 1] and not clamped."""
         return self.decoder(latents_BChw)
@@ -140,7 +145,7 @@ class ImageCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.latent_mean[:channels], self.latent_std[:channels] = other.latent_mean, other.latent_std
 
 
-class DiffusersCodec(nn.Module):
+class DiffusersCodec(Component, ModelMixin):
     """An ``AutoencoderKL`` or ``AutoencoderTiny`` of diffusers behind the same two methods.
 
     The autoencoder's own config says how raw latents become those of unit variance, as in diffusers' pipelines:
@@ -157,11 +162,13 @@ class DiffusersCodec(nn.Module):
         self.latent_channels = int(config["latent_channels"])
         self.factor = 2 ** (len(widths) - 1)
 
+    @apply_forward_hook
     def encode(self, picture_B3HW: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [-1, 1] → latents (B, C, h, w); raises ValueError if ``factor`` does not divide."""
         shift, scale = self._shift_and_scale(picture_B3HW)
         return (self._encode_raw(picture_B3HW) - shift) * scale
 
+    @apply_forward_hook
     def decode(self, latents_BChw: Tensor) -> Tensor:
         """Latents (B, C, h, w) → pictures (B, 3, H, W), about [-1, 1] and not clamped."""
         shift, scale = self._shift_and_scale(latents_BChw)
@@ -175,9 +182,16 @@ class DiffusersCodec(nn.Module):
             scaling_factor=1 / raw.std().item(), shift_factor=raw.mean().item(), latents_mean=None, latents_std=None
         )
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def write(self, folder: Path) -> None:
         """Write the autoencoder in diffusers' layout; :func:`load_codec` reads it."""
         self.autoencoder.save_pretrained(folder)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """See :meth:`jdap.models.component.Component.read`."""
+        name = read_json(folder / "config.json").get("_class_name")
+        kind = AutoencoderTiny if name == AutoencoderTiny.__name__ else AutoencoderKL
+        return cls(load_strict(kind, folder)).eval()
 
     def _encode_raw(self, picture_B3HW: Tensor) -> Tensor:
         _check_picture(picture_B3HW, self.factor)
@@ -204,11 +218,10 @@ def load_codec(folder: str | Path) -> Codec:
     """
     config_file = Path(folder) / "config.json"
     name = read_json(config_file).get("_class_name")
-    kinds = {kind.__name__: kind for kind in (ImageCodec, AutoencoderKL, AutoencoderTiny)}
+    kinds = [kind.__name__ for kind in (ImageCodec, AutoencoderKL, AutoencoderTiny)]
     if name not in kinds:
         raise WeightsError(f"{config_file}: _class_name is {name!r}, and a codec is one of {', '.join(kinds)}")
-    model = load_strict(kinds[name], folder)
-    return model if isinstance(model, ImageCodec) else DiffusersCodec(model).eval()
+    return load_strict(ImageCodec, folder) if name == ImageCodec.__name__ else DiffusersCodec.read(Path(folder))
 
 
 def fingerprint(codec: Codec) -> str:

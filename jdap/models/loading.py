@@ -14,16 +14,14 @@ from diffusers.utils import SAFETENSORS_WEIGHTS_NAME, logging
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from jdap.io.assets import WeightsError as WeightsError
+
 #: What pickles begin with: a zip archive, as torch.save writes it, or a bare pickle of protocol 2 to 5.
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 #: What stands in a repository for a large file that has not been fetched.
 _LFS = b"version https://git-lfs"
 #: Names that pickled weights go by.
 _PICKLE_NAMES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
-
-
-class WeightsError(ValueError):
-    """Weights that cannot be used; the message is one line, names the folder or file and says what to do."""
 
 
 def one_line(error: BaseException) -> str:

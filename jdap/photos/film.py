@@ -15,8 +15,8 @@ import numpy as np
 from torch import Tensor
 
 from jdap.choices import CRF, PNG, VIDEO
+from jdap.depth import to_uint16
 from jdap.media.video import DepthFolderWriter, DepthVideoWriter, VideoWriter
-from jdap.photos import paste
 from jdap.pipelines.grid import depth_picture
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.units import SAMPLE_RATE
@@ -74,7 +74,7 @@ def write_video(
             stack.enter_context(depths)
         for made in pipeline.talk(reference_13HW, _kept(blocks, said), **how):  # type: ignore[arg-type]
             rgb, colour = _pixels(made.rgb), _pixels(depth_picture(made.depth))
-            encoded = paste.encode(made.depth[:, 0].float().cpu().numpy())
+            encoded = to_uint16(made.depth[:, 0].float().cpu().numpy())
             for k in range(len(rgb)):
                 for film, picture in zip(films, (rgb[k], np.concatenate([rgb[k], colour[k]], axis=1)), strict=False):
                     film.frame(picture)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from jdap.photos import paste
+from jdap.depth import ENCODING, from_uint16
 from jdap.photos.read import Photo, PhotoError, read_photo
 from jdap.pipelines.masks import fill_unknown
 
@@ -70,8 +70,8 @@ def read_depth(path: Path, size: int) -> np.ndarray:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PhotoError(f"{path}: damaged, cannot be read: {error}") from error
     if value.ndim != 2 or value.dtype.kind not in "iu" or value.dtype.itemsize < 2:
-        raise PhotoError(f"{path}: no 16-bit grey PNG; depth is encoded as {paste.ENCODING}")
-    depth = np.nan_to_num(paste.decode(value), nan=1.0)
+        raise PhotoError(f"{path}: no 16-bit grey PNG; depth is encoded as {ENCODING}")
+    depth = np.nan_to_num(from_uint16(value), nan=1.0)
     height, width = depth.shape
     window = _window(path)
     if window is None and width != height:

@@ -12,13 +12,11 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from jdap.depth import ENCODING, NO_VALUE, to_uint16
 from jdap.photos.read import Photo
 from jdap.pipelines.grid import depth_picture
 from jdap.pipelines.masks import paste_known
 
-#: uint16 of the file: 0 is no value, 1 is depth -1 (near), 65535 is depth +1 (far).
-NO_VALUE, STEPS = 0, 65534
-ENCODING = "uint16; 0 = no value; depth = 2 * (value - 1) / 65534 - 1"
 #: What the numbers mean, for metadata.
 FRAME = {
     "kind": "affine-invariant, normalised",
@@ -41,18 +39,6 @@ UNCERTAINTY = {
 }
 #: Longer side of the two halves of a preview.
 PREVIEW_PX = 1024
-
-
-def encode(depth: np.ndarray) -> np.ndarray:
-    """Depth in [-1, 1] (NaN: no value) → uint16 as in :data:`ENCODING`."""
-    steps = np.rint((np.clip(depth, -1, 1) + 1) / 2 * STEPS) + 1
-    return np.where(np.isnan(depth), NO_VALUE, steps).astype(np.uint16)
-
-
-def decode(value: np.ndarray) -> np.ndarray:
-    """The inverse of :func:`encode`: float32, NaN where there is no value."""
-    depth = 2 * (value.astype(np.float32) - 1) / STEPS - 1
-    return np.where(value == NO_VALUE, np.float32(np.nan), depth)
 
 
 def paste(depth_SS: np.ndarray, window_px: np.ndarray, width: int, height: int) -> tuple[np.ndarray, int, int]:
@@ -78,7 +64,7 @@ def full_depth(depth_SS: np.ndarray, window_px: np.ndarray, photo: Photo) -> np.
     """Encoded depth (H, W) uint16 of the whole photo: no value outside of the window and on transparent pixels."""
     pasted, left, top = paste(depth_SS, window_px, photo.width, photo.height)
     full = np.full((photo.height, photo.width), NO_VALUE, np.uint16)
-    full[top : top + pasted.shape[0], left : left + pasted.shape[1]] = encode(pasted)
+    full[top : top + pasted.shape[0], left : left + pasted.shape[1]] = to_uint16(pasted)
     if photo.empty_HW is not None:
         full[photo.empty_HW] = NO_VALUE
     return full

@@ -13,9 +13,8 @@ from jdap.models.codec import load_codec, same_latents
 from jdap.models.loading import WeightsError, read_json
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
-from jdap.pipelines.talking_weights import CLASS_NAME as TALKING
 from jdap.pipelines.talking_weights import share_image
-from jdap.pipelines.weights import INDEX
+from jdap.pipelines.weights import INDEX, class_name
 
 
 def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = False, image: str | None = None) -> None:
@@ -54,5 +53,5 @@ def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = Fa
 def _pipeline(weights: Path) -> PortraitPipeline | TalkingPipeline:
     """The pipeline that the folder's index names."""
     index = weights / INDEX
-    talks = index.is_file() and read_json(index).get("_class_name") == TALKING
+    talks = index.is_file() and class_name(read_json(index)) == TalkingPipeline.__name__
     return (TalkingPipeline if talks else PortraitPipeline).from_pretrained(weights)

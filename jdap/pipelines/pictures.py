@@ -1,25 +1,58 @@
-"""What all pipelines take and give: pictures and depth in [-1, 1].
+"""What pipelines take and give: pictures, depth and masks as tensors, arrays or PIL images.
 
-Shapes: B pictures, C latent channels, H x W pixels, h x w latent cells.
+One convention everywhere:
+
+===========  ==============================  ==========================================
+kind         pictures                        depth (near … far)
+===========  ==============================  ==========================================
+``"pt"``     (B, 3, H, W) in [-1, 1]         (B, 1, H, W) in [-1, 1]
+``"np"``     (B, H, W, 3) in [0, 1]          (B, H, W, 1) in [0, 1]
+``"pil"``    a list of RGB images            a list of 16-bit images, :data:`jdap.depth.ENCODING`
+===========  ==============================  ==========================================
+
+An answer is of the kind of what was given, unless ``output_type`` says another; where nothing is given it is PIL's.
+Tensors are taken as they are. Arrays and images must be square, and are brought to the size of the weights.
+
+Shapes: B pictures, R references of a person, C channels, H x W pixels, S pixels the side of the weights' pictures.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from diffusers.image_processor import VaeImageProcessor
+from PIL import Image
 from torch import Tensor
 
 from jdap import depth as depth_frames
 from jdap.diffusion.denoiser import Pair
 from jdap.models.codec import Codec
 
+PT, NP, PIL = "pt", "np", "pil"
+KINDS = (PT, NP, PIL)
+#: Tensors, arrays, PIL images, or lists of them.
+Pictures = Any
+
 
 class Portrait(NamedTuple):
-    """A generated portrait: ``rgb`` (B, 3, H, W) and normalised ``depth`` (B, 1, H, W), both in [-1, 1]."""
+    """A portrait, ``rgb``, and its normalised ``depth``; as tensors (B, 3, H, W) and (B, 1, H, W) in [-1, 1]."""
 
-    rgb: Tensor
-    depth: Tensor
+    rgb: Any
+    depth: Any
+
+
+def kind_of(given: Pictures, output_type: str | None) -> str:
+    """The kind of an answer, one of :data:`KINDS`. Raises ValueError for an ``output_type`` that is none of them."""
+    if output_type is not None:
+        if output_type not in KINDS:
+            raise ValueError(f"output_type must be one of {', '.join(KINDS)}, got {output_type!r}")
+        return output_type
+    while isinstance(given, list | tuple) and given:
+        given = given[0]
+    return PT if isinstance(given, Tensor) else NP if isinstance(given, np.ndarray) else PIL
 
 
 def check_pictures(pictures: Tensor, what: str, channels: int = 3) -> None:
@@ -30,7 +63,103 @@ def check_pictures(pictures: Tensor, what: str, channels: int = 3) -> None:
         raise ValueError(f"{what} must be (B, {channels}, H, W) in [-1, 1], got {tuple(pictures.shape)}")
 
 
+def rgb_of(given: Pictures, what: str, size_px: int) -> Tensor:
+    """Pictures of any kind as a tensor (B, 3, H, W), or (B, R, 3, H, W) of lists of lists, in [-1, 1] where right."""
+    return _batch(given, what, 3, size_px)
+
+
+def depth_of(given: Pictures, what: str, size_px: int) -> Tensor:
+    """Depth of any kind as a tensor (B, 1, H, W) in [-1, 1] where right; no value is far."""
+    return _batch(given, what, 1, size_px)
+
+
+def mask_of(given: Pictures, what: str, size_px: int) -> Tensor:
+    """A mask of any kind as a tensor (B, 1, H, W) bool: what is lighter than middle grey. Tensors are as they are."""
+    if isinstance(given, Tensor):
+        return given
+    if isinstance(given, np.ndarray) and given.dtype == bool:
+        given = given.astype(np.float32)
+    return _batch(given, what, 1, size_px, smooth=False) > 0
+
+
+def rgb_as(kind: str, rgb_B3HW: Tensor) -> Pictures:
+    """Pictures (B, 3, H, W) in [-1, 1] as a kind."""
+    if kind == PT:
+        return rgb_B3HW
+    array = VaeImageProcessor.pt_to_numpy((rgb_B3HW + 1) / 2)
+    return array if kind == NP else VaeImageProcessor.numpy_to_pil(array)
+
+
+def depth_as(kind: str, depth_B1HW: Tensor) -> Pictures:
+    """Depth (B, 1, H, W) in [-1, 1] as a kind."""
+    if kind == PT:
+        return depth_B1HW
+    if kind == NP:
+        return VaeImageProcessor.pt_to_numpy((depth_B1HW + 1) / 2)
+    return [Image.fromarray(depth_frames.to_uint16(x[0].float().cpu().numpy())) for x in depth_B1HW]
+
+
+def spread_as(kind: str, spread_B1HW: Tensor) -> Pictures:
+    """A standard deviation (B, 1, H, W) of depth as a kind, in its unit; up to 1 (and half of an image's range)."""
+    return spread_B1HW if kind == PT else depth_as(kind, 2 * spread_B1HW - 1) if kind == PIL else _half(spread_B1HW)
+
+
 def decode(codec: Codec, latents: Pair) -> Portrait:
-    """The pictures of latents (B, C, h, w) of both halves."""
-    rgb, depth = codec.decode(torch.cat(latents)).chunk(2)
+    """The pictures of latents (B, C, h, w) of both halves, float32."""
+    rgb, depth = codec.decode(torch.cat(latents)).float().chunk(2)
     return Portrait(rgb.clamp(-1, 1), depth_frames.from_codec(depth))
+
+
+def _half(spread_B1HW: Tensor) -> np.ndarray:
+    return VaeImageProcessor.pt_to_numpy(spread_B1HW / 2)
+
+
+def _batch(given: Pictures, what: str, channels: int, size_px: int, smooth: bool = True) -> Tensor:
+    if isinstance(given, Tensor):
+        return given
+    made = _stacked(given, what, channels, size_px, smooth)
+    return made if made.ndim > 3 else made[None]
+
+
+def _stacked(given: Pictures, what: str, channels: int, size_px: int, smooth: bool) -> Tensor:
+    """One picture → (C, S, S); several, in whatever lists → one dimension more for each."""
+    if isinstance(given, Tensor):
+        return given
+    if isinstance(given, Image.Image):
+        return _sized(_of_image(given, channels), what, size_px, smooth)
+    if isinstance(given, np.ndarray):
+        one = given.ndim == 2 or (given.ndim == 3 and given.shape[-1] == channels)
+        if one:
+            return _sized(_of_array(given, channels), what, size_px, smooth)
+    elif not isinstance(given, list | tuple):
+        raise ValueError(f"{what} must be PIL images, arrays or tensors, got {type(given).__name__}")
+    if len(given) == 0 or (isinstance(given, np.ndarray) and given.ndim < 3):
+        raise ValueError(f"{what} must hold pictures of {channels} channels")
+    return torch.stack([_stacked(x, what, channels, size_px, smooth) for x in given])
+
+
+def _of_image(image: Image.Image, channels: int) -> Tensor:
+    """(C, H, W) in [-1, 1]."""
+    if channels == 3:
+        return _of_array(np.asarray(image.convert("RGB")), 3)
+    if image.mode.startswith("I"):
+        depth = depth_frames.from_uint16(np.array(image))
+        return torch.from_numpy(np.nan_to_num(depth, nan=depth_frames.NO_DEPTH).astype(np.float32))[None]
+    return _of_array(np.array(image if image.mode == "F" else image.convert("L")), 1)
+
+
+def _of_array(array: np.ndarray, channels: int) -> Tensor:
+    """(H, W, C) in [0, 1], or bytes → (C, H, W) in [-1, 1]; a value outside stays outside, for the check."""
+    unit = array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1)
+    return torch.from_numpy(unit.reshape(*unit.shape[:2], channels)).permute(2, 0, 1) * 2 - 1
+
+
+def _sized(picture_CHW: Tensor, what: str, size_px: int, smooth: bool) -> Tensor:
+    height, width = picture_CHW.shape[1:]
+    if height != width:
+        raise ValueError(f"{what}: {width} x {height} pixels are no square; cut the head out first")
+    if width == size_px:
+        return picture_CHW
+    low, high = picture_CHW.amin(), picture_CHW.amax()
+    how: dict[str, Any] = {"mode": "bicubic", "antialias": True} if smooth else {"mode": "nearest-exact"}
+    return F.interpolate(picture_CHW[None], (size_px, size_px), **how)[0].clamp(low, high)

@@ -34,7 +34,7 @@ def weights_summary(folder: Path) -> dict[str, Any]:
     training = _object(folder / TRAINING) if (folder / TRAINING).is_file() else {}
     plain = {name: value for name, value in index.items() if isinstance(value, bool | int | float | str | None)}
     return {
-        "kind": index.get("_class_name", "weights"),
+        "kind": _last(index.get("_class_name", "weights")),
         **{name: value for name, value in plain.items() if not name.startswith("_")},
         "components": parts,
         "parameters": sum(part["parameters"] for part in parts.values()),
@@ -42,6 +42,11 @@ def weights_summary(folder: Path) -> dict[str, Any]:
         "jdap_version": index.get("_jdap_version", training.get("jdap_version")),
         "training": {name: value for name, value in training.items() if name != "jdap_version"},
     }
+
+
+def _last(name: object) -> object:
+    """A pipeline's class: its name, or diffusers' [module, name]."""
+    return name[-1] if isinstance(name, list) and name else name
 
 
 def _part(folder: Path) -> dict[str, Any]:

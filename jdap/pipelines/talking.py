@@ -6,31 +6,27 @@ cells, S audio samples at 16 kHz, L tokens of D channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import count
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from jdap.choices import NULL, REFERENCE, STARTS
-from jdap.diffusion.denoiser import JointDenoiser, Network, Pair
+from jdap.diffusion.denoiser import Network, Pair
 from jdap.diffusion.draws import draw_frames
 from jdap.diffusion.samplers import ddim, guided, needed_branches
-from jdap.diffusion.schedule import NoiseSchedule
-from jdap.models.audio import AudioTokens
-from jdap.models.clip.conditions import Drive, DriveTokens
-from jdap.models.clip.unet import Anchor, ClipUNet, MotionFrames
-from jdap.models.codec import Codec
+from jdap.models.clip.conditions import Drive
+from jdap.models.clip.unet import Anchor, MotionFrames
 from jdap.models.image.attention import Reference
-from jdap.models.image.image_tokens import ImageTokens
-from jdap.models.image.reference import ReferenceNet
-from jdap.pipelines.pictures import Portrait, check_pictures, decode
+from jdap.pipelines.base import LATENTS, Callback
+from jdap.pipelines.pictures import Pictures, Portrait, check_pictures, decode, depth_as, kind_of, rgb_as, rgb_of
 from jdap.pipelines.sound_windows import SoundWindows
-from jdap.pipelines.talking_weights import WindowShape, check_fit, load_talking, save_talking
+from jdap.pipelines.talking_networks import TalkingNetworks
+from jdap.pipelines.talking_weights import WindowShape
 
 __all__ = ["NULL", "REFERENCE", "STARTS", "TalkingPipeline", "WindowShape"]
 
@@ -48,88 +44,15 @@ class _Person(NamedTuple):
     tokens_1LD: Tensor | None
 
 
-class TalkingPipeline:
-    """Codec, clip model, ReferenceNet, audio tokens and noise schedule, ready to talk.
+class TalkingPipeline(TalkingNetworks):
+    """Codec, clip model, ReferenceNet, audio tokens and noise schedule, ready to talk; called, it does.
 
-    Args:
-        codec, unet, reference, audio: the networks. Without a ReferenceNet nobody's likeness is kept; without ``audio``
-            (of a clip model without layers of audio) the video only gets the sound's length.
-        schedule: the noise schedule that the weights were trained with.
-        shape: how windows are made.
-        preset: the name of the builder that made the image model.
-        size_px: the side of the pictures that the weights were trained on.
-        image_tokens: what makes tokens of the reference for the cross-attention; None: the networks see none.
-        drive: what makes tokens of conditions (pose, lips' opening); None: the networks take none.
-
-    Raises:
-        ValueError: where the parts do not go together.
+    For the components see :class:`jdap.pipelines.talking_networks.TalkingNetworks`.
     """
-
-    def __init__(
-        self,
-        codec: Codec,
-        unet: ClipUNet,
-        reference: ReferenceNet | None,
-        audio: AudioTokens | None,
-        schedule: NoiseSchedule,
-        *,
-        shape: WindowShape,
-        preset: str,
-        size_px: int,
-        image_tokens: ImageTokens | None = None,
-        drive: DriveTokens | None = None,
-    ) -> None:
-        if unet.latent_channels != codec.latent_channels:
-            raise ValueError(f"the UNet has {unet.latent_channels} latent channels, the codec {codec.latent_channels}")
-        check_fit(unet, audio, drive, shape)
-        self.codec, self.unet, self.reference, self.audio = codec, unet, reference, audio
-        self.schedule, self.shape, self.preset, self.size_px = schedule, shape, preset, size_px
-        self.image_tokens, self.drive = image_tokens, drive
-        self.denoiser = JointDenoiser(schedule)
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Self:
-        """The pipeline of a weights folder, float32 on the CPU, in evaluation mode.
-
-        Raises :class:`jdap.models.loading.WeightsError` for anything missing, unexpected or unreadable.
-        """
-        return cls(**load_talking(Path(folder)))
-
-    def save_pretrained(self, folder: str | Path, extras: Callable[[Path], None] | None = None) -> None:
-        """Write a weights folder in diffusers' layout, whole or not at all; an existing one is replaced.
-
-        ``extras`` may put further files into the folder before it gets its name.
-        """
-        save_talking(
-            Path(folder),
-            codec=self.codec,
-            unet=self.unet,
-            reference=self.reference,
-            audio=self.audio,
-            schedule=self.schedule,
-            shape=self.shape,
-            preset=self.preset,
-            size_px=self.size_px,
-            image_tokens=self.image_tokens,
-            drive=self.drive,
-            extras=extras,
-        )
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move the networks to a device, in place."""
-        parts: list[torch.nn.Module | None] = [self.codec, self.unet, self.reference]
-        for network in filter(None, [*parts, self.audio, self.image_tokens, self.drive]):
-            network.to(device)
-        return self
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks are."""
-        return next(self.unet.parameters()).device
 
     def talk(
         self,
-        reference_13HW: Tensor,
+        reference: Pictures,
         sound: Tensor | np.ndarray | Iterable[Tensor | np.ndarray],
         *,
         steps: int = 20,
@@ -140,18 +63,21 @@ class TalkingPipeline:
         noise_sharing: float | None = None,
         start: str | None = None,
         drive: Drive | None = None,
-        on_step: Callable[[int, int], None] | None = None,
+        output_type: str | None = None,
+        callback_on_step_end: Callback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = (LATENTS,),
     ) -> Iterator[Portrait]:
-        """The person in ``reference`` (1, 3, H, W) in [-1, 1] says what is in ``sound``: windows of frames as drawn.
+        """The person in ``reference`` says what is in ``sound``: windows of frames as drawn.
 
-        Each is a :class:`Portrait` of up to F frames, ``rgb`` (F, 3, H, W) and ``depth`` (F, 1, H, W); together
-        they are as many frames as begin before the sound ends. A window continues the one before by the M frames before
-        its own, which are kept as latents. Its first ``overlap`` frames were drawn by that one, too: their latents go
-        over from the one to the other in equal steps, frame by frame. Memory does not depend on the length, nor the
-        video on how the sound is cut into blocks. The first error in the sound comes when it is reached.
+        Each is a :class:`Portrait` of up to F frames, ``rgb`` (F, 3, H, W) and ``depth`` (F, 1, H, W), of the
+        reference's kind (:mod:`jdap.pipelines.pictures`); together they are as many frames as begin before the sound
+        ends. A window continues the one before by the M frames before its own, which are kept as latents. Its first
+        ``overlap`` frames were drawn by that one, too: their latents go over from the one to the other in equal steps,
+        frame by frame. Memory does not depend on the length, nor the video on how the sound is cut into blocks. The
+        first error in the sound comes when it is reached.
 
         Args:
-            reference_13HW: the person, H and W as the weights were trained (``size_px``).
+            reference: one picture of the person; of a tensor (1, 3, H, W), H and W as trained (``size_px``).
             sound: mono at 16 kHz in [-1, 1], (S,), or blocks of it of any lengths.
             steps: of DDIM in each window.
             guidance, audio_guidance: strength of the reference and of the sound
@@ -163,12 +89,16 @@ class TalkingPipeline:
                 the weights say.
             drive: pose (1, T, 6) and lips' opening (1, T) of the video's frames, of weights that take them; frames that
                 are NaN, or beyond T, are free.
-            on_step: called with (network calls done, calls in all) of the window.
+            output_type: ``pil``, ``np`` or ``pt``; None: the kind of the reference.
+            callback_on_step_end: called as by diffusers' pipelines after each step of each window, with ``latents``
+                (F, 2·C, h, w); ``pipeline.num_timesteps`` says how many a window has.
 
         Raises:
             ValueError: for a picture of another shape, settings that do not exist, sound that is empty or out of range,
                 and guidance by what these weights do not have.
         """
+        kind = kind_of(reference, output_type)
+        reference_13HW = rgb_of(reference, "the reference", self.size_px)
         check_pictures(reference_13HW, "the reference")
         if tuple(reference_13HW.shape) != (1, 3, self.size_px, self.size_px):
             raise ValueError(f"the reference must be one picture of {self.size_px} pixels square")
@@ -193,10 +123,20 @@ class TalkingPipeline:
             seed=seed,
             sharing=self.shape.noise_sharing if noise_sharing is None else noise_sharing,
             steps=steps,
-            on_step=on_step,
+            steps_told=partial(self._steps, steps, callback_on_step_end, callback_on_step_end_tensor_inputs),
         )
         windows = SoundWindows(sound, self.shape.fps)
-        return self._talk(reference_13HW.to(self.device), windows, draw, start or self.shape.start, seed, overlap)
+        pictures = reference_13HW.to(self._execution_device, self.unet.dtype)
+        return self._freed(self._talk(pictures, windows, draw, start or self.shape.start, seed, overlap, kind))
+
+    __call__ = talk
+
+    def _freed(self, windows: Iterator[Portrait]) -> Iterator[Portrait]:
+        """Offloaded networks leave the device when the video ends, or nobody asks for more of it."""
+        try:
+            yield from windows
+        finally:
+            self.maybe_free_model_hooks()
 
     @torch.no_grad()
     def _talk(
@@ -207,6 +147,7 @@ class TalkingPipeline:
         start: str,
         seed: int,
         overlap: int,
+        kind: str,
     ) -> Iterator[Portrait]:
         shape = self.shape
         person = self._read(reference_13HW)
@@ -219,14 +160,15 @@ class TalkingPipeline:
             if left <= 0:
                 raise ValueError("the sound is empty: there is nothing to say")
             heard_S = sound.cut(first - around, shape.frames + around + shape.audio_margin)
-            before, drawn = drawn, draw(first, person, motion, heard_S.to(self.device))
+            before, drawn = drawn, draw(first, person, motion, heard_S.to(reference_13HW.device))
             if before is not None:
                 drawn = Pair(*(_cross_fade(old[new:], x) for old, x in zip(before, drawn, strict=True)))
             if motion is not None:
                 rgb, depth = (x[new - shape.motion_frames : new][None] for x in drawn)
                 motion = MotionFrames(rgb, depth, torch.zeros_like(motion.t))
             last = left <= shape.frames
-            yield self._decode(Pair(*(x[: left if last else new] for x in drawn)))
+            made = self._decode(Pair(*(x[: left if last else new] for x in drawn)))
+            yield Portrait(rgb_as(kind, made.rgb), depth_as(kind, made.depth))
             if last:
                 return
 
@@ -247,7 +189,7 @@ class TalkingPipeline:
         seed: int,
         sharing: float,
         steps: int,
-        on_step: Callable[[int, int], None] | None,
+        steps_told: Callable[[], Any],
     ) -> Pair:
         """Latents of the window that begins with frame ``first``."""
         shape = self.shape
@@ -271,7 +213,8 @@ class TalkingPipeline:
         network: Network = partial(self.unet, **given)
         like = person.latents_1Chw.expand(shape.frames, -1, -1, -1)
         noise = draw_frames(Pair(like, like), seed, first, sharing)
-        return ddim(self.denoiser, guided(network, *scales), noise, steps=steps, on_step=on_step)
+        with steps_told() as on_step:
+            return ddim(self.denoiser, guided(network, *scales), noise, steps=steps, on_step=on_step)
 
     def _read(self, reference_13HW: Tensor) -> _Person:
         latents = self.codec.encode(reference_13HW)

@@ -1,9 +1,7 @@
-"""The weights folder of a portrait that talks: an image model's components and more.
+"""How videos that talk are made of windows, and weights of them that name their image model rather than hold it.
 
-Beside those of :mod:`jdap.pipelines.weights` there are ``motion`` (a diffusers ``MotionAdapter``), ``audio_attention``,
-``audio_encoder`` and ``audio_projection`` (the last three not of a deaf model, whose index says ``"audio": false``),
-and ``drive`` where the index says so. The image model's UNet is a plain ``UNet2DConditionModel`` folder here, too. The
-index says how windows are made.
+A folder that names its image model (``"_image"`` in its index, a folder or ``shipped:NAME``) holds ``unet/motion``,
+``unet/audio_attention``, ``audio`` and ``drive`` alone; everything else is the image model's.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +18,22 @@ from torch import nn
 
 from jdap.choices import NULL, OVERLAP, STARTS
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.io.assets import resolve
-from jdap.models.audio import AudioTokens, load_audio_tokens
-from jdap.models.clip.audio_attention import AudioAttention
+from jdap.models.audio import AudioTokens
 from jdap.models.clip.conditions import DriveTokens
-from jdap.models.clip.motion import load_motion
 from jdap.models.clip.unet import ClipUNet
-from jdap.models.codec import Codec
+from jdap.models.codec import load_codec
 from jdap.models.image.image_tokens import ImageTokens
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
-from jdap.models.loading import WeightsError, load_strict, one_line, read_json
-from jdap.pipelines.weights import INDEX, load_components, read_index, save_components
+from jdap.models.loading import WeightsError, read_json
+from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pipelines.weights import INDEX, read_scheduler
 from jdap.units import FPS
 
-CLASS_NAME = "TalkingPipeline"
-REMEDY = "make train-video"
-MOTION, AUDIO_ATTENTION, DRIVE = "motion", "audio_attention", "drive"
-#: What a folder that names its image model does not hold.
-IMAGE_PARTS = ("codec", "unet", "reference", "scheduler", "image_encoder", "image_tokens")
+#: Components that are the image model's.
+IMAGE_PARTS = ("codec", "reference", "scheduler", "image_tokens")
+#: The entry of an index that names it.
+IMAGE = "_image"
 
 
 @dataclass(frozen=True)
@@ -109,64 +104,42 @@ def check_fit(unet: ClipUNet, audio: AudioTokens | None, drive: DriveTokens | No
         raise ValueError(f"audio_margin {shape.audio_margin} is less than the {audio.required_margin} that are heard")
 
 
-def save_talking(
-    folder: Path,
-    *,
-    codec: Codec,
-    unet: ClipUNet,
-    reference: ReferenceNet | None,
-    audio: AudioTokens | None,
-    schedule: NoiseSchedule,
-    shape: WindowShape,
-    preset: str,
-    size_px: int,
-    image_tokens: ImageTokens | None = None,
-    drive: DriveTokens | None = None,
-    extras: Callable[[Path], None] | None = None,
-) -> None:
-    """Write the folder beside, then put it in place; an older one is replaced, other files in it are lost."""
-
-    def parts(part: Path) -> None:
-        unet.motion_adapter().save_pretrained(part / MOTION)
-        if audio is not None and unet.audio is not None:
-            unet.audio.save_pretrained(part / AUDIO_ATTENTION)
-            audio.save_pretrained(part)
-        if drive is not None:
-            drive.save_pretrained(part / DRIVE)
-        if extras is not None:
-            extras(part)
-
-    save_components(
-        folder,
-        codec=codec,
-        unet=unet.image_model(),
-        reference=reference,
-        schedule=schedule,
-        preset=preset,
-        size_px=size_px,
-        shared_timestep=False,
-        image_tokens=image_tokens,
-        extras=parts,
-        class_name=CLASS_NAME,
-        more={"audio": audio is not None, "drive": drive is not None, **asdict(shape)},
-    )
-
-
 def share_image(folder: Path, image: str) -> None:
     """Let a written folder name the image model it was trained on rather than hold a copy, in place.
 
     ``image`` is a weights folder or ``shipped:NAME``. Raises :class:`WeightsError` unless it holds the same networks.
     """
-    mine, theirs = load_components(folder, CLASS_NAME, REMEDY), load_components(Path(resolve(image)))
-    for name in ("codec", "unet", "reference", "image_tokens"):
-        if not _equal(mine[name], theirs[name]):
+    theirs, index = PortraitPipeline.from_pretrained(image), read_json(folder / INDEX)
+    readers: dict[str, Callable[[Path], Any]] = {
+        "codec": load_codec,
+        "unet": JointUNet.read,
+        "reference": ReferenceNet.read,
+        "image_tokens": ImageTokens.read,
+    }
+    for name, read in readers.items():
+        mine = None if index.get(name) == [None, None] else read(folder / name)
+        if not _equal(mine, getattr(theirs, name)):
             raise WeightsError(f"{image}: its {name} is not that of {folder}, which was trained on another image model")
-    if mine["schedule"] != theirs["schedule"] or mine["size_px"] != theirs["size_px"]:
+    schedule = NoiseSchedule.from_scheduler(read_scheduler(folder / "scheduler"))
+    if schedule != theirs.schedule or index.get("size_px") != theirs.size_px:
         raise WeightsError(f"{image}: another schedule or size than {folder}")
     for part in IMAGE_PARTS:
         shutil.rmtree(folder / part, ignore_errors=True)
-    index = read_json(folder / INDEX) | {"image": image}
-    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    for file in (folder / "unet").iterdir():
+        if file.is_file():
+            file.unlink()
+    (folder / INDEX).write_text(json.dumps(index | {IMAGE: image}, indent=2) + "\n", encoding="utf-8")
+
+
+def named_image(folder: Path, image: object) -> PortraitPipeline:
+    """The image model that the index of ``folder`` names. Raises :class:`WeightsError` where none fits."""
+    try:
+        found = PortraitPipeline.from_pretrained(str(image))
+    except (WeightsError, FileNotFoundError) as error:
+        raise WeightsError(f"{folder / INDEX} names the image model {image!r}: {error}") from error
+    if not found.joint or found.shared_timestep or found.one_step_start:
+        raise WeightsError(f"{folder}: a portrait talks with joint weights of any timesteps, not with these ablations")
+    return found
 
 
 def _equal(mine: nn.Module | None, theirs: nn.Module | None) -> bool:
@@ -174,46 +147,3 @@ def _equal(mine: nn.Module | None, theirs: nn.Module | None) -> bool:
         return mine is theirs
     one, other = mine.state_dict(), theirs.state_dict()
     return one.keys() == other.keys() and all(torch.equal(x, other[name]) for name, x in one.items())
-
-
-def _image_components(folder: Path) -> dict[str, Any]:
-    """The image model's, of the folder itself or of the one that its index names."""
-    image = read_json(folder / INDEX).get("image") if (folder / INDEX).is_file() else None
-    if image is None:
-        return load_components(folder, CLASS_NAME, REMEDY)
-    read_index(folder / INDEX, CLASS_NAME, REMEDY)
-    try:
-        return load_components(Path(resolve(str(image))))
-    except (WeightsError, FileNotFoundError) as error:
-        raise WeightsError(f"{folder / INDEX} names the image model {image!r}: {error}") from error
-
-
-def load_talking(folder: Path) -> dict[str, Any]:
-    """The arguments of :class:`jdap.pipelines.talking.TalkingPipeline`, strictly.
-
-    Raises :class:`WeightsError` naming the folder or file and what is wrong.
-    """
-    components = _image_components(folder)
-    joint = components.pop("unet")
-    if not isinstance(joint, JointUNet) or components.pop("shared_timestep") or components.pop("one_step_start"):
-        raise WeightsError(f"{folder}: a portrait talks with joint weights of any timesteps, not with these ablations")
-    index = read_json(folder / INDEX)
-    for name in ("audio", "drive"):
-        if type(index.get(name)) is not bool:
-            raise WeightsError(f"{folder / INDEX}: {name} must be bool, got {index.get(name)!r}")
-    try:
-        settings: dict[str, Any] = {field.name: index.get(field.name) for field in fields(WindowShape)}
-        shape = WindowShape(**settings)
-    except ValueError as error:
-        raise WeightsError(f"{folder / INDEX}: {error}") from error
-    motion = load_motion(folder / MOTION)
-    sound = load_strict(AudioAttention, folder / AUDIO_ATTENTION) if index["audio"] else None
-    audio = load_audio_tokens(folder) if index["audio"] else None
-    drive = load_strict(DriveTokens, folder / DRIVE) if index["drive"] else None
-    try:
-        unet = ClipUNet(joint, motion, sound).eval()
-        check_fit(unet, audio, drive, shape)
-    # Parts that do not belong together fail in as many ways as there are.
-    except Exception as error:
-        raise WeightsError(f"{folder}: {one_line(error)}") from error
-    return components | {"unet": unet, "audio": audio, "drive": drive, "shape": shape}

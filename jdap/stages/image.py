@@ -186,7 +186,7 @@ class ImageStage(L.LightningModule):
             size_px=self.hparams["size_px"],
             shared_timestep=self.hparams["shared_timestep"],
             image_tokens=self._whole.get("image_tokens", self.image_tokens),
-        )
+        ).quiet()
 
     @torch.no_grad()
     def encode(self, batch: ImageBatch | LatentBatch) -> Encoded:
@@ -206,7 +206,7 @@ class ImageStage(L.LightningModule):
             pictures = torch.cat([batch.rgb, depth_frames.to_codec(batch.depth), batch.reference_rgb])
             # in float32 whatever the precision of the step: cached latents and a pipeline's are, too
             with torch.autocast(pictures.device.type, enabled=False):
-                latents = self.codec.encode(pictures.float())
+                latents = self.codec.encode(pictures.to(next(self.codec.parameters()).dtype)).float()
             rgb, depth, reference = latents.split([len(batch), len(batch), len(batch.reference_rgb)])
             skin = depth_frames.latent_weight(batch.skin, self.codec.factor)
             confidence = depth_frames.latent_confidence(batch.confidence, batch.skin, self.codec.factor)

@@ -81,7 +81,7 @@ class OneStepStage(L.LightningModule):
         self.save_hyperparameters()
         if start not in STARTS:
             raise ValueError(f"model.start must be one of {', '.join(STARTS)}, got {start!r}")
-        begun = PortraitPipeline.from_pretrained(resolve(init))
+        begun = PortraitPipeline.from_pretrained(init)
         if not isinstance(begun.unet, JointUNet) or begun.reference is None or begun.shared_timestep:
             raise WeightsError(
                 f"model.init {init}: the weights of an ablation; depth in one step starts from a full model"
@@ -95,7 +95,7 @@ class OneStepStage(L.LightningModule):
         self.unet, self.reference, self.image_tokens = begun.unet, begun.reference, begun.image_tokens
         freeze_unasked(self.unet)
         # channels last: a fifth faster on a CPU, and what tensor cores want
-        self.unet.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.unet.train().to(memory_format=torch.channels_last)  # type: ignore[call-arg]
         if gradient_checkpointing:
             self.unet.unet.enable_gradient_checkpointing()
         for kept in filter(None, (self.reference, self.image_tokens)):  # depth asks nobody who it is
@@ -116,7 +116,7 @@ class OneStepStage(L.LightningModule):
             size_px=self.size_px,
             image_tokens=self.image_tokens,
             one_step_start=self.hparams["start"],
-        )
+        ).quiet()
 
     def depth(self, rgb_B3HW: Tensor) -> Tensor:
         """RGB in [-1, 1] → depth (B, 1, H, W), about [-1, 1]: what a pipeline clips there. Differentiable."""

@@ -18,7 +18,8 @@ from jdap.diffusion.draws import Place, draw_noise, draw_timesteps
 from jdap.diffusion.timesteps import DEPTH_TO_IMAGE, IMAGE_TO_DEPTH, LOG_SNR, UNIFORM, TimestepLaw
 from jdap.models.clip.conditions import Drive
 from jdap.models.clip.unet import Anchor, MotionFrames
-from jdap.pipelines.talking import NULL, TalkingPipeline, WindowShape
+from jdap.pipelines.talking import TalkingPipeline
+from jdap.pipelines.talking_weights import NULL, WindowShape
 from jdap.stages.parts.clip_latents import encode_clip
 from jdap.stages.parts.clip_networks import clip_networks
 from jdap.stages.parts.heard_lips import HeardLips
@@ -162,7 +163,7 @@ class TemporalStage(L.LightningModule):
             size_px=self.size_px,
             image_tokens=self.image_tokens,
             drive=self.drive,
-        )
+        ).quiet()
 
     @property
     def audio_margin(self) -> int:

@@ -11,7 +11,7 @@ from jdap.models.audio.frames import FRAME_SAMPLES
 from jdap.models.audio.mel import LogMelEncoder
 from jdap.models.audio.pretrained import Wav2VecEncoder, WhisperEncoder
 from jdap.models.audio.projection import AudioProjection
-from jdap.models.audio.tokens import AudioTokens, load_audio_tokens, new_audio_tokens
+from jdap.models.audio.tokens import AudioTokens, new_audio_tokens
 
 __all__ = [
     "FRAME_SAMPLES",
@@ -20,6 +20,5 @@ __all__ = [
     "LogMelEncoder",
     "Wav2VecEncoder",
     "WhisperEncoder",
-    "load_audio_tokens",
     "new_audio_tokens",
 ]

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model, WhisperConfig
 from transformers.models.whisper import modeling_whisper
 
+from jdap.io.assets import find_folder
 from jdap.models.audio.frames import FRAME_SAMPLES, check_sound
 from jdap.models.audio.mel import HOP, mel_power
-from jdap.models.hub import find_folder
 from jdap.models.loading import WeightsError, fill_strict, one_line, read_json, read_tensors
 from jdap.units import FPS
 

@@ -6,17 +6,20 @@ Shapes: B clips, S samples at 16 kHz, F frames at 25 fps, L tokens of D channels
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from torch import Tensor, nn
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor
 
 from jdap.models.audio.frames import FRAME_SAMPLES, check_sound
 from jdap.models.audio.mel import LogMelEncoder
 from jdap.models.audio.pretrained import Wav2VecEncoder, WhisperEncoder
 from jdap.models.audio.projection import AudioProjection
+from jdap.models.component import Component
 from jdap.models.loading import WeightsError, load_strict, read_json
 
-#: Folders of a weights folder.
-ENCODER, PROJECTION = "audio_encoder", "audio_projection"
+#: Folders of the component's folder.
+ENCODER, PROJECTION = "encoder", "projection"
 AudioEncoder = LogMelEncoder | Wav2VecEncoder | WhisperEncoder
 #: Encoders of transformers by the names that transformers gives them.
 PRETRAINED: dict[str, type[Wav2VecEncoder] | type[WhisperEncoder]] = {
@@ -25,7 +28,7 @@ PRETRAINED: dict[str, type[Wav2VecEncoder] | type[WhisperEncoder]] = {
 }
 
 
-class AudioTokens(nn.Module):
+class AudioTokens(Component, ModelMixin):
     """An audio encoder and the projection of its features to tokens.
 
     Args:
@@ -79,29 +82,28 @@ class AudioTokens(nn.Module):
         context = self.encoder.context_frames
         return self.projection(features[:, context : features.shape[1] - context])
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write the two components into a weights folder; :func:`load_audio_tokens` reads them."""
+    def write(self, folder: Path) -> None:
+        """Write the two to ``encoder`` and ``projection`` in a folder."""
         for name, part in ((ENCODER, self.encoder), (PROJECTION, self.projection)):
-            part.save_pretrained(Path(folder) / name)
+            part.save_pretrained(folder / name)
 
-
-def load_audio_tokens(folder: str | Path) -> AudioTokens:
-    """The audio tokens of a weights folder, in evaluation mode. Raises WeightsError for what is missing or broken."""
-    folder = Path(folder)
-    file = folder / ENCODER / "config.json"
-    kind = read_json(file).get("model_type")
-    encoder: AudioEncoder
-    if kind is None:
-        encoder = load_strict(LogMelEncoder, file.parent)
-    elif kind in PRETRAINED:
-        encoder = PRETRAINED[kind].from_pretrained(file.parent)
-    else:
-        raise WeightsError(f"{file}: model_type is {kind!r}, expected one of {', '.join(PRETRAINED)}")
-    projection = load_strict(AudioProjection, folder / PROJECTION)
-    try:
-        return AudioTokens(encoder, projection).eval()
-    except ValueError as error:
-        raise WeightsError(f"{folder}: {error}") from error
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """See :meth:`jdap.models.component.Component.read`."""
+        file = folder / ENCODER / "config.json"
+        kind = read_json(file).get("model_type")
+        encoder: AudioEncoder
+        if kind is None:
+            encoder = load_strict(LogMelEncoder, file.parent)
+        elif kind in PRETRAINED:
+            encoder = PRETRAINED[kind].from_pretrained(file.parent)
+        else:
+            raise WeightsError(f"{file}: model_type is {kind!r}, expected one of {', '.join(PRETRAINED)}")
+        projection = load_strict(AudioProjection, folder / PROJECTION)
+        try:
+            return cls(encoder, projection).eval()
+        except ValueError as error:
+            raise WeightsError(f"{folder}: {error}") from error
 
 
 def new_audio_tokens(

@@ -64,7 +64,7 @@ class DriveTokens(ModelMixin, ConfigMixin):  # type: ignore[misc]
             given = x.isfinite().all(dim=-1, keepdim=True)
             if keep_KB is not None:
                 given = given & keep_KB[i].to(given.device)[:, None, None]
-            tokens.append(network(torch.where(given, x, 0.0)) * given)
+            tokens.append(network(torch.where(given, x, 0.0).to(self.dtype)) * given)
         return torch.stack(tokens, dim=2)
 
 

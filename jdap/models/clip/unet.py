@@ -7,18 +7,27 @@ latent cells, L tokens of D channels a frame.
 from __future__ import annotations
 
 import copy
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.models.unets.unet_motion_model import MotionAdapter, UNetMotionModel
 from diffusers.utils import logging
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from jdap.models.clip.audio_attention import AudioAttention, AudioReader
+from jdap.models.clip.motion import load_motion
+from jdap.models.component import Component
 from jdap.models.image.attention import Beside, Features, Layers, PlainAttention, Reference, ReferenceReader
 from jdap.models.image.joint_unet import JointUNet, no_tokens, project_features, seen_latents
+from jdap.models.loading import WeightsError, load_strict, one_line
+
+#: Folders of the component's folder.
+MOTION, AUDIO_ATTENTION = "motion", "audio_attention"
 
 
 class MotionFrames(NamedTuple):
@@ -50,7 +59,7 @@ class Anchor(NamedTuple):
     last: int
 
 
-class ClipUNet(nn.Module):
+class ClipUNet(Component, ModelMixin):
     """Denoises the frames of clips: the joint UNet's frozen weights, motion modules, and attention to sound.
 
     The layers are those of a diffusers ``UNetMotionModel``; fresh motion modules and layers of sound answer zero, so
@@ -115,10 +124,12 @@ class ClipUNet(nn.Module):
         """The most frames, motion frames included, that the motion modules have positions for."""
         return self.motion_config["motion_max_seq_length"]
 
+    @apply_forward_hook
     def project_reference(self, features: Features) -> Reference:
         """As :meth:`jdap.models.image.joint_unet.JointUNet.project_reference`: once for all frames and windows."""
         return project_features(self.unet, features, self.rotary)
 
+    @apply_forward_hook
     def project_audio(self, tokens_BFLD: Tensor, anchored: bool = False) -> Layers:
         """Tokens of the frames' sound as keys and values of the layers of audio: once for all steps of a window.
 
@@ -232,6 +243,33 @@ class ClipUNet(nn.Module):
         rgb, depth = unet.conv_out(unet.conv_act(unet.conv_norm_out(x))).chunk(2, dim=1)
         return rgb, depth
 
+    def write(self, folder: Path) -> None:
+        """Write the image model's plain UNet to a folder, and into it ``motion`` and, unless deaf, ``audio_attention``.
+
+        So diffusers reads the folder as a UNet, and ``motion`` as a ``MotionAdapter``.
+        """
+        self.image_model().write(folder)
+        self.motion_adapter().save_pretrained(folder / MOTION)
+        if self.audio is not None:
+            self.audio.save_pretrained(folder / AUDIO_ATTENTION)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """See :meth:`jdap.models.component.Component.read`."""
+        return cls.on(JointUNet.read(folder), folder)
+
+    @classmethod
+    def on(cls, joint: JointUNet, folder: Path) -> Self:
+        """The motion modules and layers of sound of ``folder`` on an image model: strictly, in evaluation mode."""
+        motion = load_motion(folder / MOTION)
+        audio = load_strict(AudioAttention, folder / AUDIO_ATTENTION) if (folder / AUDIO_ATTENTION).is_dir() else None
+        try:
+            return cls(joint, motion, audio).eval()
+        # Parts that do not belong together fail in as many ways as there are.
+        except Exception as error:
+            raise WeightsError(f"{folder}: {one_line(error)}") from error
+
+    @apply_forward_hook
     def image_model(self) -> JointUNet:
         """The image model inside, in evaluation mode: it shares its tensors with this one."""
         with torch.device("meta"):

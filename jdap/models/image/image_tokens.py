@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -15,13 +16,14 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from jdap.models.component import Component
 from jdap.models.loading import WeightsError, check_class, fill_strict, load_strict, one_line, read_json, read_tensors
 
 #: Mean and standard deviation of RGB in [0, 1], of the pictures that CLIP was trained on.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-#: Folders of a weights folder.
-ENCODER, PROJECTION = "image_encoder", "image_tokens"
+#: Folders of the component's folder.
+ENCODER, PROJECTION = "encoder", "projection"
 
 
 class TokenProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -54,7 +56,7 @@ class TokenProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.norm_out(self.project(self.norm_in(features_BLC)))
 
 
-class ImageTokens(nn.Module):
+class ImageTokens(Component, ModelMixin):
     """A frozen CLIP vision encoder and the projection that trains.
 
     Args:
@@ -100,20 +102,19 @@ class ImageTokens(nn.Module):
         )
         return ((unit - mean) / std).to(rgb_B3HW.dtype)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write the two components into a weights folder; :func:`load_image_tokens` reads them."""
+    def write(self, folder: Path) -> None:
+        """Write the two to ``encoder`` (transformers') and ``projection`` in a folder."""
         for name, part in ((ENCODER, self.encoder), (PROJECTION, self.projection)):
-            part.save_pretrained(Path(folder) / name)
+            part.save_pretrained(folder / name)
 
-
-def load_image_tokens(folder: str | Path) -> ImageTokens:
-    """The image tokens of a weights folder, in evaluation mode. Raises WeightsError for what is missing or broken."""
-    folder = Path(folder)
-    encoder, projection = load_image_encoder(folder / ENCODER), load_strict(TokenProjection, folder / PROJECTION)
-    try:
-        return ImageTokens(encoder, projection).eval()
-    except ValueError as error:
-        raise WeightsError(f"{folder}: {error}") from error
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """See :meth:`jdap.models.component.Component.read`."""
+        encoder, projection = load_image_encoder(folder / ENCODER), load_strict(TokenProjection, folder / PROJECTION)
+        try:
+            return cls(encoder, projection).eval()
+        except ValueError as error:
+            raise WeightsError(f"{folder}: {error}") from error
 
 
 def new_image_tokens(encoder: str | Path, cross_attention_dim: int) -> ImageTokens:

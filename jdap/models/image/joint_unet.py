@@ -7,20 +7,25 @@ cross-attention.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
+from jdap.models.component import Component, marked
 from jdap.models.image.attention import Beside, Features, KeyValue, PlainAttention, Reference, ReferenceReader
 from jdap.models.image.rotary import turned
+from jdap.models.loading import load_strict
 
 
-class JointUNet(nn.Module):
+class JointUNet(Component, ModelMixin):
     """Denoises the latents of a portrait and of its depth map at once.
 
-    It owns a plain ``UNet2DConditionModel`` of 2·C channels out, so weights stay loadable by diffusers. In go the two
+    It owns a plain ``UNet2DConditionModel`` of 2·C channels out, which is what a weights folder holds. In go the two
     noisy halves, and in a network of 3·C channels in the latents of the reference as well: places that look alike need
     no attention. The UNet's own timestep is that of the RGB half; the depth half's enters as ``timestep_cond``, its
     sinusoidal embedding through a linear layer which starts at zero, so that a fresh network ignores it.
@@ -46,6 +51,7 @@ class JointUNet(nn.Module):
         if config["time_cond_proj_dim"] != config["block_out_channels"][0]:
             raise ValueError("a joint UNet needs time_cond_proj_dim == block_out_channels[0] for the depth timestep")
         self.unet, self.rotary = unet, rotary
+        unet.register_to_config(_rotary=rotary)
         processors: dict[str, Any] = {
             name: ReferenceReader(name, rotary) if ".attn1." in name else PlainAttention()
             for name in unet.attn_processors
@@ -62,6 +68,17 @@ class JointUNet(nn.Module):
         """Whether the reference's latents go into the first layer beside what is noisy."""
         return self.unet.config["in_channels"] > self.unet.config["out_channels"]
 
+    def write(self, folder: Path) -> None:
+        """Write the plain UNet, whose config notes ``_rotary``."""
+        self.unet.save_pretrained(folder)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """See :meth:`jdap.models.component.Component.read`."""
+        unet = load_strict(UNet2DConditionModel, folder)
+        return cls(unet, marked(unet.config, "rotary", folder)).eval()
+
+    @apply_forward_hook
     def project_reference(self, features: Features) -> Reference:
         """The features of a :class:`jdap.models.image.reference.ReferenceNet` as this network's keys and values.
 

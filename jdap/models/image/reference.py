@@ -5,18 +5,22 @@ Shapes: R people, P pictures of each, C latent channels, h x w latent cells, M t
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from jdap.models.component import Component, marked
 from jdap.models.image.attention import Beside, Features, PlainAttention, ReferenceWriter
 from jdap.models.image.joint_unet import no_tokens
+from jdap.models.loading import load_strict
 
 
-class ReferenceNet(nn.Module):
+class ReferenceNet(Component, ModelMixin):
     """Turns the latents of reference pictures into features for the joint UNet's self-attention.
 
     It owns a plain ``UNet2DConditionModel`` of C channels with the joint UNet's widths and attention layers, and runs
@@ -32,6 +36,7 @@ class ReferenceNet(nn.Module):
     def __init__(self, unet: UNet2DConditionModel, rotary: bool = False) -> None:
         super().__init__()
         self.unet, self.rotary = unet, rotary
+        unet.register_to_config(_rotary=rotary)
         processors: dict[str, Any] = {
             name: ReferenceWriter(name, rotary) if ".attn1." in name else PlainAttention()
             for name in unet.attn_processors
@@ -41,6 +46,16 @@ class ReferenceNet(nn.Module):
         self._last = max(i for i, block in enumerate(blocks) if _sees(block))
         for parameter in self._unread():
             parameter.requires_grad_(False)
+
+    def write(self, folder: Path) -> None:
+        """Write the plain UNet, whose config notes ``_rotary``."""
+        self.unet.save_pretrained(folder)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """See :meth:`jdap.models.component.Component.read`."""
+        unet = load_strict(UNet2DConditionModel, folder)
+        return cls(unet, marked(unet.config, "rotary", folder)).eval()
 
     def forward(self, latents: Tensor, tokens_RLD: Tensor | None = None) -> Features:
         """Clean latents (R, C, h, w), or (R, P, C, h, w) of P pictures each → features by self-attention layer.

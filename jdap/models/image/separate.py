@@ -5,17 +5,22 @@ Shapes: B pictures, C latent channels of the codec, h x w latent cells.
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch import Tensor, nn
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from torch import Tensor
 
+from jdap.models.component import Component, marked
 from jdap.models.image.attention import Beside, Features, PlainAttention, Reference, ReferenceReader
 from jdap.models.image.joint_unet import JointUNet, no_tokens, project_features, seen_latents
+from jdap.models.loading import load_strict
 
 
-class SeparateUNets(nn.Module):
+class SeparateUNets(Component, ModelMixin):
     """A generator of RGB, and a depth estimator that is given clean RGB: called like the joint UNet that they replace.
 
     The RGB network (C channels in and out) is led by the reference, as a joint one is, and knows nothing of depth. The
@@ -48,12 +53,25 @@ class SeparateUNets(nn.Module):
                 for name in unet.attn_processors
             }
             unet.set_attn_processor(readers)
+            unet.register_to_config(_rotary=rotary)
 
     @property
     def latent_channels(self) -> int:
         """C: channels of one half."""
         return self.rgb.config["out_channels"]
 
+    def write(self, folder: Path) -> None:
+        """Write the two plain UNets to ``rgb`` and ``depth`` in a folder; their configs note ``_rotary``."""
+        for name, unet in (("rgb", self.rgb), ("depth", self.depth)):
+            unet.save_pretrained(folder / name)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """See :meth:`jdap.models.component.Component.read`."""
+        rgb, depth = (load_strict(UNet2DConditionModel, folder / name) for name in ("rgb", "depth"))
+        return cls(rgb, depth, marked(rgb.config, "rotary", folder / "rgb")).eval()
+
+    @apply_forward_hook
     def project_reference(self, features: Features) -> Reference:
         """As :meth:`jdap.models.image.joint_unet.JointUNet.project_reference`, for the RGB network."""
         return project_features(self.rgb, features, self.rotary)

@@ -37,7 +37,7 @@ def encode_clip(codec: Codec, batch: ClipBatch, mouth_focus: float, outside_skin
     flat = {name: getattr(batch, name).flatten(0, 1) for name in ("rgb", "depth", "skin", "confidence")}
     pictures = torch.cat([batch.reference_rgb, flat["rgb"], depth_frames.to_codec(flat["depth"])])
     with torch.autocast(pictures.device.type, enabled=False):  # as a pipeline encodes, whatever the step's precision
-        latents = codec.encode(pictures.float())
+        latents = codec.encode(pictures.to(next(codec.parameters()).dtype)).float()
     rgb, depth = latents[clips:].unflatten(0, (2, clips, frames))
     skin = depth_frames.latent_weight(flat["skin"], codec.factor).unflatten(0, (clips, frames))
     trust = depth_frames.latent_confidence(flat["confidence"], flat["skin"], codec.factor)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jdap.diffusion.schedule import NoiseSchedule
+from jdap.io.assets import find_folder
 from jdap.models.audio import AudioTokens, new_audio_tokens
 from jdap.models.clip.audio_attention import new_audio_attention
 from jdap.models.clip.conditions import DriveTokens
@@ -17,11 +18,9 @@ from jdap.models.image.image_tokens import ImageTokens
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.loading import WeightsError, read_json
-from jdap.pipelines.hub import find_weights
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
-from jdap.pipelines.talking_weights import CLASS_NAME as TALKING
-from jdap.pipelines.weights import INDEX
+from jdap.pipelines.weights import INDEX, class_name
 
 
 class ClipNetworks(NamedTuple):
@@ -63,8 +62,8 @@ def clip_networks(
         WeightsError: for a folder that cannot be started from.
         ValueError: for settings that do not go together.
     """
-    folder = find_weights(init, "make train-image")
-    if read_json(folder / INDEX).get("_class_name") == TALKING:
+    folder = find_folder(init, f"train one with `{PortraitPipeline.remedy}`")
+    if class_name(read_json(folder / INDEX)) == TalkingPipeline.__name__:
         made = _that_talk(folder, init, motion, audio_encoder, audio_tokens, audio_dim, conditions)
     else:
         made = _new(folder, init, motion, audio_encoder, audio_tokens, audio_dim, conditions)

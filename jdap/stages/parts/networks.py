@@ -73,7 +73,7 @@ def networks(
     if widths and (init or sd):
         raise ValueError("model.widths is for networks from scratch: model.init and model.sd bring their own")
     if init:
-        made = _of_weights_folder(resolve(init), preset, codec)
+        made = _of_weights_folder(init, preset, codec)
     elif sd:
         made = _of_stable_diffusion(sd, preset, codec)
     elif codec:
@@ -91,7 +91,7 @@ def networks(
         if made.image_tokens is None or network is made.reference:
             freeze_unasked(network)
         # channels last: a fifth faster on a CPU, and what tensor cores want
-        network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.train().to(memory_format=torch.channels_last)  # type: ignore[call-arg]
         for unet in network.modules():
             if gradient_checkpointing and isinstance(unet, UNet2DConditionModel):
                 unet.enable_gradient_checkpointing()

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from jdap.__main__ import main
+from jdap.depth import from_uint16, to_uint16
 from jdap.photos import given
-from jdap.photos.paste import decode, encode, png
+from jdap.photos.paste import png
 from jdap.photos.read import PhotoError, read_photo
 from jdap.pipelines.portrait import PortraitPipeline
 
@@ -58,7 +59,7 @@ def test_an_edit_changes_the_mask_alone(asked: list[object], tmp_path: Path) -> 
     np.testing.assert_array_equal(made[~hidden], own[~hidden])
     assert np.abs(made[hidden].astype(int) - own[hidden]).mean() > 10
     assert not np.array_equal(made, other)
-    depth = decode(pixels(out / "a.seed5.depth.png"))
+    depth = from_uint16(pixels(out / "a.seed5.depth.png"))
     assert depth.shape == (80, 96)
     assert np.isfinite(depth[12:76, 10:74]).all()
     data = json.loads((out / "a.json").read_text())
@@ -85,13 +86,13 @@ def test_depth_may_be_given_and_kept(asked: list[object], tmp_path: Path) -> Non
     given_depth = out / "a.depth.png"
     both = ["--mask", hole, *asked, "--steps", 2, "--depth", given_depth]
     assert jdap("edit", photo, "--out", tmp_path / "kept", *both, "--keep-depth", "all") == 0
-    kept = decode(pixels(tmp_path / "kept" / "a.seed0.depth.png"))
+    kept = from_uint16(pixels(tmp_path / "kept" / "a.seed0.depth.png"))
     inside = np.s_[20:70, 18:66]
     # Twice through the crop's resolution.
-    assert np.abs(kept - decode(pixels(given_depth)))[inside].mean() < 0.01
+    assert np.abs(kept - from_uint16(pixels(given_depth)))[inside].mean() < 0.01
     assert jdap("edit", photo, "--out", tmp_path / "free", *both, "--keep-depth", "none") == 0
-    free = decode(pixels(tmp_path / "free" / "a.seed0.depth.png"))
-    off = [np.abs(x - decode(pixels(given_depth)))[inside].mean() for x in (kept, free)]
+    free = from_uint16(pixels(tmp_path / "free" / "a.seed0.depth.png"))
+    off = [np.abs(x - from_uint16(pixels(given_depth)))[inside].mean() for x in (kept, free)]
     assert off[1] > 1.5 * off[0]
 
 
@@ -129,7 +130,7 @@ def test_masks_that_do_not_fit(asked, tmp_path, capsys, box, size, says) -> None
 def test_generate_on_a_depth_is_depth_to_image(small_weights: Path, asked: list[object], tmp_path: Path) -> None:
     reference, out = draw(tmp_path / "me.png"), tmp_path / "out"
     depth = np.linspace(-1, 1, SIZE * SIZE, dtype=np.float32).reshape(SIZE, SIZE)
-    (tmp_path / "d.png").write_bytes(png(encode(depth)))
+    (tmp_path / "d.png").write_bytes(png(to_uint16(depth)))
     how = ["--steps", 2, "--guidance", 1.5, "--method", "repaint", "--resample", 2, "--seed", 3]
     assert jdap("generate", "--reference", reference, "--depth", tmp_path / "d.png", "--out", out, *asked, *how) == 0
     assert sorted(p.name for p in out.iterdir()) == ["me.json", "me.preview.png", "me.seed3.png", "rows.jsonl"]
@@ -153,7 +154,7 @@ def test_generate_on_a_depth_is_depth_to_image(small_weights: Path, asked: list[
 def test_an_ensemble_has_an_uncertainty(small_weights: Path, asked: list[object], tmp_path: Path) -> None:
     photo, out = draw(tmp_path / "a.png"), tmp_path / "out"
     assert jdap("depth", photo, "--out", out, *asked, "--ensemble", 3, "--steps", 2) == 0
-    found = (decode(pixels(out / "a.uncertainty.png")) + 1) / 2
+    found = (from_uint16(pixels(out / "a.uncertainty.png")) + 1) / 2
     assert np.isfinite(found).sum() == 64 * 64
     assert np.nanmin(found) >= 0
     crop = np.asarray(Image.open(photo).resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=(10, 12, 74, 76)))
@@ -186,7 +187,7 @@ def test_a_masks_crop_is_conservative() -> None:
 def test_a_depth_of_a_photo_is_cut_to_its_window(tmp_path: Path) -> None:
     full = np.full((40, 60), np.nan, dtype=np.float32)
     full[5:37, 20:52] = np.linspace(-1, 1, 32)[None]
-    (tmp_path / "a.depth.png").write_bytes(png(encode(full)))
+    (tmp_path / "a.depth.png").write_bytes(png(to_uint16(full)))
     with pytest.raises(PhotoError, match=r"60 x 40 is no square, and no a.json tells its window"):
         given.read_depth(tmp_path / "a.depth.png", 32)
     data = {"depth": {"file": "a.depth.png"}, "window_px": {"left": 20, "top": 5, "size": 32}}

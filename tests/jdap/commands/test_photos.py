@@ -11,9 +11,9 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from jdap.__main__ import main
+from jdap.depth import from_uint16
 from jdap.faces.crop import crop_frame
 from jdap.faces.landmarker import MODEL_FILE
-from jdap.photos.paste import decode
 from jdap.pipelines.portrait import PortraitPipeline
 
 SIZE = 32
@@ -53,7 +53,7 @@ def test_depth_is_that_of_the_pipeline_in_its_place(small_weights: Path, tmp_pat
     depth = pipeline.image_to_depth(
         rgb.permute(2, 0, 1)[None] / 127.5 - 1, steps=2, ensemble=2, generator=torch.Generator().manual_seed(seed)
     ).depth
-    full = decode(np.asarray(Image.open(out / "a.depth.png")))
+    full = from_uint16(np.asarray(Image.open(out / "a.depth.png")))
     assert full.shape == (80, 96)
     assert np.isfinite(full).sum() == 47 * 47  # pixels that lie in the box whole
     # Bilinear interpolation is another way there: it finds place and order.
@@ -101,7 +101,7 @@ def test_copies_of_other_kinds_give_the_same_depth(small_weights: Path, tmp_path
     assert len(rows(tmp_path / "out")) == 5
 
     def depth(name: str) -> np.ndarray:
-        return decode(np.asarray(Image.open(tmp_path / "out" / f"{name}.depth.png")))
+        return from_uint16(np.asarray(Image.open(tmp_path / "out" / f"{name}.depth.png")))
 
     for same in ("turned", "alpha"):
         np.testing.assert_array_equal(depth(same), depth("upright"))
@@ -145,7 +145,7 @@ def test_generate_is_what_the_pipeline_generates(small_weights: Path, tmp_path: 
     )
     drawn = np.asarray(Image.open(out / "me.seed8.png")) / 127.5 - 1
     assert np.abs(drawn - made.rgb[0].permute(1, 2, 0).numpy()).max() < 0.005
-    depth = decode(np.asarray(Image.open(out / "me.seed8.depth.png")))
+    depth = from_uint16(np.asarray(Image.open(out / "me.seed8.depth.png")))
     assert np.abs(depth - made.depth[0, 0].numpy()).max() < 1e-4
     assert Image.open(out / "me.preview.png").width == 5 * SIZE
 

@@ -19,8 +19,8 @@ from scipy.io import wavfile
 from talker import SIZE
 
 from jdap.__main__ import main
+from jdap.depth import from_uint16
 from jdap.faces.crop import crop_frame
-from jdap.photos.paste import decode
 from jdap.pipelines.talking import TalkingPipeline
 
 RATE = 16000
@@ -94,7 +94,7 @@ def test_the_files_hold_what_the_pipeline_draws_and_the_sound_in_time(
     assert nearest.tolist() == list(range(12))
     assert np.abs(preview[:, :, :SIZE].astype(int) - pictures).mean() < 4
     encoded = frames_of(out / "talk.depth.mkv", "gray16le")
-    assert np.abs(decode(encoded) - depth[:, 0].numpy()).max() < 1e-3
+    assert np.abs(from_uint16(encoded) - depth[:, 0].numpy()).max() < 1e-3
 
     for name in ("talk.mp4", "talk.preview.mp4"):
         heard = sound_of(out / name)

@@ -155,10 +155,15 @@ def test_a_known_half_stays_and_is_told_to_be_clean():
     noise, rgb = pair(0), pair(5).rgb
     oracle = Oracle(0.7, 0.5)
     steps = []
-    drawn = ddim(DENOISER, oracle, noise, known_rgb=rgb, steps=4, on_step=lambda i, n: steps.append((i, n)))
+
+    def told(step):
+        steps.append((step.number, step.timestep))
+        return step.latents
+
+    drawn = ddim(DENOISER, oracle, noise, known_rgb=rgb, steps=4, on_step=told)
     assert torch.equal(drawn.rgb, rgb)
     assert oracle.seen == [(KNOWN, 999), (KNOWN, 749), (KNOWN, 499), (KNOWN, 249)]
-    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert steps == [(0, 999), (1, 749), (2, 499), (3, 249)]
     drawn = ddim(DENOISER, oracle, noise, known_depth=rgb, steps=2)
     assert torch.equal(drawn.depth, rgb)
     assert not torch.equal(drawn.rgb, noise.rgb)

@@ -8,7 +8,7 @@ import torch
 
 from jdap.choices import CLEAN, REPAINT
 from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
-from jdap.diffusion.samplers import ddim, levels
+from jdap.diffusion.samplers import ddim, levels, network_calls
 from jdap.diffusion.schedule import NoiseSchedule
 
 DENOISER = JointDenoiser(NoiseSchedule())
@@ -168,11 +168,16 @@ def test_levels_are_those_of_repaint(steps, jump, resample):
 
 def test_calls_are_counted():
     told = []
-    _, network = draw([0], steps=6, resample=2, jump=2, draws=2, on_step=lambda done, calls: told.append((done, calls)))
+
+    def tell(step):
+        told.append(step.number)
+        return step.latents
+
+    _, network = draw([0], steps=6, resample=2, jump=2, draws=2, on_step=tell)
     path = levels(6, 2, 2)
     calls = sum(b == a + 1 for a, b in pairwise(path))
-    assert len(network.seen) == calls == 10
-    assert told == [(i + 1, calls) for i in range(calls)]
+    assert len(network.seen) == calls == network_calls(6, 2, 2) == 10
+    assert told == list(range(calls))
 
 
 def test_noising_further_has_the_law_of_noising_at_once():

@@ -43,12 +43,12 @@ def test_spacing_is_trailing():
         schedule.spaced(0)
 
 
-def test_a_stored_scheduler_gives_the_schedule_back(tmp_path):
-    schedule = NoiseSchedule(beta_end=0.011)
+@pytest.mark.parametrize("spacing", ["trailing", "log_snr"])
+def test_a_stored_scheduler_gives_the_schedule_back(tmp_path, spacing):
+    schedule = NoiseSchedule(beta_end=0.011, spacing=spacing)
     schedule.scheduler().save_pretrained(tmp_path)
     stored = DDIMScheduler.from_pretrained(tmp_path)
     assert NoiseSchedule.from_scheduler(stored) == schedule
-    assert NoiseSchedule.from_scheduler(stored, LOG_SNR) == NoiseSchedule(beta_end=0.011, spacing=LOG_SNR)
     with pytest.raises(ValueError, match="prediction_type='epsilon'"):
         NoiseSchedule.from_scheduler(DDIMScheduler.from_pretrained(tmp_path, prediction_type="epsilon"))
 

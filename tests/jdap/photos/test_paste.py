@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jdap.depth import NO_VALUE, from_uint16, to_uint16
 from jdap.faces.crop import crop_frame
-from jdap.photos.paste import NO_VALUE, decode, encode, full_depth, paste, png, preview
+from jdap.photos.paste import full_depth, paste, png, preview
 from jdap.photos.read import Photo
 
 SIZE = 64
@@ -31,13 +32,13 @@ def crop_of_plane(window: np.ndarray) -> np.ndarray:
 
 def test_encoding_is_that_which_the_metadata_states() -> None:
     depth = np.array([-1, -0.25, 0, 1, np.nan])
-    value = encode(depth)
+    value = to_uint16(depth)
     assert value.dtype == np.uint16
     assert value.tolist() == [1, 1 + round(0.375 * 65534), 32768, 65535, NO_VALUE]
     back = 2 * (value[:4].astype(float) - 1) / 65534 - 1
     assert np.abs(back - depth[:4]).max() < 1.6e-5
-    np.testing.assert_allclose(decode(value), depth, atol=1.6e-5)
-    assert encode(np.array([-3.0, 3.0])).tolist() == [1, 65535]
+    np.testing.assert_allclose(from_uint16(value), depth, atol=1.6e-5)
+    assert to_uint16(np.array([-3.0, 3.0])).tolist() == [1, 65535]
 
 
 @pytest.mark.parametrize(

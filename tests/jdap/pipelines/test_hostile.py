@@ -16,8 +16,8 @@ from jdap.models.loading import WeightsError, read_tensors
 from jdap.pipelines.portrait import PortraitPipeline
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-FILES = {name: WEIGHTS for name in ("unet", "reference", "codec", "image_tokens")} | {
-    "image_encoder": "model.safetensors"
+FILES = {name: WEIGHTS for name in ("unet", "reference", "codec", "image_tokens/projection")} | {
+    "image_tokens/encoder": "model.safetensors"
 }
 
 
@@ -32,7 +32,7 @@ def folder(pipeline, whole, tmp_path):
     """A weights folder with every component there is."""
     if not whole.exists():
         encoder = small_image_encoder()
-        pipeline.image_tokens = ImageTokens(encoder, TokenProjection(encoder.config.hidden_size, 32))
+        pipeline.image_tokens = ImageTokens(encoder, TokenProjection(encoder.config.hidden_size, 64))
         pipeline.save_pretrained(whole)
         assert PortraitPipeline.from_pretrained(whole).image_tokens is not None
     shutil.copytree(whole, tmp_path / "weights")
@@ -122,8 +122,8 @@ CONFIGS = {
     "unet": "config.json",
     "reference": "config.json",
     "codec": "config.json",
-    "image_tokens": "config.json",
-    "image_encoder": "config.json",
+    "image_tokens/projection": "config.json",
+    "image_tokens/encoder": "config.json",
     "scheduler": "scheduler_config.json",
     ".": "model_index.json",
 }
@@ -141,7 +141,7 @@ def test_garbage_for_a_config_is_told(folder, part):
     ("part", "settings", "says"),
     [
         ("unet", {"_class_name": "AutoencoderKL"}, "_class_name is 'AutoencoderKL', expected 'UNet2DConditionModel'"),
-        ("codec", {"_class_name": "Harm"}, "_class_name is 'Harm', and a codec is one of"),
+        ("codec", {"_class_name": "Harm"}, "_class_name is 'Harm', expected 'ImageCodec'"),
         ("unet", {"block_out_channels": "wide"}, "/unet: cannot be read as UNet2DConditionModel"),
         ("unet", {"block_out_channels": [32, 64, 128]}, "/unet: cannot be read as UNet2DConditionModel"),
         ("unet", {"block_out_channels": [32_000, 64_000]}, "config.json asks for"),
@@ -151,18 +151,21 @@ def test_garbage_for_a_config_is_told(folder, part):
         ("unet", {"act_fn": "os.system"}, "/unet: cannot be read"),
         ("codec", {"latent_channels": -1}, "/codec: cannot be read"),
         ("codec", {"factor": 3}, "/codec: cannot be read"),
-        ("image_encoder", {"architectures": ["CLIPModel"]}, "_class_name is 'CLIPModel'"),
+        ("image_tokens/encoder", {"architectures": ["CLIPModel"]}, "_class_name is 'CLIPModel'"),
         ("scheduler", {"num_train_timesteps": "many"}, "num_train_timesteps is 'many'"),
         ("scheduler", {"num_train_timesteps": 10**12}, "num_train_timesteps is 1000000000000"),
         ("scheduler", {"beta_end": float("nan")}, "/scheduler"),
         ("scheduler", {"beta_end": -3.0}, "/scheduler"),
         ("scheduler", {"prediction_type": "epsilon"}, "not JDAP's noise schedule: prediction_type='epsilon'"),
         (".", {"_class_name": "StableDiffusionPipeline"}, "_class_name is 'StableDiffusionPipeline'"),
-        (".", {"size_px": "large"}, "size_px must be int, got 'large'"),
+        ("unet", {"_rotary": None}, "_rotary must be true or false, got None"),
+        (".", {"size_px": "large"}, "size_px must be int, and given, got 'large'"),
         (".", {"size_px": 33}, "size_px 33 is no multiple of the codec's factor 8"),
-        (".", {"preset": None}, "preset must be str, got None"),
-        (".", {"reference": "no"}, "reference must be bool, got 'no'"),
-        (".", {"joint": False}, "unet_rgb"),
+        (".", {"preset": None}, "preset must be str, and given, got None"),
+        (".", {"reference": "no"}, "reference is 'no', expected ReferenceNet"),
+        (".", {"unet": [None, None]}, "unet is [None, None], expected JointUNet or SeparateUNets"),
+        (".", {"unet": ["os", "system"]}, "unet is ['os', 'system'], expected JointUNet or SeparateUNets"),
+        (".", {"unet": ["jdap.models.image.separate", "SeparateUNets"]}, "/unet/rgb"),
         (".", {"one_step_start": "ones"}, "one_step_start must be"),
     ],
 )
@@ -172,7 +175,7 @@ def test_settings_that_cannot_be_are_told(folder, part, settings, says):
 
 
 def test_a_component_that_is_not_there_is_named(folder):
-    for part in ("image_tokens", "image_encoder", "scheduler", "reference", "unet", "codec"):
+    for part in ("image_tokens", "scheduler", "reference", "unet", "codec"):
         shutil.move(folder / part, folder.parent / part)
         assert f"/{part}" in refusal(folder)
         shutil.move(folder.parent / part, folder / part)
@@ -184,20 +187,26 @@ def test_sound_components_of_different_models_are_told(folder):
     kept = folder.parent / "kept"
     folder.rename(kept)
 
-    def mixed(part: str, other: Path) -> str:
+    def mixed(part: str, other: Path, codec: str = "ImageCodec") -> str:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(kept, folder)
         shutil.rmtree(folder / part)
         shutil.copytree(other, folder / part)
+        change(folder / "model_index.json", codec=["jdap.models.codec", codec])
         return refusal(folder)
 
-    small_vae().save_pretrained(folder.parent / "vae")
-    assert "latent channels differ: codec 4, unet 3, reference 3" in mixed("codec", folder.parent / "vae")
-    assert "a joint UNet has 2·C channels in and out" in mixed("unet", kept / "reference")
+    vae, tokens = folder.parent / "vae", folder.parent / "tokens"
+    small_vae().save_pretrained(vae)
+    assert "latent channels differ: codec 4, unet 3, reference 3" in mixed(
+        "codec", folder.parent / "vae", "DiffusersCodec"
+    )
+    assert "a joint UNet has 2·C channels in" in mixed("unet", kept / "reference")
     assert "latent channels differ: codec 3, unet 3, reference 6" in mixed("reference", kept / "unet")
-    TokenProjection(16, 48).save_pretrained(folder.parent / "tokens")
-    assert "tokens of 48 channels, which unet does not take" in mixed("image_tokens", folder.parent / "tokens")
-    assert index["image_tokens"] is True
+    TokenProjection(16, 48).save_pretrained(tokens)
+    assert "tokens of 48 channels, which unet does not take" in mixed(
+        "image_tokens/projection", folder.parent / "tokens"
+    )
+    assert index["image_tokens"] == ["jdap.models.image.image_tokens", "ImageTokens"]
 
 
 @pytest.mark.parametrize("text", ["{", '{"_class_name": "AutoencoderKL", "block_out_channels": []}'])

@@ -75,7 +75,6 @@ def test_guidance_is_there_in_every_question(pipeline):
         how = {"steps": 2, "guidance": guidance}
         return [
             pipeline.generate(reference, generator=seed(), **how).rgb,
-            pipeline.generate(reference, generator=seed(), **how).rgb,
             pipeline.depth_to_image(depth, reference=reference, generator=seed(), **how),
             pipeline.edit(x, depth, left_half(), NOTHING, reference=reference, generator=seed(), **how).rgb,
         ]
@@ -85,9 +84,6 @@ def test_guidance_is_there_in_every_question(pipeline):
         assert torch.equal(a, b)
         assert not torch.allclose(a, c, atol=1e-4)
         assert not torch.allclose(a, d, atol=1e-4)
-    # Without any strength the reference plays no part.
-    alone = pipeline.depth_to_image(depth, steps=2, generator=seed())
-    assert torch.allclose(none[2], alone, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -114,9 +110,9 @@ def test_known_pixels_come_back_and_others_have_no_influence(pipeline, method):
 def test_edit_holds_the_other_questions(pipeline):
     x, depth, reference = pictures(), depths(), pictures(seed=5)
     how = {"reference": reference, "steps": 3}
-    made = pipeline.edit(x, depth, ALL, NOTHING, generator=seed(), **how)
+    made = pipeline.edit(x, depth, ALL, NOTHING, steps=3, generator=seed())
     assert torch.equal(made.rgb, x)
-    found = pipeline.image_to_depth(x, generator=seed(), **how).depth
+    found = pipeline.image_to_depth(x, steps=3, generator=seed()).depth
     assert torch.allclose(made.depth, found, atol=1e-4)
     made = pipeline.edit(x, depth, NOTHING, ALL, generator=seed(), **how)
     assert torch.equal(made.depth, depth)

@@ -82,7 +82,7 @@ def test_weights_that_talk_are_packed_as_such(tmp_path):
     folder, packed = tmp_path / "weights", tmp_path / "packed"
     talker().save_pretrained(folder, lambda part: (part / "training.json").write_text("{}"))
     pack(folder, packed, half=True)
-    for name in ("unet", "motion", "audio_attention"):
+    for name in ("unet", "unet/motion", "unet/audio_attention"):
         file = f"{name}/diffusion_pytorch_model.safetensors"
         assert (packed / file).stat().st_size < 0.6 * (folder / file).stat().st_size
         assert next(iter(load_file(packed / file).values())).dtype == torch.float16
@@ -100,7 +100,8 @@ def test_weights_that_talk_may_name_their_image_model(folder, tmp_path):
     )
     image.save_pretrained(tmp_path / "image")
     pack(tmp_path / "talk", tmp_path / "packed", image=str(tmp_path / "image"))
-    assert not {"unet", "reference", "codec", "scheduler"} & {path.name for path in (tmp_path / "packed").iterdir()}
+    assert not {"reference", "codec", "scheduler"} & {path.name for path in (tmp_path / "packed").iterdir()}
+    assert {path.name for path in (tmp_path / "packed" / "unet").iterdir()} == {"motion", "audio_attention"}
     said = [
         next(TalkingPipeline.from_pretrained(tmp_path / name).talk(person(), speech(0.1), steps=2))
         for name in ("talk", "packed")

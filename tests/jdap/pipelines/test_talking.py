@@ -265,8 +265,14 @@ def test_what_cannot_be_said_is_told(pipeline):
 
 def test_progress_is_told(pipeline):
     calls = []
-    list(pipeline.talk(person(), speech(0.2), steps=3, overlap=0, on_step=lambda done, of: calls.append((done, of))))
-    assert calls == [(1, 3), (2, 3), (3, 3)] * 2
+
+    def tell(asked, step, timestep, tensors):
+        calls.append((step, asked.num_timesteps, timestep))
+        assert tensors["latents"].shape == (F, 6, 4, 4)
+        return {}
+
+    list(pipeline.talk(person(), speech(0.2), steps=3, overlap=0, callback_on_step_end=tell))
+    assert calls == [(0, 3, 999), (1, 3, 666), (2, 3, 332)] * 2
 
 
 def test_memory_does_not_grow_with_length_and_no_sound_is_read_before_it_is_needed(pipeline):

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,8 @@ from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline, WindowShape
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-PARTS = ("codec", "unet", "reference", "motion", "audio_attention", "audio_encoder", "audio_projection", "drive")
+PARTS = ("unet/motion", "unet/audio_attention", "audio/encoder", "audio/projection", "drive")
+FILES = ("model_index.json", "README.md", "pipeline.py")
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,10 @@ def change(folder: Path, **settings) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | settings))
 
 
+def shape(folder: Path, **settings) -> None:
+    change(folder, shape=json.loads((folder / "model_index.json").read_text())["shape"] | settings)
+
+
 def test_saved_weights_say_the_same(whole):
     pipeline, loaded = talker(driven=True), TalkingPipeline.from_pretrained(whole)
     assert (loaded.shape, loaded.schedule, loaded.size_px, loaded.preset) == (SHAPE, pipeline.schedule, 32, "tiny")
@@ -61,10 +66,11 @@ def test_saved_weights_say_the_same(whole):
 
 
 def test_the_folder_is_in_diffusers_layout(whole):
-    assert sorted(p.name for p in whole.iterdir()) == sorted([*PARTS, "scheduler", "model_index.json"])
+    parts = ("codec", "unet", "reference", "audio", "drive", "scheduler")
+    assert sorted(p.name for p in whole.iterdir()) == sorted([*parts, *FILES])
     index = json.loads((whole / "model_index.json").read_text())
-    assert index["_class_name"] == "TalkingPipeline"
-    assert {name: index[name] for name in [f.name for f in fields(WindowShape)] + ["audio", "drive"]} == {
+    assert index["_class_name"] == ["pipeline", "TalkingPipeline"]
+    assert index["shape"] == {
         "frames": 4,
         "motion_frames": 2,
         "audio_margin": 5,
@@ -72,17 +78,17 @@ def test_the_folder_is_in_diffusers_layout(whole):
         "start": "null",
         "noise_sharing": 0.0,
         "anchor": False,
-        "audio": True,
-        "drive": True,
     }
-    load_motion(whole / "motion")
+    assert index["audio"] == ["jdap.models.audio.tokens", "AudioTokens"]
+    assert index["unet"] == ["jdap.models.clip.unet", "ClipUNet"]
+    load_motion(whole / "unet" / "motion")
     assert "_name_or_path" not in "".join(file.read_text() for file in whole.rglob("config.json"))
     assert list(whole.parent.iterdir()) == [whole]
 
 
 def test_a_start_that_the_weights_name_is_the_default(folder):
     plain = TalkingPipeline.from_pretrained(folder)
-    change(folder, start="reference")
+    shape(folder, start="reference")
     loaded = TalkingPipeline.from_pretrained(folder)
     (expected,) = plain.talk(person(), speech(0.1), steps=1, start="reference")
     (found,) = loaded.talk(person(), speech(0.1), steps=1)
@@ -96,7 +102,7 @@ def test_a_deaf_model_has_no_parts_of_sound(tmp_path):
     assert TalkingPipeline.from_pretrained(tmp_path / "weights").audio is None
 
 
-@pytest.mark.parametrize("part", PARTS[3:])  # what talks; for the others see test_pipelines_hostile
+@pytest.mark.parametrize("part", PARTS)  # what talks; for the others see test_pipelines_hostile
 def test_every_component_is_read_strictly(folder, part):
     file = folder / part / WEIGHTS
     tensors = load_file(file)
@@ -126,20 +132,24 @@ def test_every_component_is_read_strictly(folder, part):
         ({"fps": "25"}, "fps must be within"),
         ({"anchor": 1}, "anchor must be bool"),
         ({"start": "end"}, "start must be one of null, reference"),
-        ({"audio": "yes"}, "audio must be bool"),
-        ({"shared_timestep": True}, "not with these ablations"),
-        ({"one_step_start": "zeros"}, "not with these ablations"),
     ],
 )
-def test_an_index_that_does_not_fit_is_refused(folder, settings, says):
-    change(folder, **settings)
+def test_windows_that_do_not_fit_are_refused(folder, settings, says):
+    shape(folder, **settings)
     assert says in refusal(folder)
+
+
+def test_an_index_that_does_not_fit_is_refused(folder):
+    change(folder, audio="yes")
+    assert "audio is 'yes', expected AudioTokens" in refusal(folder)
+    change(folder, audio=[None, None])
+    assert "audio tokens and layers of audio: the one is of no use without the other" in refusal(folder)
 
 
 def test_parts_of_another_model_are_refused(folder, tmp_path):
     other = talker(seed=1)
     other.unet.motion_config = dict(other.unet.motion_config)
-    config = folder / "motion" / "config.json"
+    config = folder / "unet" / "motion" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"block_out_channels": [32, 32]}))
     assert "motion" in refusal(folder)
 
@@ -147,7 +157,7 @@ def test_parts_of_another_model_are_refused(folder, tmp_path):
 def test_weights_of_the_image_stage_do_not_talk_and_the_other_way_round(folder):
     with pytest.raises(WeightsError, match="'TalkingPipeline', expected 'PortraitPipeline'"):
         PortraitPipeline.from_pretrained(folder)
-    change(folder, _class_name="PortraitPipeline")
+    change(folder, _class_name=["pipeline", "PortraitPipeline"])
     assert "as `make train-video` writes it" in refusal(folder)
     assert "make train-video" in refusal(folder.parent / "nowhere")
 

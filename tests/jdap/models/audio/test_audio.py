@@ -13,7 +13,6 @@ from jdap.models.audio import (
     AudioProjection,
     AudioTokens,
     LogMelEncoder,
-    load_audio_tokens,
     new_audio_tokens,
 )
 from jdap.models.audio.mel import mel_power
@@ -163,7 +162,7 @@ def test_everything_of_the_learned_tokens_trains_also_in_bfloat16():
 def test_they_come_back_from_a_folder(tmp_path):
     tokens = small(blocks=2)
     tokens.save_pretrained(tmp_path / "weights")
-    back = load_audio_tokens(tmp_path / "weights")
+    back = AudioTokens.read(tmp_path / "weights")
     margin = tokens.required_margin
     assert (back.required_margin, back.tokens, back.dim, back.training) == (margin, 4, 16, False)
     sound = noise(4 + 2 * margin)
@@ -171,47 +170,47 @@ def test_they_come_back_from_a_folder(tmp_path):
 
 
 def break_weights(folder):
-    file = folder / "audio_encoder" / "diffusion_pytorch_model.safetensors"
+    file = folder / "encoder" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(file)
     del tensors["down.0.bias"]
     save_file(tensors, file)
 
 
 def break_numbers(folder):
-    file = folder / "audio_projection" / "diffusion_pytorch_model.safetensors"
+    file = folder / "projection" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(file)
     tensors["norm.weight"][0] = float("nan")
     save_file(tensors, file)
 
 
 def break_kind(folder):
-    file = folder / "audio_encoder" / "config.json"
+    file = folder / "encoder" / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "model_type": "bark"}))
 
 
 def break_fit(folder):
-    AudioProjection(channels=48, tokens=4, dim=16).save_pretrained(folder / "audio_projection")
+    AudioProjection(channels=48, tokens=4, dim=16).save_pretrained(folder / "projection")
 
 
 def lose_projection(folder):
-    (folder / "audio_projection" / "config.json").unlink()
+    (folder / "projection" / "config.json").unlink()
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (break_weights, r"audio_encoder: weights and config.json do not fit: 1 missing_keys \(down.0.bias\)"),
-        (break_numbers, r"audio_projection: 1 tensors hold NaN or infinity \(norm.weight\)"),
+        (break_weights, r"encoder: weights and config.json do not fit: 1 missing_keys \(down.0.bias\)"),
+        (break_numbers, r"projection: 1 tensors hold NaN or infinity \(norm.weight\)"),
         (break_kind, "config.json: model_type is 'bark', expected one of wav2vec2, whisper"),
         (break_fit, "the encoder has 24 channels in 1 layers, the projection 48 in 1"),
-        (lose_projection, r"audio_projection/config.json: missing"),
+        (lose_projection, r"projection/config.json: missing"),
     ],
 )
 def test_a_broken_folder_is_one_line(tmp_path, change, says):
     small().save_pretrained(tmp_path)
     change(tmp_path)
     with pytest.raises(WeightsError, match=says) as caught:
-        load_audio_tokens(tmp_path)
+        AudioTokens.read(tmp_path)
     assert "\n" not in str(caught.value)
 
 

@@ -17,7 +17,7 @@ from transformers import (
     WhisperModel,
 )
 
-from jdap.models.audio import FRAME_SAMPLES, Wav2VecEncoder, WhisperEncoder, load_audio_tokens, new_audio_tokens
+from jdap.models.audio import FRAME_SAMPLES, AudioTokens, Wav2VecEncoder, WhisperEncoder, new_audio_tokens
 from jdap.models.loading import WeightsError
 
 
@@ -83,7 +83,7 @@ def test_a_preprocessor_that_does_not_normalise_is_heeded_and_comes_back(wav2vec
     tokens = new_audio_tokens(f"wav2vec2:{wav2vec}", tokens=2, dim=8, hidden=8).eval()
     assert not tokens.encoder.normalise
     tokens.save_pretrained(tmp_path / "weights")
-    back = load_audio_tokens(tmp_path / "weights")
+    back = AudioTokens.read(tmp_path / "weights")
     margin = tokens.required_margin
     assert margin == 25 + 2
     given = sound(3 + 2 * margin, batch=1)
@@ -121,9 +121,9 @@ def test_whisper_is_transformers_own(whisper):
 def test_whisper_comes_back_without_its_decoder_and_hears_thirty_seconds_at_most(whisper, tmp_path):
     tokens = new_audio_tokens(f"whisper:{whisper}", tokens=2, dim=8, hidden=8).eval()
     tokens.save_pretrained(tmp_path / "weights")
-    names = load_file(tmp_path / "weights" / "audio_encoder" / "model.safetensors").keys()
+    names = load_file(tmp_path / "weights" / "encoder" / "model.safetensors").keys()
     assert not any("decoder" in name for name in names)
-    back = load_audio_tokens(tmp_path / "weights")
+    back = AudioTokens.read(tmp_path / "weights")
     margin = tokens.required_margin
     given = sound(3 + 2 * margin, batch=1)
     assert torch.equal(back(given, 3, margin), tokens(given, 3, margin))

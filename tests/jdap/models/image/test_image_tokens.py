@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from stable_diffusion import small_image_encoder
 from transformers import CLIPImageProcessor
 
-from jdap.models.image.image_tokens import ImageTokens, TokenProjection, load_image_tokens, new_image_tokens
+from jdap.models.image.image_tokens import ImageTokens, TokenProjection, new_image_tokens
 from jdap.models.loading import WeightsError
 
 
@@ -78,7 +78,7 @@ def test_several_pictures_of_a_person_give_the_tokens_of_each(tokens):
 def test_they_come_back_from_a_folder(tokens, tmp_path):
     tokens.save_pretrained(tmp_path / "weights")
     x = pictures()
-    assert torch.equal(load_image_tokens(tmp_path / "weights")(x), tokens(x))
+    assert torch.equal(ImageTokens.read(tmp_path / "weights")(x), tokens(x))
 
 
 def test_how_pictures_are_normalised_comes_from_the_preprocessor(encoder):
@@ -102,9 +102,10 @@ def test_old_exports_with_position_ids_load(encoder):
 def test_an_encoder_and_a_projection_that_do_not_fit_are_refused(encoder, tmp_path):
     with pytest.raises(ValueError, match="16 channels, the projection 8"):
         ImageTokens(small_image_encoder(), TokenProjection(8, 32))
-    TokenProjection(8, 32).save_pretrained(tmp_path / "image_tokens")
+    encoder.rename(tmp_path / "encoder")
+    TokenProjection(8, 32).save_pretrained(tmp_path / "projection")
     with pytest.raises(WeightsError, match="16 channels, the projection 8"):
-        load_image_tokens(tmp_path)
+        ImageTokens.read(tmp_path)
 
 
 def missing(tensors):

@@ -6,24 +6,23 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from jdap.io.assets import FOLDER
+from jdap.io.assets import FOLDER, find_folder
 from jdap.models.loading import WeightsError
-from jdap.pipelines.hub import find_weights
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def test_folders_and_what_ships(tmp_path: Path) -> None:
-    assert find_weights(str(tmp_path)) == tmp_path
-    assert find_weights("shipped:image-tiny/codec") == FOLDER / "image-tiny" / "codec"
+    assert find_folder(str(tmp_path), "train one") == tmp_path
+    assert find_folder("shipped:image-tiny/codec", "train one") == FOLDER / "image-tiny" / "codec"
     with pytest.raises(FileNotFoundError, match="shipped:nothing: does not ship"):
-        find_weights("shipped:nothing")
+        find_folder("shipped:nothing", "train one")
 
 
 @pytest.mark.parametrize("name", ["nowhere", "/no/such/folder", "a b/c", "../weights"])
 def test_what_is_no_repository_either_is_no_folder(name: str) -> None:
     with pytest.raises(WeightsError, match="no such weights folder"):
-        find_weights(name)
+        find_folder(name, "train one")
 
 
 @pytest.fixture
@@ -42,13 +41,13 @@ def test_a_repository_comes_from_the_hubs_cache(offline: Path) -> None:
     snapshot = home / "snapshots" / COMMIT
     (snapshot / "unet").mkdir(parents=True)
     (snapshot / "model_index.json").write_text("{}")
-    assert find_weights("somebody/weights") == snapshot
-    assert find_weights(f"somebody/weights@{COMMIT}") == snapshot
+    assert find_folder("somebody/weights", "train one") == snapshot
+    assert find_folder(f"somebody/weights@{COMMIT}", "train one") == snapshot
 
 
 def test_a_repository_that_cannot_be_had_is_one_line(offline: Path) -> None:
     with pytest.raises(WeightsError) as caught:
-        find_weights("somebody/weights")
+        find_folder("somebody/weights", "train one")
     message = str(caught.value)
     assert message.startswith("somebody/weights: no such folder here, and the hub does not give it: ")
     assert "\n" not in message
@@ -62,4 +61,4 @@ def test_a_hub_that_does_not_answer_is_one_line(offline: Path, monkeypatch: pyte
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
         monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", url)
         with pytest.raises(WeightsError, match="the hub does not give it"):
-            find_weights("somebody/weights")
+            find_folder("somebody/weights", "train one")

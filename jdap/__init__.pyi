@@ -1,0 +1,12 @@
+from jdap.data.modules import ClipDataModule as ClipDataModule
+from jdap.data.modules import ImageDataModule as ImageDataModule
+from jdap.pipelines.pictures import Portrait as Portrait
+from jdap.pipelines.portrait import DepthEstimate as DepthEstimate
+from jdap.pipelines.portrait import PortraitPipeline as PortraitPipeline
+from jdap.pipelines.talking import TalkingPipeline as TalkingPipeline
+from jdap.stages.codec import CodecStage as CodecStage
+from jdap.stages.image import ImageStage as ImageStage
+from jdap.stages.onestep import OneStepStage as OneStepStage
+from jdap.stages.temporal import TemporalStage as TemporalStage
+
+__version__: str

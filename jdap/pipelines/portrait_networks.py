@@ -1,0 +1,213 @@
+"""What the portrait pipeline consists of, and how it draws; the questions are in :mod:`jdap.pipelines.portrait`.
+
+Shapes: B pictures, R references of a person, C latent channels, H x W pixels, h x w cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NoReturn
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor
+
+from jdap.choices import CLEAN, REPAINT, RESCALE
+from jdap.diffusion.denoiser import Generators, Network, Pair, randn_pair
+from jdap.diffusion.onestep import STARTS, ZEROS
+from jdap.diffusion.samplers import ddim, guided, network_calls
+from jdap.diffusion.schedule import NoiseSchedule
+from jdap.models.codec import DiffusersCodec, ImageCodec
+from jdap.models.image.image_tokens import ImageTokens
+from jdap.models.image.joint_unet import JointUNet
+from jdap.models.image.reference import ReferenceNet
+from jdap.models.image.separate import SeparateUNets
+from jdap.pipelines.base import Callback, JointPipeline
+from jdap.pipelines.pictures import Pictures, check_pictures, rgb_of
+
+
+class PortraitNetworks(JointPipeline):
+    """Codec, UNet, ReferenceNet and noise schedule of an image model.
+
+    Args:
+        codec, unet, reference: the networks; C of the codec is that of the UNets. Ablations have separate UNets for RGB
+            and depth, or no ReferenceNet.
+        scheduler: the noise schedule that the weights were trained with, or its form in diffusers.
+        image_tokens: what makes tokens of reference pictures for the cross-attention; None: the networks see none.
+        preset: the name of the builder that made the networks.
+        size_px: the side of the pictures that the weights were trained on; it must be given.
+        one_step_start: of weights that were fine-tuned to depth in one step (:mod:`jdap.stages.onestep`), what the
+            depth half starts from (:data:`jdap.diffusion.onestep.STARTS`); such weights only answer image-to-depth in
+            one step. None: weights that draw in any number of steps.
+        shared_timestep: an ablation: the network only knows halves at the same timestep.
+
+    Raises:
+        ValueError: where the parts do not go together.
+    """
+
+    kinds = {  # noqa: RUF012
+        "codec": (ImageCodec, DiffusersCodec),
+        "unet": (JointUNet, SeparateUNets),
+        "reference": (ReferenceNet,),
+        "scheduler": (DDIMScheduler,),
+        "image_tokens": (ImageTokens,),
+    }
+    _optional_components = ["reference", "image_tokens"]  # noqa: RUF012
+    model_cpu_offload_seq = "image_tokens->reference->unet->codec"  # type: ignore[assignment]
+    remedy = "make train-image"
+
+    def __init__(
+        self,
+        codec: ImageCodec | DiffusersCodec,
+        unet: JointUNet | SeparateUNets,
+        reference: ReferenceNet | None,
+        scheduler: DDIMScheduler | NoiseSchedule,
+        image_tokens: ImageTokens | None = None,
+        *,
+        preset: str = "",
+        size_px: int = 0,
+        one_step_start: str | None = None,
+        shared_timestep: bool = False,
+    ) -> None:
+        super().__init__()
+        if one_step_start not in (None, *STARTS):
+            raise ValueError(f"one_step_start must be one of {', '.join(STARTS)}, got {one_step_start!r}")
+        check_settings({"preset": (preset, str), "size_px": (size_px, int), "shared_timestep": (shared_timestep, bool)})
+        check_image_model(codec, unet, reference, image_tokens, size_px)
+        self._register(
+            {
+                "codec": codec,
+                "unet": unet,
+                "reference": reference,
+                "scheduler": scheduler,
+                "image_tokens": image_tokens,
+            },
+            {
+                "preset": preset,
+                "size_px": size_px,
+                "one_step_start": one_step_start,
+                "shared_timestep": shared_timestep,
+            },
+        )
+
+    @property
+    def joint(self) -> bool:
+        """Whether one network draws both halves: separate ones draw no picture for a depth map."""
+        return not isinstance(self.unet, SeparateUNets)
+
+    @property
+    def pipeline_tag(self) -> str:  # type: ignore[override]
+        """The hub's name for what these weights do."""
+        return "image-to-image" if self.one_step_start is None else "depth-estimation"
+
+    def _here(self, pictures: Tensor) -> Tensor:
+        """On the networks' device, in their type."""
+        return pictures.to(self._execution_device, self.unet.dtype)
+
+    def _network(self, reference: Pictures | None, guidance: float, latents: Tensor | None = None) -> Network:
+        """The joint UNet led by reference pictures, read once for all steps; ``latents`` are theirs, if at hand."""
+        if reference is None:
+            return self.unet
+        if self.reference is None:
+            raise ValueError("these weights have no ReferenceNet and keep nobody's likeness: leave the reference out")
+        pictures = self._here(rgb_of(reference, "references", self.size_px))
+        latents = self._encode(pictures) if latents is None else latents
+        projected = self.unet.project_reference(self.reference(latents))
+        network = partial(self.unet, reference=projected)
+        tokens = None if self.image_tokens is None else self.image_tokens(pictures)
+        if guidance == 1:
+            return partial(network, tokens_BLD=tokens)
+        # no tokens are zero tokens, however many
+        tokens = None if tokens is None else torch.cat([torch.zeros_like(tokens), tokens])
+        led = partial(network, tokens_BLD=tokens, reference_from=len(latents))
+        return guided(led, guidance, rescale=RESCALE)
+
+    def _draw(
+        self,
+        network: Network,
+        like: Pair,
+        generator: Generators | None,
+        *,
+        callback_on_step_end: Callback | None,
+        callback_on_step_end_tensor_inputs: Sequence[str],
+        **how: Any,
+    ) -> Pair:
+        """Latents of both halves, drawn from noise in the shape of ``like``; ``how`` are the options of ``ddim``."""
+        given = how.get("known_rgb") is not None or how.get("known_depth") is not None
+        how["method"] = method = how.get("method") or (REPAINT if self.shared_timestep else CLEAN)
+        self._check_one_step(how)
+        if given and self.shared_timestep and method == CLEAN:
+            raise ValueError("these weights only know halves at the same timestep: method must be repaint")
+        if given and not self.joint and method == REPAINT:
+            raise ValueError("separate networks take depth from clean RGB: method must be clean")
+        noise = randn_pair(like, generator)
+        if self.one_step_start == ZEROS:
+            noise = Pair(*map(torch.zeros_like, noise))
+        calls = network_calls(how["steps"], how.get("resample", 1), how.get("jump", 1))
+
+        def sample(**options: Any) -> Pair:
+            with self._steps(calls, callback_on_step_end, callback_on_step_end_tensor_inputs) as on_step:
+                return ddim(self.denoiser, network, noise, generator=generator, on_step=on_step, **options)
+
+        if not self.joint:
+            of_rgb = {name: value for name, value in how.items() if name not in ("known_depth", "depth_cells")}
+            if how.get("known_rgb") is None or how.pop("rgb_cells", None) is not None:
+                how["known_rgb"] = sample(**of_rgb).rgb
+        return sample(**how)
+
+    def _check_one_step(self, how: dict[str, Any]) -> None:
+        """Raises ValueError for questions that weights of one step do not answer."""
+        if self.one_step_start is None:
+            return
+        if how.get("known_rgb") is None or how.get("known_depth") is not None:
+            self._refuse("another question than image-to-depth")
+        if how["steps"] != 1 or how["method"] != CLEAN:
+            self._refuse(f"depth in {how['steps']} steps by {how['method']}")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ValueError(
+            f"{what}: these weights were fine-tuned to depth in one step and do nothing else; "
+            "use the weights that they were fine-tuned from"
+        )
+
+    def _encode(self, pictures: Tensor) -> Tensor:
+        """Latents of references (B, 3, H, W) → (B, C, h, w), or (B, R, 3, H, W) → (B, R, C, h, w)."""
+        if pictures.ndim != 5:
+            check_pictures(pictures, "references")
+            return self.codec.encode(pictures)
+        check_pictures(pictures.flatten(0, 1), "references")
+        return self.codec.encode(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
+
+
+def check_settings(settings: dict[str, tuple[Any, type]]) -> None:
+    """Raises ValueError for a setting that is not of its type, or not given."""
+    for name, (value, kind) in settings.items():
+        if type(value) is not kind or (kind is not bool and not value):
+            raise ValueError(f"{name} must be {kind.__name__}, and given, got {value!r}")
+
+
+def check_image_model(codec: Any, unet: Any, reference: Any, image_tokens: Any, size_px: int) -> None:
+    """Raises ValueError where components that are sound by themselves do not go together."""
+    plain: UNet2DConditionModel = unet.rgb if isinstance(unet, SeparateUNets) else unet.unet
+    channels = {"codec": codec.latent_channels, "unet": unet.latent_channels}
+    if reference is not None:
+        channels["reference"] = reference.unet.config["in_channels"]
+        if _self_attention(plain) != _self_attention(reference.unet):
+            raise ValueError("unet and reference have different layers of self-attention: they are not of one model")
+    if len(set(channels.values())) != 1:
+        raise ValueError(f"latent channels differ: {', '.join(f'{name} {c}' for name, c in channels.items())}")
+    if size_px < 1 or size_px % codec.factor:
+        raise ValueError(f"size_px {size_px} is no multiple of the codec's factor {codec.factor}")
+    if image_tokens is not None and image_tokens.cross_attention_dim != plain.config["cross_attention_dim"]:
+        raise ValueError(
+            f"image_tokens has tokens of {image_tokens.cross_attention_dim} channels, which unet does not take"
+        )
+
+
+def _self_attention(unet: UNet2DConditionModel) -> dict[str, int]:
+    """Channels by layer, of spatial layers."""
+    names = [name.removesuffix(".processor") for name in unet.attn_processors if ".attn1." in name]
+    layer: Callable[[str], Any] = unet.get_submodule
+    return {name: layer(name).to_k.in_features for name in names if "motion_modules" not in name}
