@@ -6,7 +6,6 @@ Whatever goes wrong with a video is a row. Who does which videos where is told i
 from __future__ import annotations
 
 import functools
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 
 from data_prep.clip import Clip, cut_evenly
 from data_prep.faces import FaceFinder
+from data_prep.faults import BUG, not_the_videos, told
 from data_prep.memory import give_back
 from data_prep.quality import FAILED, KEPT, mark_duplicates
 from data_prep.shots import find_cuts
@@ -26,7 +26,6 @@ from data_prep.stages.people import find_people
 from data_prep.stages.rating import rate
 from data_prep.stages.sound import read_sound
 from data_prep.stages.window import choose_window
-from data_prep.store import storage_fault
 from data_prep.tracks import Tracker
 from data_prep.video import FPS, FrameReader, VideoError, open_video
 
@@ -57,7 +56,8 @@ class Task:
 def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
     """Run one video through the pipeline; returns its rows.
 
-    Raises only what is no fault of the video's: an OSError of the storage, which may pass, or of a full disk.
+    Raises only what is no fault of the video's: an OSError of the storage, which may pass, or of a full disk, or a
+    :class:`data_prep.faults.MachineFault`.
     The samples of a row that is ``kept`` lie in ``task.scratch/CLIP_ID/*.tar``. Whether it stays kept or is held is
     the answer of :func:`data_prep.quality.select` when they are stored.
     """
@@ -73,12 +73,12 @@ def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
                 rows += [clip.row() for clip in run_stages(segment, job)]  # segments before a failure stay
                 give_back()
     except Exception as error:  # a bug must not cost the other videos their rows
-        if fault := storage_fault(error):
+        if fault := not_the_videos(error):
             raise fault from error
         if isinstance(error, VideoError):
             rows.append(failed_row(task, str(error).removeprefix(f"{task.path}: ")))
         else:
-            rows.append(failed_row(task, f"{type(error).__name__}: {error}", traceback.format_exc()))
+            rows.append(failed_row(task, *told(error), fault=BUG))
     return mark_duplicates(rows)
 
 
@@ -107,8 +107,8 @@ def run_stages(segment: Clip, job: Job) -> list[Clip]:
     return sorted(done + clips, key=lambda clip: (clip.start, clip.nth))
 
 
-def failed_row(task: Task, reason: str, details: str = "") -> dict[str, Any]:
-    """The one row of a video of which nothing came: why, on one line."""
+def failed_row(task: Task, reason: str, details: str = "", fault: str = "") -> dict[str, Any]:
+    """The one row of a video of which nothing came: why, on one line; ``fault``: whose, where not the video's."""
     row: dict[str, Any] = {"source": str(task.path), "clip_id": task.base_id, "status": FAILED}
     row |= {"reason": " ".join(reason.split()), "frames": 0, "scores": {}, "seconds": {}}
-    return row | ({"details": details} if details else {})
+    return row | ({"details": details} if details else {}) | ({"fault": fault} if fault else {})

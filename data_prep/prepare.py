@@ -2,211 +2,83 @@
 
 Inputs are planned into units (:mod:`data_prep.engines.plan`), every unit becomes one shard, and workers of the chosen
 engine do the units that are not there yet. Run again after an interruption it goes on; run again with more videos it
-adds theirs. What shards hold does not depend on engine, workers or ranks. Whatever goes wrong with a video is a row.
+adds theirs. What shards hold does not depend on engine, workers or ranks. Whatever goes wrong with a video is a row;
+what goes wrong with the machine is none, or one that ``--retry failed`` makes again.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
-import signal
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from data_prep import contact_sheet
-from data_prep.engines.drive import drive
-from data_prep.engines.local import Alone, Crew, Processes
-from data_prep.engines.plan import FOLDER, UNIT_BYTES, PrepareError, Unit, find_inputs, make_plan, plain
+from data_prep.engines.hire import ENGINES, Engine
+from data_prep.engines.inputs import find_inputs
+from data_prep.engines.plan import UNIT_BYTES, PrepareError, make_plan, plain
 from data_prep.engines.rank import which_rank
-from data_prep.engines.records import MANIFEST, RECORDS, SHEETS, Row, missing_units, read_rows
-from data_prep.engines.scratch import scratch
+from data_prep.engines.records import SHEETS, Row
+from data_prep.engines.run import Outcome, ending, finish, look, open_store
 from data_prep.engines.unit import Work
 from data_prep.pipeline import Task, make_pipeline
-from data_prep.quality import HELD, KEPT
-from data_prep.report import REPORTS
+from data_prep.quality import KEPT
+from data_prep.retry import RETRIES
+from data_prep.software import changes, digest, software
 from data_prep.stages import add_settings, read_settings
-from data_prep.store import FULL, RETRIES, Store
+from data_prep.watchdog import LIMIT_S
 
-ENGINES = ("local", "ray")
-
-
-@dataclass(frozen=True)
-class Engine:
-    """Who works: ``kind`` of :data:`ENGINES`; how many ``workers`` (local: 0 = this process; ray: 0 = as many as there
-    is room for); ``rank`` of ``world``; of Ray ``address`` and ``gpus`` a worker."""
-
-    kind: str = "local"
-    workers: int = 1
-    rank: int = 0
-    world: int = 1
-    address: str | None = None
-    gpus: float = 0.0
-
-
-@dataclass
-class Outcome:
-    """What became of this run: units made, already there, and missing ones of other ranks; of the units made all clips,
-    the kept ones, and their frames."""
-
-    made: int = 0
-    there: int = 0
-    others: int = 0
-    clips: int = 0
-    kept: int = 0
-    frames: int = 0
+__all__ = ["Engine", "Outcome", "PrepareError", "add_arguments", "prepare", "run"]
+#: One process of this machine.
+HERE = Engine()
 
 
 def prepare(
     inputs: Sequence[str | Path],
     out: str | Path,
     settings: Any,
-    engine: Engine = Engine(),
+    engine: Engine = HERE,
     *,
     make: Callable[[Any], Callable[[Task], list[Row]]] = make_pipeline,
     unit_bytes: int = UNIT_BYTES,
     retries: int = RETRIES,
     overwrite: bool = False,
+    retry: bool = False,
+    limit_s: float = LIMIT_S,
+    scratch_root: Path | None = None,
     tell: Callable[[Row], Any] = lambda row: None,
+    note: Callable[[str], Any] = lambda line: None,
 ) -> Outcome:
-    """Prepare videos into a folder of shards, as far as this is not done; ``tell`` is given every row that is made.
+    """Prepare videos into a folder of shards, as far as this is not done; ``tell`` is given every row that is made,
+    ``note`` lines about the run. ``retry``: units with failures that are not their videos' are made again.
 
+    ``limit_s``: seconds without progress after which a worker is ended. ``scratch_root``: on a local disk (default:
+    below ``$TMPDIR``).
     ``make(settings)`` builds what a worker does with a video, see :class:`data_prep.engines.unit.Work`. Raises
     :class:`PrepareError` where ``out`` holds something that is not ours, or was begun with other settings; OSError
     where it cannot be written to. Finished shards stay, and nothing that is not finished is left.
     """
-    with open_store(out, retries) as (store, folder), _threads():
-        _look(store, overwrite, engine)
-        identity = plain(dataclasses.asdict(settings))
-        plan = make_plan(store, find_inputs(inputs), identity, unit_bytes)
-        todo = missing_units(plan, store)
-        mine = [unit for unit in todo if unit.number % engine.world == engine.rank]
-        outcome = Outcome(there=len(plan.units) - len(todo), others=len(todo) - len(mine))
-        if mine:
-            work = Work(make, settings, plan.settings, str(out), folder, retries)
-            _do(mine, work, engine, outcome, tell)
-        sum_up(store, folder)
-    return outcome
+    with open_store(out, retries, scratch_root) as (store, folder):
+        look(store, overwrite, engine)
+        now = software()
+        plan = make_plan(store, find_inputs(inputs, retries), identity(settings), unit_bytes, now)
+        if told := changes(plan.software, now):
+            note(
+                f"{out} was begun with other versions: {'; '.join(told)}. What is made now may differ a little"
+            )
+        limit_s = 0.0 if engine.alone else limit_s
+        work = Work(make, settings, plan.settings, str(out), folder, retries, store.owner, limit_s, now)
+        return finish(store, plan, work, engine, retry, tell)
 
 
-def _do(units: list[Unit], work: Work, engine: Engine, outcome: Outcome, tell: Callable[[Row], Any]) -> None:
-    console = Console(stderr=True)
-    columns = (*(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        bar = progress.add_task("preparing", total=sum(len(unit.videos) for unit in units))
-        at: dict[int, int] = {}
-
-        def on_video(unit: Unit, done: int) -> None:
-            if done > at.get(unit.number, 0):  # not those that a worker finds done after another's death
-                progress.advance(bar, done - at.get(unit.number, 0))
-                at[unit.number] = done
-
-        def on_unit(unit: Unit, rows: list[Row]) -> None:
-            on_video(unit, len(unit.videos))
-            outcome.made += 1
-            for row in rows:
-                outcome.clips += 1
-                outcome.kept += row["status"] == KEPT
-                outcome.frames += row["frames"] if row["status"] == KEPT else 0
-                tell(row)
-            progress.update(bar, description=f"{outcome.kept} clips kept")
-
-        crew, workers = _hire(work, engine, len(units))
-        try:
-            drive(units, crew, workers, on_video, on_unit)
-        finally:
-            crew.close()
-
-
-def _hire(work: Work, engine: Engine, units: int) -> tuple[Crew, int]:
-    """The engine's workers, and how many there may be."""
-    if engine.kind == "ray":
-        from data_prep.engines.ray_cluster import Actors  # an extra
-
-        actors = Actors(work, min(engine.workers or units, units), engine.address, engine.gpus)
-        return actors, actors.workers
-    if engine.workers == 0:
-        return Alone(work), 1
-    if work.place.startswith("memory://"):
-        raise PrepareError("memory:// lives in one process only: use it with --workers 0")
-    return Processes(work, work.scratch / "workers.log", _gpus(work.settings)), min(engine.workers, units)
-
-
-def _gpus(settings: Any) -> list[str]:
-    """The GPUs to share among processes, as CUDA_VISIBLE_DEVICES names them, where there are several."""
-    if getattr(settings, "device", "") != "cuda" or torch.cuda.device_count() < 2:
-        return []
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return named.split(",") if named else [str(k) for k in range(torch.cuda.device_count())]
-
-
-@contextmanager
-def open_store(out: str | Path, retries: int) -> Iterator[tuple[Store, Path]]:
-    """The store, and a folder for what is in work: beside a local one, so that shards can be renamed into it."""
-    path = Store(out).path
-    if path is not None:
-        path = Path(os.path.abspath(path))
-        if path.exists() and not path.is_dir():
-            raise PrepareError(f"{path} is a file: name a folder")
-        path.mkdir(parents=True, exist_ok=True)
-        root = path.with_name(f".{path.name}.part")
-    else:
-        root = Path(tempfile.gettempdir()) / "jdap-prepare"
-    with scratch(root) as folder:
-        yield Store(out, folder, retries), folder
-
-
-@contextmanager
-def _threads() -> Iterator[None]:
-    """Gives this process its threads back: working in it sets them to one."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _look(store: Store, overwrite: bool, engine: Engine) -> None:
-    """Refuse a folder that is not ours; with ``overwrite`` delete what is ours."""
-    if overwrite and engine.world > 1:
-        raise PrepareError("--overwrite would delete what other ranks make: delete the folder before you start them")
-    if not store.exists():
-        return
-    if not store.names(FOLDER):
-        raise PrepareError(f"{store} exists, is not empty, and holds no plan of prepare's: name another folder")
-    if overwrite:
-        ours = [name for name in store.names() if name.startswith(("clips-", MANIFEST, *REPORTS))]
-        for folder in (HELD, RECORDS, SHEETS, FOLDER):  # the plan last: what a killed --overwrite leaves is ours
-            ours += store.names(folder)
-        store.remove(ours)
-
-
-def sum_up(store: Store, folder: Path) -> None:
-    """Manifest and index of contact sheets, of all that is done; again if another rank has added to it meanwhile."""
-    while True:
-        before = store.names(RECORDS)
-        manifest, index = folder / MANIFEST, folder / "index.html"
-        contact_sheet.write_index(index, read_rows(store))
-        with manifest.open("w", encoding="utf-8") as file:
-            for row in read_rows(store):
-                file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        store.publish(index, f"{SHEETS}/index.html")
-        store.publish(manifest, MANIFEST)
-        if store.names(RECORDS) == before:
-            return
+def identity(settings: Any) -> dict[str, Any]:
+    """Settings as plain JSON, with the contents of the files that they name in place of their paths."""
+    found = plain(dataclasses.asdict(settings))
+    return found | {name: digest(found[name]) for name in ("face_model", "sync_weights") if found.get(name)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -218,18 +90,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="delete what prepare made in the folder, start anew")
     parser.add_argument("--unit-mb", type=int, default=UNIT_BYTES >> 20, help="MB of video a shard (default 64)")
     parser.add_argument("--retries", type=int, default=RETRIES, help="of input and output errors (default 3)")
+    parser.add_argument("--retry", choices=("failed",), help="make again what failed by no fault of the video's")
+    limit = f"seconds without progress after which a worker is ended (default {LIMIT_S:g})"
+    parser.add_argument("--video-timeout", type=float, default=LIMIT_S, metavar="S", help=limit)
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="local disk for what is in work (default $TMPDIR)")
     who = parser.add_argument_group("who works")
     who.add_argument("--engine", choices=ENGINES, default="local", help="processes here, or a Ray cluster")
     who.add_argument("--workers", type=int, help="processes (default 1; 0 = this one) or Ray's (default all)")
-    who.add_argument("--rank", type=int, help="do this part of the plan … (default: from SLURM, or RANK)")
+    who.add_argument("--rank", type=int, help="of several runs, this one … (default: from SLURM, or RANK)")
     who.add_argument("--world-size", type=int, help="… of so many (default: from SLURM, or WORLD_SIZE)")
     who.add_argument("--ray-address", help="of a running cluster: auto, HOST:6379 (default: start one here)")
-    who.add_argument("--gpus-per-worker", type=float, default=0.0, help="of Ray's; 0.25: four share one (default 0)")
+    share = "of Ray's; 0.25: four share one (default: 1 with --device cuda, else 0)"
+    who.add_argument("--gpus-per-worker", type=float, help=share)
 
 
 def _engine(args: argparse.Namespace) -> tuple[Engine, str]:
     """The engine, and where the rank is from."""
-    for name, least in (("workers", 0), ("unit_mb", 1), ("retries", 0), ("gpus_per_worker", 0)):
+    least_of = (("workers", 0), ("unit_mb", 1), ("retries", 0), ("gpus_per_worker", 0), ("video_timeout", 1))
+    for name, least in least_of:
         if getattr(args, name) is not None and getattr(args, name) < least:
             raise PrepareError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(args, name)}")
     ray = args.engine == "ray"
@@ -237,7 +115,10 @@ def _engine(args: argparse.Namespace) -> tuple[Engine, str]:
         raise PrepareError("--ray-address and --gpus-per-worker need --engine ray")
     rank, world, source = which_rank(args.rank, args.world_size, {} if ray else os.environ)
     workers = args.workers if args.workers is not None else (0 if ray else 1)
-    return Engine(args.engine, workers, rank, world, args.ray_address, args.gpus_per_worker), source
+    gpus = args.gpus_per_worker
+    if gpus is None:
+        gpus = float(ray and args.device.startswith("cuda"))
+    return Engine(args.engine, workers, rank, world, args.ray_address, gpus), source
 
 
 def run(args: argparse.Namespace) -> int:
@@ -250,10 +131,8 @@ def run(args: argparse.Namespace) -> int:
             line = f"{row['status']}: {row['source']}: {row['reason']}"
             console.print(line.encode(errors="replace").decode(), markup=False, highlight=False, soft_wrap=True)
 
-    # A scheduler's SIGTERM ends the run as Ctrl-C does: workers are ended and nothing half written stays.
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     started = time.perf_counter()
-    try:
+    with ending(args.out):
         done = prepare(
             args.inputs,
             args.out,
@@ -262,23 +141,19 @@ def run(args: argparse.Namespace) -> int:
             unit_bytes=args.unit_mb << 20,
             retries=args.retries,
             overwrite=args.overwrite,
+            retry=args.retry == "failed",
+            limit_s=args.video_timeout,
+            scratch_root=args.scratch,
             tell=tell,
+            note=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
         )
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise PrepareError(
-            f"{error.strerror} ({error.filename or args.out}): finished shards are whole and stay; make room, then run "
-            "the same command again"
-        ) from error
-    finally:
-        signal.signal(signal.SIGTERM, before)
     who = f"rank {engine.rank} of {engine.world} (from {source}): " if engine.world > 1 else ""
     console.print(
         f"{args.out}: {who}{done.kept} of {done.clips} clips kept, {done.frames} frames, {done.made} units in "
         f"{time.perf_counter() - started:.0f} s"
         + (f"; {done.there} were there" if done.there else "")
         + (f"; {done.others} are other ranks'" if done.others else "")
+        + (f"; {done.open} clips failed by no fault of theirs: run it again with --retry failed" if done.open else "")
         + f"; look at {args.out}/{SHEETS}/index.html",
         markup=False,
         soft_wrap=True,

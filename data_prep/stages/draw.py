@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,12 +12,12 @@ from data_prep import contact_sheet
 from data_prep.clip import Clip, cut_evenly
 from data_prep.correspondence import LANDMARKS
 from data_prep.measures import picture_hash
-from data_prep.quality import fingerprint
+from data_prep.quality import KEPT, fingerprint
 from data_prep.shards import Sample, ShardWriter
-from data_prep.stages.job import Job
+from data_prep.stages.job import Job, costs
 from data_prep.stages.settings import BLACK
 from data_prep.sync import SyncMeter
-from data_prep.video import FPS
+from data_prep.video import FPS, VideoError
 from jdap.faces import crop
 from jdap.files import write_whole
 from jdap.schema import FITTED, SAMPLE_RATE, Record
@@ -28,19 +29,28 @@ SHEET_ROWS = 6
 
 
 def draw_samples(clips: list[Clip], job: Job) -> list[Clip]:
-    """Read the segment once more, every frame once, and write what each clip needs of it."""
+    """Read the segment once more, every frame once, and write what each clip needs of it.
+
+    A clip that breaks costs itself; where the video breaks off, the clips that are finished by then stay.
+    """
     drawings = [_Drawing(clip, job) for clip in clips]
     if not clips:
         return clips
     start, stop = min(clip.start for clip in clips), max(clip.start + clip.frames for clip in clips)
+    frames = job.timed_each("decode", job.drawn.read(start, stop))
     try:
-        frames = job.timed_each("decode", job.drawn.read(start, stop))
         for k, frame in enumerate(frames, start):
             for drawing in drawings:
-                drawing.add(k - drawing.clip.start, frame)
+                if drawing.clip.status == KEPT:
+                    with costs(drawing.clip, job):
+                        drawing.add(k - drawing.clip.start, frame)
+    except VideoError as error:
+        for drawing in drawings:
+            if not drawing.clip.written:
+                drawing.clip.fail(str(error).removeprefix(f"{job.video.path}: "))
     finally:
         for drawing in drawings:
-            drawing.writer.close()
+            drawing.close()
     return clips
 
 
@@ -79,9 +89,17 @@ class _Drawing:
         if k + 1 == clip.frames:
             self._finish()
 
+    def close(self) -> None:
+        """Finish the shard; of a clip that broke nothing stays."""
+        if self.clip.status == KEPT and self.clip.written:
+            with costs(self.clip, self.job):
+                self.writer.close()
+        if self.clip.status != KEPT or not self.clip.written:
+            self.writer.abort()
+            shutil.rmtree(self.writer.folder)
+
     def _finish(self) -> None:
         clip = self.clip
-        clip.written = clip.frames
         clip.fingerprint = fingerprint(list(self._hashed.values()), clip.scores)
         if self._sync is not None and clip.audio is not None:
             with self.job.timed("sync"):
@@ -89,6 +107,7 @@ class _Drawing:
             clip.numbers |= {"sync_confidence": confidence, "sync_offset_frames": offset}
         with self.job.timed("sheet"):
             write_whole(self.job.sheets / f"{clip.clip_id}.png", contact_sheet.draw_sheet(self._sheet))
+        clip.written = clip.frames
 
     def _write(self) -> None:
         """Finish the sample whose last frame has come, and begin the next one."""

@@ -14,17 +14,18 @@ import pytest
 from drawn_videos import Settings, draw_folder
 from fsspec.implementations.memory import MemoryFileSystem
 
-from data_prep import store as stores
+from data_prep import retry
 from data_prep.engines.scratch import scratch
 from data_prep.prepare import Engine, Outcome, PrepareError, prepare
 from data_prep.report import summarise
-from data_prep.store import Store, may_pass, retrying, storage_fault
+from data_prep.retry import may_pass, retrying, storage_fault
+from data_prep.store import Store
 from data_prep.verify import verify
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "WAIT_S", 0.0)
+    monkeypatch.setattr(retry, "WAIT_S", 0.0)
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def go(inputs: Path | str, out: Path | str, **options) -> Outcome:
 def test_a_store_keeps_whole_files(kind: str, tmp_path: Path, memory: str) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    store = Store({"local": tmp_path / "out", "file": f"file://{tmp_path}/out", "memory": memory}[kind], work)
+    store = Store({"local": tmp_path / "out", "file": f"file://{tmp_path}/out", "memory": memory}[kind], "me")
     assert not store.exists()
     assert store.names("deep") == {}
     store.write("a.json", b"one")
@@ -65,7 +66,10 @@ def test_a_store_keeps_whole_files(kind: str, tmp_path: Path, memory: str) -> No
         store.read("gone")
     store.remove(["deep/b.json", "gone"])
     assert store.names("deep") == {"deep/c.tar": 14}
+    assert store.sizes(["a.json", "gone", "deep/gone"]) == {"a.json": 5}
     assert list(work.iterdir()) == []
+    store.remove_parts("me")
+    assert store.entries() == ["a.json", "deep"]
 
 
 def test_only_errors_that_may_pass_are_tried_again() -> None:
@@ -106,7 +110,7 @@ def test_an_input_that_cannot_be_read_at_first_is_tried_again(tmp_path: Path) ->
     assert told == {
         "a.mp4": "",
         "flaky-2-b.mp4": "",
-        "flaky-9-c.mp4": "cannot be read: Input/output error; tried 4 times",
+        "flaky-9-c.mp4": "cannot be read: Input/output error after 4 tries, 2 times",
     }
     assert outcome.kept == 2
     assert verify(tmp_path / "out") == []
@@ -207,12 +211,12 @@ def test_work_folders_of_dead_runs_go_and_those_of_live_ones_stay(tmp_path: Path
     root = tmp_path / ".out.part"
     child = os.fork()
     if child == 0:  # a run that dies
-        with scratch(root) as folder:
+        with scratch(root, "dead") as folder:
             (folder / "half").write_bytes(b"x")
             os._exit(1)
     os.waitpid(child, 0)
     (dead,) = (p for p in root.iterdir() if p.is_dir())
-    with scratch(root) as first, scratch(root) as second:
+    with scratch(root, "one") as first, scratch(root, "two") as second:
         assert first != second
         assert not dead.exists()
         assert first.is_dir()

@@ -1,0 +1,80 @@
+"""The videos that a command's inputs stand for, and by what a changed one is known; nothing is opened to find them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fsspec
+
+from data_prep.retry import RETRIES, retrying
+from data_prep.store import is_url
+from data_prep.video import SUFFIXES, find_videos
+from jdap.remote import remote_errors
+
+#: Bytes of a video that is not there.
+GONE = -1
+#: What file systems call that which changes with a file's contents, the surest first.
+_STAMPS = (
+    *("ETag", "etag", "md5Hash", "generation", "LastModified", "last_modified", "Last-Modified", "updated"),
+    *("mtime", "modified", "modification_time", "created"),
+)
+
+
+class Found(NamedTuple):
+    """An input: path or URL, the name that its id is made of, its bytes, and its modification time or ETag."""
+
+    path: str
+    name: str
+    bytes: int
+    stamp: str = ""
+
+
+def find_inputs(inputs: Sequence[str | Path], retries: int = RETRIES) -> list[Found]:
+    """The videos that inputs stand for, sorted by name and path.
+
+    Paths and folders as :func:`data_prep.video.find_videos` reads them. A URL stands for the file, or for all video
+    files below it. Raises OSError where a server does not say what it has.
+    """
+    found: list[Found] = []
+    for place in inputs:
+        if is_url(place):
+            found += retrying(lambda url=str(place): _find_remote(url), retries)  # type: ignore[misc]
+        else:
+            found += [_local(path, name) for path, name in find_videos([Path(os.path.abspath(place))])]
+    return sorted(found, key=lambda f: (f.name, f.path))
+
+
+def _local(path: Path, name: str) -> Found:
+    try:
+        status = path.stat()
+    except OSError:  # its row will say what is wrong with it
+        return Found(str(path), name, GONE)
+    return Found(str(path), name, status.st_size, str(status.st_mtime_ns))
+
+
+def _find_remote(url: str) -> list[Found]:
+    with remote_errors(url):
+        fs, root = fsspec.core.url_to_fs(url)
+        root = root.rstrip("/")
+        try:
+            with remote_errors(url):  # a server that fails is not one that says no
+                info = fs.info(root)
+        except FileNotFoundError:
+            return [Found(url, "/".join(root.split("/")[-2:]), GONE)]
+        if info["type"] != "directory":
+            return [Found(url, "/".join(root.split("/")[-2:]), info.get("size") or 0, _stamp(info))]
+        found = []
+        for path, inside in fs.find(root, detail=True).items():
+            relative = path.removeprefix(root).lstrip("/")
+            hidden = any(part.startswith(".") for part in relative.split("/"))
+            if Path(path).suffix.lower() in SUFFIXES and not hidden:
+                name = f"{root.rpartition('/')[2]}/{relative}"
+                found.append(Found(fs.unstrip_protocol(path), name, inside.get("size") or 0, _stamp(inside)))
+        return found or [Found(url, root.rpartition("/")[2], GONE)]
+
+
+def _stamp(info: dict[str, Any]) -> str:
+    return next((str(info[name]) for name in _STAMPS if info.get(name)), "")

@@ -1,0 +1,219 @@
+"""One run over a plan: what it holds, which units it claims, its workers, and what is written at the end.
+
+``prepare`` and ``studio`` are commands over it. What a worker does with a unit's items is theirs to say
+(:class:`data_prep.engines.unit.Work`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from data_prep import contact_sheet
+from data_prep.engines.claims import FOLDER as CLAIMS
+from data_prep.engines.claims import Claims
+from data_prep.engines.drive import drive
+from data_prep.engines.hire import Engine, hire
+from data_prep.engines.owner import lives, new_owner
+from data_prep.engines.plan import FOLDER, Plan, PrepareError, Unit
+from data_prep.engines.records import MANIFEST, RECORDS, SHEETS, Row, is_done, missing_units, read_rows
+from data_prep.engines.scratch import scratch
+from data_prep.engines.unit import Work
+from data_prep.faults import is_open
+from data_prep.quality import HELD, KEPT
+from data_prep.report import REPORTS
+from data_prep.retry import FULL
+from data_prep.store import PARTS, Store
+
+#: Folder of the runs' work folders, below ``$TMPDIR``.
+SCRATCH = "jdap-prepare"
+
+
+@dataclass
+class Outcome:
+    """What became of this run: units made, already there, and done or being done by other ranks; of the units made all
+    clips, the kept ones, their frames, and how many failed by no fault of theirs (``open``)."""
+
+    made: int = 0
+    there: int = 0
+    others: int = 0
+    clips: int = 0
+    kept: int = 0
+    frames: int = 0
+    open: int = 0
+
+
+def finish(
+    store: Store,
+    plan: Plan,
+    work: Work,
+    engine: Engine,
+    retry: bool = False,
+    tell: Callable[[Row], Any] = lambda row: None,
+) -> Outcome:
+    """Do the units of a plan that are not done, as far as other runs do not do them; ``tell`` is given every row.
+
+    The one that finds the plan complete writes manifest and index. ``retry``: units with failures that are not their
+    items' are made again. Raises OSError where the store cannot be written to, and :class:`PrepareError`.
+    """
+    todo = missing_units(plan, store, retry)
+    outcome = Outcome(there=len(plan.units) - len(todo))
+    first = len(todo) * engine.rank // engine.world  # ranks begin in different places, and seldom meet
+    with _claims(store, plan, [*todo[first:], *todo[:first]], retry) as claims:
+        if todo:
+            with _threads():
+                _do(claims, todo, work, engine, outcome, tell)
+        outcome.others = len(todo) - outcome.made
+        if _done(store) >= set(plan.units) and claims.win_from_dead("manifest"):
+            sum_up(store, work.scratch)
+    return outcome
+
+
+def _done(store: Store) -> set[int]:
+    """The numbers of units that have a record."""
+    stems = (Path(name).stem for name in store.names(RECORDS))
+    return {int(stem) for stem in stems if stem.isdecimal()}
+
+
+def _claims(store: Store, plan: Plan, todo: list[Unit], retry: bool) -> Claims:
+    before = {}
+    if retry:  # a record that is whole, and to be made again unless another rank has done so since
+        names = {unit.number: f"{RECORDS}/{unit.name}.json" for unit in todo}
+        there = store.sizes(list(names.values()))
+        before = {number: store.read(name) for number, name in names.items() if name in there}
+
+    def whole(unit: Unit) -> bool:
+        if not is_done(plan, unit, store):
+            return False
+        return store.read(f"{RECORDS}/{unit.name}.json") != before.get(unit.number)
+
+    return Claims(store, todo, lambda: _done(store), whole)
+
+
+def _do(
+    claims: Claims, todo: list[Unit], work: Work, engine: Engine, outcome: Outcome, tell: Callable[[Row], Any]
+) -> None:
+    console = Console(stderr=True)
+    columns = (*(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        bar = progress.add_task("preparing", total=sum(len(unit.videos) for unit in todo))
+        at: dict[int, int] = {}
+
+        def on_video(unit: Unit, done: int) -> None:
+            if done > at.get(unit.number, 0):  # not those that a worker finds done after another's death
+                progress.advance(bar, done - at.get(unit.number, 0))
+                at[unit.number] = done
+
+        def on_unit(unit: Unit, rows: list[Row]) -> None:
+            claims.release(unit.name)
+            on_video(unit, len(unit.videos))
+            outcome.made += 1
+            for row in rows:
+                outcome.clips += 1
+                outcome.kept += row["status"] == KEPT
+                outcome.open += is_open(row)
+                outcome.frames += row["frames"] if row["status"] == KEPT else 0
+                tell(row)
+            progress.update(bar, description=f"{outcome.kept} clips kept")
+
+        crew, workers = hire(work, engine, len(todo))
+        try:
+            drive(claims, crew, workers, on_video, on_unit)
+        finally:
+            crew.close()
+
+
+@contextmanager
+def open_store(out: str | Path, retries: int, root: Path | None = None) -> Iterator[tuple[Store, Path]]:
+    """The store, and a folder on a local disk for what is in work, which goes at the end."""
+    store = Store(out, new_owner(), retries)
+    if store.path is not None:
+        path = Path(os.path.abspath(store.path))
+        if path.exists() and not path.is_dir():
+            raise PrepareError(f"{path} is a file: name a folder")
+        path.mkdir(parents=True, exist_ok=True)
+        for part in path.glob(f"{PARTS}*"):
+            if lives(part.name.removeprefix(PARTS)) is False:
+                store.remove_parts(part.name.removeprefix(PARTS))
+    with scratch(root or Path(tempfile.gettempdir()) / SCRATCH, store.owner) as folder:
+        try:
+            yield store, folder
+        finally:
+            store.remove_parts(store.owner)
+
+
+@contextmanager
+def _threads() -> Iterator[None]:
+    """Gives this process its threads back: working in it sets them to one."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def look(store: Store, overwrite: bool, engine: Engine) -> None:
+    """Refuse a folder that is not ours; with ``overwrite`` delete what is ours."""
+    if overwrite and engine.world > 1:
+        raise PrepareError("--overwrite would delete what other ranks make: delete the folder before you start them")
+    entries = set(store.entries())
+    if entries <= {FOLDER, CLAIMS} and not overwrite:  # new, or another rank is about to plan it
+        return
+    if not store.names(FOLDER):
+        if not entries:
+            return
+        raise PrepareError(f"{store} exists, is not empty, and holds no plan of prepare's: name another folder")
+    if overwrite:
+        ours = [name for name in store.names() if name.startswith(("clips-", MANIFEST, *REPORTS))]
+        for folder in (
+            HELD,
+            RECORDS,
+            SHEETS,
+            CLAIMS,
+            FOLDER,
+        ):  # the plan last: what a killed --overwrite leaves is ours
+            ours += store.names(folder)
+        store.remove(ours)
+
+
+def sum_up(store: Store, folder: Path) -> None:
+    """Manifest and index of contact sheets, of all that is done."""
+    manifest, index = folder / MANIFEST, folder / "index.html"
+    contact_sheet.write_index(index, read_rows(store))
+    with manifest.open("w", encoding="utf-8") as file:
+        for row in read_rows(store):
+            file.write(json.dumps(row) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    store.publish(index, f"{SHEETS}/index.html")
+    store.publish(manifest, MANIFEST)
+
+
+@contextmanager
+def ending(out: str | Path) -> Iterator[None]:
+    """A scheduler's SIGTERM ends the run as Ctrl-C does: workers are ended and nothing half written stays. A full disk
+    is told in one line, as a :class:`PrepareError`."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise PrepareError(
+            f"{error.strerror} ({error.filename or out}): finished shards are whole and stay; make room (or name a "
+            "larger disk with --scratch), then run the same command again"
+        ) from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
