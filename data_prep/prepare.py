@@ -67,9 +67,7 @@ def prepare(
         now = software()
         plan = make_plan(store, find_inputs(inputs, retries), identity(settings), unit_bytes, now)
         if told := changes(plan.software, now):
-            note(
-                f"{out} was begun with other versions: {'; '.join(told)}. What is made now may differ a little"
-            )
+            note(f"{out} was begun with other versions: {'; '.join(told)}. What is made now may differ a little")
         limit_s = 0.0 if engine.alone else limit_s
         work = Work(make, settings, plan.settings, str(out), folder, retries, store.owner, limit_s, now)
         return finish(store, plan, work, engine, retry, tell)

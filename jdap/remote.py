@@ -66,14 +66,15 @@ def as_os_error(error: BaseException, place: str = "") -> OSError | None:
 def http_status(error: BaseException) -> int | None:
     """The HTTP status that an exception carries, as aiohttp, requests, botocore, gcsfs and azure say it."""
     response: Any = getattr(error, "response", None)
-    found = [getattr(error, name, None) for name in ("status", "status_code", "code")]
     if isinstance(response, dict):
-        found += [response.get("ResponseMetadata", {}).get("HTTPStatusCode"), response.get("Error", {}).get("Code")]
+        found = [response.get("ResponseMetadata", {}).get("HTTPStatusCode"), response.get("Error", {}).get("Code")]
     else:
-        found.append(getattr(response, "status_code", None))
-    for value in found:
-        if str(value).isdecimal() and 100 <= int(str(value)) < 600:
-            return int(str(value))
+        found = [getattr(response, "status_code", None)]
+    for name in (None, "status", "status_code", "code"):
+        found += [getattr(error, name, None)] if name else []
+        for value in found:
+            if str(value).isdecimal() and 100 <= int(str(value)) < 600:
+                return int(str(value))
     return None
 
 

@@ -51,6 +51,7 @@ class Claims:
         self._thread = threading.Thread(target=self._live, daemon=True)
 
     def __enter__(self) -> Claims:
+        self._tidy()
         self._beat()
         self._thread.start()
         return self
@@ -142,6 +143,15 @@ class Claims:
         if self.clock() - before[1] >= LEASE_S:
             return False
         return True if before[2] else None
+
+    def _tidy(self) -> None:
+        """Remove what runs have left that are known to be dead: claims of units that they had finished, too."""
+        names = [name.rpartition("/")[2] for name in self.store.names(FOLDER)]
+        for name in names:
+            owner = name.removeprefix("run-") if name.startswith("run-") else self._owner_of(name)
+            if lives(owner) is False:
+                self.store.remove([f"{FOLDER}/{name}"])
+                self.store.remove_parts(owner)
 
     def _refresh(self) -> None:
         if self._todo and self.clock() - self._looked >= REFRESH_S:

@@ -36,12 +36,13 @@ def find_inputs(inputs: Sequence[str | Path], retries: int = RETRIES) -> list[Fo
     """The videos that inputs stand for, sorted by name and path.
 
     Paths and folders as :func:`data_prep.video.find_videos` reads them. A URL stands for the file, or for all video
-    files below it. Raises OSError where a server does not say what it has.
+    files below it. Raises OSError where a server does not say what a folder holds; of a single video that it does not
+    tell of, the row will say so.
     """
     found: list[Found] = []
     for place in inputs:
         if is_url(place):
-            found += retrying(lambda url=str(place): _find_remote(url), retries)  # type: ignore[misc]
+            found += _ask(str(place), retries)
         else:
             found += [_local(path, name) for path, name in find_videos([Path(os.path.abspath(place))])]
     return sorted(found, key=lambda f: (f.name, f.path))
@@ -53,6 +54,15 @@ def _local(path: Path, name: str) -> Found:
     except OSError:  # its row will say what is wrong with it
         return Found(str(path), name, GONE)
     return Found(str(path), name, status.st_size, str(status.st_mtime_ns))
+
+
+def _ask(url: str, retries: int) -> list[Found]:
+    try:
+        return retrying(lambda: _find_remote(url), retries)
+    except OSError:
+        if Path(url).suffix.lower() not in SUFFIXES:
+            raise
+        return [Found(url, "/".join(url.split("/")[-2:]), GONE)]
 
 
 def _find_remote(url: str) -> list[Found]:

@@ -43,7 +43,7 @@ class PrepareError(ValueError):
 
 @dataclass(frozen=True)
 class Video:
-    """An input: ``path`` or URL, the ``name`` that its id is made of, ``video_id``, its size in ``bytes``, its ``stamp``
+    """An input: ``path`` or URL, the ``name`` that its id is made of, ``video_id``, its ``bytes``, its ``stamp``
     (modification time or ETag), and the stamp that it was planned with (``edition``): another if it has moved since."""
 
     path: str

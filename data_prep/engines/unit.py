@@ -141,13 +141,15 @@ class UnitWorker:
 
         try:
             rows = retrying(attempt, self.work.retries)
-        except MachineFault as error:
-            return Fault(str(error), poisoned=True)
         except OSError as error:
             if error.errno in FULL:
                 raise
-            tries = self.work.retries + 1 if may_pass(error) else 1
-            return Fault(f"cannot be read: {error.strerror or error} after {tries} tries".replace(" after 1 tries", ""))
+            tries = f" after {self.work.retries + 1} tries" if may_pass(error) and self.work.retries else ""
+            return Fault(f"cannot be read: {error.strerror or error}{tries}")
+        except Exception as error:
+            if isinstance(fault := not_the_videos(error), MachineFault):
+                return Fault(str(fault), poisoned=True)
+            raise
         write_whole(folder / _ROWS, json.dumps(rows).encode())
         return None
 

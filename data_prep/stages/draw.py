@@ -33,8 +33,11 @@ def draw_samples(clips: list[Clip], job: Job) -> list[Clip]:
 
     A clip that breaks costs itself; where the video breaks off, the clips that are finished by then stay.
     """
-    drawings = [_Drawing(clip, job) for clip in clips]
-    if not clips:
+    drawings = list[_Drawing]()
+    for clip in clips:
+        with costs(clip, job):
+            drawings.append(_Drawing(clip, job))
+    if not drawings:
         return clips
     start, stop = min(clip.start for clip in clips), max(clip.start + clip.frames for clip in clips)
     frames = job.timed_each("decode", job.drawn.read(start, stop))
@@ -96,6 +99,7 @@ class _Drawing:
                 self.writer.close()
         if self.clip.status != KEPT or not self.clip.written:
             self.writer.abort()
+            (self.job.sheets / f"{self.clip.clip_id}.png").unlink(missing_ok=True)
             shutil.rmtree(self.writer.folder)
 
     def _finish(self) -> None:

@@ -9,6 +9,7 @@ import logging
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,7 @@ from webdataset.tariterators import group_by_keys, tar_file_iterator
 from jdap.data.position import Place
 from jdap.data.sources import ShardError
 from jdap.files import sync_folder, write_whole
+from jdap.remote import remote_errors
 from jdap.schema import SchemaError
 
 Sample = dict[str, Any]
@@ -90,9 +92,10 @@ def read_tars(
 
 
 def read_tar(url: str) -> Iterator[Sample]:
-    """Samples of one tar, streamed. Raises what fsspec and tarfile raise, and SchemaError for a tar without an end."""
-    with fsspec.open(url, "rb") as file:
-        tail = _Tail(file)
+    """Samples of one tar, streamed. Raises OSError, what tarfile raises, and SchemaError for a tar without an end."""
+    with ExitStack() as opened:
+        with remote_errors(url):
+            tail = _Tail(opened.enter_context(fsspec.open(url, "rb")))
         members = ({**member, "__url__": url} for member in tar_file_iterator(tail))
         yield from group_by_keys(members)
         # tarfile takes a tar that was cut between two members for a whole one; a whole one ends in blocks of zeros.
@@ -137,6 +140,7 @@ class _Tail:
         return f"byte {self.count}"
 
     def read(self, size: int = -1) -> bytes:
-        data = self.file.read(size)
+        with remote_errors():
+            data = self.file.read(size)
         self.last, self.count = data or self.last, self.count + len(data)
         return data
