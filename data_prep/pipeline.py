@@ -44,13 +44,14 @@ SEGMENT_S = 60.0
 
 @dataclass(frozen=True)
 class Task:
-    """One video: where it is, what it is called, and where its results go."""
+    """One video: where it is, what it is called, and where its results go; the names of what comes after it."""
 
     path: Path
     name: str
     base_id: str
     scratch: Path
     sheets: Path
+    ahead: tuple[str, ...] = ()
 
 
 def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,10 +17,10 @@ from typing import Any
 
 from rich.console import Console
 
-from data_prep.engines.hire import ENGINES, Engine
+from data_prep.engines.hire import Engine
 from data_prep.engines.inputs import find_inputs
+from data_prep.engines.options import add_engine, read_engine
 from data_prep.engines.plan import UNIT_BYTES, PrepareError, make_plan, plain
-from data_prep.engines.rank import which_rank
 from data_prep.engines.records import SHEETS, Row
 from data_prep.engines.run import Outcome, ending, finish, look, open_store
 from data_prep.engines.unit import Work
@@ -87,41 +86,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     parser.add_argument("--overwrite", action="store_true", help="delete what prepare made in the folder, start anew")
     parser.add_argument("--unit-mb", type=int, default=UNIT_BYTES >> 20, help="MB of video a shard (default 64)")
-    parser.add_argument("--retries", type=int, default=RETRIES, help="of input and output errors (default 3)")
-    parser.add_argument("--retry", choices=("failed",), help="make again what failed by no fault of the video's")
-    limit = f"seconds without progress after which a worker is ended (default {LIMIT_S:g})"
-    parser.add_argument("--video-timeout", type=float, default=LIMIT_S, metavar="S", help=limit)
-    parser.add_argument("--scratch", type=Path, metavar="DIR", help="local disk for what is in work (default $TMPDIR)")
-    who = parser.add_argument_group("who works")
-    who.add_argument("--engine", choices=ENGINES, default="local", help="processes here, or a Ray cluster")
-    who.add_argument("--workers", type=int, help="processes (default 1; 0 = this one) or Ray's (default all)")
-    who.add_argument("--rank", type=int, help="of several runs, this one … (default: from SLURM, or RANK)")
-    who.add_argument("--world-size", type=int, help="… of so many (default: from SLURM, or WORLD_SIZE)")
-    who.add_argument("--ray-address", help="of a running cluster: auto, HOST:6379 (default: start one here)")
-    share = "of Ray's; 0.25: four share one (default: 1 with --device cuda, else 0)"
-    who.add_argument("--gpus-per-worker", type=float, help=share)
-
-
-def _engine(args: argparse.Namespace) -> tuple[Engine, str]:
-    """The engine, and where the rank is from."""
-    least_of = (("workers", 0), ("unit_mb", 1), ("retries", 0), ("gpus_per_worker", 0), ("video_timeout", 1))
-    for name, least in least_of:
-        if getattr(args, name) is not None and getattr(args, name) < least:
-            raise PrepareError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(args, name)}")
-    ray = args.engine == "ray"
-    if not ray and (args.ray_address or args.gpus_per_worker):
-        raise PrepareError("--ray-address and --gpus-per-worker need --engine ray")
-    rank, world, source = which_rank(args.rank, args.world_size, {} if ray else os.environ)
-    workers = args.workers if args.workers is not None else (0 if ray else 1)
-    gpus = args.gpus_per_worker
-    if gpus is None:
-        gpus = float(ray and args.device.startswith("cuda"))
-    return Engine(args.engine, workers, rank, world, args.ray_address, gpus), source
+    add_engine(parser, "processes (default 1; 0 = this one) or Ray's (default all)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prepare, and print what became of the videos; 0 when every input has its row."""
-    settings, (engine, source) = read_settings(args), _engine(args)
+    settings, (engine, source) = read_settings(args), read_engine(args, workers=1)
+    if args.unit_mb < 1:
+        raise PrepareError(f"--unit-mb must be at least 1, got {args.unit_mb}")
     console = Console()
 
     def tell(row: Row) -> None:

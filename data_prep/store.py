@@ -42,8 +42,8 @@ class StoreError(ValueError):
 
 def contained(name: str) -> str:
     """The name of a file in a folder, which stays within it. Raises :class:`StoreError`."""
-    if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or "\0" in name:
-        raise StoreError(f"{name[:200]!r} is no name of a file within the folder: it was changed, or is not ours")
+    if not isinstance(name, str) or any(p in ("", ".", "..") for p in name.split("/")) or "\\" in name or "\0" in name:
+        raise StoreError(f"{str(name)[:200]!r} is no name of a file within the folder: it was changed, or is not ours")
     return name
 
 

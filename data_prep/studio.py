@@ -11,30 +11,31 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_prep import takes
+from data_prep.engines.options import add_engine, read_engine
+from data_prep.engines.plan import make_plan
+from data_prep.engines.run import ending, finish, look, open_store
+from data_prep.engines.unit import Work
 from data_prep.looks.backdrop import find_pictures
 from data_prep.looks.light import draw_lighting
 from data_prep.looks.person import draw_look
 from data_prep.photograph import Studio
-from data_prep.shards import Sample, ShardWriter
+from data_prep.shards import Sample
 from data_prep.shoot import Person, Pictures, Shoot, draw_scene
+from data_prep.software import changes, software
 from data_prep.speech.lips import measure_mouth
 from data_prep.speech.sheet import TalkSheet
 from data_prep.speech.talk import Talk, draw_talk
-from data_prep.studio_sheet import ContactSheet
+from data_prep.studio_sheet import PEOPLE, ContactSheet
 from jdap.schema import STUDIO, Record
 
 #: Where each split's people begin. person_id names the index, so no id is in two splits.
@@ -49,8 +50,6 @@ KINDS = {
 }
 #: Identity coefficients are standard normal, redrawn beyond this many standard deviations.
 MAX_IDENTITY_SD = 2.0
-#: Frames that are made together on a GPU, of as many people as it takes.
-GPU_FRAMES = 64
 _LOOK, _IDENTITY, _TAKE, _RELIGHT = range(4)
 
 
@@ -64,7 +63,12 @@ def draw_person(seed: int, index: int, modes: int) -> Person:
     identity = rng.standard_normal(modes)
     while (wide := np.abs(identity) > MAX_IDENTITY_SD).any():
         identity[wide] = rng.standard_normal(int(wide.sum()))
-    return Person(f"studio-{seed}-{index}", identity.astype(np.float32), draw_look(_stream(seed, index, _LOOK)))
+    return Person(person_id_of(seed, index), identity.astype(np.float32), draw_look(_stream(seed, index, _LOOK)))
+
+
+def person_id_of(seed: int, index: int) -> str:
+    """What the person of this seed and index is called."""
+    return f"studio-{seed}-{index}"
 
 
 def split_of(index: int) -> str:
@@ -192,35 +196,6 @@ def _version() -> str:
         return "source"
 
 
-_studios: dict[str, Studio] = {}
-
-
-def _make(job: Job, device: str, indices: range) -> list[tuple[Sample, float]]:
-    """Some samples, each with the seconds it took; a process builds its studio once."""
-    studio = _studios.get(device) or _studios.setdefault(device, Studio(device))
-    started = time.perf_counter()
-    samples = make_batch(studio, job, indices)
-    return [(sample, (time.perf_counter() - started) / len(samples)) for sample in samples]
-
-
-def make_samples(job: Job, indices: range, device: str, workers: int) -> Iterator[tuple[Sample, float]]:
-    """Samples of the people ``indices``, in order whatever the workers; one worker renders in this process."""
-    make = partial(_make, job, device)
-    # A GPU wants many pictures at a time, a CPU's caches few.
-    together = 1 if device == "cpu" else max(GPU_FRAMES // job.frames, 1)
-    groups = [indices[i : i + together] for i in range(0, len(indices), together)]
-    if workers == 1:
-        for group in groups:
-            yield from make(group)
-        return
-    # One thread each: workers are the parallelism.
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        for made in pool.map(make, groups):
-            yield from made
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``python -m data_prep studio``."""
     parser.description = "Shards of random people with exact depth."
@@ -229,7 +204,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=128, help="side of the pictures, pixels (default 128)")
     parser.add_argument("--seed", type=int, default=0, help="(seed, index) makes a person (default 0)")
     parser.add_argument("--first", type=int, default=0, help="first person of the split to make (default 0)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
+    parser.add_argument("--out", required=True, help="folder or URL for the shards; run again, it goes on")
+    parser.add_argument("--overwrite", action="store_true", help="delete what was made in the folder, start anew")
     kind = parser.add_mutually_exclusive_group()
     for name, does in KINDS.items():
         kind.add_argument(f"--{name}", dest="kind", action="store_const", const=name, help=does)
@@ -241,21 +217,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backgrounds", type=Path, help="folder of pictures to set half of the heads before")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--sheet", type=Path, help="also draw the first people (--talk: the first clip) on a PNG")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
+    add_engine(parser, "processes (default: this one) or Ray's (default all)")
     parser.set_defaults(kind="stills")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the shards.
+    """Write the shards that are not there yet.
 
-    Raises :class:`StudioError` for arguments out of range, FileExistsError for a folder that has such shards already.
+    Raises :class:`StudioError` for arguments out of range, :class:`data_prep.engines.plan.PrepareError` for a folder
+    that holds something else.
     """
-    for name, low in (("people", 1), ("frames", 1), ("size", 16), ("seed", 0), ("first", 0), ("workers", 1)):
+    from data_prep import studio_units as units
+
+    for name, low in (("people", 1), ("frames", 1), ("size", 16), ("seed", 0), ("first", 0)):
         if getattr(args, name) < low:
             raise StudioError(f"--{name} must be at least {low}, got {getattr(args, name)}")
     if args.first + args.people > MAX_PEOPLE:
         raise StudioError(f"a split has {MAX_PEOPLE} people; --first {args.first} --people {args.people} goes beyond")
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
+    if args.device.startswith("cuda") and args.engine != "ray" and not torch.cuda.is_available():
         raise StudioError(f"--device {args.device}: torch finds no GPU here; use --device cpu")
     first = SPLIT_START[args.split] + args.first
     job = Job(
@@ -269,27 +248,30 @@ def run(args: argparse.Namespace) -> int:
         args.relight,
         args.shadows,
     )
-    sheet = (TalkSheet() if args.kind == "talk" else ContactSheet()) if args.sheet else None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    prefix = f"{args.kind}-{args.split}-{args.seed}"
-    with (
-        ShardWriter(args.out, prefix) as writer,
-        Progress(*columns, console=Console(stderr=True)) as progress,
-    ):
-        task = progress.add_task("photographing", total=args.people)
-        for sample, seconds in make_samples(job, range(first, first + args.people), args.device, args.workers):
-            writer.add_seconds("render", seconds)
-            started = time.perf_counter()
-            writer.write(sample)
-            writer.add_seconds("write", time.perf_counter() - started)
-            if sheet:
+    engine, _ = read_engine(args, workers=0)
+    settings, console, now = units.StudioSettings(job, args.device), Console(), software()
+    started = time.perf_counter()
+    with ending(args.out), open_store(args.out, args.retries, args.scratch) as (store, folder):
+        look(store, args.overwrite, engine)
+        plan = make_plan(
+            store, units.find_people(job, range(first, first + args.people)), settings.identity(), software=now
+        )
+        if told := changes(plan.software, now):
+            console.print(f"{args.out} was begun with other versions: {'; '.join(told)}", markup=False, soft_wrap=True)
+        limit_s = 0.0 if engine.alone else args.video_timeout
+        work = Work(units.make, settings, plan.settings, args.out, folder, args.retries, store.owner, limit_s, now)
+        done = finish(store, plan, work, engine, args.retry == "failed", contact=False, what="photographing")
+        if args.sheet:
+            sheet = TalkSheet() if args.kind == "talk" else ContactSheet()
+            for sample in units.first_samples(store, plan, 1 if args.kind == "talk" else PEOPLE):
                 sheet.add(sample)
-            progress.advance(task)
-    if sheet:
-        sheet.save(args.sheet)
-    frames = args.people * args.frames
-    size = sum(path.stat().st_size for path in writer.shards)
-    Console().print(
-        f"{args.people} people, {frames} frames, {size / 1e6:.1f} MB ({size / frames / 1e3:.1f} kB a frame)"
+            sheet.save(args.sheet)
+    seconds = time.perf_counter() - started
+    console.print(
+        f"{args.out}: {done.kept} people, {done.frames} frames, {done.made} units in {seconds:.0f} s"
+        + (f"; {done.there} were there" if done.there else "")
+        + (f"; {done.others} are other ranks'" if done.others else ""),
+        markup=False,
+        soft_wrap=True,
     )
     return 0

@@ -14,6 +14,7 @@ from typing import Any
 
 #: Raised by mistakes of ours, not by a back end; passed on as they are.
 _OURS = (TypeError, AttributeError, NameError, AssertionError, ImportError, NotImplementedError, LookupError)
+_HOUSES = ("jdap", "data_prep", "benchmarks")
 #: HTTP status → what the operating system would say. Every other 4xx is a request that no repetition mends.
 _CODES = {
     **dict.fromkeys((404, 410), errno.ENOENT),
@@ -43,6 +44,9 @@ def remote_errors(place: str = "") -> Iterator[None]:
 
 def as_os_error(error: BaseException, place: str = "") -> OSError | None:
     """The OSError that stands for what a back end raised; None where it is no back end's."""
+    house = type(error).__module__.partition(".")[0]
+    if house in _HOUSES or not isinstance(error, Exception):
+        return None
     status = http_status(error)
     if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, Exception):
         # fsspec says "not found" of every answer that is none: what the server said is the cause.
@@ -56,11 +60,9 @@ def as_os_error(error: BaseException, place: str = "") -> OSError | None:
         if error.errno is not None or (type(error).__module__ == "builtins" and type(error) is not OSError):
             return error
         return OSError(errno.EIO, _line(error), place or None)
-    if isinstance(error, ValueError) and type(error).__module__ == "builtins":
+    if isinstance(error, _OURS) or (isinstance(error, ValueError) and house == "builtins"):
         return None
-    if isinstance(error, _OURS) or not isinstance(error, Exception):
-        return None
-    return OSError(errno.EIO, _line(error), place or None)
+    return OSError(errno.EINVAL if isinstance(error, ValueError) else errno.EIO, _line(error), place or None)
 
 
 def http_status(error: BaseException) -> int | None:

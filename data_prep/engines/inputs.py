@@ -24,12 +24,14 @@ _STAMPS = (
 
 
 class Found(NamedTuple):
-    """An input: path or URL, the name that its id is made of, its bytes, and its modification time or ETag."""
+    """An input: path or URL, the name that its id is made of, its bytes, its modification time or ETag, and its id
+    (``item``) where it is not made of its name."""
 
     path: str
     name: str
     bytes: int
     stamp: str = ""
+    item: str = ""
 
 
 def find_inputs(inputs: Sequence[str | Path], retries: int = RETRIES) -> list[Found]:

@@ -166,7 +166,7 @@ def _missing(plan: Plan, found: Sequence[Found], unit_bytes: int) -> list[Unit]:
     new: list[Found] = []
     seen: Counter[str] = Counter()
     for one in found:
-        path, name, size, stamp = one
+        path, name, size, stamp, _ = one
         seen[path] += 1
         if seen[path] > 1:  # named twice
             continue
@@ -195,8 +195,8 @@ def _group(new: list[Found], plan: Plan, unit_bytes: int) -> list[Unit]:
     most = min(unit_bytes, sum(max(one.bytes, 0) for one in new) // LEAST_UNITS)
     groups: list[list[Video]] = []
     filled = 0
-    for path, name, size, stamp in new:
-        base = chosen = video_id(name)
+    for path, name, size, stamp, item in new:
+        base = chosen = item or video_id(name)
         count = 1
         while chosen in taken:  # folders of one name with files of one name
             count += 1

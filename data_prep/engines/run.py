@@ -62,11 +62,14 @@ def finish(
     engine: Engine,
     retry: bool = False,
     tell: Callable[[Row], Any] = lambda row: None,
+    contact: bool = True,
+    what: str = "preparing",
 ) -> Outcome:
     """Do the units of a plan that are not done, as far as other runs do not do them; ``tell`` is given every row.
 
     The one that finds the plan complete writes manifest and index. ``retry``: units with failures that are not their
-    items' are made again. Raises OSError where the store cannot be written to, and :class:`PrepareError`.
+    items' are made again; ``contact``: whether there are contact sheets, and so an index of them; ``what`` is being
+    done, for the progress bar. Raises OSError where the store cannot be written to, and :class:`PrepareError`.
     """
     todo = missing_units(plan, store, retry)
     outcome = Outcome(there=len(plan.units) - len(todo))
@@ -74,10 +77,10 @@ def finish(
     with _claims(store, plan, [*todo[first:], *todo[:first]], retry) as claims:
         if todo:
             with _threads():
-                _do(claims, todo, work, engine, outcome, tell)
+                _do(claims, todo, work, engine, outcome, tell, what)
         outcome.others = len(todo) - outcome.made
         if _done(store) >= set(plan.units) and claims.win_from_dead("manifest"):
-            sum_up(store, work.scratch)
+            sum_up(store, work.scratch, contact)
     return outcome
 
 
@@ -103,12 +106,18 @@ def _claims(store: Store, plan: Plan, todo: list[Unit], retry: bool) -> Claims:
 
 
 def _do(
-    claims: Claims, todo: list[Unit], work: Work, engine: Engine, outcome: Outcome, tell: Callable[[Row], Any]
+    claims: Claims,
+    todo: list[Unit],
+    work: Work,
+    engine: Engine,
+    outcome: Outcome,
+    tell: Callable[[Row], Any],
+    what: str,
 ) -> None:
     console = Console(stderr=True)
     columns = (*(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        bar = progress.add_task("preparing", total=sum(len(unit.videos) for unit in todo))
+        bar = progress.add_task(what, total=sum(len(unit.videos) for unit in todo))
         at: dict[int, int] = {}
 
         def on_video(unit: Unit, done: int) -> None:
@@ -174,30 +183,26 @@ def look(store: Store, overwrite: bool, engine: Engine) -> None:
     if not store.names(FOLDER):
         if not entries:
             return
-        raise PrepareError(f"{store} exists, is not empty, and holds no plan of prepare's: name another folder")
+        raise PrepareError(f"{store} exists, is not empty, and holds no plan of ours: name another folder")
     if overwrite:
         ours = [name for name in store.names() if name.startswith(("clips-", MANIFEST, *REPORTS))]
-        for folder in (
-            HELD,
-            RECORDS,
-            SHEETS,
-            CLAIMS,
-            FOLDER,
-        ):  # the plan last: what a killed --overwrite leaves is ours
+        # The plan last: what a killed --overwrite leaves is ours.
+        for folder in (HELD, RECORDS, SHEETS, CLAIMS, FOLDER):
             ours += store.names(folder)
         store.remove(ours)
 
 
-def sum_up(store: Store, folder: Path) -> None:
-    """Manifest and index of contact sheets, of all that is done."""
-    manifest, index = folder / MANIFEST, folder / "index.html"
-    contact_sheet.write_index(index, read_rows(store))
+def sum_up(store: Store, folder: Path, contact: bool = True) -> None:
+    """Manifest and, where there are contact sheets, their index, of all that is done."""
+    manifest = folder / MANIFEST
+    if contact:
+        contact_sheet.write_index(folder / "index.html", read_rows(store))
+        store.publish(folder / "index.html", f"{SHEETS}/index.html")
     with manifest.open("w", encoding="utf-8") as file:
         for row in read_rows(store):
             file.write(json.dumps(row) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    store.publish(index, f"{SHEETS}/index.html")
     store.publish(manifest, MANIFEST)
 
 

@@ -20,7 +20,7 @@ import itertools
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,6 +43,8 @@ from jdap.remote import remote_errors
 from jdap.schema import Record
 
 _ROWS = "rows.json"
+#: So many names of what comes next a worker is told, for what is better made together.
+AHEAD = 64
 
 
 @dataclass(frozen=True)
@@ -121,11 +123,13 @@ class UnitWorker:
             return rows
         if not (folder / str(step.index) / _ROWS).exists():
             with watched(self.work.limit_s):
-                return self._video(step.unit.videos[step.index], folder / str(step.index)) or []
+                return self._video(step.unit, step.index, folder / str(step.index)) or []
         return []
 
-    def _video(self, video: Video, folder: Path) -> Fault | None:
-        task = _task(video, folder)
+    def _video(self, unit: Unit, index: int, folder: Path) -> Fault | None:
+        video = unit.videos[index]
+        ahead = tuple(later.name for later in unit.videos[index + 1 : index + 1 + AHEAD])
+        task = replace(_task(video, folder), ahead=ahead)
 
         def attempt() -> list[Row]:
             remove_folder(folder)

@@ -8,6 +8,7 @@ from aiohttp import ClientPayloadError, ClientResponseError
 from fsspec.exceptions import FSTimeoutError
 
 from jdap.remote import as_os_error, remote_errors
+from jdap.schema import SchemaError
 
 
 class Botos(Exception):
@@ -89,7 +90,9 @@ def test_what_the_system_says_stays(tmp_path) -> None:
         assert found.value is error
 
 
-@pytest.mark.parametrize("error", [TypeError("x"), ValueError("Protocol not known: s4"), KeyError("x"), ImportError()])
+@pytest.mark.parametrize(
+    "error", [TypeError("x"), ValueError("Protocol not known: s4"), KeyError("x"), SchemaError("x")]
+)
 def test_mistakes_are_no_fault_of_the_storage(error: Exception) -> None:
     with pytest.raises(type(error)) as found, remote_errors():
         raise error
