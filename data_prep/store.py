@@ -16,7 +16,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -74,6 +74,8 @@ class Store:
 
     def sizes(self, names: list[str]) -> dict[str, int]:
         """Name → bytes of those of the files that are there."""
+        if self.path is None:
+            self._fs.invalidate_cache()
         return self._try(lambda: {name: size for name in names if (size := self._size(name)) is not None})
 
     def entries(self) -> list[str]:
@@ -162,8 +164,12 @@ class Store:
             here = self.path / contained(folder) if folder else self.path
             if not here.is_dir():
                 return {}
-            inside = [entry for entry in os.scandir(here) if not entry.name.startswith(".") and entry.is_file()]
-            return {start + entry.name: entry.stat().st_size for entry in sorted(inside, key=lambda e: e.name)}
+            there = {}
+            for entry in sorted(os.scandir(here), key=lambda entry: entry.name):
+                with suppress(FileNotFoundError):  # another run has just removed it
+                    if not entry.name.startswith(".") and entry.is_file():
+                        there[start + entry.name] = entry.stat().st_size
+            return there
         self._fs.invalidate_cache()
         try:
             found = self._fs.ls(self._url(folder), detail=True)
@@ -202,7 +208,8 @@ class Store:
     def _create(self, name: str, data: bytes) -> bool:
         try:
             if self.path is None:
-                self._put(name, lambda: self._fs.pipe_file(self._url(name), data, mode="create"))
+                with remote_errors(self.place):  # "precondition failed" is a file that exists
+                    self._put(name, lambda: self._fs.pipe_file(self._url(name), data, mode="create"))
             else:
                 target = self.path / contained(name)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -265,8 +272,9 @@ class Store:
         for name in names:
             if self.path is not None:
                 (self.path / contained(name)).unlink(missing_ok=True)
-            elif self._fs.exists(self._url(name)):
-                self._fs.rm_file(self._url(name))
+            else:
+                with suppress(FileNotFoundError):
+                    self._fs.rm_file(self._url(name))
 
 
 def remove_folder(folder: Path) -> None:

@@ -43,6 +43,7 @@ class Claims:
         self._done, self._whole = done, whole
         self._todo = deque(todo)
         self._before, self._looked = done(), clock()
+        self._again = float("-inf")
         self._mine: set[str] = set()
         self._theirs: dict[int, str] = {}
         #: owner → (its last sign of life, when that was first seen, whether another one came since)
@@ -61,12 +62,11 @@ class Claims:
         self._thread.join()
         with suppress(OSError):  # whatever ended the run is what is to be told
             self.store.remove([*sorted(self._mine), self._sign(self.owner)])
-        if self.store.path is not None:
-            with suppress(OSError):
-                (self.store.path / FOLDER).rmdir()
 
     def next(self) -> Unit | None:
         """A unit that is this run's now, or None where there is none to be had at the moment."""
+        if self.clock() < self._again:
+            return None
         self._refresh()
         for _ in range(len(self._todo)):
             unit = self._todo.popleft()
@@ -81,6 +81,7 @@ class Claims:
             else:
                 self._theirs[unit.number] = self._owner_of(unit.name)
                 self._todo.append(unit)
+        self._again = self.clock() + BEAT_S / 3  # what others hold is not asked for with every video
         return None
 
     @property

@@ -217,8 +217,8 @@ def ending(out: str | Path) -> Iterator[None]:
         if error.errno not in FULL:
             raise
         raise PrepareError(
-            f"{error.strerror} ({error.filename or out}): finished shards are whole and stay; make room (or name a "
-            "larger disk with --scratch), then run the same command again"
+            f"{error.strerror} ({error.filename or out}): finished shards are whole and stay; make room, then run the "
+            "same command again (--scratch names another disk for what is in work)"
         ) from error
     finally:
         signal.signal(signal.SIGTERM, before)

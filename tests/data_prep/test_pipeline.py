@@ -184,12 +184,12 @@ def test_a_terminated_run_leaves_nothing_half_written(inputs: Path, tmp_path: Pa
     if engine == "ray":
         pytest.importorskip("ray")
     words = ["-m", "data_prep", "prepare", str(inputs / "moves.mp4"), "--out", str(tmp_path / "out"), "--size", "64"]
-    words += ["--engine", engine, "--workers", "1"]
+    words += ["--engine", engine, "--workers", "1", "--scratch", str(tmp_path / "fast")]
     run = subprocess.Popen([sys.executable, *words], stderr=subprocess.DEVNULL, cwd=Path(pipeline.__file__).parents[1])
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(f".out.part/*/{sign}")) and run.poll() is None and time.monotonic() < deadline:
+    while not list(tmp_path.glob(f"fast/*/{sign}")) and run.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert list(tmp_path.glob(f".out.part/*/{sign}"))
+    assert list(tmp_path.glob(f"fast/*/{sign}"))
     run.terminate()
     assert run.wait(30) == 143
     assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()] == ["out/plan/000000.json"]
