@@ -17,6 +17,7 @@ LEAVES = {
     "jdap.files",
     "jdap.fetch",
     "jdap.device",
+    "jdap.remote",
 }
 #: part of the house → what it may import of ours, beside the leaves and itself. The longest prefix decides.
 RULES: dict[str, set[str]] = {
@@ -45,6 +46,7 @@ RULES: dict[str, set[str]] = {
         "jdap.files",
         "jdap.fetch",
         "jdap.faces",
+        "jdap.remote",
         "jdap.sound",
     },
     "benchmarks": {"jdap", "data_prep"},

@@ -44,8 +44,18 @@ def find_gpus(environment: Mapping[str, str]) -> list[str]:
 
 
 def take_gpu(gpu: str) -> None:
-    """Have this process see one GPU only; it must not have used any yet."""
+    """Have this process see one GPU only; it must not have asked for any yet."""
     os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+
+
+def use_gpu(gpu: str) -> None:
+    """Have this process work on one of the GPUs that it sees: once CUDA was asked, it does not look at the environment
+    again."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    visible = named.split(",") if named else [str(k) for k in range(torch.cuda.device_count())]
+    if torch.cuda.is_available():
+        torch.cuda.set_device(visible.index(gpu))
+    take_gpu(gpu)  # for what it starts
 
 
 def _number(text: str | None) -> int | None:

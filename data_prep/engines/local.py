@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import torch
 
-from data_prep.engines.gpus import take_gpu
+from data_prep.engines.gpus import take_gpu, use_gpu
 from data_prep.engines.records import Row
 from data_prep.engines.unit import Fault, Step, UnitWorker, Work
 
@@ -67,7 +67,7 @@ class Alone:
 
     def __init__(self, work: Work, gpus: Sequence[str] = ()):
         if gpus:
-            take_gpu(gpus[0])
+            use_gpu(gpus[0])
         self._worker = UnitWorker(work)
         self._answer: list[Row] | Fault = []
 

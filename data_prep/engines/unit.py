@@ -161,8 +161,10 @@ class UnitWorker:
         unit, rows, tasks = step.unit, list[Row](), dict[str, Task]()
         for k, video in enumerate(unit.videos):
             task = _task(video, folder / str(k))
-            lost = [failed_row(task, step.lost[k], fault=MACHINE)] if k in step.lost else None
-            found = lost or _load(folder / str(k))
+            if k in step.lost:
+                found = [failed_row(task, step.lost[k], fault=MACHINE) | {"source": video.path}]
+            else:
+                found = _load(folder / str(k))
             rows += [select(row, self.work.settings.thresholds) for row in found]
             tasks |= {row["clip_id"]: task for row in found}
 

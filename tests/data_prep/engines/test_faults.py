@@ -187,7 +187,7 @@ def test_a_server_that_fails_leaves_its_video_open(
     assert go(url, tmp_path / "out", retries=1).open == 1
     row = rows(tmp_path / "out")["a.mp4"]
     assert row["reason"].startswith(says)
-    assert row["fault"] == "machine"
+    assert (row["fault"], row["source"]) == ("machine", url)
     serve(server, (200, film, len(film)))
     assert go(url, tmp_path / "out", retries=1, retry=True).kept == 1
 
