@@ -43,6 +43,11 @@ def find_gpus(environment: Mapping[str, str]) -> list[str]:
     return my_gpus(gpus, *local_rank(environment))
 
 
+def least_used(gpus: Sequence[str], used: Sequence[str | None]) -> str | None:
+    """The GPU that the fewest workers have, the first of them; None where there is none to choose."""
+    return min(gpus, key=used.count, default=None)
+
+
 def take_gpu(gpu: str) -> None:
     """Have this process see one GPU only; it must not have asked for any yet."""
     os.environ["CUDA_VISIBLE_DEVICES"] = gpu

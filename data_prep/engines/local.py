@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import torch
 
-from data_prep.engines.gpus import take_gpu, use_gpu
+from data_prep.engines.gpus import least_used, take_gpu, use_gpu
 from data_prep.engines.records import Row
 from data_prep.engines.unit import Fault, Step, UnitWorker, Work
 
@@ -98,13 +98,15 @@ class Alone:
 class _Process:
     process: Any
     pipe: Connection
+    gpu: str | None
     started: bool = False
 
 
 class Processes:
     """Worker processes; what they write to stderr goes to the file ``log``, for native libraries are chatty.
 
-    With several GPUs, given by ``gpus`` as ``CUDA_VISIBLE_DEVICES`` names them, workers take turns with them.
+    With several GPUs, given by ``gpus`` as ``CUDA_VISIBLE_DEVICES`` names them, the workers share them evenly, also
+    after deaths.
     """
 
     def __init__(self, work: Work, log: Path, gpus: Sequence[str] = ()):
@@ -117,11 +119,11 @@ class Processes:
         context = mp.get_context("spawn")  # a fork would copy torch's and mediapipe's threads in an unknown state
         ours, theirs = context.Pipe()
         number, self._hired = self._hired, self._hired + 1
-        gpu = self.gpus[number % len(self.gpus)] if self.gpus else None
+        gpu = least_used(self.gpus, [worker.gpu for worker in self._workers.values()])
         process = context.Process(target=_serve, args=(self.work, theirs, self.log, gpu), daemon=True)
         process.start()
         theirs.close()
-        self._workers[number] = _Process(process, ours)
+        self._workers[number] = _Process(process, ours, gpu)
         return number
 
     def give(self, worker: int, step: Step) -> None:

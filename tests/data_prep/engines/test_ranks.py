@@ -19,7 +19,7 @@ import torch
 from drawn_videos import Settings, draw_folder
 
 from data_prep.engines import claims, drive, owner, run
-from data_prep.engines.gpus import local_rank, my_gpus
+from data_prep.engines.gpus import least_used, local_rank, my_gpus
 from data_prep.pipeline import Task
 from data_prep.prepare import Engine, prepare
 from data_prep.verify import verify
@@ -270,6 +270,8 @@ def test_the_gpus_of_a_node_are_shared_out() -> None:
         assert all(shares)
         assert len({share[0] for share in shares}) == min(world, 8)
     assert my_gpus(gpus, 3, 0)[0] == "3"
+    assert [least_used("ab", used) for used in ((), ("a",), ("a", "b"), ("b", "b", "a"))] == ["a", "b", "a", "a"]
+    assert least_used((), ()) is None
     assert local_rank({"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "4", "SLURM_LOCALID": "0"}) == (2, 4)
     assert local_rank({"SLURM_LOCALID": "5", "SLURM_TASKS_PER_NODE": "8(x2),3"}) == (5, 8)
     assert local_rank({"SLURM_LOCALID": "5", "SLURM_TASKS_PER_NODE": "2"}) == (5, 0)
