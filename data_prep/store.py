@@ -24,7 +24,7 @@ import fsspec
 
 from data_prep.retry import RETRIES, retrying
 from jdap.files import name_new, sync_folder, write_whole
-from jdap.remote import remote_errors
+from jdap.remote import remote_errors, stamp_of
 
 T = TypeVar("T")
 #: Folder of what is being written, with the run's name behind it.
@@ -77,6 +77,10 @@ class Store:
         if self.path is None:
             self._fs.invalidate_cache()
         return self._try(lambda: {name: size for name in names if (size := self._size(name)) is not None})
+
+    def stamp(self, name: str) -> str:
+        """What changes when a file is written anew: its time or ETag; empty where there is none."""
+        return self._try(lambda: self._stamp(name))
 
     def entries(self) -> list[str]:
         """Names of the files and folders straight in it, but for what is being written."""
@@ -140,6 +144,15 @@ class Store:
 
     def _url(self, name: str) -> str:
         return f"{self._root}/{contained(name)}" if name else self._root
+
+    def _stamp(self, name: str) -> str:
+        try:
+            if self.path is not None:
+                return str((self.path / contained(name)).stat().st_mtime_ns)
+            self._fs.invalidate_cache()
+            return stamp_of(self._fs.info(self._url(name)))
+        except FileNotFoundError:
+            return ""
 
     def _size(self, name: str) -> int | None:
         try:

@@ -1,4 +1,5 @@
-"""What the file systems behind fsspec raise, as errors of the operating system: the one place that knows them.
+"""What the file systems behind fsspec raise, as errors of the operating system, and what they call a file's state: the
+one place that knows them.
 
 Back ends raise classes of their own (aiohttp's, botocore's, google.auth's, azure.core's …), most of them no OSError.
 They are told apart by the HTTP status that they carry, not by their names, so none of these packages is imported.
@@ -23,6 +24,11 @@ _CODES = {
     **dict.fromkeys((507, 413), errno.ENOSPC),
     **dict.fromkeys((408, 425, 429), errno.EIO),
 }
+#: What file systems call that which changes with a file's contents, the surest first.
+STAMPS = (
+    *("ETag", "etag", "md5Hash", "generation", "LastModified", "last_modified", "Last-Modified", "updated"),
+    *("mtime", "modified", "modification_time", "created"),
+)
 
 
 @contextmanager
@@ -78,6 +84,11 @@ def http_status(error: BaseException) -> int | None:
             if str(value).isdecimal() and 100 <= int(str(value)) < 600:
                 return int(str(value))
     return None
+
+
+def stamp_of(info: dict[str, Any]) -> str:
+    """That by which fsspec's description of a file tells its contents from others: ETag or time; empty if neither."""
+    return next((str(info[name]) for name in STAMPS if info.get(name)), "")
 
 
 def _line(error: BaseException) -> str:

@@ -5,22 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import fsspec
 
 from data_prep.retry import RETRIES, retrying
 from data_prep.store import is_url
 from data_prep.video import SUFFIXES, find_videos
-from jdap.remote import remote_errors
+from jdap.remote import remote_errors, stamp_of
 
 #: Bytes of a video that is not there.
 GONE = -1
-#: What file systems call that which changes with a file's contents, the surest first.
-_STAMPS = (
-    *("ETag", "etag", "md5Hash", "generation", "LastModified", "last_modified", "Last-Modified", "updated"),
-    *("mtime", "modified", "modification_time", "created"),
-)
 
 
 class Found(NamedTuple):
@@ -77,16 +72,12 @@ def _find_remote(url: str) -> list[Found]:
         except FileNotFoundError:
             return [Found(url, "/".join(root.split("/")[-2:]), GONE)]
         if info["type"] != "directory":
-            return [Found(url, "/".join(root.split("/")[-2:]), info.get("size") or 0, _stamp(info))]
+            return [Found(url, "/".join(root.split("/")[-2:]), info.get("size") or 0, stamp_of(info))]
         found = []
         for path, inside in fs.find(root, detail=True).items():
             relative = path.removeprefix(root).lstrip("/")
             hidden = any(part.startswith(".") for part in relative.split("/"))
             if Path(path).suffix.lower() in SUFFIXES and not hidden:
                 name = f"{root.rpartition('/')[2]}/{relative}"
-                found.append(Found(fs.unstrip_protocol(path), name, inside.get("size") or 0, _stamp(inside)))
+                found.append(Found(fs.unstrip_protocol(path), name, inside.get("size") or 0, stamp_of(inside)))
         return found or [Found(url, root.rpartition("/")[2], GONE)]
-
-
-def _stamp(info: dict[str, Any]) -> str:
-    return next((str(info[name]) for name in _STAMPS if info.get(name)), "")

@@ -71,15 +71,18 @@ def finish(
     items' are made again; ``contact``: whether there are contact sheets, and so an index of them; ``what`` is being
     done, for the progress bar. Raises OSError where the store cannot be written to, and :class:`PrepareError`.
     """
+    before, had = store.stamp(MANIFEST), _done(store)
     todo = missing_units(plan, store, retry)
-    outcome = Outcome(there=len(plan.units) - len(todo))
+    outcome, made = Outcome(there=len(plan.units) - len(todo)), set[int]()
     first = len(todo) * engine.rank // engine.world  # ranks begin in different places, and seldom meet
     with _claims(store, plan, [*todo[first:], *todo[:first]], retry) as claims:
         if todo:
             with _threads():
-                _do(claims, todo, work, engine, outcome, tell, what)
+                made = _do(claims, todo, work, engine, outcome, tell, what)
         outcome.others = len(todo) - outcome.made
-        if _done(store) >= set(plan.units) and claims.win_from_dead("manifest"):
+        complete = _done(store) >= set(plan.units) and claims.win_from_dead("manifest")
+        # Whoever wrote it since had all records, but maybe those of units that were made again here as they were.
+        if complete and (made & had or store.stamp(MANIFEST) == before):
             sum_up(store, work.scratch, contact)
     return outcome
 
@@ -113,12 +116,13 @@ def _do(
     outcome: Outcome,
     tell: Callable[[Row], Any],
     what: str,
-) -> None:
+) -> set[int]:
+    """Do what can be claimed; the numbers of the units that were made."""
     console = Console(stderr=True)
     columns = (*(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         bar = progress.add_task(what, total=sum(len(unit.videos) for unit in todo))
-        at: dict[int, int] = {}
+        at, made = dict[int, int](), set[int]()
 
         def on_video(unit: Unit, done: int) -> None:
             if done > at.get(unit.number, 0):  # not those that a worker finds done after another's death
@@ -129,6 +133,7 @@ def _do(
             claims.release(unit.name)
             on_video(unit, len(unit.videos))
             outcome.made += 1
+            made.add(unit.number)
             for row in rows:
                 outcome.clips += 1
                 outcome.kept += row["status"] == KEPT
@@ -142,6 +147,7 @@ def _do(
             drive(claims, crew, workers, on_video, on_unit)
         finally:
             crew.close()
+    return made
 
 
 @contextmanager

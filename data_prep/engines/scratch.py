@@ -34,9 +34,9 @@ def scratch(root: Path, name: str) -> Iterator[Path]:
 def shared(folder: Path) -> Iterator[Path]:
     """Work in a folder that others work in, too; it is made where it is not there."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        _clean(folder.parent)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _clean(folder.parent)
             handle = _lock_of(folder).open("a+")
         except FileNotFoundError:  # another run has ended and taken the root with it
             continue

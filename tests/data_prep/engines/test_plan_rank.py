@@ -92,7 +92,7 @@ def test_inputs_are_sorted_whatever_their_order(tmp_path: Path) -> None:
     one, other = find_inputs([tmp_path / "b.mp4", tmp_path]), find_inputs([tmp_path, tmp_path / "b.mp4"])
     assert one == other
     assert [Path(video.path).name for video in one] == ["a.mp4", "b.mp4", "b.mp4", "c d.mov"]
-    assert find_inputs([tmp_path / "gone.mp4"]) == [(f"{tmp_path}/gone.mp4", f"{tmp_path.name}/gone.mp4", -1, "")]
+    assert find_inputs([tmp_path / "gone.mp4"]) == [Found(f"{tmp_path}/gone.mp4", f"{tmp_path.name}/gone.mp4", -1)]
 
 
 SLURM = {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_STEP_ID": "0"}

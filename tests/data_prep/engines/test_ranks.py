@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,8 +62,10 @@ def start(number: int, world: int, videos: Path, out: Path, log: Path, before: C
             engine = Engine(workers=0, rank=number, world=world)
             done = prepare([videos], out, Settings(), engine, make=drawn_videos.make)
             log.write_text(json.dumps([done.made, done.others]))
-        finally:
             os._exit(0)
+        finally:
+            traceback.print_exc()
+            os._exit(1)
     return child
 
 
@@ -97,6 +100,24 @@ def test_ranks_share_the_units_and_one_writes_the_manifest(
     assert (tmp_path / "manifests").read_text() == "x"
     assert {p.name for p in (tmp_path / "out").iterdir() if p.is_dir()} == {"claims", "contact", "plan", "units"}
     assert list((tmp_path / "out" / "claims").iterdir()) == []
+
+
+def test_who_comes_second_does_not_write_the_manifest_again(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have found the plan complete, and the first one has written it by now."""
+    out, win = tmp_path / "out", claims.Claims.win_from_dead
+
+    def late(self: claims.Claims, name: str) -> bool:
+        (out / "manifest.jsonl").write_text("the first one's")
+        return win(self, name)
+
+    monkeypatch.setattr(claims.Claims, "win_from_dead", late)
+    prepare([videos / NAMES[0]], out, Settings(), Engine(workers=0), make=drawn_videos.make)
+    assert (out / "manifest.jsonl").read_text() == "the first one's"
+    monkeypatch.undo()
+    prepare([videos / NAMES[0]], out, Settings(), Engine(workers=0), make=drawn_videos.make)
+    assert verify(out) == []
 
 
 def test_ranks_need_no_hard_links_and_no_locks(
@@ -252,11 +273,12 @@ def test_eight_ranks_of_a_node_use_its_eight_gpus(
             try:
                 os.environ[variable] = str(k)
                 prepare([tmp_path / "in"], tmp_path / "out", OnGpu(), Engine(workers=0, rank=k, world=8), make=make)
-            finally:
                 os._exit(0)
+            finally:
+                traceback.print_exc()
+                os._exit(1)
         children.append(child)
-    for child in children:
-        os.waitpid(child, 0)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 8
     rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
     assert len(rows) == 16
     assert {row["reason"] for row in rows} == {f"GPU {k}" for k in range(8)}
