@@ -33,14 +33,15 @@ def scratch(root: Path, name: str) -> Iterator[Path]:
 @contextmanager
 def shared(folder: Path) -> Iterator[Path]:
     """Work in a folder that others work in, too; it is made where it is not there."""
+    lock = _lock_of(folder)
+    _clean(folder.parent, lock)
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _clean(folder.parent)
-            handle = _lock_of(folder).open("a+")
+            handle = lock.open("a+")
         except FileNotFoundError:  # another run has ended and taken the root with it
             continue
-        if _locked(handle, fcntl.LOCK_SH) is not False and folder.is_dir() and _lock_of(folder).exists():
+        if _locked(handle, fcntl.LOCK_SH) is not False and folder.is_dir() and lock.exists():
             break
         handle.close()  # another run took it for a dead run's in this very moment
     try:
@@ -49,8 +50,10 @@ def shared(folder: Path) -> Iterator[Path]:
         handle.close()
 
 
-def _clean(root: Path) -> None:
+def _clean(root: Path, mine: Path) -> None:
     for lock in root.glob("*.lock"):
+        if lock == mine:
+            continue
         try:
             with lock.open("r+") as handle:  # NFS locks need a file that is open for writing
                 if _locked(handle, fcntl.LOCK_EX):

@@ -1,11 +1,13 @@
 """Whole files in a local folder and on a file system of fsspec's; errors that pass and errors that stay."""
 
 import errno
+import fcntl
 import json
 import os
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import drawn_videos
@@ -15,7 +17,7 @@ from drawn_videos import Settings, draw_folder
 from fsspec.implementations.memory import MemoryFileSystem
 
 from data_prep import retry
-from data_prep.engines.scratch import scratch
+from data_prep.engines.scratch import scratch, shared
 from data_prep.prepare import Engine, Outcome, PrepareError, prepare
 from data_prep.report import summarise
 from data_prep.retry import may_pass, retrying, storage_fault
@@ -222,6 +224,26 @@ def test_work_folders_of_dead_runs_go_and_those_of_live_ones_stay(tmp_path: Path
         assert first.is_dir()
         assert len(list(root.iterdir())) == 4
     assert not root.exists()
+
+
+def test_a_work_folder_that_was_just_taken_for_a_dead_runs_is_made_anew(tmp_path: Path) -> None:
+    """Another run cleans up in the moment between a folder and its lock."""
+    folder, lock = tmp_path / "root" / "me", tmp_path / "root" / "me.lock"
+    folder.mkdir(parents=True)
+    handle = lock.open("w")
+    fcntl.flock(handle, fcntl.LOCK_EX)
+
+    def clean() -> None:
+        folder.rmdir()
+        lock.unlink()
+        handle.close()
+
+    timer = threading.Timer(0.2, clean)
+    timer.start()
+    with shared(folder):
+        assert folder.is_dir()
+        assert lock.exists()
+    timer.join()
 
 
 def test_walks_ignore_what_is_hidden(tmp_path: Path) -> None:
