@@ -1,36 +1,34 @@
 """Where results go: a local folder or a folder of any file system that fsspec knows, written whole files at a time.
 
-Only OSErrors are tried again, with doubled waits, and only those that may pass: a missing file stays missing.
+Errors that may pass are tried again (:mod:`data_prep.machine.retry`). What the back ends of fsspec raise becomes
+OSErrors first (:mod:`jdap.io.remote`).
+
+On a local folder whole files get their names by a rename, from ``.part-OWNER/`` in the folder itself: it may be a
+network's, without hard links and without locks.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import fsspec
 
-from jdap.io.files import sync_folder, write_whole
+from data_prep.machine.retry import RETRIES, retrying
+from jdap.io.files import name_new, sync_folder, write_whole
+from jdap.io.remote import remote_errors, stamp_of
 
 T = TypeVar("T")
-#: How often something is tried again, and the seconds before the first time; doubled for each further one.
-RETRIES, WAIT_S = 3, 1.0
-#: The disk, the quota or the allowed size of a file is used up.
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-#: What the operating system says of the request, not of the device or the network.
-_LASTING = FULL | {
-    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY),
-    *(errno.ELOOP, errno.ENAMETOOLONG, errno.EROFS, errno.EINVAL, errno.EBADF, errno.ENXIO, errno.EXDEV),
-}
-_LASTING_KINDS = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
+#: Folder of what is being written, with the run's name behind it.
+PARTS = ".part-"
 
 
 def is_url(place: str | Path) -> bool:
@@ -38,44 +36,26 @@ def is_url(place: str | Path) -> bool:
     return "://" in str(place)
 
 
-def may_pass(error: OSError) -> bool:
-    """Whether trying again may help."""
-    return error.errno not in _LASTING and not isinstance(error, _LASTING_KINDS)
+class StoreError(ValueError):
+    """A name in a foreign folder that would lead out of it."""
 
 
-def storage_fault(error: BaseException | None) -> OSError | None:
-    """The OSError behind an exception that is no fault of the file's contents: one that may pass, or a full disk.
-
-    Decoders raise OSErrors of their own for damaged pictures; those have no ``errno``.
-    """
-    while error is not None:
-        if isinstance(error, OSError) and error.errno is not None and (error.errno in FULL or may_pass(error)):
-            return error
-        error = error.__cause__
-    return None
-
-
-def retrying(do: Callable[[], T], retries: int = RETRIES) -> T:
-    """What ``do`` returns; it is called at most ``retries`` + 1 times while it raises OSErrors that may pass."""
-    for attempt in range(retries):
-        try:
-            return do()
-        except OSError as error:
-            if not may_pass(error):
-                raise
-        time.sleep(WAIT_S * 2**attempt)
-    return do()
+def contained(name: str) -> str:
+    """The name of a file in a folder, which stays within it. Raises :class:`StoreError`."""
+    if not isinstance(name, str) or any(p in ("", ".", "..") for p in name.split("/")) or "\\" in name or "\0" in name:
+        raise StoreError(f"{str(name)[:200]!r} is no name of a file within the folder: it was changed, or is not ours")
+    return name
 
 
 class Store:
-    """A folder of whole files; names are relative to it, with slashes.
+    """A folder of whole files; names are relative to it, with slashes, and must stay within it.
 
-    ``scratch``: local folder where files are written before they get their name; beside it where there is none.
-    ``path``: the folder, if it is a local one. Methods raise OSError after ``retries``.
+    ``owner``: the run that writes, by whose name what it leaves half written can be told (:mod:`.engines.owner`).
+    ``path``: the folder, if it is a local one. Methods raise OSError after ``retries``, and :class:`StoreError`.
     """
 
-    def __init__(self, place: str | Path, scratch: Path | None = None, retries: int = RETRIES):
-        self.place, self.scratch, self.retries = str(place), scratch, retries
+    def __init__(self, place: str | Path, owner: str = "", retries: int = RETRIES):
+        self.place, self.owner, self.retries = str(place), owner, retries
         self.path: Path | None = None
         if is_url(place):
             self._fs, self._root = fsspec.core.url_to_fs(str(place))
@@ -90,18 +70,29 @@ class Store:
 
     def names(self, folder: str = "") -> dict[str, int]:
         """Name (with its folder) → bytes of the files straight in a folder; hidden ones are left out."""
-        return retrying(lambda: self._names(folder), self.retries)
+        return self._try(lambda: self._names(folder))
+
+    def sizes(self, names: list[str]) -> dict[str, int]:
+        """Name → bytes of those of the files that are there."""
+        if self.path is None:
+            self._fs.invalidate_cache()
+        return self._try(lambda: {name: size for name in names if (size := self._size(name)) is not None})
+
+    def stamp(self, name: str) -> str:
+        """What changes when a file is written anew: its time or ETag; empty where there is none."""
+        return self._try(lambda: self._stamp(name))
+
+    def entries(self) -> list[str]:
+        """Names of the files and folders straight in it, but for what is being written."""
+        return [name for name in self._try(self._entries) if not name.startswith(PARTS)]
 
     def walk(self) -> dict[str, int]:
         """Name → bytes of all files, at any depth; hidden files and folders are left out."""
-        return retrying(self._walk, self.retries)
+        return self._try(self._walk)
 
     def exists(self) -> bool:
         """Whether the folder is there and holds something."""
-        if self.path is not None:
-            return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
-        self._fs.invalidate_cache()
-        return bool(self._fs.exists(self._root) and self._fs.ls(self._root, detail=False))
+        return bool(self.entries())
 
     def read(self, name: str) -> bytes:
         """The bytes of a file."""
@@ -109,47 +100,89 @@ class Store:
 
     def read_all(self, names: list[str]) -> list[bytes]:
         """The bytes of files, in order; at once, where the file system can."""
-        return retrying(lambda: self._read_all(names), self.retries) if names else []
+        return self._try(lambda: self._read_all(names)) if names else []
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file; it is there whole or not at all."""
-        retrying(lambda: self._write(name, data), self.retries)
+        self._try(lambda: self._write(name, data))
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file unless there is one; whether it was written. Of several processes one succeeds, on local
-        folders and on file systems that offer it (S3, GCS, Azure)."""
-        return retrying(lambda: self._create(name, data), self.retries)
+        folders (with hard links or without) and on file systems that offer it (S3, GCS, Azure)."""
+        return self._try(lambda: self._create(name, data))
 
     def publish(self, file: Path, name: str) -> None:
         """Move a local file, flushed to disk, into the store; it is there whole or not at all."""
-        retrying(lambda: self._publish(file, name), self.retries)
+        self._try(lambda: self._publish(file, name))
 
     def remove(self, names: list[str]) -> None:
         """Delete files; those that are not there are no error."""
-        retrying(lambda: self._remove(names), self.retries)
+        self._try(lambda: self._remove(names))
 
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:
         """A local path to a file's bytes: the file itself, or a copy that goes when the block is left."""
         if self.path is not None:
-            yield self.path / name
+            yield self.path / contained(name)
             return
         with tempfile.TemporaryDirectory(prefix="jdap-") as folder:
             copy = Path(folder) / name.rpartition("/")[2]
-            retrying(lambda: self._fs.get_file(self._url(name), str(copy)), self.retries)
+            self._try(lambda: self._fs.get_file(self._url(name), str(copy)))
             yield copy
 
+    def remove_parts(self, owner: str) -> None:
+        """Delete what a run has left half written."""
+        if self.path is not None and owner and "/" not in contained(owner):
+            shutil.rmtree(self.path / f"{PARTS}{owner}", ignore_errors=True)
+
+    def _try(self, do: Callable[[], T]) -> T:
+        def mapped() -> T:
+            with remote_errors(self.place):
+                return do()
+
+        return retrying(do if self.path is not None else mapped, self.retries)
+
     def _url(self, name: str) -> str:
-        return f"{self._root}/{name}" if name else self._root
+        return f"{self._root}/{contained(name)}" if name else self._root
+
+    def _stamp(self, name: str) -> str:
+        try:
+            if self.path is not None:
+                return str((self.path / contained(name)).stat().st_mtime_ns)
+            self._fs.invalidate_cache()
+            return stamp_of(self._fs.info(self._url(name)))
+        except FileNotFoundError:
+            return ""
+
+    def _size(self, name: str) -> int | None:
+        try:
+            if self.path is not None:
+                return (self.path / contained(name)).stat().st_size
+            return self._fs.info(self._url(name))["size"] or 0
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _entries(self) -> list[str]:
+        try:
+            if self.path is not None:
+                return sorted(entry.name for entry in os.scandir(self.path))
+            self._fs.invalidate_cache()
+            return sorted(place.rstrip("/").rpartition("/")[2] for place in self._fs.ls(self._root, detail=False))
+        except FileNotFoundError:
+            return []
 
     def _names(self, folder: str) -> dict[str, int]:
         start = f"{folder}/" if folder else ""
         if self.path is not None:
-            here = self.path / folder
+            here = self.path / contained(folder) if folder else self.path
             if not here.is_dir():
                 return {}
-            inside = [entry for entry in os.scandir(here) if not entry.name.startswith(".") and entry.is_file()]
-            return {start + entry.name: entry.stat().st_size for entry in sorted(inside, key=lambda e: e.name)}
+            there = {}
+            for entry in sorted(os.scandir(here), key=lambda entry: entry.name):
+                with suppress(FileNotFoundError):  # another run has just removed it
+                    if not entry.name.startswith(".") and entry.is_file():
+                        there[start + entry.name] = entry.stat().st_size
+            return there
         self._fs.invalidate_cache()
         try:
             found = self._fs.ls(self._url(folder), detail=True)
@@ -170,7 +203,7 @@ class Store:
 
     def _read_all(self, names: list[str]) -> list[bytes]:
         if self.path is not None:
-            return [(self.path / name).read_bytes() for name in names]
+            return [(self.path / contained(name)).read_bytes() for name in names]
         found = self._fs.cat_ranges([self._url(name) for name in names], None, None)  # unlike cat(), it knows no globs
         for data in found:
             if isinstance(data, Exception):
@@ -180,23 +213,24 @@ class Store:
     def _write(self, name: str, data: bytes) -> None:
         if self.path is None:
             self._put(name, lambda: self._fs.pipe_file(self._url(name), data))
-        elif self.scratch is None:
-            write_whole(self.path / name, data)
+        elif not self.owner:
+            write_whole(self.path / contained(name), data)
         else:
             self._rename(self._flushed(data), name)
 
     def _create(self, name: str, data: bytes) -> bool:
         try:
             if self.path is None:
-                self._put(name, lambda: self._fs.pipe_file(self._url(name), data, mode="create"))
+                with remote_errors(self.place):  # "precondition failed" is a file that exists
+                    self._put(name, lambda: self._fs.pipe_file(self._url(name), data, mode="create"))
             else:
-                target = self.path / name
+                target = self.path / contained(name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 part = self._flushed(data)
                 try:
-                    os.link(part, target)  # unlike a rename, it fails where there is one
+                    name_new(part, target)
                 finally:
-                    part.unlink()
+                    part.unlink(missing_ok=True)
                 sync_folder(target.parent)
         except FileExistsError:
             return False
@@ -207,7 +241,14 @@ class Store:
             self._put(name, lambda: self._fs.put_file(str(file), self._url(name)))
             file.unlink()
         else:
-            self._rename(file, name)
+            try:
+                self._rename(file, name)
+            except OSError as error:
+                if error.errno != errno.EXDEV:  # the scratch folder is on another disk
+                    raise
+                with file.open("rb") as source:
+                    self._rename(self._flushed(source), name)
+                file.unlink()
 
     def _put(self, name: str, do: Callable[[], None]) -> None:
         """Do it, making the folder first where the file system has real ones (an object store has none)."""
@@ -217,13 +258,15 @@ class Store:
             self._fs.makedirs(self._url(name).rpartition("/")[0], exist_ok=True)
             do()
 
-    def _flushed(self, data: bytes) -> Path:
-        """A file of these bytes in the scratch folder."""
+    def _flushed(self, data: bytes | BinaryIO) -> Path:
+        """A file of these bytes among the run's parts."""
         assert self.path is not None
-        part = (self.scratch or self.path) / f"{secrets.token_hex(8)}.part"
+        folder = self.path / f"{PARTS}{self.owner}"
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / secrets.token_hex(8)
         try:
             with part.open("xb") as file:
-                file.write(data)
+                shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else data, file, 1 << 22)
                 file.flush()
                 os.fsync(file.fileno())
         except BaseException:
@@ -233,7 +276,7 @@ class Store:
 
     def _rename(self, file: Path, name: str) -> None:
         assert self.path is not None
-        target = self.path / name
+        target = self.path / contained(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(file, target)
         sync_folder(target.parent)
@@ -241,9 +284,10 @@ class Store:
     def _remove(self, names: list[str]) -> None:
         for name in names:
             if self.path is not None:
-                (self.path / name).unlink(missing_ok=True)
-            elif self._fs.exists(self._url(name)):
-                self._fs.rm_file(self._url(name))
+                (self.path / contained(name)).unlink(missing_ok=True)
+            else:
+                with suppress(FileNotFoundError):
+                    self._fs.rm_file(self._url(name))
 
 
 def remove_folder(folder: Path) -> None:

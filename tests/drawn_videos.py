@@ -1,8 +1,9 @@
 """Videos drawn by the tests, and a short pipeline for them: real reading and real samples in milliseconds.
 
 What a video's name says happens to it: ``slow-…`` takes half a second, ``crash-…`` kills its worker, ``flaky-N-…``
-fails N times with an input error (counted in a file beside it), ``full-…`` finds the disk full, ``reject-…`` is turned
-down.
+fails N times with an input error (counted in a file beside it), ``oom-N-…`` finds the GPU's memory full N times,
+``hang-…`` enters an endless loop that never gives up the interpreter's lock, ``full-…`` finds the disk full,
+``reject-…`` is turned down.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from pathlib import Path
 import av
 import fakes
 import numpy as np
+import torch
 from PIL import Image
 
 from data_prep.clips.steps.pipeline import Task, failed_row
@@ -60,7 +62,7 @@ def draw_folder(folder: Path, *names: str, seed: int = 0) -> Path:
 
 
 def make(settings: Settings) -> Callable[[Task], list[dict]]:
-    """The short pipeline, as ``data_prep.engines.run`` takes one: a clip of a video, its first frames on a drawn
+    """The short pipeline, as ``data_prep.engines.prepare`` takes one: a clip of a video, its first frames on a drawn
     head."""
 
     def prepare(task: Task) -> list[dict]:
@@ -102,9 +104,13 @@ def behave(task: Task) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
     elif kind == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(task.scratch))
-    elif kind == "flaky":
+    elif kind == "hang":
+        sum(iter(int, 1))
+    elif kind in ("flaky", "oom"):
         tries = task.path.with_suffix(".tries")
         count = len(tries.read_text()) if tries.exists() else 0
         tries.write_text("x" * (count + 1))
         if count < int(rest.partition("-")[0]):
+            if kind == "oom":
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(task.path))

@@ -7,7 +7,7 @@ BODY = bytes(range(256)) * 9000
 
 
 class Server:
-    """Answers every GET with the next of ``replies`` (status, body, length to claim), the last one for ever."""
+    """Answers every GET with the next of ``replies`` (status, body, length to claim or None), the last one for ever."""
 
     def __init__(self):
         self.replies = [(200, BODY, len(BODY))]
@@ -19,7 +19,8 @@ class Server:
                 outer.requests.append(self.path)
                 status, body, length = outer.replies[min(len(outer.requests), len(outer.replies)) - 1]
                 self.send_response(status)
-                self.send_header("Content-Length", str(length))
+                if length is not None:
+                    self.send_header("Content-Length", str(length))
                 self.end_headers()
                 self.wfile.write(body)
 

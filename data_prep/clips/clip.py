@@ -117,7 +117,7 @@ class Clip:
         }
         if self.fingerprint:
             row["fingerprint"] = self.fingerprint
-        return row | ({"details": self.details} if self.details else {})
+        return row | ({"details": self.details, "fault": "bug"} if self.details else {})
 
 
 def cut_evenly(frames: int, most: int) -> list[tuple[int, int]]:

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.clips.alike import Alike
+
 #: Measured clips are kept or, where a threshold says so, held; rejected ones could not be measured or were not asked
 #: for; failed ones met an error.
 KEPT, HELD, REJECTED, FAILED = "kept", "held", "rejected", "failed"
@@ -185,7 +187,8 @@ class DuplicateFinder:
     """
 
     def __init__(self) -> None:
-        self._firsts: dict[int, list[tuple[str, np.ndarray, np.ndarray]]] = {}
+        #: Frames → clips of that length that are nobody's duplicates, and their ids.
+        self._firsts: dict[int, tuple[Alike, list[str]]] = {}
 
     def mark(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row, with ``duplicate_of`` (a ``clip_id``) if it is one; what was marked before is forgotten."""
@@ -196,12 +199,15 @@ class DuplicateFinder:
         motion = data[24:].view(np.int8).astype(np.float64)
         if np.sqrt(np.square(motion).mean()) < 4 * MOVES:
             return row
-        bits, frames = np.unpackbits(data[:24]).reshape(3, 64), int(row["frames"])
-        near = [first for length in (frames - 1, frames, frames + 1) for first in self._firsts.get(length, ())]
-        original = next((name for name, *other in near if _same((bits, motion), other)), None)
-        if original is not None:
-            return row | {"duplicate_of": original}
-        self._firsts.setdefault(frames, []).append((row["clip_id"], bits, motion))
+        hashes, frames = data[:24].copy().view(np.uint64), int(row["frames"])
+        for length in (frames - 1, frames, frames + 1):
+            if length in self._firsts:
+                alike, names = self._firsts[length]
+                if (found := alike.first(hashes, motion)) is not None:
+                    return row | {"duplicate_of": names[found]}
+        alike, names = self._firsts.setdefault(frames, (Alike(SAME_PICTURE_BITS, SAME_MOTION), []))
+        alike.add(hashes, motion)
+        names.append(row["clip_id"])
         return row
 
 
@@ -209,8 +215,3 @@ def mark_duplicates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows as a :class:`DuplicateFinder` marks them."""
     finder = DuplicateFinder()
     return [finder.mark(row) for row in rows]
-
-
-def _same(one: tuple[np.ndarray, np.ndarray], other: list[np.ndarray]) -> bool:
-    alike = one[1] @ other[1] / (np.linalg.norm(one[1]) * np.linalg.norm(other[1]))
-    return bool(alike >= SAME_MOTION and ((one[0] != other[0]).sum(1) <= SAME_PICTURE_BITS).all())

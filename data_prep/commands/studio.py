@@ -1,5 +1,5 @@
 """``python -m data_prep studio``: pictures of random people with exact depth, in shards
-(:mod:`data_prep.studio.people`).
+(:mod:`data_prep.studio.people`, :mod:`data_prep.engines.studio`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from data_prep.engines.options import add_engine, read_engine
+from data_prep.engines.run import told_if_full
+from data_prep.engines.studio import photograph_people
 from data_prep.studio.looks.backdrop import find_pictures
-from data_prep.studio.people import KINDS, MAX_PEOPLE, SPLIT_START, Job, make_samples
-from data_prep.studio.sheet import ContactSheet
+from data_prep.studio.people import KINDS, MAX_PEOPLE, SPLIT_START, Job
+from data_prep.studio.sheet import PEOPLE, ContactSheet
 from data_prep.studio.speech.sheet import TalkSheet
-from jdap.shards.writer import ShardWriter
+from jdap.commands.dispatch import ended_by_sigterm
 
 
 class StudioError(ValueError):
@@ -31,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=128, help="side of the pictures, pixels (default 128)")
     parser.add_argument("--seed", type=int, default=0, help="(seed, index) makes a person (default 0)")
     parser.add_argument("--first", type=int, default=0, help="first person of the split to make (default 0)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
+    parser.add_argument("--out", required=True, help="folder or URL for the shards; run again, it goes on")
+    parser.add_argument("--overwrite", action="store_true", help="delete what was made in the folder, start anew")
     kind = parser.add_mutually_exclusive_group()
     for name, does in KINDS.items():
         kind.add_argument(f"--{name}", dest="kind", action="store_const", const=name, help=does)
@@ -43,21 +46,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backgrounds", type=Path, help="folder of pictures to set half of the heads before")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--sheet", type=Path, help="also draw the first people (--talk: the first clip) on a PNG")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
+    add_engine(parser, "processes (default: this one) or Ray's (default all)")
     parser.set_defaults(kind="stills")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the shards.
+    """Write the shards that are not there yet.
 
-    Raises :class:`StudioError` for arguments out of range, FileExistsError for a folder that has such shards already.
+    Raises :class:`StudioError` for arguments out of range, :class:`data_prep.engines.plan.PrepareError` for a folder
+    that holds something else.
     """
-    for name, low in (("people", 1), ("frames", 1), ("size", 16), ("seed", 0), ("first", 0), ("workers", 1)):
+    for name, low in (("people", 1), ("frames", 1), ("size", 16), ("seed", 0), ("first", 0)):
         if getattr(args, name) < low:
             raise StudioError(f"--{name} must be at least {low}, got {getattr(args, name)}")
     if args.first + args.people > MAX_PEOPLE:
         raise StudioError(f"a split has {MAX_PEOPLE} people; --first {args.first} --people {args.people} goes beyond")
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
+    if args.device.startswith("cuda") and args.engine != "ray" and not torch.cuda.is_available():
         raise StudioError(f"--device {args.device}: torch finds no GPU here; use --device cpu")
     first = SPLIT_START[args.split] + args.first
     job = Job(
@@ -71,27 +75,35 @@ def run(args: argparse.Namespace) -> int:
         args.relight,
         args.shadows,
     )
+    engine, _ = read_engine(args, workers=0)
+    console = Console()
     sheet = (TalkSheet() if args.kind == "talk" else ContactSheet()) if args.sheet else None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    prefix = f"{args.kind}-{args.split}-{args.seed}"
-    with (
-        ShardWriter(args.out, prefix) as writer,
-        Progress(*columns, console=Console(stderr=True)) as progress,
-    ):
-        task = progress.add_task("photographing", total=args.people)
-        for sample, seconds in make_samples(job, range(first, first + args.people), args.device, args.workers):
-            writer.add_seconds("render", seconds)
-            started = time.perf_counter()
-            writer.write(sample)
-            writer.add_seconds("write", time.perf_counter() - started)
-            if sheet:
-                sheet.add(sample)
-            progress.advance(task)
+    first_people = 1 if args.kind == "talk" else PEOPLE
+    started = time.perf_counter()
+    with ended_by_sigterm(), told_if_full(args.out):
+        done = photograph_people(
+            job,
+            range(first, first + args.people),
+            args.out,
+            engine,
+            device=args.device,
+            retries=args.retries,
+            overwrite=args.overwrite,
+            retry=args.retry == "failed",
+            limit_s=args.video_timeout,
+            scratch_root=args.scratch,
+            first=first_people if sheet else 0,
+            show=sheet.add if sheet else lambda sample: None,
+            note=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+        )
     if sheet:
         sheet.save(args.sheet)
-    frames = args.people * args.frames
-    size = sum(path.stat().st_size for path in writer.shards)
-    Console().print(
-        f"{args.people} people, {frames} frames, {size / 1e6:.1f} MB ({size / frames / 1e3:.1f} kB a frame)"
+    console.print(
+        f"{args.out}: {done.kept} people, {done.frames} frames, {done.made} units in "
+        f"{time.perf_counter() - started:.0f} s"
+        + (f"; {done.there} were there" if done.there else "")
+        + (f"; {done.others} are other ranks'" if done.others else ""),
+        markup=False,
+        soft_wrap=True,
     )
     return 0

@@ -1,25 +1,43 @@
-"""The loop that gives units to workers: a unit stays with its worker, a death costs one attempt at one video."""
+"""The loop that gives units to workers: a unit stays with its worker, a death or another fault of the machine costs one
+attempt at one video, and the next attempt is another worker's if there is one."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from data_prep.engines.local import Crew, Died, Trouble
 from data_prep.engines.plan import PrepareError, Unit
 from data_prep.engines.records import Row
-from data_prep.engines.unit import Step
+from data_prep.engines.unit import Fault, Step
 
-#: Workers that may die of one video, or of writing one shard, before it is given up.
+#: Workers that may die of one video (or meet a fault of the machine), or of writing one shard, before it is given up.
 DEATHS = 2
+#: So many faults of the machine in a row, and not one video done in between, end the run: the machine is not fit.
+FAULTS = 10
+#: Seconds between two looks at what other runs hold.
+POLL_S = 1.0
+
+
+class Source(Protocol):
+    """Where units come from."""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether there may be some later."""
+
+    def next(self) -> Unit | None:
+        """A unit to do, or None where there is none at the moment."""
 
 
 @dataclass(eq=False)
 class _Job:
     unit: Unit
     index: int = 0
+    made: int = 0
     deaths: Counter[int] = field(default_factory=Counter)
     lost: dict[int, str] = field(default_factory=dict)
 
@@ -30,27 +48,37 @@ class _Job:
 
 
 def drive(
-    units: Iterable[Unit],
+    source: Source,
     crew: Crew,
     workers: int,
     on_video: Callable[[Unit, int], Any],
     on_unit: Callable[[Unit, list[Row]], Any],
 ) -> None:
-    """Have all units done by at most ``workers`` workers of ``crew``.
+    """Have all units of ``source`` done by at most ``workers`` workers of ``crew``.
 
     ``on_video(unit, how many of its videos are done)`` and ``on_unit(unit, rows)`` are told of progress. A video that
-    :data:`DEATHS` workers died of becomes a row with the reason. Raises what a worker could not go on for (a full disk,
-    a model that is missing), and :class:`PrepareError` where workers die before they have built their models.
+    :data:`DEATHS` workers died of, or met a fault of the machine with, becomes a row with the reason. Raises what a
+    worker could not go on for (a full disk, a model that is missing), and :class:`PrepareError` where workers die
+    before they have built their models, or where nothing but faults of the machine comes of :data:`FAULTS` attempts.
     """
-    waiting = deque(_Job(unit) for unit in units)
+    again: deque[_Job] = deque()
     busy: dict[int, _Job] = {}
     idle: list[int] = []
-    unborn = 0
-    while waiting or busy:
-        while waiting and len(busy) < workers:
+    unborn = faults = 0
+    while True:
+        while len(busy) < workers:
+            unit = source.next()
+            job = _Job(unit) if unit else again.popleft() if again else None
+            if job is None:
+                break
             worker = idle.pop() if idle else crew.hire()
-            busy[worker] = waiting.popleft()
-            crew.give(worker, busy[worker].step())
+            busy[worker] = job
+            crew.give(worker, job.step())
+        if not busy:
+            if not source.undecided:
+                return
+            time.sleep(POLL_S)
+            continue
         worker, answer = crew.wait()
         job = busy.get(worker)
         if isinstance(answer, Trouble):
@@ -62,14 +90,32 @@ def drive(
             del busy[worker]
             unborn = 0 if answer.started else unborn + 1
             if answer.started:
-                _count_death(job, answer)
+                _count(job, answer.reason)
             elif unborn > DEATHS:
                 raise PrepareError(f"workers die while they load models ({answer.reason}): see why with --workers 0")
             job.index = 0
-            waiting.appendleft(job)
+            again.append(job)
+        elif isinstance(answer, Fault):
+            assert job is not None
+            faults += 1
+            if faults >= FAULTS:
+                raise PrepareError(
+                    f"{faults} faults of this machine, not of the videos, in a row; the last: {answer.reason}. What is "
+                    "finished stays; mend it, or go elsewhere, and run the same command again"
+                )
+            _count(job, answer.reason)
+            job.index = 0
+            del busy[worker]
+            again.append(job)
+            if answer.poisoned:
+                crew.end(worker)
+            else:
+                idle.append(worker)
         else:
             assert job is not None
             unborn = 0
+            if job.index >= job.made:  # not what was found done
+                faults, job.made = 0, job.index + 1
             if job.index == len(job.unit.videos):
                 on_unit(job.unit, answer)
                 del busy[worker]
@@ -80,13 +126,13 @@ def drive(
                 crew.give(worker, job.step())
 
 
-def _count_death(job: _Job, died: Died) -> None:
-    """Note who died of what. (The unit begins again; another worker may find what is done already.)"""
+def _count(job: _Job, reason: str) -> None:
+    """Note what a video has met. (The unit begins again; another worker may find what is done already.)"""
     job.deaths[job.index] += 1
     if job.deaths[job.index] >= DEATHS:
         if job.index == len(job.unit.videos):
-            raise PrepareError(f"{died.reason}, {DEATHS} times, while it wrote the shard of unit {job.unit.name}")
-        job.lost[job.index] = f"{died.reason}, {DEATHS} times"
+            raise PrepareError(f"{reason}, {DEATHS} times, while it wrote the shard of unit {job.unit.name}")
+        job.lost[job.index] = f"{reason}, {DEATHS} times"
 
 
 def _raise(trouble: Trouble) -> None:

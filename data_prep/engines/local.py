@@ -5,6 +5,7 @@ Every worker sends one answer for each step. A dead one is told of as :class:`Di
 
 from __future__ import annotations
 
+import gc
 import multiprocessing as mp
 import os
 import signal
@@ -17,8 +18,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
+import torch
+
+from data_prep.engines.gpus import least_used, take_gpu, use_gpu
 from data_prep.engines.records import Row
-from data_prep.engines.unit import Step, UnitWorker, Work
+from data_prep.engines.unit import Fault, Step, UnitWorker, Work
 
 T = TypeVar("T")
 
@@ -48,8 +52,11 @@ class Crew(Protocol):
     def give(self, worker: int, step: Step) -> None:
         """Send a step to a worker that has answered all it was sent."""
 
-    def wait(self) -> tuple[int, list[Row] | Died | Trouble]:
+    def wait(self) -> tuple[int, list[Row] | Fault | Died | Trouble]:
         """Wait for an answer. A worker that died is gone."""
+
+    def end(self, worker: int) -> None:
+        """End a worker that has answered."""
 
     def close(self) -> None:
         """End all workers, also those at work."""
@@ -58,9 +65,11 @@ class Crew(Protocol):
 class Alone:
     """One worker, which is this very process: nothing protects it from a decoder that crashes. Errors are raised."""
 
-    def __init__(self, work: Work):
+    def __init__(self, work: Work, gpus: Sequence[str] = ()):
+        if gpus:
+            use_gpu(gpus[0])
         self._worker = UnitWorker(work)
-        self._answer: list[Row] = []
+        self._answer: list[Row] | Fault = []
 
     def hire(self) -> int:
         """There is one already."""
@@ -70,9 +79,16 @@ class Alone:
         """Do the step."""
         self._answer = self._worker(step)
 
-    def wait(self) -> tuple[int, list[Row]]:
+    def wait(self) -> tuple[int, list[Row] | Fault]:
         """The answer."""
         return 0, self._answer
+
+    def end(self, worker: int) -> None:
+        """It cannot be ended: what memory it can give back, it does."""
+        gc.collect()
+        if torch.cuda.is_initialized():
+            with suppress(RuntimeError):
+                torch.cuda.empty_cache()
 
     def close(self) -> None:
         """Nothing to end."""
@@ -82,13 +98,15 @@ class Alone:
 class _Process:
     process: Any
     pipe: Connection
+    gpu: str | None
     started: bool = False
 
 
 class Processes:
     """Worker processes; what they write to stderr goes to the file ``log``, for native libraries are chatty.
 
-    With several GPUs, given by ``gpus`` as ``CUDA_VISIBLE_DEVICES`` names them, workers take turns with them.
+    With several GPUs, given by ``gpus`` as ``CUDA_VISIBLE_DEVICES`` names them, the workers share them evenly, also
+    after deaths.
     """
 
     def __init__(self, work: Work, log: Path, gpus: Sequence[str] = ()):
@@ -101,11 +119,11 @@ class Processes:
         context = mp.get_context("spawn")  # a fork would copy torch's and mediapipe's threads in an unknown state
         ours, theirs = context.Pipe()
         number, self._hired = self._hired, self._hired + 1
-        gpu = self.gpus[number % len(self.gpus)] if self.gpus else None
+        gpu = least_used(self.gpus, [worker.gpu for worker in self._workers.values()])
         process = context.Process(target=_serve, args=(self.work, theirs, self.log, gpu), daemon=True)
         process.start()
         theirs.close()
-        self._workers[number] = _Process(process, ours)
+        self._workers[number] = _Process(process, ours, gpu)
         return number
 
     def give(self, worker: int, step: Step) -> None:
@@ -113,7 +131,7 @@ class Processes:
         with suppress(OSError):  # it is dead already, as wait() will tell
             self._workers[worker].pipe.send(step)
 
-    def wait(self) -> tuple[int, list[Row] | Died | Trouble]:
+    def wait(self) -> tuple[int, list[Row] | Fault | Died | Trouble]:
         """Wait until one has answered or died."""
         while True:
             numbers = {worker.pipe: number for number, worker in self._workers.items()}
@@ -124,10 +142,17 @@ class Processes:
             except (EOFError, OSError):
                 worker.process.join()
                 del self._workers[number]
-                return number, Died(_how(worker.process.exitcode), worker.started)
+                return number, Died(_how(worker.process.exitcode, self.work.limit_s), worker.started)
             if worker.started or isinstance(answer, Trouble):
                 return number, answer
             worker.started = True
+
+    def end(self, worker: int) -> None:
+        """Kill it: with a broken CUDA context it may hang in its own end."""
+        gone = self._workers.pop(worker)
+        gone.process.kill()
+        gone.process.join()
+        gone.pipe.close()
 
     def close(self) -> None:
         """Terminate all."""
@@ -155,8 +180,10 @@ def _plain(error: Exception) -> Exception:
     return error if type(error).__module__.startswith(("jdap.", "data_prep.")) else RuntimeError(f"{error!r}")
 
 
-def _how(code: int) -> str:
+def _how(code: int, limit_s: float) -> str:
     """How a process ended, by its exit code."""
+    if code == -signal.SIGALRM:
+        return f"the worker made no progress for {limit_s:g} s"
     if code < 0:
         return f"the worker was killed by {signal.Signals(-code).name}"
     return f"the worker ended with exit status {code}"
@@ -169,7 +196,7 @@ def _serve(work: Work, pipe: Connection, log: Path, gpu: str | None) -> None:
     with log.open("ab") as file:
         os.dup2(file.fileno(), 2)
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+        take_gpu(gpu)
     worker = attempt(UnitWorker, work)
     pipe.send(worker if isinstance(worker, Trouble) else None)
     while not isinstance(worker, Trouble):

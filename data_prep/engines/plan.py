@@ -3,10 +3,10 @@
 A unit is a list of videos of which one shard is made, so what a shard holds does not depend on who makes it. The plan
 lies in ``plan/000000.json`` …: generations, each written once and never changed. The first holds the units of the
 inputs of the first run; each later one what a later run found: new videos (in new units), and units that are made again
-because a video has another size now. For each number the last generation's unit counts.
+because a video has changed. For each number the last generation's unit counts.
 
-* A video is the same while its path and its size in bytes are the same; or its name and its size, where the old path
-  is gone (a data set that moved).
+* A video is the same while its path, its size in bytes and its stamp (modification time or ETag) are the same; or its
+  name and its size, where the old path is gone (a data set that moved: copies have other times).
 * What is gone from the source stays in the plan: what was made of it stays, and if nothing was yet, that is its row.
 * Inputs of earlier runs that are not named this time stay, too.
 
@@ -15,10 +15,10 @@ Nothing is opened to plan, so a damaged file cannot end a run before it has begu
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,19 +26,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
+from data_prep.engines.inputs import GONE, Found
 from data_prep.store import Store, is_url
-from data_prep.video.video import SUFFIXES, find_videos
 
 FOLDER = "plan"
-VERSION = 1
+VERSION = 2
 #: Bytes of video in a unit, unless told otherwise: 1 to 10 minutes, whose shard at 512² is 0.1 to 1 GB.
 UNIT_BYTES = 64 << 20
 #: Videos in a unit at most, however small; and units at least, if there are as many videos, so that workers have work.
 UNIT_VIDEOS, LEAST_UNITS = 500, 8
-#: Bytes of a video that is not there.
-GONE = -1
 
 
 class PrepareError(ValueError):
@@ -47,12 +43,15 @@ class PrepareError(ValueError):
 
 @dataclass(frozen=True)
 class Video:
-    """An input: ``path`` or URL, the ``name`` that its id is made of, ``video_id``, its size in ``bytes``."""
+    """An input: ``path`` or URL, the ``name`` that its id is made of, ``video_id``, its ``bytes``, its ``stamp``
+    (modification time or ETag), and the stamp that it was planned with (``edition``): another if it has moved since."""
 
     path: str
     name: str
     video_id: str
     bytes: int
+    stamp: str = ""
+    edition: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,18 +67,20 @@ class Unit:
         return f"{self.number:06d}"
 
     def sha256(self, settings: dict[str, Any]) -> str:
-        """Of everything that decides the shard's bytes: settings, and ids, names and sizes of the videos."""
-        videos = [[v.video_id, v.name, v.bytes] for v in self.videos]
+        """Of all that decides the shard's bytes: settings, and ids, names, sizes and editions of the videos."""
+        videos = [[v.video_id, v.name, v.bytes, v.edition] for v in self.videos]
         return hashlib.sha256(json.dumps([VERSION, settings, videos], sort_keys=True).encode()).hexdigest()
 
 
 @dataclass
 class Plan:
-    """``units`` by number, what they are made with (``settings``, plain JSON), and how many generations there are."""
+    """``units`` by number, what they are made with (``settings``, plain JSON), how many generations there are, and with
+    which ``software`` (package → version) the first was begun."""
 
     settings: dict[str, Any]
     units: dict[int, Unit] = field(default_factory=dict)
     generations: int = 0
+    software: dict[str, str] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Unit]:
         return iter(self.units[number] for number in sorted(self.units))
@@ -94,33 +95,37 @@ def load_plan(store: Store) -> Plan | None:
             generation = json.loads(data)
             if generation["version"] != VERSION:
                 raise ValueError(f"version {generation['version']}, this is {VERSION}")
-            plan = plan or Plan(generation["settings"])
+            plan = plan or Plan(generation["settings"], software=generation["software"])
             for unit in generation["units"]:
-                videos = tuple(Video(*video) for video in unit["videos"])
-                plan.units[unit["number"]] = Unit(unit["number"], videos)
+                videos = tuple(_checked(Video(*video)) for video in unit["videos"])
+                plan.units[int(unit["number"])] = Unit(int(unit["number"]), videos)
+            plan.generations = int(Path(name).stem) + 1
         except (ValueError, KeyError, TypeError) as error:
             raise PrepareError(
                 f"{store}/{name}: the plan cannot be read ({error}): start anew with --overwrite"
             ) from error
-        plan.generations = int(Path(name).stem) + 1
     return plan
 
 
 def make_plan(
-    store: Store, found: Sequence[tuple[str, str, int]], settings: dict[str, Any], unit_bytes: int = UNIT_BYTES
+    store: Store,
+    found: Sequence[Found],
+    settings: dict[str, Any],
+    unit_bytes: int = UNIT_BYTES,
+    software: dict[str, str] | None = None,
 ) -> Plan:
-    """The folder's plan, begun or extended so that it covers the videos ``found`` (path, name, bytes).
+    """The folder's plan, begun or extended so that it covers the videos ``found``.
 
     Of several processes that do this at once each ends up with the same plan. Raises :class:`PrepareError` where the
     plan was made with other settings.
     """
     while True:
-        plan = load_plan(store) or Plan(settings)
+        plan = load_plan(store) or Plan(settings, software=software or {})
         _same_settings(store, plan.settings, settings)
         units = _missing(plan, found, unit_bytes)
         if not units and plan.generations:
             return plan
-        if store.create(f"{FOLDER}/{plan.generations:06d}.json", _generation(settings, units)):
+        if store.create(f"{FOLDER}/{plan.generations:06d}.json", _generation(plan, units)):
             plan.units |= {unit.number: unit for unit in units}
             plan.generations += 1
             return plan
@@ -135,40 +140,33 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 
-def find_inputs(inputs: Sequence[str | Path]) -> list[tuple[str, str, int]]:
-    """(path, name, bytes) of the videos that inputs stand for, sorted by name and path.
-
-    Paths and folders as :func:`data_prep.video.video.find_videos` reads them. A URL stands for the file, or for all
-    video files below it.
-    """
-    found: list[tuple[str, str, int]] = []
-    for place in inputs:
-        if is_url(place):
-            found += _find_remote(str(place))
-        else:
-            found += [(str(path), name, _size(path)) for path, name in find_videos([Path(os.path.abspath(place))])]
-    return sorted(found, key=lambda f: (f[1], f[0]))
-
-
 def video_id(name: str) -> str:
     """An id that is safe in keys and file names: the file's stem and a hash of ``folder/name.ext``."""
     stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(name).stem).strip("-")[:48] or "video"
     return f"{stem}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
-def _missing(plan: Plan, found: Sequence[tuple[str, str, int]], unit_bytes: int) -> list[Unit]:
+def _checked(video: Video) -> Video:
+    """A video as a plan has it; its id becomes part of paths. Raises ValueError."""
+    if not re.fullmatch(r"[A-Za-z0-9-]+", video.video_id):
+        raise ValueError(f"{video.video_id!r} is no id of a video")
+    return video
+
+
+def _missing(plan: Plan, found: Sequence[Found], unit_bytes: int) -> list[Unit]:
     """Units to add to a plan, new or in place of those of the same number."""
     planned = {v.path: (unit.number, k) for unit in plan.units.values() for k, v in enumerate(unit.videos)}
-    here = {path for path, _, _ in found}
+    here = {one.path for one in found}
     moved: dict[tuple[str, int], list[str]] = {}
     for path, (number, k) in planned.items():
         video = plan.units[number].videos[k]
         if path not in here and not is_url(path) and not Path(path).exists():
             moved.setdefault((video.name, video.bytes), []).append(path)
     changed: dict[int, dict[int, Video]] = {}
-    new: list[tuple[str, str, int]] = []
+    new: list[Found] = []
     seen: Counter[str] = Counter()
-    for path, name, size in found:
+    for one in found:
+        path, name, size, stamp, _ = one
         seen[path] += 1
         if seen[path] > 1:  # named twice
             continue
@@ -176,12 +174,13 @@ def _missing(plan: Plan, found: Sequence[tuple[str, str, int]], unit_bytes: int)
         if place is None and moved.get((name, size)):
             place = planned[moved[name, size].pop()]
         if place is None:
-            new.append((path, name, size))
+            new.append(one)
             continue
         number, k = place
         old = plan.units[number].videos[k]
-        if (old.path != path or old.bytes != size) and size != GONE:
-            changed.setdefault(number, {})[k] = Video(path, name, old.video_id, size)
+        if (old.path, old.bytes, old.stamp) != (path, size, stamp) and size != GONE:
+            edition = old.edition if old.path != path and old.bytes == size else stamp
+            changed.setdefault(number, {})[k] = Video(path, name, old.video_id, size, stamp, edition)
     units = [
         Unit(number, tuple(videos.get(k, v) for k, v in enumerate(plan.units[number].videos)))
         for number, videos in changed.items()
@@ -189,15 +188,15 @@ def _missing(plan: Plan, found: Sequence[tuple[str, str, int]], unit_bytes: int)
     return units + _group(new, plan, unit_bytes)
 
 
-def _group(new: list[tuple[str, str, int]], plan: Plan, unit_bytes: int) -> list[Unit]:
+def _group(new: list[Found], plan: Plan, unit_bytes: int) -> list[Unit]:
     """New videos in units of about ``unit_bytes``, numbered on from the plan's."""
     taken = {v.video_id for unit in plan.units.values() for v in unit.videos}
     number = max(plan.units, default=-1) + 1
-    most = min(unit_bytes, sum(max(size, 0) for _, _, size in new) // LEAST_UNITS)
+    most = min(unit_bytes, sum(max(one.bytes, 0) for one in new) // LEAST_UNITS)
     groups: list[list[Video]] = []
     filled = 0
-    for path, name, size in new:
-        base = chosen = video_id(name)
+    for path, name, size, stamp, item in new:
+        base = chosen = item or video_id(name)
         count = 1
         while chosen in taken:  # folders of one name with files of one name
             count += 1
@@ -206,17 +205,17 @@ def _group(new: list[tuple[str, str, int]], plan: Plan, unit_bytes: int) -> list
         if not groups or filled + max(size, 0) > most or len(groups[-1]) == UNIT_VIDEOS:
             groups.append([])
             filled = 0
-        groups[-1].append(Video(path, name, chosen, size))
+        groups[-1].append(Video(path, name, chosen, size, stamp, stamp))
         filled += max(size, 0)
     return [Unit(number + k, tuple(videos)) for k, videos in enumerate(groups)]
 
 
-def _generation(settings: dict[str, Any], units: list[Unit]) -> bytes:
+def _generation(plan: Plan, units: list[Unit]) -> bytes:
     lines = [
-        json.dumps({"number": u.number, "videos": [[v.path, v.name, v.video_id, v.bytes] for v in u.videos]})
-        for u in units
+        json.dumps({"number": u.number, "videos": [list(dataclasses.astuple(v)) for v in u.videos]}) for u in units
     ]
-    head = f'{{"version": {VERSION}, "settings": {json.dumps(settings, sort_keys=True)},\n"units": [\n'
+    told = f'"settings": {json.dumps(plan.settings, sort_keys=True)}, "software": {json.dumps(plan.software)}'
+    head = f'{{"version": {VERSION}, {told},\n"units": [\n'
     return (head + ",\n".join(lines) + "\n]}\n").encode()
 
 
@@ -231,26 +230,3 @@ def _same_settings(store: Store, planned: dict[str, Any], asked: dict[str, Any],
                 f"{store} was begun with {within}{name} {was}, not {now}: {remedy}, name another folder, or start anew "
                 "with --overwrite"
             )
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # its row will say what is wrong with it
-        return GONE
-
-
-def _find_remote(url: str) -> list[tuple[str, str, int]]:
-    fs, root = fsspec.core.url_to_fs(url)
-    if not fs.exists(root):
-        return [(url, "/".join(root.rstrip("/").split("/")[-2:]), GONE)]
-    if fs.isfile(root):
-        return [(url, "/".join(root.split("/")[-2:]), fs.size(root))]
-    root = root.rstrip("/")
-    found = []
-    for path, info in fs.find(root, detail=True).items():
-        relative = path.removeprefix(root).lstrip("/")
-        hidden = any(part.startswith(".") for part in relative.split("/"))
-        if Path(path).suffix.lower() in SUFFIXES and not hidden:
-            found.append((fs.unstrip_protocol(path), f"{root.rpartition('/')[2]}/{relative}", info["size"]))
-    return found or [(url, root.rpartition("/")[2], GONE)]

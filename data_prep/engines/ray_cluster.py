@@ -18,7 +18,7 @@ from typing import Any
 from data_prep.engines.local import Died, Trouble, attempt
 from data_prep.engines.plan import PrepareError
 from data_prep.engines.records import Row
-from data_prep.engines.unit import Step, UnitWorker, Work
+from data_prep.engines.unit import Fault, Step, UnitWorker, Work
 
 # Nothing is to be sent home, and warnings of things that are not used here say nothing.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -39,7 +39,7 @@ class _Actor:
         self._worker = attempt(UnitWorker, work)
         return self._worker if isinstance(self._worker, Trouble) else None
 
-    def do(self, step: Step) -> list[Row] | Trouble:
+    def do(self, step: Step) -> list[Row] | Fault | Trouble:
         """A step of its."""
         assert not isinstance(self._worker, Trouble)
         return attempt(self._worker, step)
@@ -82,7 +82,12 @@ class Actors:
         """Send a step."""
         self._pending[self._actors[worker].do.remote(step).future()] = worker
 
-    def wait(self) -> tuple[int, list[Row] | Died | Trouble]:
+    def end(self, worker: int) -> None:
+        """Kill it."""
+        ray.kill(self._actors.pop(worker))
+        self._started.discard(worker)
+
+    def wait(self) -> tuple[int, list[Row] | Fault | Died | Trouble]:
         """Wait until one has answered or died."""
         while True:
             # Not by ray.wait: what a signal's handler raises there, as SystemExit(143), comes out as SystemExit(1).

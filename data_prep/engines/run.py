@@ -1,17 +1,15 @@
-"""Preparing videos into a folder of shards: the plan, the workers, the manifest.
+"""One run over a plan: what it holds, which units it claims, its workers, and what is written at the end.
 
-Inputs are planned into units (:mod:`data_prep.engines.plan`), every unit becomes one shard, and workers of the chosen
-engine do the units that are not there yet. Run again after an interruption it goes on; run again with more videos it
-adds theirs. What shards hold does not depend on engine, workers or ranks. Whatever goes wrong with a video is a row.
+Videos (:mod:`data_prep.engines.prepare`) and people of the studio (:mod:`data_prep.engines.studio`) are both made so.
+What a worker does with a unit's items is theirs to say (:class:`data_prep.engines.unit.Work`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,35 +21,37 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from data_prep.clips import contact_sheet
 from data_prep.clips.quality import HELD, KEPT
-from data_prep.clips.steps.pipeline import Task, make_pipeline
+from data_prep.engines.claims import FOLDER as CLAIMS
+from data_prep.engines.claims import Claims
 from data_prep.engines.drive import drive
-from data_prep.engines.local import Alone, Crew, Processes
-from data_prep.engines.plan import FOLDER, UNIT_BYTES, PrepareError, Unit, find_inputs, make_plan, plain
-from data_prep.engines.records import MANIFEST, PAGE, RECORDS, REPORT, SHEETS, Row, missing_units, read_rows
+from data_prep.engines.hire import Engine, hire
+from data_prep.engines.owner import lives, new_owner
+from data_prep.engines.plan import FOLDER, Plan, PrepareError, Unit
+from data_prep.engines.records import (
+    MANIFEST,
+    PAGE,
+    RECORDS,
+    REPORT,
+    SHEETS,
+    Row,
+    is_done,
+    missing_units,
+    read_rows,
+)
 from data_prep.engines.scratch import scratch
 from data_prep.engines.unit import Work
-from data_prep.store import RETRIES, Store
+from data_prep.machine.faults import is_open
+from data_prep.machine.retry import FULL
+from data_prep.store import PARTS, Store
 
-ENGINES = ("local", "ray")
-
-
-@dataclass(frozen=True)
-class Engine:
-    """Who works: ``kind`` of :data:`ENGINES`; how many ``workers`` (local: 0 = this process; ray: 0 = as many as there
-    is room for); ``rank`` of ``world``; of Ray ``address`` and ``gpus`` a worker."""
-
-    kind: str = "local"
-    workers: int = 1
-    rank: int = 0
-    world: int = 1
-    address: str | None = None
-    gpus: float = 0.0
+#: Folder of the runs' work folders, below ``$TMPDIR``.
+SCRATCH = "jdap-prepare"
 
 
 @dataclass
 class Outcome:
-    """What became of this run: units made, already there, and missing ones of other ranks; of the units made all clips,
-    the kept ones, and their frames."""
+    """What became of this run: units made, already there, and done or being done by other ranks; of the units made all
+    clips, the kept ones, their frames, and how many failed by no fault of theirs (``open``)."""
 
     made: int = 0
     there: int = 0
@@ -59,46 +59,77 @@ class Outcome:
     clips: int = 0
     kept: int = 0
     frames: int = 0
+    open: int = 0
 
 
-def prepare(
-    inputs: Sequence[str | Path],
-    out: str | Path,
-    settings: Any,
-    engine: Engine = Engine(),
-    *,
-    make: Callable[[Any], Callable[[Task], list[Row]]] = make_pipeline,
-    unit_bytes: int = UNIT_BYTES,
-    retries: int = RETRIES,
-    overwrite: bool = False,
+def finish(
+    store: Store,
+    plan: Plan,
+    work: Work,
+    engine: Engine,
+    retry: bool = False,
     tell: Callable[[Row], Any] = lambda row: None,
+    contact: bool = True,
+    what: str = "preparing",
 ) -> Outcome:
-    """Prepare videos into a folder of shards, as far as this is not done; ``tell`` is given every row that is made.
+    """Do the units of a plan that are not done, as far as other runs do not do them; ``tell`` is given every row.
 
-    ``make(settings)`` builds what a worker does with a video, see :class:`data_prep.engines.unit.Work`. Raises
-    :class:`PrepareError` where ``out`` holds something that is not ours, or was begun with other settings; OSError
-    where it cannot be written to. Finished shards stay, and nothing that is not finished is left.
+    The one that finds the plan complete writes manifest and index. ``retry``: units with failures that are not their
+    items' are made again; ``contact``: whether there are contact sheets, and so an index of them; ``what`` is being
+    done, for the progress bar. Raises OSError where the store cannot be written to, and :class:`PrepareError`.
     """
-    with open_store(out, retries) as (store, folder), _threads():
-        _look(store, overwrite, engine)
-        identity = plain(dataclasses.asdict(settings))
-        plan = make_plan(store, find_inputs(inputs), identity, unit_bytes)
-        todo = missing_units(plan, store)
-        mine = [unit for unit in todo if unit.number % engine.world == engine.rank]
-        outcome = Outcome(there=len(plan.units) - len(todo), others=len(todo) - len(mine))
-        if mine:
-            work = Work(make, settings, plan.settings, str(out), folder, retries)
-            _do(mine, work, engine, outcome, tell)
-        sum_up(store, folder)
+    before, had = store.stamp(MANIFEST), _done(store)
+    todo = missing_units(plan, store, retry)
+    outcome, made = Outcome(there=len(plan.units) - len(todo)), set[int]()
+    first = len(todo) * engine.rank // engine.world  # ranks begin in different places, and seldom meet
+    with _claims(store, plan, [*todo[first:], *todo[:first]], retry) as claims:
+        if todo:
+            with _threads():
+                made = _do(claims, todo, work, engine, outcome, tell, what)
+        outcome.others = len(todo) - outcome.made
+        complete = _done(store) >= set(plan.units) and claims.win_from_dead("manifest")
+        # Whoever wrote it since had all records, but maybe those of units that were made again here as they were.
+        if complete and (made & had or store.stamp(MANIFEST) == before):
+            sum_up(store, work.scratch, contact)
     return outcome
 
 
-def _do(units: list[Unit], work: Work, engine: Engine, outcome: Outcome, tell: Callable[[Row], Any]) -> None:
+def _done(store: Store) -> set[int]:
+    """The numbers of units that have a record."""
+    stems = (Path(name).stem for name in store.names(RECORDS))
+    return {int(stem) for stem in stems if stem.isdecimal()}
+
+
+def _claims(store: Store, plan: Plan, todo: list[Unit], retry: bool) -> Claims:
+    before = {}
+    if retry:  # a record that is whole, and to be made again unless another rank has done so since
+        names = {unit.number: f"{RECORDS}/{unit.name}.json" for unit in todo}
+        there = store.sizes(list(names.values()))
+        before = {number: store.read(name) for number, name in names.items() if name in there}
+
+    def whole(unit: Unit) -> bool:
+        if not is_done(plan, unit, store):
+            return False
+        return store.read(f"{RECORDS}/{unit.name}.json") != before.get(unit.number)
+
+    return Claims(store, todo, lambda: _done(store), whole)
+
+
+def _do(
+    claims: Claims,
+    todo: list[Unit],
+    work: Work,
+    engine: Engine,
+    outcome: Outcome,
+    tell: Callable[[Row], Any],
+    what: str,
+) -> set[int]:
+    """Do what can be claimed; the numbers of the units that were made."""
     console = Console(stderr=True)
     columns = (*(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        bar = progress.add_task("preparing", total=sum(len(unit.videos) for unit in units))
-        at: dict[int, int] = {}
+        bar = progress.add_task(what, total=sum(len(unit.videos) for unit in todo))
+        at, made = dict[int, int](), set[int]()
 
         def on_video(unit: Unit, done: int) -> None:
             if done > at.get(unit.number, 0):  # not those that a worker finds done after another's death
@@ -106,58 +137,43 @@ def _do(units: list[Unit], work: Work, engine: Engine, outcome: Outcome, tell: C
                 at[unit.number] = done
 
         def on_unit(unit: Unit, rows: list[Row]) -> None:
+            claims.release(unit.name)
             on_video(unit, len(unit.videos))
             outcome.made += 1
+            made.add(unit.number)
             for row in rows:
                 outcome.clips += 1
                 outcome.kept += row["status"] == KEPT
+                outcome.open += is_open(row)
                 outcome.frames += row["frames"] if row["status"] == KEPT else 0
                 tell(row)
             progress.update(bar, description=f"{outcome.kept} clips kept")
 
-        crew, workers = _hire(work, engine, len(units))
+        crew, workers = hire(work, engine, len(todo))
         try:
-            drive(units, crew, workers, on_video, on_unit)
+            drive(claims, crew, workers, on_video, on_unit)
         finally:
             crew.close()
-
-
-def _hire(work: Work, engine: Engine, units: int) -> tuple[Crew, int]:
-    """The engine's workers, and how many there may be."""
-    if engine.kind == "ray":
-        from data_prep.engines.ray_cluster import Actors  # an extra
-
-        actors = Actors(work, min(engine.workers or units, units), engine.address, engine.gpus)
-        return actors, actors.workers
-    if engine.workers == 0:
-        return Alone(work), 1
-    if work.place.startswith("memory://"):
-        raise PrepareError("memory:// lives in one process only: use it with --workers 0")
-    return Processes(work, work.scratch / "workers.log", _gpus(work.settings)), min(engine.workers, units)
-
-
-def _gpus(settings: Any) -> list[str]:
-    """The GPUs to share among processes, as CUDA_VISIBLE_DEVICES names them, where there are several."""
-    if getattr(settings, "device", "") != "cuda" or torch.cuda.device_count() < 2:
-        return []
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return named.split(",") if named else [str(k) for k in range(torch.cuda.device_count())]
+    return made
 
 
 @contextmanager
-def open_store(out: str | Path, retries: int) -> Iterator[tuple[Store, Path]]:
-    """The store, and a folder for what is in work: beside a local one, so that shards can be renamed into it."""
-    path = Store(out).path
-    if path is not None:
-        path = Path(os.path.abspath(path))
+def open_store(out: str | Path, retries: int, root: Path | None = None) -> Iterator[tuple[Store, Path]]:
+    """The store, and a folder on a local disk for what is in work, which goes at the end."""
+    store = Store(out, new_owner(), retries)
+    if store.path is not None:
+        path = Path(os.path.abspath(store.path))
         if path.exists() and not path.is_dir():
             raise PrepareError(f"{path} is a file: name a folder")
         path.mkdir(parents=True, exist_ok=True)
-        root = path.with_name(f".{path.name}.part")
-    else:
-        root = Path(tempfile.gettempdir()) / "jdap-prepare"
-    with scratch(root) as folder:
-        yield Store(out, folder, retries), folder
+        for part in path.glob(f"{PARTS}*"):
+            if lives(part.name.removeprefix(PARTS)) is False:
+                store.remove_parts(part.name.removeprefix(PARTS))
+    with scratch(root or Path(tempfile.gettempdir()) / SCRATCH, store.owner) as folder:
+        try:
+            yield store, folder
+        finally:
+            store.remove_parts(store.owner)
 
 
 @contextmanager
@@ -170,33 +186,48 @@ def _threads() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _look(store: Store, overwrite: bool, engine: Engine) -> None:
+def look(store: Store, overwrite: bool, engine: Engine) -> None:
     """Refuse a folder that is not ours; with ``overwrite`` delete what is ours."""
     if overwrite and engine.world > 1:
         raise PrepareError("--overwrite would delete what other ranks make: delete the folder before you start them")
-    if not store.exists():
+    entries = set(store.entries())
+    if entries <= {FOLDER, CLAIMS} and not overwrite:  # new, or another rank is about to plan it
         return
     if not store.names(FOLDER):
-        raise PrepareError(f"{store} exists, is not empty, and holds no plan of prepare's: name another folder")
+        if not entries:
+            return
+        raise PrepareError(f"{store} exists, is not empty, and holds no plan of ours: name another folder")
     if overwrite:
         ours = [name for name in store.names() if name.startswith(("clips-", MANIFEST, REPORT, PAGE))]
-        for folder in (HELD, RECORDS, SHEETS, FOLDER):  # the plan last: what a killed --overwrite leaves is ours
+        # The plan last: what a killed --overwrite leaves is ours.
+        for folder in (HELD, RECORDS, SHEETS, CLAIMS, FOLDER):
             ours += store.names(folder)
         store.remove(ours)
 
 
-def sum_up(store: Store, folder: Path) -> None:
-    """Manifest and index of contact sheets, of all that is done; again if another rank has added to it meanwhile."""
-    while True:
-        before = store.names(RECORDS)
-        manifest, index = folder / MANIFEST, folder / "index.html"
-        contact_sheet.write_index(index, read_rows(store))
-        with manifest.open("w", encoding="utf-8") as file:
-            for row in read_rows(store):
-                file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        store.publish(index, f"{SHEETS}/index.html")
-        store.publish(manifest, MANIFEST)
-        if store.names(RECORDS) == before:
-            return
+def sum_up(store: Store, folder: Path, contact: bool = True) -> None:
+    """Manifest and, where there are contact sheets, their index, of all that is done."""
+    manifest = folder / MANIFEST
+    if contact:
+        contact_sheet.write_index(folder / "index.html", read_rows(store))
+        store.publish(folder / "index.html", f"{SHEETS}/index.html")
+    with manifest.open("w", encoding="utf-8") as file:
+        for row in read_rows(store):
+            file.write(json.dumps(row) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    store.publish(manifest, MANIFEST)
+
+
+@contextmanager
+def told_if_full(out: str | Path) -> Iterator[None]:
+    """A full disk is told in one line, as a :class:`PrepareError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise PrepareError(
+            f"{error.strerror} ({error.filename or out}): finished shards are whole and stay; make room, then run the "
+            "same command again (--scratch names another disk for what is in work)"
+        ) from error

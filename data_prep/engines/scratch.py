@@ -1,63 +1,78 @@
-"""A run's own work folder, which goes with the run, also with one that was killed.
+"""A run's own work folder on a local disk, which goes with the run, also with one that was killed.
 
-Every run holds a lock on a file beside its folder; the operating system lets go of it however the run ends. Folders
-whose lock is free belong to nobody any more and are deleted by whoever comes next. Several runs (ranks) can share a
-root, also over NFS.
+Whoever works in a folder holds a lock on a file beside it; the operating system lets go of it however a process ends.
+Folders whose lock is free belong to nobody any more and are deleted by whoever comes next. Several runs (ranks) share a
+root. Where the root cannot lock (some network file systems), what killed runs leave stays: nothing tells that they are
+dead.
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
-import secrets
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 
 @contextmanager
-def scratch(root: Path) -> Iterator[Path]:
-    """A new folder below ``root``, deleted at the end; what dead runs left there is deleted first."""
-    while True:
-        root.mkdir(parents=True, exist_ok=True)
-        _clean(root)
-        name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        lock = root / f"{name}.lock"
-        try:
-            handle = lock.open("x")
-        except FileNotFoundError:  # another run has ended and taken the root with it
-            continue
-        if _locked(handle.fileno()):
-            break
-        handle.close()  # another run took the file for a dead run's in this very moment
+def scratch(root: Path, name: str) -> Iterator[Path]:
+    """A new folder ``name`` below ``root``, deleted at the end; what dead runs left there is deleted first."""
     folder = root / name
     try:
-        folder.mkdir()
-        yield folder
+        with shared(folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        lock.unlink(missing_ok=True)
-        handle.close()
+        _lock_of(folder).unlink(missing_ok=True)
         with suppress(OSError):  # another run is still in it
             root.rmdir()
 
 
-def _clean(root: Path) -> None:
-    for lock in root.glob("*.lock"):
+@contextmanager
+def shared(folder: Path) -> Iterator[Path]:
+    """Work in a folder that others work in, too; it is made where it is not there."""
+    lock = _lock_of(folder)
+    _clean(folder.parent, lock)
+    while True:
         try:
-            with lock.open() as handle:
-                if _locked(handle.fileno()):
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = lock.open("a+")
+        except FileNotFoundError:  # another run has ended and taken the root with it
+            continue
+        if _locked(handle, fcntl.LOCK_SH) is not False and folder.is_dir() and lock.exists():
+            break
+        handle.close()  # another run took it for a dead run's in this very moment
+    try:
+        yield folder
+    finally:
+        handle.close()
+
+
+def _clean(root: Path, mine: Path) -> None:
+    for lock in root.glob("*.lock"):
+        if lock == mine:
+            continue
+        try:
+            with lock.open("r+") as handle:  # NFS locks need a file that is open for writing
+                if _locked(handle, fcntl.LOCK_EX):
                     shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                     lock.unlink(missing_ok=True)
-        except FileNotFoundError:
+        except OSError:  # it has gone, or is somebody else's
             continue
 
 
-def _locked(handle: int) -> bool:
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _locked(handle: IO[str], kind: int) -> bool | None:
+    """Whether the lock was had; None where the file system has none."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True

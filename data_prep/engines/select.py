@@ -23,7 +23,8 @@ from data_prep.engines.plan import Unit
 from data_prep.engines.records import RECORDS, Done, Row, read_records
 from data_prep.engines.run import open_store, sum_up
 from data_prep.engines.unit import publish, write_shards
-from data_prep.store import RETRIES, Store, remove_folder
+from data_prep.machine.retry import RETRIES
+from data_prep.store import Store, remove_folder
 from jdap.shards.reader import read_tar
 
 
@@ -74,7 +75,7 @@ def _exchange(store: Store, folder: Path, done: Done, rows: list[Row]) -> None:
         KEPT: _Stream(_samples(store, [s["shard"] for s in done.shards if not s["shard"].startswith(f"{HELD}/")])),
     }
     shards = write_shards(folder, unit.name, rows, lambda row: streams[was[row["clip_id"]]].of(row["clip_id"]))
-    publish(store, unit, done.sha256, shards, [], rows)
+    publish(store, unit, done.sha256, shards, [], rows, done.software)
     remove_folder(folder)
 
 

@@ -7,31 +7,45 @@ the plan's unit; whatever else lies in the store without one is written over.
 
 Videos that were prepared before a worker died are not prepared again by the worker that takes over, as long as it sees
 the same scratch folder.
+
+A fault of the machine is no row: the worker answers with a :class:`Fault`, and the engine tries the video again. Only
+where that did not help the unit is finished with a row that says so, which ``prepare --retry failed`` makes again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import fsspec
+from fsspec.callbacks import Callback
 
 from data_prep.clips.quality import HELD, KEPT, reason_kind, select
 from data_prep.clips.steps.pipeline import Task, failed_row
 from data_prep.engines.plan import Unit, Video
 from data_prep.engines.records import RECORDS, SHEETS, Row
-from data_prep.store import FULL, Store, is_url, remove_folder, retrying
+from data_prep.engines.scratch import shared
+from data_prep.machine.faults import MACHINE, MachineFault, not_the_videos
+from data_prep.machine.retry import FULL, may_pass, retrying
+from data_prep.machine.watchdog import beat, watched
+from data_prep.store import Store, is_url, remove_folder
 from jdap.io.files import write_whole
+from jdap.io.remote import remote_errors
 from jdap.shards.reader import read_tar
 from jdap.shards.sample import StoredSample
 from jdap.shards.schema import Record
 from jdap.shards.writer import ShardWriter, sidecar_path
 
 _ROWS = "rows.json"
+#: So many names of what comes next a worker is told, for what is better made together.
+AHEAD = 64
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,14 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """The machine's fault that a video met, on one line; ``poisoned``: the worker is of no use any more."""
+
+    reason: str
+    poisoned: bool = False
+
+
+@dataclass(frozen=True)
 class Work:
     """What a worker is told once: everything but the units.
 
@@ -59,8 +81,9 @@ class Work:
       ``CLIP_ID/*.tar``, sheets in ``task.sheets``; it may raise OSErrors of the storage. Picklable, by name.
     * ``settings``: handed to it, with ``thresholds`` for :func:`data_prep.clips.quality.select`; ``identity``: the same
       as plain JSON, part of every unit's hash
-    * ``place``: of the store; ``scratch``: local folder for what is in work, of this run alone
+    * ``place``: of the store, ``owner``: the run, ``scratch``: local folder for what is in work, of this run alone
     * ``retries``: how often an input or output error is tried again
+    * ``limit_s``: seconds without progress after which a worker is ended, 0 for never; ``software``: for the records
     """
 
     make: Callable[[Any], Callable[[Task], list[Row]]]
@@ -69,6 +92,9 @@ class Work:
     place: str
     scratch: Path
     retries: int
+    owner: str = ""
+    limit_s: float = 0.0
+    software: dict[str, str] = field(default_factory=dict)
 
 
 class UnitWorker:
@@ -76,24 +102,35 @@ class UnitWorker:
 
     def __init__(self, work: Work):
         self.work = work
-        self.store = Store(work.place, work.scratch, work.retries)
-        self._prepare = work.make(work.settings)
+        self.store = Store(work.place, work.owner, work.retries)
+        # Where the worker is not on the machine of the command, the folder is not there yet.
+        self._scratch = contextlib.ExitStack()
+        self.folder = self._scratch.enter_context(shared(work.scratch))
+        try:
+            self._prepare = work.make(work.settings)
+        except Exception as error:
+            if fault := not_the_videos(error):
+                raise fault from error
+            raise
 
-    def __call__(self, step: Step) -> list[Row]:
-        """Do a step: the rows of the unit where it was the last one, else none. Raises OSError where the store or the
-        scratch folder cannot be written to."""
-        folder = self.work.scratch / f"unit-{step.unit.name}"
+    def __call__(self, step: Step) -> list[Row] | Fault:
+        """Do a step: the rows of the unit where it was the last one, else none; or the machine's fault that it met.
+        Raises OSError where the store or the scratch folder cannot be written to."""
+        folder = self.folder / f"unit-{step.unit.name}"
         folder.mkdir(parents=True, exist_ok=True)
         if step.last:
             rows = self._finish(step, folder)
             remove_folder(folder)
             return rows
         if not (folder / str(step.index) / _ROWS).exists():
-            self._video(step.unit.videos[step.index], folder / str(step.index))
+            with watched(self.work.limit_s):
+                return self._video(step.unit, step.index, folder / str(step.index)) or []
         return []
 
-    def _video(self, video: Video, folder: Path) -> None:
-        task = _task(video, folder)
+    def _video(self, unit: Unit, index: int, folder: Path) -> Fault | None:
+        video = unit.videos[index]
+        ahead = tuple(later.name for later in unit.videos[index + 1 : index + 1 + AHEAD])
+        task = replace(_task(video, folder), ahead=ahead)
 
         def attempt() -> list[Row]:
             remove_folder(folder)
@@ -101,10 +138,9 @@ class UnitWorker:
             if not is_url(video.path):
                 return self._prepare(task)
             with tempfile.TemporaryDirectory(dir=folder) as inside:
-                copy = Path(inside) / Path(video.path).name
-                fs, path = fsspec.core.url_to_fs(video.path)
-                if fs.exists(path):
-                    fs.get_file(path, str(copy))
+                copy = Path(inside) / f"video-{Path(video.path).name[-100:]}"
+                with contextlib.suppress(FileNotFoundError):  # its row says so
+                    download(video, copy)
                 rows = self._prepare(Task(copy, task.name, task.base_id, task.scratch, task.sheets))
             return [row | {"source": video.path} for row in rows]
 
@@ -113,16 +149,23 @@ class UnitWorker:
         except OSError as error:
             if error.errno in FULL:
                 raise
-            remove_folder(folder)
-            folder.mkdir()
-            rows = [failed_row(task, f"cannot be read: {error.strerror or error}; tried {self.work.retries + 1} times")]
+            tries = f" after {self.work.retries + 1} tries" if may_pass(error) and self.work.retries else ""
+            return Fault(f"cannot be read: {error.strerror or error}{tries}")
+        except Exception as error:
+            if isinstance(fault := not_the_videos(error), MachineFault):
+                return Fault(str(fault), poisoned=True)
+            raise
         write_whole(folder / _ROWS, json.dumps(rows).encode())
+        return None
 
     def _finish(self, step: Step, folder: Path) -> list[Row]:
         unit, rows, tasks = step.unit, list[Row](), dict[str, Task]()
         for k, video in enumerate(unit.videos):
             task = _task(video, folder / str(k))
-            found = [failed_row(task, step.lost[k])] if k in step.lost else _load(folder / str(k))
+            if k in step.lost:
+                found = [failed_row(task, step.lost[k], fault=MACHINE) | {"source": video.path}]
+            else:
+                found = _load(folder / str(k))
             rows += [select(row, self.work.settings.thresholds) for row in found]
             tasks |= {row["clip_id"]: task for row in found}
 
@@ -131,8 +174,8 @@ class UnitWorker:
                 yield from read_tar(shard)
 
         shards = write_shards(folder / "shards", unit.name, rows, samples)
-        folders = [folder / str(k) for k in range(len(unit.videos))]
-        publish(self.store, unit, unit.sha256(self.work.identity), shards, folders, rows)
+        folders = [folder / str(k) for k in range(len(unit.videos)) if k not in step.lost]
+        publish(self.store, unit, unit.sha256(self.work.identity), shards, folders, rows, self.work.software)
         return rows
 
 
@@ -159,16 +202,37 @@ def write_shards(
     return {s.relative_to(folder).as_posix(): s for s in (*writer.shards, *held.shards)}
 
 
+def download(video: Video, target: Path) -> None:
+    """A remote video's local copy. Raises OSError, also where less of it comes than was planned."""
+    with remote_errors(video.path):
+        fs, path = fsspec.core.url_to_fs(video.path)
+        fs.get_file(path, str(target), callback=_Beats())
+    size = target.stat().st_size
+    if video.bytes > 0 and size != video.bytes:
+        raise OSError(errno.EIO, f"{size} of {video.bytes} bytes came")
+
+
+class _Beats(Callback):
+    """Tells the watchdog that a download goes on."""
+
+    def relative_update(self, inc: int = 1) -> None:
+        beat()
+
+
 def publish(
-    store: Store, unit: Unit, digest: str, shards: dict[str, Path], folders: list[Path], rows: list[Row]
+    store: Store,
+    unit: Unit,
+    digest: str,
+    shards: dict[str, Path],
+    folders: list[Path],
+    rows: list[Row],
+    software: dict[str, str],
 ) -> None:
     """Shards, sidecars, sheets, then the record. An old record goes first: what it speaks of is written over."""
     record = f"{RECORDS}/{unit.name}.json"
     store.remove([record])
     told = []
-    there = [*store.names(), *store.names(HELD)]
-    ours = (f"clips-{unit.name}.", f"clips-{unit.name}-")
-    store.remove([name for name in there if name.removeprefix(f"{HELD}/").startswith(ours)])
+    store.remove([*_old_shards(store, f"clips-{unit.name}"), *_old_shards(store, f"{HELD}/clips-{unit.name}")])
     for name, shard in shards.items():
         sidecar = json.loads(sidecar_path(shard).read_bytes()) | {"shard": name}
         told.append({key: sidecar[key] for key in ("shard", "samples", "frames", "bytes", "sha256")})
@@ -176,9 +240,21 @@ def publish(
         store.publish(sidecar_path(shard), sidecar_path(Path(name)).as_posix())
     for sheet in sorted(path for folder in folders for path in (folder / SHEETS).glob("*.png")):
         store.publish(sheet, f"{SHEETS}/{sheet.name}")
-    head = json.dumps({"unit": unit.number, "sha256": digest, "shards": told})
+    head = json.dumps({"unit": unit.number, "sha256": digest, "software": software, "shards": told})
     lines = ",\n".join(json.dumps(row) for row in rows)
     store.write(record, f'{head[:-1]}, "rows": [\n{lines}\n]}}\n'.encode())
+
+
+def _old_shards(store: Store, first: str) -> list[str]:
+    """Shards and sidecars of a unit that are there: ``first``, ``first-01`` … as long as there are any."""
+    found: list[str] = []
+    for index in itertools.count():
+        stem = f"{first}-{index:02d}" if index else first
+        there = store.sizes([f"{stem}.tar", f"{stem}.json"])
+        if not there:
+            return found[::-1]  # the last goes first: what is left by an interruption is found again
+        found += there
+    return found
 
 
 class _Writer(ShardWriter):

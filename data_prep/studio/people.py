@@ -9,13 +9,9 @@ Shapes: F frames, S x S pixels, K identity modes.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +30,7 @@ from jdap.units import FPS
 
 #: Where each split's people begin. person_id names the index, so no id is in two splits.
 SPLIT_START = {"train": 0, "val": 1_000_000, "test": 2_000_000}
-
-
 MAX_PEOPLE = 1_000_000
-
-
 #: What can be made of a person, by the command's options.
 KINDS = {
     "stills": "independent pictures (default)",
@@ -46,14 +38,8 @@ KINDS = {
     "clips": "consecutive frames at 25 fps, silent",
     "talk": "consecutive frames at 25 fps of people who talk, with their sound",
 }
-
-
 #: Identity coefficients are standard normal, redrawn beyond this many standard deviations.
 MAX_IDENTITY_SD = 2.0
-
-
-#: Frames that are made together on a GPU, of as many people as it takes.
-GPU_FRAMES = 64
 _LOOK, _IDENTITY, _TAKE, _RELIGHT = range(4)
 
 
@@ -63,7 +49,12 @@ def draw_person(seed: int, index: int, modes: int) -> Person:
     identity = rng.standard_normal(modes)
     while (wide := np.abs(identity) > MAX_IDENTITY_SD).any():
         identity[wide] = rng.standard_normal(int(wide.sum()))
-    return Person(f"studio-{seed}-{index}", identity.astype(np.float32), draw_look(_stream(seed, index, _LOOK)))
+    return Person(person_id_of(seed, index), identity.astype(np.float32), draw_look(_stream(seed, index, _LOOK)))
+
+
+def person_id_of(seed: int, index: int) -> str:
+    """What the person of this seed and index is called."""
+    return f"studio-{seed}-{index}"
 
 
 def split_of(index: int) -> str:
@@ -189,32 +180,3 @@ def _version() -> str:
         return version("jdap")
     except PackageNotFoundError:
         return "source"
-
-
-_studios: dict[str, Studio] = {}
-
-
-def _make(job: Job, device: str, indices: range) -> list[tuple[Sample, float]]:
-    """Some samples, each with the seconds it took; a process builds its studio once."""
-    studio = _studios.get(device) or _studios.setdefault(device, Studio(device))
-    started = time.perf_counter()
-    samples = make_batch(studio, job, indices)
-    return [(sample, (time.perf_counter() - started) / len(samples)) for sample in samples]
-
-
-def make_samples(job: Job, indices: range, device: str, workers: int) -> Iterator[tuple[Sample, float]]:
-    """Samples of the people ``indices``, in order whatever the workers; one worker renders in this process."""
-    make = partial(_make, job, device)
-    # A GPU wants many pictures at a time, a CPU's caches few.
-    together = 1 if device == "cpu" else max(GPU_FRAMES // job.frames, 1)
-    groups = [indices[i : i + together] for i in range(0, len(indices), together)]
-    if workers == 1:
-        for group in groups:
-            yield from make(group)
-        return
-    # One thread each: workers are the parallelism.
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        for made in pool.map(make, groups):
-            yield from made

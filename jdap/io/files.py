@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import time
 from pathlib import Path
+
+#: What a file system says that has no hard links.
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV}
+#: Seconds after which a lock on a name that is to be created belongs to nobody.
+LOCKED_S = 10.0
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -55,3 +62,33 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def name_new(part: Path, target: Path) -> None:
+    """Give a file its name; raises FileExistsError where there is one of that name, which a rename would replace."""
+    try:
+        os.link(part, target)
+        return
+    except OSError as error:
+        if isinstance(error, FileExistsError) or error.errno not in _NO_LINKS:
+            raise
+    # Without hard links: whoever makes the lock may rename.
+    lock = target.with_name(f".{target.name}.lock")
+    until = time.monotonic() + LOCKED_S
+    while True:
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            break
+        except FileExistsError:
+            if target.exists():
+                raise
+            if time.monotonic() > until:  # its maker has died
+                lock.unlink(missing_ok=True)
+                until = time.monotonic() + LOCKED_S
+            time.sleep(0.02)
+    try:
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        os.replace(part, target)
+    finally:
+        lock.unlink(missing_ok=True)

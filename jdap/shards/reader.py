@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
 import fsspec
 
+from jdap.io.remote import remote_errors
 from jdap.shards.sample import Sample
 from jdap.shards.schema import SchemaError
 from jdap.shards.urls import REMEDY, ShardError
@@ -17,12 +19,15 @@ from jdap.shards.urls import REMEDY, ShardError
 def read_tar(shard: str | Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     """(key, members) of each sample of a shard, in order and undecoded; nothing but the sample at hand is kept.
 
-    Raises :class:`SchemaError` for a damaged tar, and what fsspec raises for one that cannot be opened.
+    Raises :class:`SchemaError` for a damaged tar, and OSError for one that cannot be opened or read on
+    (:func:`jdap.io.remote.remote_errors`).
     """
     key, members = "", dict[str, bytes]()
     try:
-        with shard.open("rb") if isinstance(shard, Path) else fsspec.open(shard, "rb") as file:
-            tail = _Tail(file)
+        with ExitStack() as opened:
+            with remote_errors(str(shard)):
+                place = shard.open("rb") if isinstance(shard, Path) else fsspec.open(shard, "rb")
+                tail = _Tail(opened.enter_context(place))
             with tarfile.open(fileobj=tail, mode="r|") as tar:  # type: ignore[call-overload]
                 for info in tar:
                     owner, name = _split(info.name)
@@ -83,6 +88,7 @@ class _Tail:
         self.file, self.last = file, b"\1"
 
     def read(self, size: int = -1) -> bytes:
-        data = self.file.read(size)
+        with remote_errors():
+            data = self.file.read(size)
         self.last = data or self.last
         return data

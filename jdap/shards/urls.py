@@ -10,6 +10,7 @@ import fsspec
 from braceexpand import braceexpand
 
 from jdap.io.assets import resolve
+from jdap.io.remote import remote_errors
 from jdap.shards.schema import SchemaError
 
 REMEDY = "make some with `make shards` or `python -m data_prep prepare`, or name a folder, brace pattern or URL of some"
@@ -38,7 +39,8 @@ def resolve_shards(spec: str | list[str]) -> list[str]:
     found: dict[str, None] = {}
     for one in [spec] if isinstance(spec, str) else spec:
         try:
-            urls = [url for pattern in braceexpand(resolve(one)) for url in _expand(pattern)]
+            with remote_errors(one):
+                urls = [url for pattern in braceexpand(resolve(one)) for url in _expand(pattern)]
         except (OSError, ImportError, ValueError) as error:  # ValueError: an unknown protocol, unbalanced braces
             raise ShardError(f"shards {one!r} cannot be listed: {error}; {REMEDY}") from error
         if not urls:

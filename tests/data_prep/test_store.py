@@ -1,11 +1,13 @@
 """Whole files in a local folder and on a file system of fsspec's; errors that pass and errors that stay."""
 
 import errno
+import fcntl
 import json
 import os
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import drawn_videos
@@ -14,18 +16,21 @@ import pytest
 from drawn_videos import Settings, draw_folder
 from fsspec.implementations.memory import MemoryFileSystem
 
-from data_prep import store as stores
 from data_prep.commands.report import summarise
 from data_prep.commands.verify import verify
+from data_prep.engines.hire import Engine
 from data_prep.engines.plan import PrepareError
-from data_prep.engines.run import Engine, Outcome, prepare
-from data_prep.engines.scratch import scratch
-from data_prep.store import Store, may_pass, retrying, storage_fault
+from data_prep.engines.prepare import prepare
+from data_prep.engines.run import Outcome
+from data_prep.engines.scratch import scratch, shared
+from data_prep.machine import retry
+from data_prep.machine.retry import may_pass, retrying, storage_fault
+from data_prep.store import Store
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "WAIT_S", 0.0)
+    monkeypatch.setattr(retry, "WAIT_S", 0.0)
 
 
 @pytest.fixture
@@ -46,7 +51,7 @@ def go(inputs: Path | str, out: Path | str, **options) -> Outcome:
 def test_a_store_keeps_whole_files(kind: str, tmp_path: Path, memory: str) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    store = Store({"local": tmp_path / "out", "file": f"file://{tmp_path}/out", "memory": memory}[kind], work)
+    store = Store({"local": tmp_path / "out", "file": f"file://{tmp_path}/out", "memory": memory}[kind], "me")
     assert not store.exists()
     assert store.names("deep") == {}
     store.write("a.json", b"one")
@@ -66,7 +71,10 @@ def test_a_store_keeps_whole_files(kind: str, tmp_path: Path, memory: str) -> No
         store.read("gone")
     store.remove(["deep/b.json", "gone"])
     assert store.names("deep") == {"deep/c.tar": 14}
+    assert store.sizes(["a.json", "gone", "deep/gone"]) == {"a.json": 5}
     assert list(work.iterdir()) == []
+    store.remove_parts("me")
+    assert store.entries() == ["a.json", "deep"]
 
 
 def test_only_errors_that_may_pass_are_tried_again() -> None:
@@ -107,7 +115,7 @@ def test_an_input_that_cannot_be_read_at_first_is_tried_again(tmp_path: Path) ->
     assert told == {
         "a.mp4": "",
         "flaky-2-b.mp4": "",
-        "flaky-9-c.mp4": "cannot be read: Input/output error; tried 4 times",
+        "flaky-9-c.mp4": "cannot be read: Input/output error after 4 tries, 2 times",
     }
     assert outcome.kept == 2
     assert verify(tmp_path / "out") == []
@@ -209,17 +217,37 @@ def test_work_folders_of_dead_runs_go_and_those_of_live_ones_stay(tmp_path: Path
     root = tmp_path / ".out.part"
     child = os.fork()
     if child == 0:  # a run that dies
-        with scratch(root) as folder:
+        with scratch(root, "dead") as folder:
             (folder / "half").write_bytes(b"x")
             os._exit(1)
     os.waitpid(child, 0)
     (dead,) = (p for p in root.iterdir() if p.is_dir())
-    with scratch(root) as first, scratch(root) as second:
+    with scratch(root, "one") as first, scratch(root, "two") as second:
         assert first != second
         assert not dead.exists()
         assert first.is_dir()
         assert len(list(root.iterdir())) == 4
     assert not root.exists()
+
+
+def test_a_work_folder_that_was_just_taken_for_a_dead_runs_is_made_anew(tmp_path: Path) -> None:
+    """Another run cleans up in the moment between a folder and its lock."""
+    folder, lock = tmp_path / "root" / "me", tmp_path / "root" / "me.lock"
+    folder.mkdir(parents=True)
+    handle = lock.open("w")
+    fcntl.flock(handle, fcntl.LOCK_EX)
+
+    def clean() -> None:
+        folder.rmdir()
+        lock.unlink()
+        handle.close()
+
+    timer = threading.Timer(0.2, clean)
+    timer.start()
+    with shared(folder):
+        assert folder.is_dir()
+        assert lock.exists()
+    timer.join()
 
 
 def test_walks_ignore_what_is_hidden(tmp_path: Path) -> None:

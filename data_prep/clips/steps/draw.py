@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,11 +11,12 @@ import torch
 from data_prep.clips import contact_sheet
 from data_prep.clips.clip import Clip, cut_evenly
 from data_prep.clips.measures import picture_hash
-from data_prep.clips.quality import fingerprint
-from data_prep.clips.steps.job import Job
+from data_prep.clips.quality import KEPT, fingerprint
+from data_prep.clips.steps.job import Job, costs
 from data_prep.clips.steps.settings import BLACK
 from data_prep.head.landmarks import LANDMARKS
 from data_prep.video.sync import SyncMeter
+from data_prep.video.video import VideoError
 from jdap.faces import crop
 from jdap.io.files import write_whole
 from jdap.shards.sample import Sample
@@ -29,19 +31,31 @@ SHEET_ROWS = 6
 
 
 def draw_samples(clips: list[Clip], job: Job) -> list[Clip]:
-    """Read the segment once more, every frame once, and write what each clip needs of it."""
-    drawings = [_Drawing(clip, job) for clip in clips]
-    if not clips:
+    """Read the segment once more, every frame once, and write what each clip needs of it.
+
+    A clip that breaks costs itself; where the video breaks off, the clips that are finished by then stay.
+    """
+    drawings = list[_Drawing]()
+    for clip in clips:
+        with costs(clip, job):
+            drawings.append(_Drawing(clip, job))
+    if not drawings:
         return clips
     start, stop = min(clip.start for clip in clips), max(clip.start + clip.frames for clip in clips)
+    frames = job.timed_each("decode", job.drawn.read(start, stop))
     try:
-        frames = job.timed_each("decode", job.drawn.read(start, stop))
         for k, frame in enumerate(frames, start):
             for drawing in drawings:
-                drawing.add(k - drawing.clip.start, frame)
+                if drawing.clip.status == KEPT:
+                    with costs(drawing.clip, job):
+                        drawing.add(k - drawing.clip.start, frame)
+    except VideoError as error:
+        for drawing in drawings:
+            if not drawing.clip.written:
+                drawing.clip.fail(str(error).removeprefix(f"{job.video.path}: "))
     finally:
         for drawing in drawings:
-            drawing.writer.close()
+            drawing.close()
     return clips
 
 
@@ -80,9 +94,18 @@ class _Drawing:
         if k + 1 == clip.frames:
             self._finish()
 
+    def close(self) -> None:
+        """Finish the shard; of a clip that broke nothing stays."""
+        if self.clip.status == KEPT and self.clip.written:
+            with costs(self.clip, self.job):
+                self.writer.close()
+        if self.clip.status != KEPT or not self.clip.written:
+            self.writer.abort()
+            (self.job.sheets / f"{self.clip.clip_id}.png").unlink(missing_ok=True)
+            shutil.rmtree(self.writer.folder)
+
     def _finish(self) -> None:
         clip = self.clip
-        clip.written = clip.frames
         clip.fingerprint = fingerprint(list(self._hashed.values()), clip.scores)
         if self._sync is not None and clip.audio is not None:
             with self.job.timed("sync"):
@@ -90,6 +113,7 @@ class _Drawing:
             clip.numbers |= {"sync_confidence": confidence, "sync_offset_frames": offset}
         with self.job.timed("sheet"):
             write_whole(self.job.sheets / f"{clip.clip_id}.png", contact_sheet.draw_sheet(self._sheet))
+        clip.written = clip.frames
 
     def _write(self) -> None:
         """Finish the sample whose last frame has come, and begin the next one."""

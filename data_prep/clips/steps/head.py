@@ -13,6 +13,7 @@ from data_prep.clips.steps.job import Job, Tools, each
 from data_prep.fit.fit import CHEEKS, Fit, Observed, default_camera, expression_prior, fit_tracks
 from data_prep.head.landmarks import LANDMARKS
 from data_prep.head.mouth import measure_mouth
+from data_prep.machine.faults import not_the_videos
 
 #: mediapipe's landmarks of the inner lips, right, middle and left.
 UPPER_LIP, LOWER_LIP = (82, 13, 312), (87, 14, 317)
@@ -20,15 +21,25 @@ UPPER_LIP, LOWER_LIP = (82, 13, 312), (87, 14, 317)
 
 def fit_heads(clips: list[Clip], job: Job) -> list[Clip]:
     """Fit each clip; the camera is one for the video, by the nearest face of its first clips. On a GPU the clips of a
-    segment are fitted at once."""
+    segment are fitted at once; if that breaks, each by itself, so that the one to blame fails alone."""
     if job.camera is None and clips:
         across = max(_face_px(clip) for clip in clips)
         job.camera = default_camera(job.video.width, job.video.height, across)
-    if len(clips) > 1 and job.tools.model.device.type == "cuda":
-        fits = fit_tracks([_observed(clip, job) for clip in clips], job.tools.model, job.tools.correspondence)
-        for clip, fitted in zip(clips, fits, strict=True):
-            clip.fit = fitted
+    if len(clips) > 1 and at_once(job):
+        try:
+            fits = fit_tracks([_observed(clip, job) for clip in clips], job.tools.model, job.tools.correspondence)
+        except Exception as error:  # of one of them, or together they are too many for the GPU's memory
+            if isinstance(not_the_videos(error), OSError):
+                raise
+        else:
+            for clip, fitted in zip(clips, fits, strict=True):
+                clip.fit = fitted
     return _fit(clips, job)
+
+
+def at_once(job: Job) -> bool:
+    """Whether clips are fitted together, which pays on a GPU."""
+    return job.tools.model.device.type == "cuda"
 
 
 @each

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +14,9 @@ from data_prep.clips.clip import Clip
 from data_prep.clips.steps.settings import Settings
 from data_prep.fit.draw import HeadRenderer
 from data_prep.head.files import load_face_model
-from data_prep.store import storage_fault
+from data_prep.machine.faults import not_the_videos, told
+from data_prep.machine.software import version_of
+from data_prep.machine.watchdog import beat
 from data_prep.video.faces import FaceFinder
 from data_prep.video.shots import ShotFrame
 from data_prep.video.sync import load_syncnet
@@ -37,7 +37,9 @@ class Tools:
         self.model, self.correspondence = face.model, face.correspondence
         self.renderer = HeadRenderer(self.model, self.correspondence)
         self.sync = load_syncnet(Path(settings.sync_weights), settings.device) if settings.sync_weights else None
-        self.software = {name: _version(name) for name in ("jdap", "torch", "mediapipe", "scenedetect", "decord", "av")}
+        self.software = {
+            name: version_of(name) for name in ("jdap", "torch", "mediapipe", "scenedetect", "decord", "av")
+        }
         if settings.face_model:
             self.software["face_model"] = face.source
 
@@ -86,6 +88,7 @@ class Job:
         """The items, with the time that making them takes counted as ``part``."""
         iterator = iter(items)
         while True:
+            beat()
             with self.timed(part):
                 try:
                     item = next(iterator)
@@ -98,28 +101,29 @@ class Job:
 Stage = Callable[[list[Clip], Job], list[Clip]]
 
 
+@contextmanager
+def costs(clip: Clip, job: Job) -> Iterator[None]:
+    """What breaks inside costs this clip, and nothing else. A machine's fault is no clip's: it is raised."""
+    try:
+        yield
+    except Exception as error:
+        if fault := not_the_videos(error):  # the engine tries again elsewhere, or stops on a full disk
+            raise fault from error
+        if isinstance(error, VideoError):
+            clip.fail(str(error).removeprefix(f"{job.video.path}: "))
+        else:
+            clip.fail(*told(error))
+
+
 def each(treat: Callable[[Clip, Job], None]) -> Stage:
     """A stage that treats its clips one by one: if that breaks, this clip fails, and the others go on."""
 
     @functools.wraps(treat)
     def stage(clips: list[Clip], job: Job) -> list[Clip]:
         for clip in clips:
-            try:
+            with costs(clip, job):
                 treat(clip, job)
-            except Exception as error:
-                if storage_fault(error):  # no fault of the clip's: the engine tries again, or stops on a full disk
-                    raise
-                if isinstance(error, VideoError):
-                    clip.fail(str(error).removeprefix(f"{job.video.path}: "))
-                else:
-                    clip.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
+            beat()
         return clips
 
     return stage
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -1,12 +1,11 @@
 """The pipeline of one video: segments of :data:`SEGMENT_S` run through :data:`STAGES`, and rows come out.
 
-Whatever goes wrong with a video is a row. Who does which videos where is told in :mod:`data_prep.engines.run`.
+Whatever goes wrong with a video is a row. Who does which videos where is told in :mod:`data_prep.engines.prepare`.
 """
 
 from __future__ import annotations
 
 import functools
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,8 @@ from data_prep.clips.steps.people import find_people
 from data_prep.clips.steps.rating import rate
 from data_prep.clips.steps.sound import read_sound
 from data_prep.clips.steps.window import choose_window
+from data_prep.machine.faults import BUG, not_the_videos, told
 from data_prep.memory import give_back
-from data_prep.store import storage_fault
 from data_prep.video.faces import FaceFinder
 from data_prep.video.shots import find_cuts
 from data_prep.video.tracks import Tracker
@@ -46,19 +45,21 @@ SEGMENT_S = 60.0
 
 @dataclass(frozen=True)
 class Task:
-    """One video: where it is, what it is called, and where its results go."""
+    """One video: where it is, what it is called, and where its results go; the names of what comes after it."""
 
     path: Path
     name: str
     base_id: str
     scratch: Path
     sheets: Path
+    ahead: tuple[str, ...] = ()
 
 
 def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
     """Run one video through the pipeline; returns its rows.
 
-    Raises only what is no fault of the video's: an OSError of the storage, which may pass, or of a full disk.
+    Raises only what is no fault of the video's: an OSError of the storage, which may pass, or of a full disk, or a
+    :class:`data_prep.machine.faults.MachineFault`.
     The samples of a row that is ``kept`` lie in ``task.scratch/CLIP_ID/*.tar``. Whether it stays kept or is held is
     the answer of :func:`data_prep.clips.quality.select` when they are stored.
     """
@@ -74,12 +75,12 @@ def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
                 rows += [clip.row() for clip in run_stages(segment, job)]  # segments before a failure stay
                 give_back()
     except Exception as error:  # a bug must not cost the other videos their rows
-        if fault := storage_fault(error):
+        if fault := not_the_videos(error):
             raise fault from error
         if isinstance(error, VideoError):
             rows.append(failed_row(task, str(error).removeprefix(f"{task.path}: ")))
         else:
-            rows.append(failed_row(task, f"{type(error).__name__}: {error}", traceback.format_exc()))
+            rows.append(failed_row(task, *told(error), fault=BUG))
     return mark_duplicates(rows)
 
 
@@ -108,8 +109,8 @@ def run_stages(segment: Clip, job: Job) -> list[Clip]:
     return sorted(done + clips, key=lambda clip: (clip.start, clip.nth))
 
 
-def failed_row(task: Task, reason: str, details: str = "") -> dict[str, Any]:
-    """The one row of a video of which nothing came: why, on one line."""
+def failed_row(task: Task, reason: str, details: str = "", fault: str = "") -> dict[str, Any]:
+    """The one row of a video of which nothing came: why, on one line; ``fault``: whose, where not the video's."""
     row: dict[str, Any] = {"source": str(task.path), "clip_id": task.base_id, "status": FAILED}
     row |= {"reason": " ".join(reason.split()), "frames": 0, "scores": {}, "seconds": {}}
-    return row | ({"details": details} if details else {})
+    return row | ({"details": details} if details else {}) | ({"fault": fault} if fault else {})

@@ -66,7 +66,8 @@ def read_settings(args: argparse.Namespace) -> Settings:
     """The settings; raises :class:`SettingsError`, ThresholdError, or ModelFileError for the face model."""
     if args.size < 32 or args.size % 8:
         raise SettingsError(f"--size must be a multiple of 8, at least 32, got {args.size}")
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
+    elsewhere = getattr(args, "engine", "local") == "ray"  # the head of a cluster need not have what its workers have
+    if args.device.startswith("cuda") and not elsewhere and not torch.cuda.is_available():
         raise SettingsError("--device cuda: this torch sees no CUDA device; use --device cpu")
     if args.face_model:
         load_face_model(args.face_model)  # a bad file is told here, not by every worker

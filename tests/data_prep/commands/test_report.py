@@ -34,7 +34,7 @@ def write_record(folder: Path) -> None:
     (folder / "units").mkdir()
     record = {"unit": 0, "sha256": "", "shards": [], "rows": rows}
     (folder / "units" / "000000.json").write_text(json.dumps(record))
-    plan = {"version": 1, "settings": {"thresholds": {"face_px": [64.0, "inf"]}}, "units": []}
+    plan = {"version": 2, "settings": {"thresholds": {"face_px": [64.0, "inf"]}}, "software": {}, "units": []}
     (folder / "plan").mkdir()
     (folder / "plan" / "000000.json").write_text(json.dumps(plan))
     (folder / "contact").mkdir()

@@ -8,9 +8,12 @@ import pytest
 import torch
 from scipy.ndimage import binary_fill_holes
 
+from data_prep.clips.steps.pipeline import Task
 from data_prep.commands import studio
 from data_prep.commands.studio import StudioError
 from data_prep.commands.verify import verify
+from data_prep.engines import studio as studio_units
+from data_prep.engines.plan import PrepareError
 from data_prep.head.model import head_to_camera, load_ict
 from data_prep.head.rasterise import rasterise
 from data_prep.studio.looks.noise import draw_lattice
@@ -20,8 +23,8 @@ from data_prep.studio.people import (
     MAX_PEOPLE,
     SPLIT_START,
     Job,
-    _studios,
     draw_person,
+    make_batch,
     make_sample,
 )
 from data_prep.studio.photograph import Studio
@@ -309,7 +312,7 @@ class TestCommand:
 
     @pytest.fixture(autouse=True)
     def _built(self, room, monkeypatch):
-        monkeypatch.setitem(_studios, "cpu", room)
+        monkeypatch.setitem(studio_units._studios, "cpu", room)
 
     def test_writes_shards_that_verify_and_a_sheet(self, tmp_path, capsys):
         out, sheet = tmp_path / "val", tmp_path / "sheet.png"
@@ -321,15 +324,56 @@ class TestCommand:
         assert {s.record.fps for s in samples} == {0.0}
         assert "2 people, 4 frames" in capsys.readouterr().out
         assert sheet.stat().st_size > 1000
-        with pytest.raises(FileExistsError):
-            studio.run(args)
+        before = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
+        assert studio.run(args) == 0  # what is there is not made again
+        assert "0 people, 0 frames, 0 units" in capsys.readouterr().out
+        assert {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")} == before
+
+    def test_goes_on_where_it_was_interrupted_and_adds_people(self, tmp_path, capsys):
+        out, few = tmp_path / "out", ("--frames", 1, "--size", 16, "--out", tmp_path / "out")
+        studio.run(self.parse("--people", 2, *few))
+        whole = {path.name: path.read_bytes() for path in out.glob("*.tar")}
+        (out / "units" / "000001.json").unlink()  # as if it had ended before
+        capsys.readouterr()
+        studio.run(self.parse("--people", 3, *few))
+        assert "2 people, 2 frames, 2 units" in capsys.readouterr().out
+        now = {path.name: path.read_bytes() for path in out.glob("*.tar")}
+        assert now.items() > whole.items()
+        assert [sample.record.person_id for path in sorted(out.glob("*.tar")) for sample in read_samples(path)] == [
+            f"studio-0-{k}" for k in range(3)
+        ]
+        assert verify(out) == []
+        with pytest.raises(PrepareError, match=r"was begun with studio\.frames 1, not 2"):
+            studio.run(self.parse("--people", 3, "--frames", 2, *few[2:]))
+
+    def test_other_peoples_folders_are_left_alone(self, tmp_path):
+        (tmp_path / "theirs.tar").write_bytes(b"theirs")
+        with pytest.raises(PrepareError, match="holds no plan"):
+            studio.run(self.parse("--people", 1, "--size", 16, "--out", tmp_path))
+        assert [path.name for path in tmp_path.iterdir()] == ["theirs.tar"]
+
+    def test_a_gpus_batches_make_the_same_samples(self, room, tmp_path, monkeypatch):
+        """People of a unit are photographed together, as a GPU wants them; here it is a CPU by another name."""
+        monkeypatch.setitem(studio_units._studios, "cuda", room)
+        made, batches = {}, []
+        monkeypatch.setattr(studio_units, "make_batch", lambda *a: batches.append(len(a[2])) or make_batch(*a))
+        job = Job(1, 2, 16, "clips")
+        for device in ("cpu", "cuda"):
+            photograph = studio_units.make(studio_units.StudioSettings(job, device))
+            names = [found.name for found in studio_units.find_people(job, range(3))]
+            for k, name in enumerate(names):
+                task = Task(tmp_path, name, name, tmp_path / device, tmp_path / "sheets", tuple(names[k + 1 :]))
+                photograph(task)
+            made[device] = [(tmp_path / device / name / "clip-000000.tar").read_bytes() for name in names]
+        assert made["cpu"] == made["cuda"]
+        assert batches == [1, 1, 1, 3]
 
     def test_workers_change_no_bytes(self, tmp_path):
         tars = []
         for workers in (1, 2):
             out = tmp_path / str(workers)
             studio.run(self.parse("--people", 3, "--frames", 1, "--size", 16, "--workers", workers, "--out", out))
-            tars.append(next(out.glob("*.tar")).read_bytes())
+            tars.append({path.name: path.read_bytes() for path in out.glob("*.tar")})
         assert tars[0] == tars[1]
 
     @pytest.mark.parametrize(

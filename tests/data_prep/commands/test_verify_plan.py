@@ -10,7 +10,8 @@ import pytest
 from drawn_videos import Settings, draw_folder
 
 from data_prep.commands.verify import verify
-from data_prep.engines.run import Engine, prepare
+from data_prep.engines.hire import Engine
+from data_prep.engines.prepare import prepare
 
 
 @pytest.fixture(scope="module")

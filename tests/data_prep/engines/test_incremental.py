@@ -1,6 +1,10 @@
 """What a second run does: goes on, adds what is new, redoes what changed, selects by other thresholds, or refuses."""
 
+import dataclasses
 import json
+import os
+import re
+import shutil
 from pathlib import Path
 
 import drawn_videos
@@ -8,10 +12,23 @@ import pytest
 from drawn_videos import Settings, draw_folder, draw_video
 
 from data_prep.commands.verify import verify
-from data_prep.engines.plan import PrepareError
-from data_prep.engines.run import Engine, Outcome, prepare
+from data_prep.engines import prepare as prepare_module
+from data_prep.engines.hire import Engine
+from data_prep.engines.inputs import Found
+from data_prep.engines.plan import PrepareError, make_plan
+from data_prep.engines.prepare import prepare
+from data_prep.engines.run import Outcome
+from data_prep.machine.software import changes, software
+from data_prep.store import Store
 
 HERE = Engine(workers=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class WithModel(Settings):
+    """Settings that name a file of the user's."""
+
+    sync_weights: str = ""
 
 
 def go(inputs: Path, out: Path | str, settings: Settings | None = None, **options) -> Outcome:
@@ -78,6 +95,65 @@ def test_a_changed_video_is_made_again_alone(source: Path, out: Path) -> None:
     assert verify(out) == []
 
 
+def test_a_video_of_the_same_size_and_another_date_is_made_again(source: Path, out: Path) -> None:
+    before, old = shards(out), rows(out)
+    size = (source / "b.mp4").stat().st_size
+    drawn = (draw_video(source.parent / "other.mp4", seed).read_bytes() for seed in range(9, 99))
+    other = next(data for data in drawn if len(data) <= size)
+    (source / "b.mp4").write_bytes(other.ljust(size, b"\0"))
+    os.utime(source / "b.mp4", ns=(1, 1))
+    assert go(source, out).made == 1
+    assert {name for name, data in shards(out).items() if before[name] != data} == {"clips-000000.tar"}
+    assert rows(out)["b.mp4"]["scores"] != old["b.mp4"]["scores"]
+    assert go(source, out).made == 0
+    assert verify(out) == []
+
+
+def test_an_object_with_another_etag_is_made_again(tmp_path: Path) -> None:
+    """(What stores call it: :mod:`data_prep.engines.inputs`.)"""
+    plan = make_plan(Store(tmp_path), [Found("s3://b/a.mp4", "b/a.mp4", 10, '"e1"')], {})
+    again = make_plan(Store(tmp_path), [Found("s3://b/a.mp4", "b/a.mp4", 10, '"e2"')], {})
+    assert plan.units[0].sha256({}) != again.units[0].sha256({})
+    assert again.generations == 2
+    assert make_plan(Store(tmp_path), [Found("s3://b/a.mp4", "b/a.mp4", 10, '"e2"')], {}).generations == 2
+
+
+def test_a_changed_version_is_said(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    go(source, out, note=notes.append)
+    assert notes == []
+    now = prepare_module.software() | {"av": "99.0"}
+    monkeypatch.setattr(prepare_module, "software", lambda: now)
+    draw_video(source / "d.mp4", 3)
+    assert go(source, out, note=notes.append).made == 1
+    (said,) = notes
+    assert "other versions: av " in said
+    assert "now 99.0" in said
+    made = {p.stem: json.loads(p.read_text())["software"]["av"] for p in (out / "units").iterdir()}
+    assert made["000002"] == "99.0" != made["000000"]
+    assert verify(out) == []
+
+
+def test_our_own_code_is_a_version() -> None:
+    code = software()["code"]
+    assert re.fullmatch(r"[0-9a-f]{12}", code)
+    assert changes({"av": "1", "code": "x"}, {"av": "2", "code": "x"}) == ["av 1, now 2"]
+
+
+def test_other_contents_of_a_given_model_are_another_setting(source: Path, tmp_path: Path) -> None:
+    """The file may have another name; what is in it counts."""
+    weights = tmp_path / "sync.safetensors"
+    weights.write_bytes(b"one")
+    settings = WithModel(sync_weights=str(weights))
+    go(source, tmp_path / "out", settings)
+    weights.rename(tmp_path / "moved.safetensors")
+    moved = WithModel(sync_weights=str(tmp_path / "moved.safetensors"))
+    assert go(source, tmp_path / "out", moved).made == 0
+    (tmp_path / "moved.safetensors").write_bytes(b"two")
+    with pytest.raises(PrepareError, match=r"begun with sync_weights sha256:.*, not sha256:"):
+        go(source, tmp_path / "out", moved)
+
+
 def test_what_is_gone_from_the_source_stays(source: Path, out: Path) -> None:
     before = shards(out)
     (source / "b.mp4").unlink()
@@ -102,6 +178,11 @@ def test_a_source_that_moved_is_the_same(source: Path, out: Path, tmp_path: Path
     assert go(moved, out).made == 0
     (out / "units" / "000001.json").unlink()
     assert go(moved, out).made == 1  # and is found there
+    copied = tmp_path / "copied" / "in"
+    shutil.copytree(moved, copied, copy_function=shutil.copyfile)  # with other dates
+    shutil.rmtree(moved)
+    assert go(copied, out).made == 0
+    assert go(copied, out).made == 0
     assert rows(out)["c.mp4"]["status"] == "kept"
 
 

@@ -13,7 +13,9 @@ import pytest
 from drawn_videos import Settings, draw_folder
 
 from data_prep.commands.verify import verify
-from data_prep.engines.run import Engine, Outcome, prepare
+from data_prep.engines.hire import Engine
+from data_prep.engines.prepare import prepare
+from data_prep.engines.run import Outcome
 
 KEPT = ("a.mp4", "b/c d.mp4", "b/é.mp4", "f.mp4", "g.mp4", "h.mp4", "i.mp4", "j.mp4", "k.mp4")
 ODD = ("reject-e.mp4", "crash-l.mp4")
@@ -66,18 +68,6 @@ def test_every_video_has_its_row_and_kept_ones_their_sheet(whole: Path) -> None:
     for row in rows(whole):
         assert (whole / "contact" / f"{row['clip_id']}.png").exists() == (row["status"] == "kept")
     assert sorted(p.name for p in whole.parent.iterdir()) == ["out"]
-
-
-def test_two_ranks_write_the_same_bytes(videos: Path, whole: Path, tmp_path: Path) -> None:
-    first = go(videos, tmp_path / "out", Engine(workers=1, rank=0, world=2))
-    assert first.made > 0
-    assert first.others > 0
-    assert set(shards(tmp_path / "out")) < set(shards(whole))
-    second = go(videos, tmp_path / "out", Engine(workers=1, rank=1, world=2))
-    assert (second.made, second.there, second.others) == (first.others, first.made, 0)
-    assert shards(tmp_path / "out") == shards(whole)
-    assert [r["clip_id"] for r in rows(tmp_path / "out")] == [r["clip_id"] for r in rows(whole)]
-    assert verify(tmp_path / "out") == []
 
 
 def test_ray_writes_the_same_bytes(videos: Path, whole: Path, tmp_path: Path) -> None:

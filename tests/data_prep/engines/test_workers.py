@@ -13,8 +13,9 @@ from drawn_videos import draw_folder
 
 from data_prep.clips.steps.pipeline import Task
 from data_prep.engines import drive
+from data_prep.engines.hire import Engine
 from data_prep.engines.plan import PrepareError
-from data_prep.engines.run import Engine, prepare
+from data_prep.engines.prepare import prepare
 from jdap.io.fetch import AssetError
 
 

@@ -15,8 +15,9 @@ from data_prep.__main__ import main
 from data_prep.clips.quality import SCORES
 from data_prep.clips.steps import Settings, pipeline
 from data_prep.commands.verify import verify
+from data_prep.engines.hire import Engine
 from data_prep.engines.plan import video_id
-from data_prep.engines.run import Engine, prepare
+from data_prep.engines.prepare import prepare
 from data_prep.head.landmarks import LANDMARKS, load_correspondence
 from data_prep.head.model import head_to_camera, load_ict
 from jdap.geometry import project
@@ -184,12 +185,12 @@ def test_a_terminated_run_leaves_nothing_half_written(inputs: Path, tmp_path: Pa
     if engine == "ray":
         pytest.importorskip("ray")
     words = ["-m", "data_prep", "prepare", str(inputs / "moves.mp4"), "--out", str(tmp_path / "out"), "--size", "64"]
-    words += ["--engine", engine, "--workers", "1"]
+    words += ["--engine", engine, "--workers", "1", "--scratch", str(tmp_path / "fast")]
     run = subprocess.Popen([sys.executable, *words], stderr=subprocess.DEVNULL, cwd=Path(pipeline.__file__).parents[3])
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(f".out.part/*/{sign}")) and run.poll() is None and time.monotonic() < deadline:
+    while not list(tmp_path.glob(f"fast/*/{sign}")) and run.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert list(tmp_path.glob(f".out.part/*/{sign}"))
+    assert list(tmp_path.glob(f"fast/*/{sign}"))
     run.terminate()
     assert run.wait(30) == 143
     assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()] == ["out/plan/000000.json"]

@@ -16,6 +16,7 @@ from data_prep.clips.steps.people import MIN_FRAMES
 from data_prep.clips.steps.pipeline import Task, prepare_video
 from data_prep.fit.fit import Fit
 from data_prep.head.mouth import LIPS_INNER
+from data_prep.machine.faults import MachineFault
 from jdap.shards.reader import read_samples
 
 SIZE, FRAMES = 64, MIN_FRAMES
@@ -154,6 +155,82 @@ def test_a_stage_that_breaks_costs_its_clip_only(tools: Tools, people, tmp_path:
     assert [(r["status"], r["reason"]) for r in rows] == [("kept", ""), ("failed", "RuntimeError: no such head")]
     assert "Traceback" in rows[1]["details"]
     assert rows[0]["seconds"].keys() >= {"decode", "cuts", "landmarks", "fit", "warp", "render", "encode"}
+
+
+def side_by_side(people: list[list[np.ndarray]]) -> list[np.ndarray]:
+    return [np.concatenate([a, b], 1) for a, b in zip(*people, strict=True)]
+
+
+def test_a_clip_that_breaks_while_it_is_drawn_costs_itself(tools: Tools, people, tmp_path: Path, monkeypatch) -> None:
+    from data_prep.clips.steps import draw
+
+    made = draw.make_sample
+
+    def make_sample(clip, *args, **named):
+        if clip.nth == 0:
+            raise RuntimeError("no such depth")
+        return made(clip, *args, **named)
+
+    monkeypatch.setattr(draw, "make_sample", make_sample)
+    rows = run(tools, tmp_path, side_by_side(people))
+    assert [(r["status"], r["reason"]) for r in rows] == [("failed", "RuntimeError: no such depth"), ("kept", "")]
+    assert rows[0]["fault"] == "bug"
+    assert [p.name for p in (tmp_path / "samples").iterdir()] == [rows[1]["clip_id"]]
+    assert [p.stem for p in (tmp_path / "sheets").glob("*.png")] == [rows[1]["clip_id"]]
+
+
+def test_a_track_that_breaks_the_fit_of_all_fails_alone(tools: Tools, people, tmp_path: Path, monkeypatch) -> None:
+    """As on a GPU, where the clips of a segment are fitted at once."""
+    from data_prep.clips.steps import head
+
+    fitted, counts = head.fit_tracks, []
+
+    def fit_tracks(observed, *args, **named):
+        counts.append(len(observed))
+        if any(one.landmarks_px_FN3[:, :, 0].mean() > 360 for one in observed):
+            raise torch.linalg.LinAlgError("the matrix is not positive definite")
+        return fitted(observed, *args, **named)
+
+    monkeypatch.setattr(head, "fit_tracks", fit_tracks)
+    monkeypatch.setattr(head, "at_once", lambda job: True)
+    rows = run(tools, tmp_path, side_by_side(people))
+    assert [r["status"] for r in rows] == ["kept", "failed"]
+    assert counts == [2, 1, 1]
+
+
+@pytest.mark.parametrize("stage", ["head", "draw"])
+def test_a_full_gpu_is_no_clips_fault(tools: Tools, people, tmp_path: Path, monkeypatch, stage: str) -> None:
+    from data_prep.clips.steps import draw, head
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(*((head, "fit_tracks") if stage == "head" else (draw, "make_sample")), full)
+    with pytest.raises(MachineFault, match="CUDA out of memory"):
+        run(tools, tmp_path, people[0])
+
+
+def test_where_a_video_breaks_off_finished_clips_stay(tools: Tools, people, tmp_path: Path, monkeypatch) -> None:
+    """The second pass cannot read the file to its end."""
+    from data_prep.clips.steps import pipeline
+    from data_prep.video.video import FrameReader, VideoError
+
+    readers: list[FrameReader] = []
+
+    class Breaks(FrameReader):
+        def __init__(self, video):
+            super().__init__(video)
+            readers.append(self)
+
+        def read(self, start, stop):
+            for k, frame in enumerate(super().read(start, stop), start):
+                if k == FRAMES + 3 and self is readers[0]:
+                    raise VideoError(f"{self.video.path}: decoding ends at frame {k}")
+                yield frame
+
+    monkeypatch.setattr(pipeline, "FrameReader", Breaks)
+    rows = run(tools, tmp_path, people[0] + people[1])
+    assert [(r["status"], r["reason"]) for r in rows] == [("kept", ""), ("failed", "decoding ends at frame 19")]
 
 
 def test_the_lips_of_other_models_are_measured_at_the_landmarks(tools: Tools) -> None:

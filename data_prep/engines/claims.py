@@ -1,0 +1,173 @@
+"""Who does which unit: runs take units one by one, by a file ``claims/000123`` that the first one writes.
+
+A run tells that it lives by a file that changes every :data:`BEAT_S` seconds. Whose file has not changed for
+:data:`LEASE_S` seconds of the watching run's own clock is dead, and what it had claimed is free: clocks are never
+compared. On one machine the process is asked for, and nobody waits. Where two runs still take one unit, both write the
+same bytes: a claim saves work, it keeps nothing right.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from data_prep.engines.owner import lives
+from data_prep.engines.plan import Unit
+from data_prep.store import Store
+
+FOLDER = "claims"
+#: Seconds between signs of life, and without any after which a run counts as dead.
+BEAT_S, LEASE_S = 15.0, 90.0
+#: Seconds after which a run looks again which units others have finished.
+REFRESH_S = 30.0
+
+
+class Claims:
+    """The units of ``todo`` that this run gets, one by one; a context manager that lets go of them at the end.
+
+    ``done()`` gives the numbers of units that have a record now, ``whole(unit)`` whether one is finished by now.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        todo: Iterable[Unit],
+        done: Callable[[], set[int]],
+        whole: Callable[[Unit], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.store, self.owner, self.clock = store, store.owner, clock
+        self._done, self._whole = done, whole
+        self._todo = deque(todo)
+        self._before, self._looked = done(), clock()
+        self._again = float("-inf")
+        self._mine: set[str] = set()
+        self._theirs: dict[int, str] = {}
+        #: owner → (its last sign of life, when that was first seen, whether another one came since)
+        self._signs: dict[str, tuple[bytes, float, bool]] = {}
+        self._ends, self._beats = threading.Event(), 0
+        self._thread = threading.Thread(target=self._live, daemon=True)
+
+    def __enter__(self) -> Claims:
+        self._tidy()
+        self._beat()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        self._thread.join()
+        with suppress(OSError):  # whatever ended the run is what is to be told
+            self.store.remove([*sorted(self._mine), self._sign(self.owner)])
+
+    def next(self) -> Unit | None:
+        """A unit that is this run's now, or None where there is none to be had at the moment."""
+        if self.clock() < self._again:
+            return None
+        self._refresh()
+        for _ in range(len(self._todo)):
+            unit = self._todo.popleft()
+            owner = self._theirs.get(unit.number)
+            if owner is not None and not self._free(unit.name, owner):
+                self._todo.append(unit)
+                continue
+            if self.win(unit.name):
+                if not self._whole(unit):
+                    return unit
+                self.release(unit.name)
+            else:
+                self._theirs[unit.number] = self._owner_of(unit.name)
+                self._todo.append(unit)
+        self._again = self.clock() + BEAT_S / 3  # what others hold is not asked for with every video
+        return None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether units are left whose owner may be dead; only time tells."""
+        return any(self._knows(self._theirs.get(unit.number, "")) is None for unit in self._todo)
+
+    @property
+    def others(self) -> int:
+        """How many units are left to others."""
+        return len(self._todo)
+
+    def win(self, name: str) -> bool:
+        """Claim ``name``; whether it is this run's now."""
+        won = self.store.create(f"{FOLDER}/{name}", self.owner.encode())
+        if won:
+            self._mine.add(f"{FOLDER}/{name}")
+        return won
+
+    def win_from_dead(self, name: str) -> bool:
+        """The same, also where a run that is known to be dead holds it."""
+        return self.win(name) or (self._free(name, self._owner_of(name)) and self.win(name))
+
+    def release(self, name: str) -> None:
+        """Let go of ``name``."""
+        self.store.remove([f"{FOLDER}/{name}"])
+        self._mine.discard(f"{FOLDER}/{name}")
+
+    def _free(self, name: str, owner: str) -> bool:
+        """Whether nobody alive holds a claim (any more); what the dead have left goes."""
+        now = self._owner_of(name)
+        if now == "":
+            return True
+        if now == owner and self._knows(owner) is False:
+            self.store.remove([f"{FOLDER}/{name}", self._sign(owner)])
+            self.store.remove_parts(owner)
+            return True
+        return False
+
+    def _owner_of(self, name: str) -> str:
+        try:
+            return self.store.read(f"{FOLDER}/{name}").decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def _knows(self, owner: str) -> bool | None:
+        """Whether a run is alive; None where that is not known yet."""
+        if owner in ("", self.owner):
+            return True
+        known = lives(owner)
+        if known is not None:
+            return known
+        try:
+            sign = self.store.read(self._sign(owner))
+        except (FileNotFoundError, ValueError):
+            sign = b""
+        before = self._signs.get(owner)
+        if before is None or before[0] != sign:
+            self._signs[owner] = before = (sign, self.clock(), before is not None)
+        if self.clock() - before[1] >= LEASE_S:
+            return False
+        return True if before[2] else None
+
+    def _tidy(self) -> None:
+        """Remove what runs have left that are known to be dead: claims of units that they had finished, too."""
+        names = [name.rpartition("/")[2] for name in self.store.names(FOLDER)]
+        for name in names:
+            owner = name.removeprefix("run-") if name.startswith("run-") else self._owner_of(name)
+            if lives(owner) is False:
+                self.store.remove([f"{FOLDER}/{name}"])
+                self.store.remove_parts(owner)
+
+    def _refresh(self) -> None:
+        if self._todo and self.clock() - self._looked >= REFRESH_S:
+            fresh = self._done() - self._before
+            self._todo = deque(unit for unit in self._todo if unit.number not in fresh)
+            self._looked = self.clock()
+
+    def _sign(self, owner: str) -> str:
+        return f"{FOLDER}/run-{owner}"
+
+    def _beat(self) -> None:
+        self._beats += 1
+        self.store.write(self._sign(self.owner), f"{self._beats}\n".encode())
+
+    def _live(self) -> None:
+        while not self._ends.wait(BEAT_S):
+            with suppress(OSError):  # a server that fails for long makes this run look dead: its units are taken over
+                self._beat()

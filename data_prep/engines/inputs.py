@@ -1,0 +1,83 @@
+"""The videos that a command's inputs stand for, and by what a changed one is known; nothing is opened to find them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import fsspec
+
+from data_prep.machine.retry import RETRIES, retrying
+from data_prep.store import is_url
+from data_prep.video.video import SUFFIXES, find_videos
+from jdap.io.remote import remote_errors, stamp_of
+
+#: Bytes of a video that is not there.
+GONE = -1
+
+
+class Found(NamedTuple):
+    """An input: path or URL, the name that its id is made of, its bytes, its modification time or ETag, and its id
+    (``item``) where it is not made of its name."""
+
+    path: str
+    name: str
+    bytes: int
+    stamp: str = ""
+    item: str = ""
+
+
+def find_inputs(inputs: Sequence[str | Path], retries: int = RETRIES) -> list[Found]:
+    """The videos that inputs stand for, sorted by name and path.
+
+    Paths and folders as :func:`data_prep.video.video.find_videos` reads them. A URL stands for the file, or for all
+    video files below it. Raises OSError where a server does not say what a folder holds; of a single video that it does
+    not tell of, the row will say so.
+    """
+    found: list[Found] = []
+    for place in inputs:
+        if is_url(place):
+            found += _ask(str(place), retries)
+        else:
+            found += [_local(path, name) for path, name in find_videos([Path(os.path.abspath(place))])]
+    return sorted(found, key=lambda f: (f.name, f.path))
+
+
+def _local(path: Path, name: str) -> Found:
+    try:
+        status = path.stat()
+    except OSError:  # its row will say what is wrong with it
+        return Found(str(path), name, GONE)
+    return Found(str(path), name, status.st_size, str(status.st_mtime_ns))
+
+
+def _ask(url: str, retries: int) -> list[Found]:
+    try:
+        return retrying(lambda: _find_remote(url), retries)
+    except OSError:
+        if Path(url).suffix.lower() not in SUFFIXES:
+            raise
+        return [Found(url, "/".join(url.split("/")[-2:]), GONE)]
+
+
+def _find_remote(url: str) -> list[Found]:
+    with remote_errors(url):
+        fs, root = fsspec.core.url_to_fs(url)
+        root = root.rstrip("/")
+        try:
+            with remote_errors(url):  # a server that fails is not one that says no
+                info = fs.info(root)
+        except FileNotFoundError:
+            return [Found(url, "/".join(root.split("/")[-2:]), GONE)]
+        if info["type"] != "directory":
+            return [Found(url, "/".join(root.split("/")[-2:]), info.get("size") or 0, stamp_of(info))]
+        found = []
+        for path, inside in fs.find(root, detail=True).items():
+            relative = path.removeprefix(root).lstrip("/")
+            hidden = any(part.startswith(".") for part in relative.split("/"))
+            if Path(path).suffix.lower() in SUFFIXES and not hidden:
+                name = f"{root.rpartition('/')[2]}/{relative}"
+                found.append(Found(fs.unstrip_protocol(path), name, inside.get("size") or 0, stamp_of(inside)))
+        return found or [Found(url, root.rpartition("/")[2], GONE)]
