@@ -52,7 +52,8 @@ def test_networks_and_timesteps(fakes, tmp_path, overlay, joint, reference, shar
     data = ("--data.train", str(fakes / "studio"))
     assert main(["train-image", *settings(fakes, tmp_path, "ablate", overlay), *data]) == 0
     index = json.loads((tmp_path / "weights" / "model_index.json").read_text())
-    assert (index["joint"], index["reference"], index["shared_timestep"]) == (joint, reference, shared)
+    assert index["unet"][1] == ("JointUNet" if joint else "SeparateUNets")
+    assert (index["reference"][1] is not None, index["shared_timestep"]) == (reference, shared)
     pipeline = PortraitPipeline.from_pretrained(tmp_path / "weights")
     assert (pipeline.reference is not None, pipeline.shared_timestep) == (reference, shared)
     settled = json.loads((tmp_path / "weights" / "training.json").read_text())["hyper_parameters"]
