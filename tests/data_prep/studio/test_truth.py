@@ -227,7 +227,7 @@ class TestStored:
             name: b"no picture" if name.split(".")[0] in schema.TRUTH_MAPS else data for name, data in members.items()
         }
         record = draw.read_record({**broken, "__key__": sample.key, "__url__": "x"})
-        drawn = draw.pick({**broken, "__key__": sample.key, "__url__": "x", "turn": 0}, record, 0, 1)
+        drawn = draw.pick({**broken, "__key__": sample.key, "__url__": "x", "turn": 0}, record, 0, [1])
         assert not any(name.split(".")[0] in schema.TRUTH_MAPS for name in drawn.members)
         with pytest.raises(schema.SchemaError):
             Sample.from_members(broken)
