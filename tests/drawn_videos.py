@@ -8,6 +8,7 @@ fails N times with an input error (counted in a file beside it), ``oom-N-…`` f
 
 import dataclasses
 import errno
+import gc
 import os
 import signal
 import time
@@ -52,6 +53,13 @@ def draw_video(path: Path, seed: int, frames: int = FRAMES) -> Path:
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
     return path
+
+
+def fork() -> int:
+    """``os.fork()`` after the garbage is gone: a child that frees PyAV's scalers waits for their threads for ever, and
+    only its parent has those."""
+    gc.collect()
+    return os.fork()
 
 
 def draw_folder(folder: Path, *names: str, seed: int = 0) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 import drawn_videos
 import fsspec
 import pytest
-from drawn_videos import Settings, draw_folder
+from drawn_videos import Settings, draw_folder, fork
 from fsspec.implementations.memory import MemoryFileSystem
 
 from data_prep.commands.report import summarise
@@ -190,8 +190,8 @@ def test_a_full_disk_ends_the_run_in_one_line_and_leaves_nothing_half(tmp_path: 
     script.write_text(
         "import sys, drawn_videos\n"
         "from data_prep import __main__\n"
-        "from data_prep.engines import run\n"
-        "run.prepare.__kwdefaults__['make'] = drawn_videos.make\n"
+        "from data_prep.engines import prepare\n"
+        "prepare.prepare.__kwdefaults__['make'] = drawn_videos.make\n"
         f"sys.exit(__main__.main(['prepare', {str(source)!r}, '--out', {str(out)!r}, '--workers', '0']))\n"
     )
     go(source / "a.mp4", tmp_path / "one")
@@ -215,7 +215,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_leaves_nothing_half(tmp_path: 
 
 def test_work_folders_of_dead_runs_go_and_those_of_live_ones_stay(tmp_path: Path) -> None:
     root = tmp_path / ".out.part"
-    child = os.fork()
+    child = fork()
     if child == 0:  # a run that dies
         with scratch(root, "dead") as folder:
             (folder / "half").write_bytes(b"x")

@@ -11,9 +11,8 @@ from videos import trim
 
 from data_prep.__main__ import main
 from data_prep.commands import convert_model
-from data_prep.fit import fit
 from data_prep.fit.draw import HeadRenderer
-from data_prep.fit.fit import FitSettings
+from data_prep.fit.fit import FitSettings, fit
 from data_prep.head.files import FaceModel, load_face_model, save_face_model
 from data_prep.head.ict import ModelFileError
 from data_prep.head.model import MorphableModel, head_to_camera

@@ -9,7 +9,7 @@ from pathlib import Path
 import drawn_videos
 import pytest
 import torch
-from drawn_videos import Settings, draw_folder, draw_video
+from drawn_videos import Settings, draw_folder, draw_video, fork
 from servers import Server
 
 from data_prep.__main__ import main
@@ -113,7 +113,7 @@ def test_an_endless_loop_in_native_code_costs_its_video(tmp_path: Path, monkeypa
 
 def test_the_watchdog_bites_who_makes_no_progress_only() -> None:
     def child(hangs: bool) -> int:
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             with watched(0.3):
                 for _ in range(10):

@@ -10,7 +10,7 @@ from pathlib import Path
 import drawn_videos
 import numpy as np
 import pytest
-from drawn_videos import Settings, draw_folder
+from drawn_videos import Settings, draw_folder, fork
 
 from data_prep.commands.verify import verify
 from data_prep.engines.hire import Engine
@@ -78,9 +78,9 @@ def test_ray_writes_the_same_bytes(videos: Path, whole: Path, tmp_path: Path) ->
     assert re.fullmatch(r"Ray lost the worker \(.+\), 2 times", lost["reason"])
 
 
-def fork(inputs: Path, out: Path) -> int:
+def start(inputs: Path, out: Path) -> int:
     """The same run in a process of its own, without waiting for imports."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         try:
             go(inputs, out)
@@ -91,14 +91,14 @@ def fork(inputs: Path, out: Path) -> int:
 
 def test_a_killed_run_goes_on_and_ends_the_same(plain: Path, tmp_path: Path) -> None:
     started = time.monotonic()
-    os.waitpid(fork(plain, tmp_path / "whole"), 0)
+    os.waitpid(start(plain, tmp_path / "whole"), 0)
     took_s = time.monotonic() - started
     expected = shards(tmp_path / "whole")
     assert len(expected) > 7
     out, killed = tmp_path / "out", 0
     rng = np.random.default_rng(0)
     for wait_s in rng.uniform(0, took_s / 2, 5):
-        child = fork(plain, out)
+        child = start(plain, out)
         time.sleep(wait_s)
         os.kill(child, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])

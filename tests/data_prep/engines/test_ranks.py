@@ -17,7 +17,7 @@ from pathlib import Path
 import drawn_videos
 import pytest
 import torch
-from drawn_videos import Settings, draw_folder
+from drawn_videos import Settings, draw_folder, fork
 
 from data_prep.clips.steps.pipeline import Task
 from data_prep.commands.verify import verify
@@ -56,7 +56,7 @@ def claimed(out: Path) -> set[str]:
 
 def start(number: int, world: int, videos: Path, out: Path, log: Path, before: Callable[[], object] = int) -> int:
     """A rank; what it made and left stands in ``log`` at its end."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         try:
             before()
@@ -269,7 +269,7 @@ def test_eight_ranks_of_a_node_use_its_eight_gpus(
         (tmp_path / "in" / f"{k:02d}.mp4").write_bytes(bytes(k + 1))
     children = []
     for k in range(8):
-        child = os.fork()
+        child = fork()
         if child == 0:
             try:
                 os.environ[variable] = str(k)

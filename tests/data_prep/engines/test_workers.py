@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from drawn_videos import draw_folder
+from drawn_videos import draw_folder, fork
 
 from data_prep.clips.steps.pipeline import Task
 from data_prep.engines import drive
@@ -96,7 +96,7 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
 def test_workers_do_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
     """They would write on beside the run that takes over."""
     source = draw_folder(tmp_path / "in", "wait.mp4")
-    run = os.fork()
+    run = fork()
     if run == 0:
         try:
             prepare([source], tmp_path / "out", Odd(), Engine(workers=1), make=make)

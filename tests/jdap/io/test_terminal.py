@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-HOUSE = Path(__file__).resolve().parents[2]
+HOUSE = Path(__file__).resolve().parents[3]
 
 
 def run(*command: str, **changes: str | None) -> subprocess.CompletedProcess[bytes]:
@@ -63,7 +63,7 @@ def test_without_a_home_it_is_one_line(small_photo: Path) -> None:
         "import pwd, sys\n"
         "def nobody(uid): raise KeyError(uid)\n"
         "pwd.getpwuid = nobody\n"
-        "from jdap.commands.dispatch import main; sys.exit(main(sys.argv[1:]))"
+        "from jdap.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
     nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "JDAP_ASSETS"))
     out = str(small_photo.parent / "out")
