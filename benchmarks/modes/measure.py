@@ -23,6 +23,7 @@ from jdap.choices import CLEAN, METHODS, REPAINT
 from jdap.metrics.depth import FAR, MEASURES, NEAR, NORMALISED, align_scale_shift, ground_truth, rmse
 from jdap.models.image.separate import SeparateUNets
 from jdap.pipelines.masks import fill_unknown, paste_known
+from jdap.pipelines.pictures import PT
 from jdap.pipelines.portrait import GUIDANCE, PortraitPipeline
 
 #: Answers that are not the model's.
@@ -147,6 +148,7 @@ def joint(
         steps=settings.steps,
         guidance=settings.guidance,
         generator=seeded(settings.seed, [JOINT, *batch.key]),
+        output_type=PT,
     )
     others, lonely = other_people(batch.person_id)
     again = estimated(estimator, made.rgb, settings, batch.key)

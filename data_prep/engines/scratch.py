@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,11 +40,14 @@ def shared(folder: Path) -> Iterator[Path]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             handle = lock.open("a+")
-        except FileNotFoundError:  # another run has ended and taken the root with it
+        except (FileNotFoundError, FileExistsError):  # another run has just taken the root or the folder with it
+            if folder.is_file():
+                raise
             continue
         if _locked(handle, fcntl.LOCK_SH) is not False and folder.is_dir() and lock.exists():
             break
         handle.close()  # another run took it for a dead run's in this very moment
+        time.sleep(0.01)
     try:
         yield folder
     finally:

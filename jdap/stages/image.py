@@ -27,7 +27,7 @@ from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.parts.lookup import ReferenceLookup
 from jdap.stages.parts.networks import networks
 from jdap.stages.parts.sharding import shard, whole
-from jdap.stages.parts.steps import place_of, share_of, warmed_adamw
+from jdap.stages.parts.steps import drawn_losses, place_of, warmed_adamw
 
 
 class Encoded(NamedTuple):
@@ -236,7 +236,7 @@ class ImageStage(L.LightningModule):
             confidence[order],
             drawn=ordered(Pair(kind != IMAGE_TO_DEPTH, kind != DEPTH_TO_IMAGE)),
         )
-        rgb, depth = loss.rgb * share_of(self, loss.has_rgb_B), loss.depth * share_of(self, loss.has_depth_B)
+        rgb, depth = drawn_losses(self, loss, self.law, weight)
         total = rgb + depth
         self.log_dict({"train/loss": total, "train/loss_rgb": rgb, "train/loss_depth": depth}, batch_size=len(batch))
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))

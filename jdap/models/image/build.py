@@ -106,8 +106,8 @@ def _pair(latent_channels: int, widths: Widths, *, layers: int, head_dim: int, p
     seeing = widths[plain_levels:]
     if not seeing or any(width % head_dim for width in seeing) or any(width % 16 for width in widths):
         raise ValueError(
-            f"widths must be multiples of 16, and of {head_dim}, the channels of an attention head, "
-            f"from level {plain_levels} on; got {widths}"
+            f"widths must be multiples of {head_dim}, the channels of an attention head, from level {plain_levels} on, "
+            f"and of 16 before it; got {widths}"
         )
     # Both start as the same UNet: what the ReferenceNet writes down looks like what the joint UNet looks up.
     made = unet(latent_channels, widths, layers=layers, head_dim=head_dim, plain_levels=plain_levels)

@@ -70,7 +70,8 @@ def test_networks_and_timesteps(fakes, tmp_path, overlay, joint, reference, shar
 
 @pytest.mark.parametrize(("overlay", "kept"), [("ablate-studio-only", "studio"), ("ablate-fitted-only", "fitted")])
 def test_sources(fakes, tmp_path, overlay, kept):
-    cli = _build("train-image", settings(fakes, tmp_path, overlay, "ablate"))
+    shards = (f"--data.train.{kept}.shards", str(fakes / "studio"))
+    cli = _build("train-image", [*settings(fakes, tmp_path, overlay, "ablate"), *shards])
     assert list(cli.datamodule.train) == [kept]
     assert cli.datamodule.train[kept].confidence == (0.5 if kept == "fitted" else None)
 

@@ -77,7 +77,7 @@ class Interrupt(L.Callback):
 @pytest.fixture
 def hears_sigint():
     """Lightning has Ctrl-C ignored once it heard one."""
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job has it ignored, too
     yield
     signal.signal(signal.SIGINT, before)
 

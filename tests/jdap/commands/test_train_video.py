@@ -99,7 +99,7 @@ def test_sd15_trains_from_animatediff_and_a_speech_network(given, tmp_path):
     moved = {name for name, x in begun.state_dict().items() if not torch.equal(ended[name], x)}
     assert {name for name, _ in begun.named_parameters() if name.endswith("weight")} <= moved
     for name, x in begun.state_dict().items():
-        torch.testing.assert_close(ended[name], x, atol=1e-5, rtol=0)  # averages of two steps
+        torch.testing.assert_close(ended[name], x, atol=5e-3, rtol=0)  # two steps of 1e-3
     (window,) = pipeline.talk(torch.zeros(1, 3, SIZE_PX, SIZE_PX), torch.zeros(14 * 640), steps=1)
     assert window.rgb.shape == (14, 3, SIZE_PX, SIZE_PX)
     assert window.rgb.isfinite().all()
