@@ -118,8 +118,8 @@ shipped-weights: OUT ?= out/shipped
 shipped-weights: IMAGE = train-image --config jdap/configs/image-tiny.yaml --config jdap/configs/image-tiny-long.yaml \
   --model.codec $(OUT)/codec/weights --data.train $(OUT)/latents --data.val $(OUT)/val
 shipped-weights: install  ## make codec, image model and one-step depth as they ship, from nothing: hours, resumable (OUT= STEPS= LAST= ARGS=)
-	test -e $(OUT)/val/index || { $(RUN) data_prep studio --out $(OUT)/val --split val --first 200 --people 40 --frames 2 --sittings && touch $(OUT)/val/index; }
-	test -e $(OUT)/sittings/index || { rm -rf $(OUT)/sittings && $(RUN) data_prep studio --out $(OUT)/sittings --split train --first 6000 --people 1200 --frames 8 --sittings --workers 2 && touch $(OUT)/sittings/index; }
+	$(RUN) data_prep studio --out $(OUT)/val --split val --first 200 --people 40 --frames 2 --sittings
+	$(RUN) data_prep studio --out $(OUT)/sittings --split train --first 6000 --people 1200 --frames 8 --sittings --workers 2
 	test -e $(OUT)/codec/weights || $(RUN) jdap train-codec --out $(OUT)/codec --resume auto --data.train $(OUT)/sittings --data.val $(OUT)/val --trainer.max_steps 12000
 	$(RUN) jdap cache-latents --shards $(OUT)/sittings --codec $(OUT)/codec/weights --out $(OUT)/latents --flip --variants 2 --jitter 0.2 --zoom 0.1
 	test -e $(OUT)/image/weights || $(RUN) jdap $(IMAGE) --out $(OUT)/image --resume auto --trainer.max_steps $(STEPS) $(ARGS)
