@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 from scipy.stats import spearmanr
 
-from data_prep.fit import fit
 from data_prep.fit.draw import HeadRenderer
-from data_prep.fit.fit import Fit, FitSettings, Observed, default_camera, expression_prior, fit_tracks, jitter_mm
+from data_prep.fit.fit import Fit, FitSettings, Observed, default_camera, expression_prior, fit, fit_tracks, jitter_mm
 from data_prep.fit.points import LIDS, HeadPoints
 from data_prep.head.landmarks import LANDMARKS, Correspondence, load_correspondence
 from data_prep.head.model import MorphableModel, head_to_camera, load_ict
