@@ -115,8 +115,12 @@ class ReferenceNet(Component, ModelMixin):
         first.attn1.processor.leave(first.norm1(x), seeing["cross_attention_kwargs"]["beside"])
 
     def _run(self, block: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """A block, whose activations are computed again in the backward pass where checkpointing is on."""
-        if self.unet.is_gradient_checkpointing and torch.is_grad_enabled():
+        """A block, whose activations are computed again in the backward pass where checkpointing is on.
+
+        Most of diffusers' blocks see to it themselves; once is enough.
+        """
+        by_itself = getattr(block, "gradient_checkpointing", False)
+        if self.unet.is_gradient_checkpointing and torch.is_grad_enabled() and not by_itself:
             return checkpoint(block, *args, use_reentrant=False, **kwargs)
         return block(*args, **kwargs)
 

@@ -103,17 +103,7 @@ def _new(
         new_audio_attention(plain, audio_dim) if audio else None,
     )
     drive = DriveTokens(list(conditions), audio_dim) if conditions else None
-    return ClipNetworks(
-        begun.codec,
-        unet,
-        begun.reference,
-        begun.image_tokens,
-        audio,
-        drive,
-        begun.schedule,
-        begun.preset,
-        begun.size_px,
-    )
+    return _beside(begun, unet, audio, drive)
 
 
 def _that_talk(
@@ -144,6 +134,13 @@ def _that_talk(
     differs = [f"{name} {there[name]}, not {wanted}" for name, wanted in asked.items() if there[name] != wanted]
     if differs:
         raise ValueError(f"model.init {init} has {'; '.join(differs)}")
+    return _beside(begun, unet, audio, drive)
+
+
+def _beside(
+    begun: PortraitPipeline | TalkingPipeline, unet: ClipUNet, audio: AudioTokens | None, drive: DriveTokens | None
+) -> ClipNetworks:
+    """A clip model, and the rest of the pipeline that it begins with."""
     return ClipNetworks(
         begun.codec,
         unet,
