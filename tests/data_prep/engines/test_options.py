@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -84,7 +85,9 @@ def test_rays_workers_share_gpus_by_fractions(tmp_path: Path, monkeypatch: pytes
     for k in range(8):
         (tmp_path / "in" / f"{k}.mp4").write_bytes(bytes(k + 1))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path or os.getcwd() for path in sys.path))
+    ends = signal.getsignal(signal.SIGTERM)
     ray.init("local", num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
+    signal.signal(signal.SIGTERM, ends)  # Ray's own would outlive it
     try:
         prepare([tmp_path / "in"], tmp_path / "out", OnGpu(), Engine("ray", workers=4, gpus=0.5), make=make)
     finally:
