@@ -72,7 +72,8 @@ class CodecStage(L.LightningModule):
         init: folder of the codec to start from, ``shipped:codec-tiny`` (which ships), or null: from scratch.
             It may have fewer latent channels and blocks (:meth:`jdap.models.codec.ImageCodec.start_from`).
         freeze_encoder: train the decoder alone; needs ``init``, with just the encoder of the settings above.
-        optimizer: ``adamw``, or ``adamw8bit`` with states of 8 bits (extra ``jdap[adamw8bit]``, CUDA).
+        optimizer: ``adamw``; ``muon`` (:mod:`jdap.stages.parts.muon`); or ``adamw8bit`` with states of 8 bits (extra
+            ``jdap[adamw8bit]``, CUDA).
 
     Raises :class:`jdap.models.loading.WeightsError` for a folder that cannot be started from.
     """

@@ -85,7 +85,8 @@ class ImageStage(L.LightningModule):
             ``uniform`` in the timestep (:class:`jdap.diffusion.timesteps.TimestepLaw`). Sampling's steps are spaced
             alike.
         validation_steps: sampling steps of the validation depth.
-        optimizer: ``adamw``, or ``adamw8bit`` with states of 8 bits (extra ``jdap[adamw8bit]``, CUDA).
+        optimizer: ``adamw``; ``muon`` (:mod:`jdap.stages.parts.muon`); or ``adamw8bit`` with states of 8 bits (extra
+            ``jdap[adamw8bit]``, CUDA).
         compile: backend of ``torch.compile`` for the UNets (``inductor``), or null.
         seed: of timesteps, noise and dropped references, which are drawn alike on any number of processes.
     """

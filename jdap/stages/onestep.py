@@ -57,7 +57,8 @@ class OneStepStage(L.LightningModule):
             leave the frame [-1, 1], to which a pipeline clips it.
         outside_skin: weight of that error off the skin, on studio samples only, where the depth of the whole head is
             true.
-        optimizer: ``adamw``, or ``adamw8bit`` with states of 8 bits (extra ``jdap[adamw8bit]``, CUDA).
+        optimizer: ``adamw``; ``muon`` (:mod:`jdap.stages.parts.muon`); or ``adamw8bit`` with states of 8 bits (extra
+            ``jdap[adamw8bit]``, CUDA).
 
     Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be started from.
     """

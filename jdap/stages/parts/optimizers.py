@@ -1,4 +1,4 @@
-"""What the stages' optimisers have in common: AdamW as it is fastest, and how far a run is."""
+"""What the stages' optimisers have in common: which there are, and how far a run is."""
 
 from __future__ import annotations
 
@@ -9,21 +9,29 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Timer
+from torch.distributed.tensor import DTensor
+
+from jdap.stages.parts.muon import Muon
 
 
 def optimizer_of(
     name: str, trainer: L.Trainer, parameters: Iterable[torch.nn.Parameter], **rates: Any
 ) -> torch.optim.Optimizer:
-    """``adamw``, or ``adamw8bit``: two bytes of state a parameter rather than eight, on CUDA.
+    """``adamw``; ``muon``, for training from nothing; or ``adamw8bit``, a quarter of the state, on CUDA.
 
     AdamW is fused where it can be: on one core 0.02 s a step of the tiny networks rather than 0.08. In mixed precision
-    Lightning refuses to clip gradients for a fused one. Raises ValueError for another name, and where bitsandbytes or
-    CUDA are missing.
+    Lightning refuses to clip gradients for a fused one. Raises ValueError for another name, for Muon on
+    weights that are shared out to processes, and where bitsandbytes or CUDA are missing.
     """
     if name == "adamw":
         return torch.optim.AdamW(parameters, fused="mixed" not in str(trainer.precision), **rates)
+    if name == "muon":
+        parameters = list(parameters)
+        if any(isinstance(p, DTensor) for p in parameters):
+            raise ValueError("model.optimizer muon needs whole matrices, and FSDP shares them out: take adamw")
+        return Muon(parameters, **rates)
     if name != "adamw8bit":
-        raise ValueError(f"model.optimizer must be adamw or adamw8bit, got {name!r}")
+        raise ValueError(f"model.optimizer must be adamw, muon or adamw8bit, got {name!r}")
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
