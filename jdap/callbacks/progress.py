@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from typing import Any
 
@@ -52,6 +53,9 @@ class RunProgress(ProgressBar):
         self._end()
         line = told("step", trainer.global_step, telling.total, f"{note}, {clock(telling.seconds)} in all")
         print(line, file=sys.stderr)
+        left = _time_left_s(trainer)
+        if left is not None and left <= 0 and telling.total and trainer.global_step < telling.total:
+            print(_cut_short(trainer.global_step, int(telling.total)), file=sys.stderr)
 
     def on_validation_batch_end(
         self,
@@ -121,6 +125,16 @@ class RunProgress(ProgressBar):
         rate = self._telling.rate(trainer.global_step)
         pace = f"{rate:.1f} steps/s" if rate >= 1 else f"{1 / rate:.1f} s a step" if rate else ""
         return ", ".join(x for x in ("" if loss is None else f"loss {float(loss):.3g}", pace) if x)
+
+
+def _cut_short(step: int, steps: int) -> str:
+    """That time was up before the last step, whether other work took from it, and what to do."""
+    line = f"max_time was up at step {step} of {steps}, so less was learnt than the settings mean"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    load = os.getloadavg()[2] if hasattr(os, "getloadavg") else 0.0
+    if load > cores + 0.5:
+        line += f"; other work was on the machine: {load:.1f} programs wanted its {cores} processors"
+    return f"{line}. More time: --trainer.max_time DD:HH:MM:SS, in a folder of its own"
 
 
 def _time_left_s(trainer: L.Trainer) -> float | None:
