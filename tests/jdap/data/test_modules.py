@@ -255,7 +255,7 @@ def test_typed_batches_move_whole(folder):
     assert moved.key == batch.key
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_typed_batches_move_to_a_gpu(folder):
     module = image_module(folder)
     batch = next(iter(module.val_dataloader()))
