@@ -42,7 +42,7 @@ class RunProgress(ProgressBar):
     ) -> None:
         """Tell the step; what it costs to look at the loss is paid only when it is told."""
         if self._telling is not None and self._telling.due:
-            self._telling.tell(trainer.global_step, self._note(trainer), _time_left_s(trainer))
+            self._telling.tell(trainer.global_step, self._note(trainer), time_left_s(trainer))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say where the run ended."""
@@ -66,7 +66,7 @@ class RunProgress(ProgressBar):
         if self._telling is None:
             return
         if trainer.training or trainer.state.fn == "fit":
-            self._telling.tell(trainer.global_step, "validating", _time_left_s(trainer))
+            self._telling.tell(trainer.global_step, "validating", time_left_s(trainer))
         else:
             self._telling.tell(batch_idx + 1)
 
@@ -123,7 +123,7 @@ class RunProgress(ProgressBar):
         return ", ".join(x for x in ("" if loss is None else f"loss {float(loss):.3g}", pace) if x)
 
 
-def _time_left_s(trainer: L.Trainer) -> float | None:
+def time_left_s(trainer: L.Trainer) -> float | None:
     """Seconds left of ``max_time``, where there is one."""
     left = [c.time_remaining() for c in trainer.callbacks if isinstance(c, Timer)]  # type: ignore[attr-defined]
     return min((s for s in left if s is not None), default=None)

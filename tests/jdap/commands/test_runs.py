@@ -119,7 +119,7 @@ def test_time_left_is_no_more_than_max_time_leaves(data, tmp_path, capsys, monke
     class Soon:
         callbacks = (progress.Timer(duration={"seconds": 90}), progress.Timer(duration=None))
 
-    assert progress._time_left_s(Soon()) == pytest.approx(90, abs=1)
+    assert progress.time_left_s(Soon()) == pytest.approx(90, abs=1)
 
 
 def test_data_that_are_not_there_are_noticed_before_networks_are_built(data, tmp_path, capsys):
