@@ -80,7 +80,7 @@ def test_a_nan_ends_the_run_before_it_gets_into_the_weights(folder, tmp_path, lo
     poison = Poison({2}, loss)
     model = ImageStage(codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=1)
     keep = ModelCheckpoint(dirpath=tmp_path, every_n_train_steps=1, save_last=True)
-    with pytest.raises(NotFinite, match=rf"^step 2: .*{told}.* not finite; sample.*fake-0-.*\(studio\)") as caught:
+    with pytest.raises(NotFinite, match=rf"^step 2: .*{told}.*fake-0-.*\(studio\)") as caught:
         fit(folder, tmp_path, poison, FiniteGuard(), keep, model=model)
     assert "\n" not in str(caught.value)
     assert str(caught.value).count("(studio)") == (1 if loss else 2)  # the sample, where it can be told

@@ -242,7 +242,7 @@ def test_conditions_reach_their_own_frames_and_are_optional(pipeline):
 def test_what_cannot_be_said_is_told(pipeline):
     with pytest.raises(ValueError, match="one picture of 32 pixels"):
         pipeline.talk(torch.zeros(1, 3, 64, 64), speech(0.1))
-    with pytest.raises(ValueError, match=r"the reference must be .* in \[-1, 1\]"):
+    with pytest.raises(ValueError, match=r"reference must be .*\[-1, 1\]"):
         pipeline.talk(person() * 3, speech(0.1))
     with pytest.raises(ValueError, match="steps must be within"):
         pipeline.talk(person(), speech(0.1), steps=0)
@@ -259,7 +259,7 @@ def test_what_cannot_be_said_is_told(pipeline):
             list(pipeline.talk(person(), sound, steps=1))
     with pytest.raises(ValueError, match="noise sharing"):
         list(pipeline.talk(person(), speech(0.1), noise_sharing=2.0))
-    with pytest.raises(ValueError, match=r"overlap must be within 0 … 2 frames, got 3"):
+    with pytest.raises(ValueError, match=r"overlap .*0 … 2 frames, got 3"):
         pipeline.talk(person(), speech(0.1), overlap=3)
 
 

@@ -229,9 +229,9 @@ def test_clips_that_do_not_fit_are_told_what_to_set(image_weights, shards, batch
         loss(stage(image_weights), narrow)
     with pytest.raises(ValueError, match="31 together at most"):
         stage(image_weights, frames=31)
-    with pytest.raises(ValueError, match=r"model.sound must be own, shuffled or none"):
+    with pytest.raises(ValueError, match=r"model\.sound must be own"):
         stage(image_weights, sound="loud")
-    with pytest.raises(ValueError, match="conditions must be some of pose, lips, got smile"):
+    with pytest.raises(ValueError, match="pose, lips, got smile"):
         stage(image_weights, conditions=["smile"])
 
 

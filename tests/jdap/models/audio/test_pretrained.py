@@ -131,7 +131,7 @@ def test_whisper_comes_back_without_its_decoder_and_hears_thirty_seconds_at_most
     given = sound(3 + 2 * margin, batch=1)
     assert torch.equal(back(given, 3, margin), tokens(given, 3, margin))
     assert tokens.encoder(sound(749, 1), 749).shape == (1, 749, (LAYERS + 1) * WIDTH)
-    with pytest.raises(ValueError, match="hears 749 frames at 25 fps at once, got 750: cut windows"):
+    with pytest.raises(ValueError, match=r"749 frames .* 750"):
         tokens.encoder(sound(750, 1), 750)
 
 
@@ -169,7 +169,7 @@ def test_names_of_older_checkpoints_and_vectors_for_masks_load(wav2vec):
 def test_what_does_not_fit_is_one_line(wav2vec, whisper, tmp_path):
     with pytest.raises(WeightsError, match="model_type is 'whisper', expected 'wav2vec2'"):
         new_audio_tokens(f"wav2vec2:{whisper}")
-    with pytest.raises(WeightsError, match="no such weights folder; give a transformers folder of Whisper"):
+    with pytest.raises(WeightsError, match=r"no such weights folder.*Whisper"):
         new_audio_tokens("whisper:/no/such/folder")
     file = wav2vec / "model.safetensors"
     tensors = load_file(file)
@@ -178,7 +178,7 @@ def test_what_does_not_fit_is_one_line(wav2vec, whisper, tmp_path):
     with pytest.raises(WeightsError, match=r"1 missing_keys \(feature_projection.projection.bias\)"):
         new_audio_tokens(f"wav2vec2:{wav2vec}")
     (wav2vec / "model.safetensors").rename(wav2vec / "pytorch_model.bin")
-    with pytest.raises(WeightsError, match=r"model\.safetensors is missing; only safetensors weights are read"):
+    with pytest.raises(WeightsError, match=r"model\.safetensors is missing"):
         new_audio_tokens(f"wav2vec2:{wav2vec}")
     for changes, says in (
         ({"conv_stride": [5, 2, 2, 2, 2, 2, 3]}, "features of 400 samples every 480 do not tile 640"),
@@ -194,5 +194,5 @@ def test_what_does_not_fit_is_one_line(wav2vec, whisper, tmp_path):
     (whisper / "preprocessor_config.json").write_text("{}")
     Wav2Vec2Model(wav2vec_config()).save_pretrained(tmp_path / "odd")
     (tmp_path / "odd" / "preprocessor_config.json").write_text('{"do_normalize": "yes"}')
-    with pytest.raises(WeightsError, match="do_normalize must be true or false, got 'yes'"):
+    with pytest.raises(WeightsError, match=r"do_normalize .*'yes'"):
         new_audio_tokens(f"wav2vec2:{tmp_path / 'odd'}")

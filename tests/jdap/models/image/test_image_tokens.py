@@ -93,7 +93,7 @@ def test_how_pictures_are_normalised_comes_from_the_preprocessor(encoder):
     made = new_image_tokens(encoder, 32)
     assert dict(made.projection.config).items() >= settings.items()
     (encoder / "preprocessor_config.json").write_text(json.dumps({"image_mean": "red"}))
-    with pytest.raises(WeightsError, match=r"image_mean of its preprocessor_config\.json must be three numbers"):
+    with pytest.raises(WeightsError, match=r"image_mean of its preprocessor_config\.json"):
         new_image_tokens(encoder, 32)
 
 
@@ -161,5 +161,5 @@ def test_other_networks_and_configs_are_told(encoder):
     (encoder / "model.safetensors").unlink()
     torch.save({}, encoder / "pytorch_model.bin")
     config.write_text(json.dumps(settings))
-    with pytest.raises(WeightsError, match=r"found pytorch_model.bin: pickles can run code"):
+    with pytest.raises(WeightsError, match=r"pytorch_model\.bin: pickles"):
         new_image_tokens(encoder, 32)
