@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def target(part: str, size: int, widths: Sequence[int]) -> float | None:
+    """The ratio that ``part`` should stay under at latents of ``size``², None where none was set: for other widths."""
+    return TARGETS.get((part, size)) if tuple(widths) == TARGET_WIDTHS else None
+
+
 def _row(
     part: str,
     name: str,
@@ -124,7 +130,7 @@ def _row(
         "what": name,
         "size": size,
         **compare(timings[ours], [timings[name] for name in theirs], clock),
-        "target": TARGETS.get((part, size)) if tuple(widths) == TARGET_WIDTHS and theirs != ["lean"] else None,
+        "target": target(part, size, widths) if theirs != ["lean"] else None,
         "calls": {name: timings[name].to_json() for name in (ours, *theirs)},
     }
 

@@ -43,7 +43,7 @@ class RunProgress(ProgressBar):
     ) -> None:
         """Tell the step; what it costs to look at the loss is paid only when it is told."""
         if self._telling is not None and self._telling.due:
-            self._telling.tell(trainer.global_step, self._note(trainer), _time_left_s(trainer))
+            self._telling.tell(trainer.global_step, self._note(trainer), time_left_s(trainer))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say where the run ended."""
@@ -53,7 +53,7 @@ class RunProgress(ProgressBar):
         self._end()
         line = told("step", trainer.global_step, telling.total, f"{note}, {clock(telling.seconds)} in all")
         print(line, file=sys.stderr)
-        left = _time_left_s(trainer)
+        left = time_left_s(trainer)
         if left is not None and left <= 0 and telling.total and trainer.global_step < telling.total:
             print(_cut_short(trainer.global_step, int(telling.total)), file=sys.stderr)
 
@@ -70,7 +70,7 @@ class RunProgress(ProgressBar):
         if self._telling is None:
             return
         if trainer.training or trainer.state.fn == "fit":
-            self._telling.tell(trainer.global_step, "validating", _time_left_s(trainer))
+            self._telling.tell(trainer.global_step, "validating", time_left_s(trainer))
         else:
             self._telling.tell(batch_idx + 1)
 
@@ -137,7 +137,7 @@ def _cut_short(step: int, steps: int) -> str:
     return f"{line}. More time: --trainer.max_time DD:HH:MM:SS, in a folder of its own"
 
 
-def _time_left_s(trainer: L.Trainer) -> float | None:
+def time_left_s(trainer: L.Trainer) -> float | None:
     """Seconds left of ``max_time``, where there is one."""
     left = [c.time_remaining() for c in trainer.callbacks if isinstance(c, Timer)]  # type: ignore[attr-defined]
     return min((s for s in left if s is not None), default=None)

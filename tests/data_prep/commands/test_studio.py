@@ -343,7 +343,7 @@ class TestCommand:
             f"studio-0-{k}" for k in range(3)
         ]
         assert verify(out) == []
-        with pytest.raises(PrepareError, match=r"was begun with studio\.frames 1, not 2"):
+        with pytest.raises(PrepareError, match=r"studio\.frames 1, not 2"):
             studio.run(self.parse("--people", 3, "--frames", 2, *few[2:]))
 
     def test_other_peoples_folders_are_left_alone(self, tmp_path):

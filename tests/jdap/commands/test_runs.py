@@ -74,14 +74,6 @@ class Interrupt(L.Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.fixture
-def hears_sigint():
-    """Lightning has Ctrl-C ignored once it heard one."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job has it ignored, too
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def test_a_second_run_into_a_folder_is_refused_and_nothing_of_the_first_is_touched(data, run, capsys):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     assert f"{run} holds a run" in failure(command(data, run, 4), capsys)
@@ -139,7 +131,7 @@ def test_time_left_is_no_more_than_max_time_leaves(data, tmp_path, capsys, monke
     class Soon:
         callbacks = (progress.Timer(duration={"seconds": 90}), progress.Timer(duration=None))
 
-    assert progress._time_left_s(Soon()) == pytest.approx(90, abs=1)
+    assert progress.time_left_s(Soon()) == pytest.approx(90, abs=1)
 
 
 def test_data_that_are_not_there_are_noticed_before_networks_are_built(data, tmp_path, capsys):
