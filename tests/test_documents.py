@@ -58,6 +58,24 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
 
 
+#: Pages for newcomers, in which words of ours stand in italics where they come first.
+TAUGHT = ("README.md", "docs/index.md", "docs/tutorial.md", "docs/architecture.md")
+ITALICS = re.compile(r"(?<![*\w])\*(?![*\s])([^*\n]+)\*(?![*\w])")
+
+
+def test_words_in_italics_are_in_the_glossary():
+    entries = {word.lower() for word in re.findall(r"^\*\*(.+?)\.\*\*", _source("docs/glossary.md"), re.MULTILINE)}
+    entries |= {"frame"}  # of a depth
+    used = {word.lower() for page in TAUGHT for word in ITALICS.findall(_source(page))} - {"italics"}
+    assert len(used) > 10
+    assert {word for word in used if word not in entries and word.removesuffix("s") not in entries} == set()
+
+
+def test_the_glossary_is_in_the_order_of_the_alphabet():
+    entries = [word.lower() for word in re.findall(r"^\*\*(.+?)\.\*\*", _source("docs/glossary.md"), re.MULTILINE)]
+    assert entries == sorted(entries)
+
+
 def test_the_index_names_every_page():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     named = set(LINK.findall(index))
