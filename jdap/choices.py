@@ -10,6 +10,8 @@ NULL, REFERENCE = "null", "reference"
 STARTS = (NULL, REFERENCE)
 #: Frames that neighbouring windows share.
 OVERLAP = 2
+#: The readers of mouths that ship, of preset tiny's codec.
+READERS = "shipped:mouth/mouth.safetensors"
 #: How depth is written.
 VIDEO, PNG, NONE = "video", "png", "none"
 DEPTH_FORMATS = (VIDEO, PNG, NONE)

@@ -6,6 +6,6 @@ by one (:func:`each`). What a stage needs beyond its clips is in :class:`Job`.
 """
 
 from data_prep.clips.steps.job import Job, Stage, Tools, each
-from data_prep.clips.steps.settings import Settings, add_settings, read_settings
+from data_prep.clips.steps.settings import Settings, read_settings
 
-__all__ = ["Job", "Settings", "Stage", "Tools", "add_settings", "each", "read_settings"]
+__all__ = ["Job", "Settings", "Stage", "Tools", "each", "read_settings"]

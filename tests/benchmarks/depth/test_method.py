@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from scipy.spatial import cKDTree
 
 from benchmarks import BenchmarkError
+from benchmarks.choices import DEPTH_METHODS
 from benchmarks.depth.method import METHODS, FlatPlane, PosedMeanHead, Settings, TrainingMean, Unavailable
 from jdap.batch import ImageBatch
 
@@ -21,7 +22,7 @@ def save_mean(folder: Path, **tensors: torch.Tensor) -> Settings:
 
 
 def test_names_are_those_of_the_interface() -> None:
-    assert set(METHODS) == {"jdap", "flat", "mean", "posed_mean_head"}
+    assert tuple(METHODS) == DEPTH_METHODS
     assert FlatPlane.name == METHODS["flat"](Settings(None)).name == "flat"
 
 
