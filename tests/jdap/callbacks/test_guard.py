@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import FSDPStrategy
 from networks import small_codec
+from settings import make_stage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jdap.callbacks.averaging import EMA
@@ -52,7 +53,7 @@ class Poison(L.Callback):
 def fit(folder, out, *callbacks, steps=4, model=None, val=False, logger=False, ckpt=None, **options) -> ImageStage:
     torch.manual_seed(0)
     codec = str(folder / "codec")
-    model = model or ImageStage(codec=codec, size_px=32, learning_rate=1e-3, warmup_steps=1)
+    model = model or make_stage(ImageStage, codec=codec, size_px=32, learning_rate=1e-3, warmup_steps=1)
     train = str(folder / "train")
     data = ImageDataModule(train, train if val else None, batch_size=2, size_px=32, epoch_steps=10)
     trainer = L.Trainer(
@@ -78,7 +79,7 @@ def fit(folder, out, *callbacks, steps=4, model=None, val=False, logger=False, c
 )
 def test_a_nan_ends_the_run_before_it_gets_into_the_weights(folder, tmp_path, loss, told):
     poison = Poison({2}, loss)
-    model = ImageStage(codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=1)
+    model = make_stage(ImageStage, codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=1)
     keep = ModelCheckpoint(dirpath=tmp_path, every_n_train_steps=1, save_last=True)
     with pytest.raises(NotFinite, match=rf"^step 2: .*{told}.* not finite; sample.*fake-0-.*\(studio\)") as caught:
         fit(folder, tmp_path, poison, FiniteGuard(), keep, model=model)
@@ -287,7 +288,7 @@ def test_gradients_are_logged_by_their_own_samples_timestep_whatever_order_the_n
 
 def test_optimisers_that_are_not_there_are_told(folder, tmp_path):
     def with_optimizer(name):
-        return ImageStage(codec=str(folder / "codec"), size_px=32, optimizer=name)
+        return make_stage(ImageStage, codec=str(folder / "codec"), size_px=32, kind=name)
 
     with pytest.raises(ValueError, match=r"jdap\[adamw8bit\]|needs CUDA"):
         fit(folder, tmp_path, model=with_optimizer("adamw8bit"))

@@ -29,7 +29,8 @@ def data(tmp_path_factory):
     write_fakes(folder / "test", people=3, frames=2, size_px=32, seed=2)
     small_codec(factor=4, encoder_widths=(16, 16), decoder_widths=(16, 16)).save_pretrained(folder / "codec")
     config = yaml.safe_load((CONFIGS / "image-tiny.yaml").read_text())
-    config["model"] |= {"codec": str(folder / "codec"), "size_px": 32, "widths": [32, 32], "warmup_steps": 1}
+    config["model"] |= {"codec": str(folder / "codec"), "size_px": 32, "networks": {"widths": [32, 32]}}
+    config["model"]["optimizer"]["warmup_steps"] = 1
     config["data"] |= {"train": str(folder / "train"), "val": str(folder / "val"), "test": None}
     config["data"] |= {"size_px": 32, "batch_size": 2, "targets": 2}
     config["trainer"] |= {"accelerator": "cpu", "val_check_interval": 2, "log_every_n_steps": 1}

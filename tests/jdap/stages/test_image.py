@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import Logger
 from networks import small_codec
 from PIL import Image
 from safetensors.torch import load_file
+from settings import make_stage
 
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.export import ExportWeights
@@ -50,7 +51,7 @@ def data(shards) -> ImageDataModule:
 
 def stage(codec, **settings) -> ImageStage:
     torch.manual_seed(0)
-    return ImageStage(codec=codec, size_px=32, **{"learning_rate": 1e-3, "warmup_steps": 2, **settings})
+    return make_stage(ImageStage, codec=codec, size_px=32, **{"learning_rate": 1e-3, "warmup_steps": 2, **settings})
 
 
 def trainer(folder, steps, *callbacks) -> L.Trainer:

@@ -7,6 +7,7 @@ import torch
 from fakes import write_fakes
 from PIL import Image
 from safetensors.torch import load_file
+from settings import make_stage
 
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.export import ExportWeights
@@ -55,7 +56,7 @@ def data(shards) -> ImageDataModule:
 
 
 def stage(init, **settings) -> OneStepStage:
-    return OneStepStage(init, **{"learning_rate": 1e-3, "warmup_steps": 2, **settings})
+    return make_stage(OneStepStage, init, **{"learning_rate": 1e-3, "warmup_steps": 2, **settings})
 
 
 def silent(model: OneStepStage) -> OneStepStage:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from fakes import write_fakes
 from networks import small_codec
+from settings import make_stage
 
 from jdap.data.modules import ImageDataModule
 from jdap.diffusion.denoiser import Pair
@@ -33,7 +34,7 @@ def small_networks(monkeypatch):
 
 def stage(folder, **settings) -> ImageStage:
     torch.manual_seed(0)
-    model = ImageStage(codec=str(folder / "codec"), size_px=32, **{"reference_drop": 0.3, **settings})
+    model = make_stage(ImageStage, codec=str(folder / "codec"), size_px=32, **{"reference_drop": 0.3, **settings})
     for weight in (model.unet.unet.time_embedding.cond_proj.weight, model.unet.unet.conv_in.weight[:, 6:]):
         torch.nn.init.normal_(weight.data, std=0.1)  # as if trained: what starts at zero says something
     model.log = model.log_dict = lambda *_, **__: None
@@ -118,7 +119,7 @@ def test_a_step_is_every_sample_by_itself_in_its_own_order(folder, monkeypatch, 
 def test_every_parameter_that_trains_gets_a_gradient(folder, targets, settings):
     """Whatever is drawn: DDP needs no find_unused_parameters."""
     torch.manual_seed(0)
-    model = ImageStage(codec=str(folder / "codec"), size_px=32, **settings)
+    model = make_stage(ImageStage, codec=str(folder / "codec"), size_px=32, **settings)
     model.log = model.log_dict = lambda *_, **__: None
     model.training_step(first_batch(folder, targets), 0)["loss"].backward()
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
@@ -141,7 +142,9 @@ def test_image_to_depth_pays_for_no_reference_pass(folder):
 
 def test_a_run_with_targets_accumulates_and_validates(folder, tmp_path):
     torch.manual_seed(0)
-    model = ImageStage(codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=1, beta2=0.9)
+    model = make_stage(
+        ImageStage, codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=1, beta2=0.9
+    )
     data = ImageDataModule(
         str(folder / "train"), str(folder / "train"), batch_size=8, size_px=32, targets=2, epoch_steps=4
     )
