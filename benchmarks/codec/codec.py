@@ -32,7 +32,7 @@ from torch import Tensor
 from benchmarks import BenchmarkError, report
 from benchmarks.codec.report import draw, markdown, table
 from jdap.batch import ImageBatch
-from jdap.configs import CONFIGS
+from jdap.configs import BASE, CONFIGS
 from jdap.data.modules import ImageDataModule
 from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
 from jdap.diffusion.schedule import NoiseSchedule
@@ -197,9 +197,10 @@ def _text(codec: ImageCodec, part: str) -> str:
 def read_recipe(config: Path) -> dict[str, Any]:
     """``model``, ``data`` and ``clip`` of a config of ``jdap train-codec``. Raises BenchmarkError for another file."""
     try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+        base, settings = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in (CONFIGS / BASE, config))
         data = {k: v for k, v in settings["data"].items() if k not in ("train", "val", "test")}
-        return {"model": settings["model"], "data": data, "clip": settings["trainer"]["gradient_clip_val"]}
+        trainer = base["trainer"] | settings.get("trainer", {})
+        return {"model": settings["model"], "data": data, "clip": trainer["gradient_clip_val"]}
     except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
         raise BenchmarkError(f"{config}: no config of jdap train-codec ({type(error).__name__}: {error})") from error
 

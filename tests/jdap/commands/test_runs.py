@@ -34,9 +34,9 @@ def data(tmp_path_factory):
     config["data"] |= {"train": str(folder / "train"), "val": str(folder / "val"), "test": None}
     config["data"] |= {"size_px": 32, "batch_size": 2, "targets": 2}
     config["trainer"] |= {"accelerator": "cpu", "val_check_interval": 2, "log_every_n_steps": 1}
-    kept = ("RunProgress", "EMA", "ExportWeights", "ModelCheckpoint")
-    callbacks = config["trainer"]["callbacks"]
-    config["trainer"]["callbacks"] = [c for c in callbacks if c["class_path"].endswith(kept)]
+    own = config["trainer"].pop("callbacks+")  # EMA, ModelCheckpoint
+    others = ("jdap.callbacks.progress.RunProgress", "jdap.callbacks.export.ExportWeights")
+    config["trainer"]["callbacks"] = [*({"class_path": path} for path in others), *own]
     (folder / "small.yaml").write_text(yaml.safe_dump(config))
     return folder
 
