@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
-import lightning as L
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
@@ -27,6 +26,7 @@ from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.parts.lookup import ReferenceLookup
 from jdap.stages.parts.networks import image_networks
 from jdap.stages.parts.optimizers import warmed_adamw
+from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
 from jdap.stages.parts.sharding import shard, whole
 from jdap.stages.parts.steps import drawn_losses, place_of
 from jdap.stages.settings.checks import save_settings
@@ -52,7 +52,7 @@ class Encoded(NamedTuple):
     confidence: Tensor
 
 
-class ImageStage(L.LightningModule):
+class ImageStage(DiffusionStage):
     """Joint RGB-depth diffusion with a ReferenceNet.
 
     Args:
@@ -183,7 +183,7 @@ class ImageStage(L.LightningModule):
         weight = depth_frames.loss_weight(skin, batch.depth_source, batch.range_mm, self.loss_settings.outside_skin)
         return Encoded(Pair(rgb, depth), reference, weight, confidence)
 
-    def training_step(self, batch: ImageBatch | LatentBatch, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: ImageBatch | LatentBatch, batch_idx: int) -> StepOutput:
         """One step on pictures or latents: its loss, and what each sample gave to it, for the logs."""
         clean, reference, weight, confidence = self.encode(batch)
         place = place_of(self, len(batch), batch_idx)
@@ -211,10 +211,12 @@ class ImageStage(L.LightningModule):
         self.log_dict({"train/loss": total, "train/loss_rgb": rgb, "train/loss_depth": depth}, batch_size=len(batch))
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         back = order.argsort()
-        each = ("rgb_B", "depth_B", "has_rgb_B", "has_depth_B")
-        told = {name: getattr(loss, name)[back] for name in each}
-        self.terms = {"loss_rgb": told["rgb_B"], "loss_depth": told["depth_B"]}
-        return {"loss": total, **told, "t_rgb_B": t.rgb, "t_depth_B": t.depth, "back_B": back}
+        self.report = StepReport(
+            HalfReport(loss.rgb_B[back].detach(), loss.has_rgb_B[back], t.rgb),
+            HalfReport(loss.depth_B[back].detach(), loss.has_depth_B[back], t.depth),
+            back,
+        )
+        return {"loss": total, "report": self.report}
 
     def _led(
         self, batch: ImageBatch | LatentBatch, reference: Tensor, kind: Tensor, chance: Tensor

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import lightning as L
 import torch
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from jdap.models.loading import WeightsError
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.parts.networks import freeze_unasked
 from jdap.stages.parts.optimizers import warmed_adamw
+from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
 from jdap.stages.settings.checks import check_choice, save_settings
 from jdap.stages.settings.onestep import ONE_STEP_OPTIMIZER, OneStepLossSettings
 from jdap.stages.settings.optimizer import OptimizerSettings
@@ -41,7 +41,7 @@ class OneStepLoss(NamedTuple):
     has_depth_B: Tensor
 
 
-class OneStepStage(L.LightningModule):
+class OneStepStage(DiffusionStage):
     """Depth from a picture in one step, by a scale-and-shift-invariant loss on the decoded depth.
 
     Args:
@@ -126,7 +126,7 @@ class OneStepStage(L.LightningModule):
         framed_B = error.sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1)
         return OneStepLoss(free_B.float(), framed_B, has_depth_B)
 
-    def training_step(self, batch: ImageBatch, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: ImageBatch, batch_idx: int) -> StepOutput:
         """One step on an :class:`ImageBatch`: its loss, and what each sample gave to it, for the logs.
 
         Raises ValueError for latents.
@@ -141,7 +141,8 @@ class OneStepStage(L.LightningModule):
         scalars["train/loss_framed"] = (framed_B * has_depth_B).sum() / pictures
         self.log_dict(scalars, batch_size=len(batch))
         self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch))
-        return {"loss": loss, "depth_B": depth_B.detach(), "has_depth_B": has_depth_B}
+        self.report = StepReport(depth=HalfReport(depth_B.detach(), has_depth_B))
+        return {"loss": loss, "report": self.report}
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Image-to-depth on held-out pictures, scored in the normalised frame after scale and shift."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from jdap.stages.parts.clip_latents import encode_clip
 from jdap.stages.parts.clip_networks import clip_networks
 from jdap.stages.parts.heard_lips import HeardLips
 from jdap.stages.parts.optimizers import warmed_adamw
+from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
 from jdap.stages.parts.steps import place_of, share_of
 from jdap.stages.settings.checks import save_settings
 from jdap.stages.settings.optimizer import OptimizerSettings
@@ -41,7 +41,7 @@ from jdap.units import FPS
 REFERENCE, AUDIO, MOTION, NOISY, CONDITIONS = range(5)
 
 
-class TemporalStage(L.LightningModule):
+class TemporalStage(DiffusionStage):
     """Clips of joint RGB and depth, led by a reference, by sound, and by the frames before.
 
     The image model (codec, joint UNet, ReferenceNet) stays as it is; motion modules, attention to sound, and what makes
@@ -139,11 +139,11 @@ class TemporalStage(L.LightningModule):
         """Frames of sound that the model hears around a window; more do no harm."""
         return 0 if self.audio is None else self.audio.required_margin
 
-    def training_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> StepOutput:
         """One step: its loss, and what each frame gave to it, for the logs; ValueError for clips that do not fit."""
-        frames = self.window.frames
         if self.lips is not None and self.global_step < self.loss_settings.lip_steps:
-            return {"loss": self._only_lips(self.lips, batch)}
+            self.report = StepReport()
+            return {"loss": self._only_lips(self.lips, batch), "report": self.report}
         loss, t_N, lips = self._loss(batch, place_of(self, len(batch), batch_idx))
         rgb, depth = loss.rgb * share_of(self, loss.has_rgb_B), loss.depth * share_of(self, loss.has_depth_B)
         total = rgb + depth
@@ -153,10 +153,11 @@ class TemporalStage(L.LightningModule):
             total = total + self.loss_settings.lips * lips
         self.log_dict(scalars, batch_size=len(batch))
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
-        of_clips = {"loss_rgb": loss.rgb_B, "loss_depth": loss.depth_B}
-        self.terms = {name: x.unflatten(0, (-1, frames)).mean(1) for name, x in of_clips.items()}
-        of_frames = {name: getattr(loss, name) for name in ("rgb_B", "depth_B", "has_rgb_B", "has_depth_B")}
-        return {"loss": total, **of_frames, "t_rgb_B": t_N.rgb, "t_depth_B": t_N.depth}
+        self.report = StepReport(
+            HalfReport(loss.rgb_B.detach(), loss.has_rgb_B, t_N.rgb),
+            HalfReport(loss.depth_B.detach(), loss.has_depth_B, t_N.depth),
+        )
+        return {"loss": total, "report": self.report}
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """The loss on held-out clips, at the same draws at every validation, with nothing dropped."""
@@ -239,7 +240,6 @@ class TemporalStage(L.LightningModule):
         loss = lips.loss(tokens, batch.lip_opening_mm, has_audio_B)
         self.log("train/loss_lips", loss, batch_size=len(batch))
         self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch))
-        self.terms = {}
         return loss + sum(0 * p.sum() for p in self.parameters() if p.requires_grad)
 
     def _conditions(
