@@ -14,6 +14,7 @@ from jdap.callbacks.averaging import EMA
 from jdap.callbacks.export import ExportWeights
 from jdap.data.modules import ImageDataModule
 from jdap.stages.image import ImageStage
+from jdap.stages.settings.optimizer import OptimizerSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     L.seed_everything(0)
     data = ImageDataModule(train=args.shards, batch_size=args.batch, size_px=args.size)
     # codec=None: the codec comes with the weights. A small rate, because this is fine-tuning.
-    stage = ImageStage(init=args.weights, codec=None, size_px=args.size, learning_rate=1e-5, warmup_steps=5)
+    slow = OptimizerSettings(learning_rate=1e-5, warmup_steps=5)
+    stage = ImageStage(init=args.weights, codec=None, size_px=args.size, optimizer=slow)
     trainer = L.Trainer(
         max_steps=args.steps,
         max_epochs=-1,  # the data is endless: max_steps ends the run

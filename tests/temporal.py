@@ -5,6 +5,7 @@ from pathlib import Path
 import lightning as L
 import torch
 from networks import small_codec
+from settings import make_stage
 
 from jdap.data.modules import ClipDataModule
 from jdap.diffusion.schedule import NoiseSchedule
@@ -27,8 +28,8 @@ def write_image_weights(folder) -> str:
 
 def stage(image_weights, **settings) -> TemporalStage:
     torch.manual_seed(0)
-    small = {"frames": FRAMES, "motion_frames": BEFORE, "audio_tokens": 3, "audio_dim": 16, "warmup_steps": 1}
-    return TemporalStage(init=image_weights, **{"learning_rate": 1e-2, **small, **settings})
+    small = {"frames": FRAMES, "motion_frames": BEFORE, "tokens": 3, "dim": 16, "warmup_steps": 1}
+    return make_stage(TemporalStage, init=image_weights, **{"learning_rate": 1e-2, **small, **settings})
 
 
 def loosened(image_weights, **settings) -> TemporalStage:

@@ -30,8 +30,12 @@ RULES: dict[str, set[str]] = {
     "jdap.data.caching": LEAVES | {"jdap.shards", "jdap.data", "jdap.models"},  # makes latents, so it needs a codec
     "jdap.pipelines": LEAVES | {"jdap.models", "jdap.diffusion"},
     "jdap.photos": LEAVES | {"jdap.faces", "jdap.media", "jdap.pipelines"},
-    "jdap.stages.parts": LEAVES | {"jdap.models", "jdap.diffusion", "jdap.metrics", "jdap.pipelines"},
-    "jdap.stages": LEAVES | {"jdap.stages.parts", "jdap.models", "jdap.diffusion", "jdap.metrics", "jdap.pipelines"},
+    "jdap.stages.settings": LEAVES | {"jdap.diffusion"},
+    "jdap.stages.parts": LEAVES
+    | {"jdap.stages.settings"}
+    | {"jdap.models", "jdap.diffusion", "jdap.metrics", "jdap.pipelines"},
+    "jdap.stages": LEAVES
+    | {"jdap.stages.parts", "jdap.stages.settings", "jdap.models", "jdap.diffusion", "jdap.metrics", "jdap.pipelines"},
     "jdap.callbacks": LEAVES | {"jdap.stages", "jdap.metrics", "jdap.media", "jdap.pipelines"},
     "jdap.commands": {"jdap"},
     "jdap.__main__": {"jdap.commands"},

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from lightning.pytorch.cli import instantiate_module
 from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from torch import Tensor
@@ -29,6 +30,7 @@ from torch import Tensor
 from benchmarks import BenchmarkError, report
 from benchmarks.codec.report import draw, markdown, table
 from jdap.batch import ImageBatch
+from jdap.configs import BASE, CONFIGS
 from jdap.data.modules import ImageDataModule
 from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
 from jdap.diffusion.schedule import NoiseSchedule
@@ -55,13 +57,13 @@ class Run:
 
     def __init__(self, recipe: dict[str, Any], train: str, last: float, seed: int) -> None:
         torch.manual_seed(seed)
-        self.stage = CodecStage(**recipe["model"])
+        self.stage: CodecStage = instantiate_module(CodecStage, recipe["model"])
         data = ImageDataModule(**recipe["data"] | {"train": train, "val": None, "seed": seed})
         self.batches = _endless(data)
         self.generator_state = torch.get_rng_state()
-        hparams = self.stage.hparams
+        told = self.stage.optimizer_settings
         self.optimizer = torch.optim.AdamW(
-            self.stage.codec.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=hparams["weight_decay"]
+            self.stage.codec.parameters(), lr=0.0, betas=(0.9, told.beta2), weight_decay=told.weight_decay
         )
         self.clip, self.last, self.seconds, self.steps = recipe["clip"], last, 0.0, 0
 
@@ -73,11 +75,11 @@ class Run:
     def train(self, until: float) -> Iterator[float]:
         """Take steps until this run has had so many seconds; yields the seconds of each."""
         torch.set_rng_state(self.generator_state)  # runs take turns, and each has its own chance
-        hparams = self.stage.hparams
+        told = self.stage.optimizer_settings
         while self.seconds < until:
             start = time.process_time()
-            rise = min(1.0, (self.steps + 1) / max(1, hparams["warmup_steps"]))
-            rate = hparams["learning_rate"] * rise * max(0.0, 1 - self.seconds / self.last)
+            rise = min(1.0, (self.steps + 1) / max(1, told.warmup_steps))
+            rate = told.learning_rate * rise * max(0.0, 1 - self.seconds / self.last)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.optimizer.zero_grad()
@@ -157,11 +159,11 @@ def shaped(model: dict[str, Any], widths: tuple[int, ...] | None) -> dict[str, A
     latents'; None leaves its own. Resolutions finer than it has get one block each."""
     if widths is None:
         return model
-    changed = dict(model)
+    changed = dict(model["network"])
     for part in ("encoder", "decoder"):
-        blocks = list(model[f"{part}_blocks"])[-len(widths) :]
+        blocks = list(changed[f"{part}_blocks"])[-len(widths) :]
         changed |= {f"{part}_widths": list(widths), f"{part}_blocks": [1] * (len(widths) - len(blocks)) + blocks}
-    return changed
+    return model | {"network": changed}
 
 
 def read_photos(folder: Path, size_px: int) -> Tensor:
@@ -188,9 +190,10 @@ def _text(codec: ImageCodec, part: str) -> str:
 def read_recipe(config: Path) -> dict[str, Any]:
     """``model``, ``data`` and ``clip`` of a config of ``jdap train-codec``. Raises BenchmarkError for another file."""
     try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+        base, settings = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in (CONFIGS / BASE, config))
         data = {k: v for k, v in settings["data"].items() if k not in ("train", "val", "test")}
-        return {"model": settings["model"], "data": data, "clip": settings["trainer"]["gradient_clip_val"]}
+        trainer = base["trainer"] | settings.get("trainer", {})
+        return {"model": settings["model"], "data": data, "clip": trainer["gradient_clip_val"]}
     except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
         raise BenchmarkError(f"{config}: no config of jdap train-codec ({type(error).__name__}: {error})") from error
 
@@ -206,7 +209,8 @@ def run(args: argparse.Namespace) -> int:
     photos = None if args.photos is None else read_photos(args.photos, size_px)
     runs = {}
     for factor, channels, widths in product(args.factors, args.channels, args.widths):
-        model = shaped(recipe["model"], widths) | {"factor": factor, "latent_channels": channels}
+        model = shaped(recipe["model"], widths)
+        model = model | {"network": model["network"] | {"factor": factor, "latent_channels": channels}}
         train = resolve(args.train)
         try:
             runs[factor, channels, widths] = Run(recipe | {"model": model}, train, marks[-1], args.seed)

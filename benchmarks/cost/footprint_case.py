@@ -17,6 +17,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jdap.batch import ClipBatch, ImageBatch
 from jdap.models.codec import ImageCodec
 from jdap.stages.image import ImageStage
+from jdap.stages.settings.temporal import WindowSettings
 from jdap.stages.temporal import TemporalStage
 from jdap.units import FPS, SAMPLE_RATE
 
@@ -64,8 +65,7 @@ def stage_of(case: Case) -> ImageStage | TemporalStage:
         gc.collect()
         return TemporalStage(
             init=str(Path(folder) / "weights"),
-            frames=case.frames,
-            motion_frames=MOTION_FRAMES,
+            window=WindowSettings(case.frames, MOTION_FRAMES),
             gradient_checkpointing=case.checkpointing,
         )
 

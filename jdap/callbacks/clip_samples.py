@@ -25,6 +25,7 @@ from jdap.media.video import VideoWriter
 from jdap.metrics.lips import correlation
 from jdap.metrics.mouth import load_readers
 from jdap.pipelines.grid import depth_picture
+from jdap.stages.temporal import TemporalStage
 from jdap.units import SAMPLE_RATE
 
 
@@ -72,7 +73,7 @@ class ClipSamples(L.Callback):
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log them, drawn with the averaged weights."""
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or not isinstance(pl_module, TemporalStage):
             return
         writers = [x.experiment for x in trainer.loggers if isinstance(x, TensorBoardLogger)]
         if not writers:
@@ -90,7 +91,7 @@ class ClipSamples(L.Callback):
     @rank_zero_only
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write ``samples.mp4`` with the final weights."""
-        if not self._kept:
+        if not self._kept or not isinstance(pl_module, TemporalStage):
             return
         pl_module.eval()
         drawn = self._draw(pl_module)
@@ -101,7 +102,7 @@ class ClipSamples(L.Callback):
                     video.sound(sound)
 
     @torch.no_grad()
-    def _draw(self, stage: Any) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    def _draw(self, stage: TemporalStage) -> list[tuple[np.ndarray, np.ndarray, float]]:
         """Of every clip: frames (F, H, 4 W, 3) uint8, sound (S,) float32, frames a second."""
         pipeline, drawn = stage.pipeline(), []
         correlations: dict[str, list[Tensor]] = {kind: [] for kind in self.readers}

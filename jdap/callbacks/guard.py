@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from jdap.stages.parts.report import DiffusionStage
+
 _log = logging.getLogger(__name__)
 
 
@@ -47,7 +49,8 @@ class FiniteGuard(L.Callback):
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         """Keep their losses: the total, and each sample's term of each modality where the stage tells."""
-        self._losses.append({"loss": loss.detach(), **getattr(pl_module, "terms", {})})
+        terms = pl_module.report.terms(len(self._batches[-1].key)) if isinstance(pl_module, DiffusionStage) else {}
+        self._losses.append({"loss": loss.detach(), **terms})
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer

@@ -5,7 +5,7 @@ Between two log steps everything stays on the device; nothing waits for it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -13,6 +13,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+
+from jdap.stages.parts.report import DiffusionStage, StepReport
 
 HALVES = ("rgb", "depth")
 
@@ -45,7 +47,7 @@ class NoiseLog(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Listen to the gradient at the network's output."""
         self._logged_at = trainer.global_step
-        self._hook = pl_module.unet.register_forward_hook(self._listen)  # type: ignore[union-attr, operator]
+        self._hook = pl_module.get_submodule("unet").register_forward_hook(self._listen)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop listening."""
@@ -76,16 +78,18 @@ class NoiseLog(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add a batch to the sums; log those."""
-        if "has_depth_B" not in outputs:  # a step that is not about pictures
+        report: StepReport = outputs["report"]
+        if report.rgb is None or report.depth is None:  # a step that is not about pictures
             return
-        timesteps: int = pl_module.schedule.timesteps  # type: ignore[union-attr, assignment]
+        timesteps = cast(DiffusionStage, pl_module).schedule.timesteps
         rows = []
-        for half in HALVES:
-            loss_B, (pull_B,) = outputs[f"{half}_B"].float(), self._pulls[half]
-            if "back_B" in outputs:  # the network was asked for the samples in another order
-                pull_B = pull_B[outputs["back_B"]]
-            counted_B = outputs[f"has_{half}_B"].float()
-            place = (outputs[f"t_{half}_B"].to(loss_B.device) * self.bins // timesteps).clamp(0, self.bins - 1)
+        for half, told in zip(HALVES, (report.rgb, report.depth), strict=True):
+            assert told.t_B is not None
+            loss_B, (pull_B,) = told.loss_B.float(), self._pulls[half]
+            if report.asked_B is not None:
+                pull_B = pull_B[report.asked_B]
+            counted_B = told.counts_B.float()
+            place = (told.t_B.to(loss_B.device) * self.bins // timesteps).clamp(0, self.bins - 1)
             values = torch.stack([loss_B * counted_B, pull_B * counted_B, counted_B])
             rows.append(values.new_zeros(3, self.bins).index_add_(1, place, values))
             self._pulls[half] = []

@@ -87,8 +87,7 @@ class SampleGrid(L.Callback):
             if pipeline.joint:
                 how: dict[str, Any] = {"reference": led_by, "steps": self.steps, "generator": generator}
                 columns["drawn for depth"] = pipeline.depth_to_image(batch.depth[:n], **how)
-        steps = stage.hparams.get("validation_steps", 1)
-        depth = pipeline.image_to_depth(batch.rgb[:n], steps=steps, generator=generator).depth
+        depth = pipeline.image_to_depth(batch.rgb[:n], steps=stage.validation_steps, generator=generator).depth
         columns |= {
             "picture": batch.rgb[:n],
             "depth from it": depth_picture(depth),

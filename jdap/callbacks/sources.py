@@ -32,9 +32,10 @@ class SourceLog(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: ImageBatch, batch_idx: int
     ) -> None:
         """Keep the terms of a batch; log those that were kept."""
-        if "depth_B" not in outputs:  # a step that is not about pictures
+        depth = outputs["report"].depth
+        if depth is None:  # a step that is not about pictures
             return
-        self.drawn.append((batch.source, outputs["depth_B"], outputs["has_depth_B"]))
+        self.drawn.append((batch.source, depth.loss_B, depth.counts_B))
         step = trainer.global_step
         if step == self.logged_at or step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,11 +19,12 @@ from jdap.models.image.separate import SeparateUNets
 from jdap.models.loading import read_json
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.pipelines.weights import INDEX, class_name
+from jdap.stages.settings.checks import flat, settings_of
 
 #: What a run wrote of its settings, beside its weights.
 TRAINED = "training.json"
 #: Where a stage's networks come from, none of which is needed where the weights bring them.
-ORIGINS = ("codec", "sd", "image_encoder", "widths", "motion")
+ORIGINS = ("codec", "sd", "networks.image_encoder", "networks.widths", "motion")
 
 
 class Start(NamedTuple):
@@ -93,16 +93,16 @@ def read_start(weights: str) -> Start:
         return _of_checkpoint(Path(weights))
     folder = find_folder(weights, TalkingPipeline.remedy)
     if not (folder / INDEX).is_file():
-        config = read_json(folder / "config.json")
+        config = {f"network.{name}": value for name, value in read_json(folder / "config.json").items()}
         return Start("train-codec", {"init": str(folder)} | _accepted("train-codec", config))
     index = read_json(folder / INDEX)
     command = "train-image" if index.get("one_step_start") is None else "train-depth"
     command = "train-video" if class_name(index) == TalkingPipeline.__name__ else command
-    trained = read_json(folder / TRAINED)["hyper_parameters"] if (folder / TRAINED).is_file() else {}
+    trained = flat(read_json(folder / TRAINED)["hyper_parameters"]) if (folder / TRAINED).is_file() else {}
     told = {} if command == "train-video" else _told(index)  # of a clip's windows the training tells all
     if command == "train-depth":
         told |= {"start": index["one_step_start"]}
-    origins = dict.fromkeys(ORIGINS) | {"init": str(folder), "copy_reference": False}
+    origins = dict.fromkeys(ORIGINS) | {"init": str(folder), "networks.copy_reference": False}
     return Start(command, _accepted(command, trained | told | origins), size_px=index.get("size_px"))
 
 
@@ -110,8 +110,9 @@ def _told(index: Mapping[str, Any]) -> dict[str, Any]:
     """What an index says of a stage's settings: its own settings, and which networks there are."""
     settings = {name: value for name, value in index.items() if not isinstance(value, list)}
     return settings | {
-        "joint": index.get("unet", [None])[-1] != SeparateUNets.__name__,
-        "reference": index.get("reference", [None])[-1] is not None,
+        "networks.shared_timestep": index.get("shared_timestep", False),
+        "networks.joint": index.get("unet", [None])[-1] != SeparateUNets.__name__,
+        "networks.reference": index.get("reference", [None])[-1] is not None,
     }
 
 
@@ -123,18 +124,15 @@ def _of_checkpoint(path: Path) -> Start:
         trained, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
     except Exception as error:  # whatever a file that is no checkpoint makes the loader stumble over
         raise ValueError(f"{path}: no checkpoint of ours: {' '.join(str(error).split())[:200]}") from error
-    trained = {name: value for name, value in trained.items() if not name.startswith("_")}
+    trained = flat({name: value for name, value in trained.items() if not name.startswith("_")})
     for command in TRAINING:
-        if set(trained) == set(_parameters(command)):
+        if set(trained) == settings_of(TRAINING[command][0]):
             averages = checkpoint.get(EMA.__name__, {}).get("averages", {})
             return Start(command, trained, trained.get("size_px"), state | averages)
     raise ValueError(f"{path}: its settings are those of no stage of this version: {', '.join(sorted(trained))}")
 
 
-def _parameters(command: str) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(TRAINING[command][0]).parameters
-
-
 def _accepted(command: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the settings that the stage has."""
-    return {name: value for name, value in settings.items() if name in _parameters(command)}
+    known = settings_of(TRAINING[command][0])
+    return {name: value for name, value in settings.items() if name in known}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jdap.configs import CONFIGS, DEFAULTS
+from jdap.configs import CONFIGS, DEFAULTS, presets
 
 HELP_ALL = "--help-all"
 #: Command → what its help says of it.
@@ -27,8 +27,8 @@ usage: jdap {command} [--config FILE …] [--out DIR] [--resume FILE] [--KEY VAL
 
 {does}
 
-  --config FILE     YAML file of settings; of several the later wins, the command line over all
-                    (default: {config} of those that ship)
+  --config FILE     YAML file of settings, or one below by its name; of several the later wins, the command line over
+                    all (default: {config})
   --out DIR         folder of the run: logs, checkpoints, weights
   --resume FILE     checkpoint to go on from; auto: the last one under --out, or the start where there is none
   --model.X VALUE   setting X of the model; --data.X and --trainer.X alike
@@ -44,7 +44,7 @@ usage: jdap {command} WEIGHTS [--config FILE …] [--data.{split} SHARDS] [--KEY
 {does}
 
   WEIGHTS           weights folder, shipped:NAME, or a checkpoint (.ckpt), which is scored by its averaged weights
-  --config FILE     YAML file of the data's settings (default: the preset tiny of the weights' kind)
+  --config FILE     YAML file of the data's settings, or a preset's name (default: tiny of the weights' kind)
   --data.{split} SHARDS  folder, pattern or URL of shards to score on
   --data.X VALUE    setting X of the data; --model.X and --trainer.X alike
   --print_config    print all settings as YAML, and do nothing
@@ -62,7 +62,7 @@ def main(command: str, words: Sequence[str]) -> int:
 
         return evaluate(words[0], split, words[1:])
     if "-h" in words or "--help" in words:
-        names = "\n  ".join(sorted(path.name for path in CONFIGS.glob("*.yaml")))
+        names = "\n  ".join(presets())
         told = {"command": command, "does": TRAINING[command], "config": DEFAULTS[command]}
         print(_TRAINING_HELP.format(**told, folder=CONFIGS, configs=names), end="")
         return 0

@@ -1,7 +1,8 @@
 """Training from YAML files: ``jdap train-image``, ``train-video``, ``train-depth`` and ``train-codec``.
 
-Settings come from a YAML file (``--config``) and from the command line, which wins. Every parameter of the stage, of
-the data module and of Lightning's Trainer can be set; a misspelt one is an error.
+Settings come from YAML files (``--config``) and from the command line, which wins; under the files lies what all runs
+have in common (:data:`jdap.configs.UNDER`). Every parameter of the stage, of the data module and of Lightning's Trainer
+can be set; a misspelt one is an error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from jdap.callbacks.randomness import RandomStates
-from jdap.configs import CONFIGS, DEFAULTS
+from jdap.configs import CONFIGS, DEFAULTS, UNDER, find_config
 from jdap.data.modules import ClipDataModule, ImageDataModule, ShardDataModule
 from jdap.io.files import check_folder
 from jdap.stages.codec import CodecStage
@@ -131,9 +132,10 @@ def build(command: str, argv: Sequence[str], kind: type[StageCLI] = StageCLI, de
     Raises ValueError for settings that there are not.
     """
     configs, rest = _parted(argv)
-    configs = configs or [str(CONFIGS / DEFAULTS[command])]
+    configs = [find_config(name) for name in configs or [DEFAULTS[command]]]
+    layers = [*(str(CONFIGS / name) for name in UNDER[command]), *configs]
     try:
-        return _build(command, [*(f"--config={config}" for config in configs), *defaults, *rest], kind)
+        return _build(command, [*(f"--config={layer}" for layer in layers), *defaults, *rest], kind)
     except ArgumentError as error:
         raise ValueError(f"{error}; settings come from {', '.join(configs)} and the command line") from error
 

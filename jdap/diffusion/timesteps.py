@@ -31,8 +31,10 @@ class TimestepLaw:
 
     Args:
         image_to_depth, depth_to_image: shares in [0, 1].
-        nearly: the given half's timestep is uniform on [0, nearly · T), after half of them being exactly known.
-        terminal: share of image-to-depth samples that start from pure noise (T − 1), where one-step prediction happens.
+        condition_noise: the given half's timestep is uniform on [0, condition_noise · T), after half of them being
+            exactly known.
+        last_step_fraction: share of image-to-depth samples that start from pure noise (T − 1), where one-step
+            prediction happens.
         start: the same of the other samples: sampling starts there.
         density: ``log_snr``: uniform in the logarithm of the signal-to-noise ratio between ``low`` and ``high``, or
             ``uniform`` on [0, T).
@@ -41,8 +43,8 @@ class TimestepLaw:
 
     image_to_depth: float = 0.25
     depth_to_image: float = 0.25
-    nearly: float = 0.05
-    terminal: float = 0.0
+    condition_noise: float = 0.05
+    last_step_fraction: float = 0.0
     start: float = 0.05
     density: str = LOG_SNR
     low: float = -5.0
@@ -50,7 +52,8 @@ class TimestepLaw:
 
     def __post_init__(self) -> None:
         shares = (self.image_to_depth, self.depth_to_image, 1 - self.image_to_depth - self.depth_to_image)
-        if min(shares) < -1e-9 or not all(0 <= x <= 1 for x in (self.nearly, self.terminal, self.start)):
+        fractions = (self.condition_noise, self.last_step_fraction, self.start)
+        if min(shares) < -1e-9 or not all(0 <= x <= 1 for x in fractions):
             raise ValueError(f"shares must lie in [0, 1] and add up to at most 1: {self}")
         if self.density not in (LOG_SNR, UNIFORM) or self.low >= self.high:
             raise ValueError(f"density must be {LOG_SNR} (with low < high) or {UNIFORM}: {self}")
@@ -71,12 +74,12 @@ class TimestepLaw:
         kind[(share >= self.image_to_depth) & (share < self.image_to_depth + self.depth_to_image)] = DEPTH_TO_IMAGE
         even = (torch.randperm(batch, generator=generator) + torch.rand(batch, generator=generator)) / batch
         uniform = torch.rand(3, batch, generator=generator)
-        last = torch.where(kind == IMAGE_TO_DEPTH, self.terminal, self.start)
+        last = torch.where(kind == IMAGE_TO_DEPTH, self.last_step_fraction, self.start)
         drawn = torch.where(uniform[0] < last, schedule.timesteps - 1, self._timestep(even, schedule))
-        nearly = torch.where(uniform[1] < 0.5, KNOWN, (uniform[2] * self.nearly * schedule.timesteps).long())
+        given = torch.where(uniform[1] < 0.5, KNOWN, (uniform[2] * self.condition_noise * schedule.timesteps).long())
         return (
-            torch.where(kind == IMAGE_TO_DEPTH, nearly, drawn),
-            torch.where(kind == DEPTH_TO_IMAGE, nearly, drawn),
+            torch.where(kind == IMAGE_TO_DEPTH, given, drawn),
+            torch.where(kind == DEPTH_TO_IMAGE, given, drawn),
             kind,
         )
 

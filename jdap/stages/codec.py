@@ -5,6 +5,7 @@ Shapes: B pictures, C latent channels, H x W pixels, h x w latent cells.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,15 @@ from jdap.metrics.colour import ColourSlopes, rgb_to_yiq
 from jdap.models.codec import ImageCodec, load_codec
 from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
-from jdap.stages.parts.optimizers import optimizer_of, share_done
+from jdap.stages.parts.optimizers import warmed_adamw
+from jdap.stages.settings.checks import save_settings
+from jdap.stages.settings.codec import (
+    CODEC_OPTIMIZER,
+    CodecAugmentationSettings,
+    CodecLossSettings,
+    CodecNetworkSettings,
+)
+from jdap.stages.settings.optimizer import OptimizerSettings
 
 #: Depth errors are told in the benchmark's frame, where q2 … q98 of the skin is 0.1 … 1 rather than -1 … 1.
 BENCHMARK_FRAME = 0.45
@@ -51,59 +60,33 @@ class CodecStage(L.LightningModule):
     them goes on fitting while its pictures become sharper.
 
     Args:
-        latent_channels, factor, encoder_widths, encoder_blocks, decoder_widths, decoder_blocks: of
-            :class:`jdap.models.codec.ImageCodec`.
-        learning_rate: AdamW's peak rate; after the warm-up it falls in a line to 0 at the end of the run, which is the
-            trainer's last step or its ``max_time``, whichever comes first.
-        warmup_steps: steps over which the rate rises from 0.
-        weight_decay: AdamW's.
-        noise: standard deviation of the noise on the (unit variance) latents in training. It makes the decoder smooth,
-            so that a diffusion model's small errors stay small.
-        depth_weight: weight of the depth loss against that of RGB.
-        skin_weight: how much more a skin pixel weighs in the depth loss than one off the skin.
-        rgb_skin_weight: the same in the loss of RGB.
-        scale_weight: weight of a second loss of RGB: latents that are averaged over 2 x 2 cells must decode to the
-            picture averaged over 2 x 2 pixels. It keeps their fine pattern from being a code of its own, which a
-            diffusion model would have to learn (arXiv 2502.14831).
-        colour_gain: how far each colour channel of a training picture may be dimmed, 0 … 1, drawn for each picture:
-            colours that people and their rooms seldom have.
-        mosaic: share of the training pictures that are four others at half their size: finer detail than a face has.
-        momentum: share of the newest batch in the running statistics.
         init: folder of the codec to start from, ``shipped:codec-tiny`` (which ships), or null: from scratch.
             It may have fewer latent channels and blocks (:meth:`jdap.models.codec.ImageCodec.start_from`).
-        freeze_encoder: train the decoder alone; needs ``init``, with just the encoder of the settings above.
-        optimizer: ``adamw``; ``muon`` (:mod:`jdap.stages.parts.muon`); or ``adamw8bit`` with states of 8 bits (extra
-            ``jdap[adamw8bit]``, CUDA).
+        freeze_encoder: train the decoder alone; needs ``init``, with just the encoder of ``network``.
+        network: its channels and blocks.
+        augmentation: how training pictures and latents are changed.
+        loss: how the parts of the loss weigh.
+        optimizer: AdamW, and how its rate rises and falls.
+        momentum: share of the newest batch in the running statistics.
 
     Raises :class:`jdap.models.loading.WeightsError` for a folder that cannot be started from.
     """
 
     def __init__(
         self,
-        latent_channels: int = 3,
-        factor: int = 4,
-        encoder_widths: tuple[int, ...] = (96,),
-        encoder_blocks: tuple[int, ...] = (2,),
-        decoder_widths: tuple[int, ...] = (128,),
-        decoder_blocks: tuple[int, ...] = (6,),
-        learning_rate: float = 2e-3,
-        warmup_steps: int = 100,
-        weight_decay: float = 1e-3,
-        noise: float = 0.05,
-        depth_weight: float = 1.0,
-        skin_weight: float = 8.0,
-        rgb_skin_weight: float = 2.0,
-        scale_weight: float = 0.25,
-        colour_gain: float = 0.0,
-        mosaic: float = 0.0,
-        momentum: float = 0.02,
         init: str | None = None,
         freeze_encoder: bool = False,
-        optimizer: str = "adamw",
+        network: CodecNetworkSettings = CodecNetworkSettings(),
+        augmentation: CodecAugmentationSettings = CodecAugmentationSettings(),
+        loss: CodecLossSettings = CodecLossSettings(),
+        optimizer: OptimizerSettings = CODEC_OPTIMIZER,
+        momentum: float = 0.02,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
-        codec = ImageCodec(latent_channels, factor, encoder_widths, encoder_blocks, decoder_widths, decoder_blocks)
+        save_settings(self, locals())
+        self.freeze_encoder, self.momentum, self.augmentation = freeze_encoder, momentum, augmentation
+        self.loss_settings, self.optimizer_settings = loss, optimizer
+        codec = ImageCodec(**dataclasses.asdict(network))
         if init is not None:
             _start(codec, init, freeze_encoder)
         elif freeze_encoder:
@@ -115,18 +98,18 @@ class CodecStage(L.LightningModule):
 
     def losses(self, batch: ImageBatch) -> CodecLoss:
         """The loss on the target pictures of a batch and their depth maps; the running statistics take a step."""
-        told, skin = self.hparams, batch.skin.float()
-        rgb, skin = mosaics(dimmed(batch.rgb, told["colour_gain"]), skin, told["mosaic"])
+        weights, changes = self.loss_settings, self.augmentation
+        rgb, skin = mosaics(dimmed(batch.rgb, changes.colour_gain), batch.skin.float(), changes.mosaic)
         pictures = torch.cat([rgb, depth_frames.to_codec(batch.depth)])
         latents = self._latents(pictures.contiguous(memory_format=torch.channels_last))
         made, depth = self._decode(latents).chunk(2)
-        skin_weight = 1 + told["rgb_skin_weight"] * skin
+        skin_weight = 1 + weights.rgb_skin * skin
         loss_rgb = rgb_loss(made, rgb, skin_weight)
-        loss_depth = depth_loss(depth, batch.depth, batch.skin, told["skin_weight"])
-        total = loss_rgb + told["depth_weight"] * loss_depth
-        if told["scale_weight"]:
+        loss_depth = depth_loss(depth, batch.depth, batch.skin, weights.depth_skin)
+        total = loss_rgb + weights.depth * loss_depth
+        if weights.scale:
             small = self._decode(F.avg_pool2d(latents[: len(rgb)], 2))
-            total = total + told["scale_weight"] * rgb_loss(small, F.avg_pool2d(rgb, 2), F.avg_pool2d(skin_weight, 2))
+            total = total + weights.scale * rgb_loss(small, F.avg_pool2d(rgb, 2), F.avg_pool2d(skin_weight, 2))
         return CodecLoss(total, loss_rgb, loss_depth)
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
@@ -156,15 +139,8 @@ class CodecStage(L.LightningModule):
         self.slopes.reset()
 
     def configure_optimizers(self) -> Any:
-        """AdamW with warm-up and a straight fall to 0 at the end of the run."""
-        rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
-        trained = [p for p in self.codec.parameters() if p.requires_grad]
-        optimizer = optimizer_of(self.hparams["optimizer"], self.trainer, trained, betas=(0.9, 0.98), **rates)
-        warmup, done = max(1, self.hparams["warmup_steps"]), share_done(self.trainer)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: min(1.0, (step + 1) / warmup) * (1 - done(step))
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        """AdamW over what trains, with warm-up and a fall of its rate."""
+        return warmed_adamw(self, self.optimizer_settings)
 
     def on_fit_end(self) -> None:
         """Write the codec's folder."""
@@ -172,11 +148,11 @@ class CodecStage(L.LightningModule):
             export(self.codec, Path(self.trainer.default_root_dir) / "weights")
 
     def _decode(self, latents: Tensor) -> Tensor:
-        return self.codec.decode(latents + self.hparams["noise"] * torch.randn_like(latents))
+        return self.codec.decode(latents + self.augmentation.latent_noise * torch.randn_like(latents))
 
     def _latents(self, pictures: Tensor) -> Tensor:
         """Normalised by this batch, so that gradients see the statistics; by the codec's own where it is frozen."""
-        if self.hparams["freeze_encoder"]:
+        if self.freeze_encoder:
             with torch.no_grad():
                 return self.codec.encode(pictures)
         raw = self.codec.encode_raw(pictures).float()
@@ -190,8 +166,8 @@ class CodecStage(L.LightningModule):
         if self._trainer is not None and self._trainer.world_size > 1:
             mean_C, square_C = self._trainer.strategy.reduce(torch.stack([mean_C, square_C]), reduce_op="mean")
         std_C = (square_C - mean_C.square()).clamp_min(0).sqrt()
-        self.codec.latent_mean.lerp_(mean_C, self.hparams["momentum"])
-        self.codec.latent_std.lerp_(std_C, self.hparams["momentum"])
+        self.codec.latent_mean.lerp_(mean_C, self.momentum)
+        self.codec.latent_std.lerp_(std_C, self.momentum)
 
     def _draw(self, columns: list[Tensor], depth: Tensor, batch: ImageBatch, rows: int = 8) -> None:
         columns = [c[:rows] for c in (*columns, error_picture(depth, batch.depth, batch.skin))]
@@ -284,7 +260,9 @@ def _start(codec: ImageCodec, folder: str, same_encoder: bool) -> None:
         raise WeightsError(f"{folder}: {error}; change the settings, or give no init") from error
     grown = (len(codec.encoder), codec.latent_channels) != (len(begun.encoder), begun.latent_channels)
     if same_encoder and grown:
-        raise WeightsError(f"{folder}: a frozen encoder must be whole; give its latent_channels and encoder_blocks")
+        raise WeightsError(
+            f"{folder}: a frozen encoder must be whole; give its network.latent_channels and network.encoder_blocks"
+        )
 
 
 def _difference_l1(picture: Tensor, target: Tensor) -> Tensor:

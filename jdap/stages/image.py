@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
-import lightning as L
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
@@ -25,9 +24,19 @@ from jdap.models.codec import fingerprint
 from jdap.models.image.lora import merge_lora
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.parts.lookup import ReferenceLookup
-from jdap.stages.parts.networks import networks
+from jdap.stages.parts.networks import image_networks
+from jdap.stages.parts.optimizers import warmed_adamw
+from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
 from jdap.stages.parts.sharding import shard, whole
-from jdap.stages.parts.steps import drawn_losses, place_of, warmed_adamw
+from jdap.stages.parts.steps import drawn_losses, place_of
+from jdap.stages.settings.checks import save_settings
+from jdap.stages.settings.image import (
+    ImageConditioningSettings,
+    ImageLossSettings,
+    ImageNetworkSettings,
+    ImageNoiseSettings,
+)
+from jdap.stages.settings.optimizer import OptimizerSettings
 
 
 class Encoded(NamedTuple):
@@ -43,7 +52,7 @@ class Encoded(NamedTuple):
     confidence: Tensor
 
 
-class ImageStage(L.LightningModule):
+class ImageStage(DiffusionStage):
     """Joint RGB-depth diffusion with a ReferenceNet.
 
     Args:
@@ -54,39 +63,14 @@ class ImageStage(L.LightningModule):
             preset, and have been trained on this codec's latents.
         sd: Stable Diffusion 1.x or 2.x to start preset ``sd15`` from: a folder of diffusers, or one ``.safetensors``
             file with the original names.
-        image_encoder: folder of a CLIP vision encoder (transformers' ``CLIPVisionModelWithProjection``) that stays
-            frozen; tokens of the reference picture then go to the cross-attention. null: none, or those of ``init``.
-        widths: channels of the levels of networks from scratch; null: the preset's.
-        gradient_checkpointing: keep few activations, and compute them again in the backward pass.
-        joint: one UNet for both halves; false is an ablation: separate ones, which share nothing
-            (:class:`jdap.models.image.separate.SeparateUNets`). They are asked nothing but RGB, and depth from clean
-            RGB, so ``image_to_depth`` and ``depth_to_image`` must be 0.
-        reference: whether there is a ReferenceNet; false is an ablation: nothing tells the networks who it is.
-        copy_reference: start the ReferenceNet of ``init`` anew, as a copy of the joint UNet's RGB half. For weights
-            whose UNet has learnt to draw before its ReferenceNet was of use.
-        lora_rank: above 0 only LoRA of this rank trains, beside the attention of both UNets; export merges it.
-        shared_timestep: an ablation: both halves always have the same timestep, so ``image_to_depth`` and
-            ``depth_to_image`` must be 0, and what is given can only be given by channel-wise inpainting.
         size_px: side of the training pictures; stored with the weights.
-        learning_rate: AdamW's peak rate.
-        warmup_steps: steps over which the rate rises from 0.
-        decay: share of the run at whose end the rate falls to 0 along a cosine, 1 for all of it. A run ends with the
-            trainer's last step or its ``max_time``, whichever comes first.
-        weight_decay, beta2: AdamW's; a short run wants a shorter memory than the usual 0.999.
-        gamma: cap of the Min-SNR weight.
-        reference_drop: share of references that may not be seen. Image-to-depth never sees one: it gains nothing by it.
-        outside_skin: weight of the depth loss off the skin, on studio samples only: there the depth of the whole head
-            is true, while fitted depth is only trusted on skin.
-        image_to_depth: share of samples with RGB given.
-        depth_to_image: share of samples with depth given.
-        nearly: how noisy a given half may be, as a share of the timesteps.
-        terminal: extra share of image-to-depth samples at the last timestep, where one-step prediction happens.
-        density: how noisy drawn halves are: ``log_snr``, evenly over the logarithm of the signal-to-noise ratio, or
-            ``uniform`` in the timestep (:class:`jdap.diffusion.timesteps.TimestepLaw`). Sampling's steps are spaced
-            alike.
+        networks: which networks there are, and which of their weights train.
+        noise: how noisy the halves of a sample are.
+        conditioning: what a sample is given beside its noise.
+        loss: how the parts of the loss weigh.
+        optimizer: AdamW, and how its rate rises and falls.
         validation_steps: sampling steps of the validation depth.
-        optimizer: ``adamw``; ``muon`` (:mod:`jdap.stages.parts.muon`); or ``adamw8bit`` with states of 8 bits (extra
-            ``jdap[adamw8bit]``, CUDA).
+        gradient_checkpointing: keep few activations, and compute them again in the backward pass.
         compile: backend of ``torch.compile`` for the UNets (``inductor``), or null.
         seed: of timesteps, noise and dropped references, which are drawn alike on any number of processes.
     """
@@ -97,60 +81,45 @@ class ImageStage(L.LightningModule):
         codec: str | None = "shipped:codec-tiny",
         init: str | None = None,
         sd: str | None = None,
-        image_encoder: str | None = None,
-        widths: list[int] | None = None,
-        gradient_checkpointing: bool = False,
-        joint: bool = True,
-        reference: bool = True,
-        copy_reference: bool = False,
-        lora_rank: int = 0,
-        shared_timestep: bool = False,
         size_px: int = 128,
-        learning_rate: float = 1e-5,
-        warmup_steps: int = 500,
-        decay: float = 0.0,
-        weight_decay: float = 1e-2,
-        beta2: float = 0.999,
-        gamma: float = 5.0,
-        reference_drop: float = 0.05,
-        outside_skin: float = 0.1,
-        image_to_depth: float = 0.25,
-        depth_to_image: float = 0.25,
-        nearly: float = 0.05,
-        terminal: float = 0.0,
-        density: str = LOG_SNR,
+        networks: ImageNetworkSettings = ImageNetworkSettings(),
+        noise: ImageNoiseSettings = ImageNoiseSettings(),
+        conditioning: ImageConditioningSettings = ImageConditioningSettings(),
+        loss: ImageLossSettings = ImageLossSettings(),
+        optimizer: OptimizerSettings = OptimizerSettings(),
         validation_steps: int = 1,
-        optimizer: str = "adamw",
+        gradient_checkpointing: bool = False,
         compile: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
-        if (shared_timestep or not joint) and (image_to_depth or depth_to_image):
+        save_settings(self, locals())
+        if (networks.shared_timestep or not networks.joint) and (
+            conditioning.image_to_depth or conditioning.depth_to_image
+        ):
             raise ValueError(
-                "model.joint false and model.shared_timestep train no half beside a given one: "
-                "set model.image_to_depth and model.depth_to_image to 0"
+                "model.networks.joint false and model.networks.shared_timestep train no half beside a given one: "
+                "set model.conditioning.image_to_depth and model.conditioning.depth_to_image to 0"
             )
-        self.codec, self.unet, self.reference, self.image_tokens = networks(
-            preset,
-            codec,
-            init=init,
-            sd=sd,
-            image_encoder=image_encoder,
-            widths=widths,
-            gradient_checkpointing=gradient_checkpointing,
-            joint=joint,
-            reference=reference,
-            copy_reference=copy_reference,
-            lora_rank=lora_rank,
-        )
+        self.preset, self.size_px, self.seed, self.validation_steps = preset, size_px, seed, validation_steps
+        self.conditioning, self.loss_settings, self.optimizer_settings = conditioning, loss, optimizer
+        self.joint, self.shared_timestep = networks.joint, networks.shared_timestep
+        made = image_networks(preset, codec, init=init, sd=sd, settings=networks, checkpointing=gradient_checkpointing)
+        self.codec, self.unet, self.reference, self.image_tokens = made
         for network in self.modules():
             if compile is not None and isinstance(network, UNet2DConditionModel):
                 network.compile(backend=compile)
+        self.codec_name = codec or ""
         self.latents_of = fingerprint(self.codec)  # now, before a precision plugin may cast it
-        self.schedule = NoiseSchedule(spacing=LOG_SNR if density == LOG_SNR else TRAILING)
-        self.denoiser = JointDenoiser(self.schedule, gamma)
-        self.law = TimestepLaw(image_to_depth, depth_to_image, nearly, terminal, density=density)
+        self.schedule = NoiseSchedule(spacing=LOG_SNR if noise.density == LOG_SNR else TRAILING)
+        self.denoiser = JointDenoiser(self.schedule, loss.gamma)
+        self.law = TimestepLaw(
+            conditioning.image_to_depth,
+            conditioning.depth_to_image,
+            noise.condition_noise,
+            noise.last_step_fraction,
+            density=noise.density,
+        )
         self.validation_depth = DepthMetrics("normalised")
         self.lookup = ReferenceLookup()
         # plain dictionaries, of networks that are not the stage's children
@@ -183,9 +152,9 @@ class ImageStage(L.LightningModule):
             self._whole.get("unet", self.unet),
             self._whole.get("reference", self.reference),
             self.schedule,
-            preset=self.hparams["preset"],
-            size_px=self.hparams["size_px"],
-            shared_timestep=self.hparams["shared_timestep"],
+            preset=self.preset,
+            size_px=self.size_px,
+            shared_timestep=self.shared_timestep,
             image_tokens=self._whole.get("image_tokens", self.image_tokens),
         ).quiet()
 
@@ -199,7 +168,7 @@ class ImageStage(L.LightningModule):
             if batch.codec != self.latents_of:
                 raise ValueError(
                     f"the training shards hold latents of codec {batch.codec[:12]}, and model.codec "
-                    f"{self.hparams['codec']} is {self.latents_of[:12]}: cache them with it by `jdap cache-latents`"
+                    f"{self.codec_name} is {self.latents_of[:12]}: cache them with it by `jdap cache-latents`"
                 )
             rgb, depth, reference = batch.rgb.float(), batch.depth.float(), batch.reference.float()
             skin, confidence = batch.skin.float(), batch.confidence.float()
@@ -211,19 +180,19 @@ class ImageStage(L.LightningModule):
             rgb, depth, reference = latents.split([len(batch), len(batch), len(batch.reference_rgb)])
             skin = depth_frames.latent_weight(batch.skin, self.codec.factor)
             confidence = depth_frames.latent_confidence(batch.confidence, batch.skin, self.codec.factor)
-        weight = depth_frames.loss_weight(skin, batch.depth_source, batch.range_mm, self.hparams["outside_skin"])
+        weight = depth_frames.loss_weight(skin, batch.depth_source, batch.range_mm, self.loss_settings.outside_skin)
         return Encoded(Pair(rgb, depth), reference, weight, confidence)
 
-    def training_step(self, batch: ImageBatch | LatentBatch, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: ImageBatch | LatentBatch, batch_idx: int) -> StepOutput:
         """One step on pictures or latents: its loss, and what each sample gave to it, for the logs."""
         clean, reference, weight, confidence = self.encode(batch)
         place = place_of(self, len(batch), batch_idx)
         targets = batch.targets
-        t, kind, chance = draw_timesteps(self.law, self.schedule, self.hparams["seed"], place, 1, targets)
+        t, kind, chance = draw_timesteps(self.law, self.schedule, self.seed, place, 1, targets)
         order, conditions = self._led(batch, reference, kind, chance[0])
-        if not self.hparams["joint"]:
+        if not self.joint:
             conditions["clean_rgb_BChw"] = clean.rgb[order]
-        noise = draw_noise(clean, self.hparams["seed"], place)
+        noise = draw_noise(clean, self.seed, place)
 
         def ordered(pair: Pair) -> Pair:
             return Pair(*(x.to(self.device)[order] for x in pair))
@@ -242,10 +211,12 @@ class ImageStage(L.LightningModule):
         self.log_dict({"train/loss": total, "train/loss_rgb": rgb, "train/loss_depth": depth}, batch_size=len(batch))
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         back = order.argsort()
-        each = ("rgb_B", "depth_B", "has_rgb_B", "has_depth_B")
-        told = {name: getattr(loss, name)[back] for name in each}
-        self.terms = {"loss_rgb": told["rgb_B"], "loss_depth": told["depth_B"]}
-        return {"loss": total, **told, "t_rgb_B": t.rgb, "t_depth_B": t.depth, "back_B": back}
+        self.report = StepReport(
+            HalfReport(loss.rgb_B[back].detach(), loss.has_rgb_B[back], t.rgb),
+            HalfReport(loss.depth_B[back].detach(), loss.has_depth_B[back], t.depth),
+            back,
+        )
+        return {"loss": total, "report": self.report}
 
     def _led(
         self, batch: ImageBatch | LatentBatch, reference: Tensor, kind: Tensor, chance: Tensor
@@ -256,7 +227,7 @@ class ImageStage(L.LightningModule):
         """
         targets = batch.targets
         alone = kind[::targets] == IMAGE_TO_DEPTH
-        keep = (chance[::targets] >= self.hparams["reference_drop"]) & ~alone
+        keep = (chance[::targets] >= self.conditioning.reference_drop) & ~alone
         groups = (~alone).int().argsort(stable=True)
         order = (groups[:, None] * targets + torch.arange(targets)).flatten()
         if self.reference is None:
@@ -281,7 +252,7 @@ class ImageStage(L.LightningModule):
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Image-to-depth on held-out pictures, scored in the normalised frame, and how references are looked up."""
         generator = torch.Generator().manual_seed(batch_idx)
-        pipeline, steps = self.pipeline(), self.hparams["validation_steps"]
+        pipeline, steps = self.pipeline(), self.validation_steps
         depth = pipeline.image_to_depth(batch.rgb, steps=steps, generator=generator).depth
         self.validation_depth.update(depth, batch.depth_mm, batch.skin, batch.range_mm)
         if pipeline.reference is not None:
@@ -300,4 +271,4 @@ class ImageStage(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and, if asked for, a fall of its rate."""
-        return warmed_adamw(self)
+        return warmed_adamw(self, self.optimizer_settings)

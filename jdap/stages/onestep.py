@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import lightning as L
 import torch
 from torch import Tensor
 
@@ -27,7 +26,11 @@ from jdap.models.image.joint_unet import JointUNet
 from jdap.models.loading import WeightsError
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.parts.networks import freeze_unasked
-from jdap.stages.parts.optimizers import optimizer_of, warmed
+from jdap.stages.parts.optimizers import warmed_adamw
+from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
+from jdap.stages.settings.checks import check_choice, save_settings
+from jdap.stages.settings.onestep import ONE_STEP_OPTIMIZER, OneStepLossSettings
+from jdap.stages.settings.optimizer import OptimizerSettings
 
 
 class OneStepLoss(NamedTuple):
@@ -38,7 +41,7 @@ class OneStepLoss(NamedTuple):
     has_depth_B: Tensor
 
 
-class OneStepStage(L.LightningModule):
+class OneStepStage(DiffusionStage):
     """Depth from a picture in one step, by a scale-and-shift-invariant loss on the decoded depth.
 
     Args:
@@ -47,18 +50,8 @@ class OneStepStage(L.LightningModule):
             encoder must be the same. Null: the one in ``init``. It stays frozen.
         start: what the depth half starts from, ``zeros`` or ``noise``; stored with the weights.
         gradient_checkpointing: keep few activations, and compute them again in the backward pass.
-        learning_rate: AdamW's peak rate.
-        warmup_steps: steps over which the rate rises from 0; from there it falls along a cosine to 0 at the end of the
-            run, which is the trainer's last step or its ``max_time``, whichever comes first.
-        weight_decay: AdamW's.
-        power: of the residual in the loss, 1 or 2.
-        gradient: weight of the multi-scale gradient term (:func:`jdap.metrics.ssi.ssi_loss`).
-        framed: weight of the squared error without scale and shift, over the whole picture; without it depth would
-            leave the frame [-1, 1], to which a pipeline clips it.
-        outside_skin: weight of that error off the skin, on studio samples only, where the depth of the whole head is
-            true.
-        optimizer: ``adamw``; ``muon`` (:mod:`jdap.stages.parts.muon`); or ``adamw8bit`` with states of 8 bits (extra
-            ``jdap[adamw8bit]``, CUDA).
+        loss: how the parts of the loss weigh.
+        optimizer: AdamW, and how its rate rises and falls.
 
     Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be started from.
     """
@@ -69,19 +62,13 @@ class OneStepStage(L.LightningModule):
         codec: str | None = None,
         start: str = "zeros",
         gradient_checkpointing: bool = False,
-        learning_rate: float = 1e-4,
-        warmup_steps: int = 50,
-        weight_decay: float = 1e-2,
-        power: int = 1,
-        gradient: float = 0.5,
-        framed: float = 0.1,
-        outside_skin: float = 0.1,
-        optimizer: str = "adamw",
+        loss: OneStepLossSettings = OneStepLossSettings(),
+        optimizer: OptimizerSettings = ONE_STEP_OPTIMIZER,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
-        if start not in STARTS:
-            raise ValueError(f"model.start must be one of {', '.join(STARTS)}, got {start!r}")
+        save_settings(self, locals())
+        check_choice("start", start, STARTS)
+        self.start, self.loss_settings, self.optimizer_settings = start, loss, optimizer
         begun = PortraitPipeline.from_pretrained(init)
         if not isinstance(begun.unet, JointUNet) or begun.reference is None or begun.shared_timestep:
             raise WeightsError(
@@ -102,7 +89,7 @@ class OneStepStage(L.LightningModule):
         for kept in filter(None, (self.reference, self.image_tokens)):  # depth asks nobody who it is
             kept.requires_grad_(False)
         self.schedule = begun.schedule
-        self.preset, self.size_px = begun.preset, begun.size_px
+        self.preset, self.size_px, self.validation_steps = begun.preset, begun.size_px, 1
         self.denoiser = JointDenoiser(self.schedule)
         self.validation_depth = DepthMetrics("normalised")
 
@@ -116,30 +103,30 @@ class OneStepStage(L.LightningModule):
             preset=self.preset,
             size_px=self.size_px,
             image_tokens=self.image_tokens,
-            one_step_start=self.hparams["start"],
+            one_step_start=self.start,
         ).quiet()
 
     def depth(self, rgb_B3HW: Tensor) -> Tensor:
         """RGB in [-1, 1] → depth (B, 1, H, W), about [-1, 1]: what a pipeline clips there. Differentiable."""
         with torch.no_grad():
             rgb = self.codec.encode(rgb_B3HW)
-        latents = one_step_depth(self.denoiser, self.unet, rgb, depth_start(self.hparams["start"], rgb))
+        latents = one_step_depth(self.denoiser, self.unet, rgb, depth_start(self.start, rgb))
         return self.codec.decode(latents).mean(dim=1, keepdim=True)
 
     def losses(self, depth_B1HW: Tensor, batch: ImageBatch) -> OneStepLoss:
         """The loss of depth that was predicted for a batch."""
         has_range = depth_frames.has_range(batch.range_mm)[:, None, None, None]
         mask = batch.skin & (batch.depth_mm > 0) & has_range
-        options = {"power": self.hparams["power"], "gradient": self.hparams["gradient"]}
+        options = {"power": self.loss_settings.power, "gradient": self.loss_settings.gradient}
         free_B, has_depth_B = ssi_loss(depth_B1HW, batch.depth, mask, batch.confidence, **options)
         weight = depth_frames.loss_weight(
-            batch.skin.float(), batch.depth_source, batch.range_mm, self.hparams["outside_skin"]
+            batch.skin.float(), batch.depth_source, batch.range_mm, self.loss_settings.outside_skin
         )
         error = (depth_B1HW.float() - batch.depth).square() * weight * batch.confidence
         framed_B = error.sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1)
         return OneStepLoss(free_B.float(), framed_B, has_depth_B)
 
-    def training_step(self, batch: ImageBatch, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: ImageBatch, batch_idx: int) -> StepOutput:
         """One step on an :class:`ImageBatch`: its loss, and what each sample gave to it, for the logs.
 
         Raises ValueError for latents.
@@ -147,14 +134,15 @@ class OneStepStage(L.LightningModule):
         if not isinstance(batch, ImageBatch):
             raise ValueError("data.train holds latents, and this loss is of pixels: name the shards of pictures")
         free_B, framed_B, has_depth_B = self.losses(self.depth(batch.rgb), batch)
-        depth_B = (free_B + self.hparams["framed"] * framed_B) * has_depth_B
+        depth_B = (free_B + self.loss_settings.framed * framed_B) * has_depth_B
         pictures = has_depth_B.sum().clamp_min(1)
         loss = depth_B.sum() / pictures
         scalars = {"train/loss": loss, "train/loss_free": free_B.sum() / pictures}
         scalars["train/loss_framed"] = (framed_B * has_depth_B).sum() / pictures
         self.log_dict(scalars, batch_size=len(batch))
         self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch))
-        return {"loss": loss, "depth_B": depth_B.detach(), "has_depth_B": has_depth_B}
+        self.report = StepReport(depth=HalfReport(depth_B.detach(), has_depth_B))
+        return {"loss": loss, "report": self.report}
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Image-to-depth on held-out pictures, scored in the normalised frame after scale and shift."""
@@ -168,10 +156,5 @@ class OneStepStage(L.LightningModule):
         self.validation_depth.reset()
 
     def configure_optimizers(self) -> Any:
-        """AdamW over what trains, with warm-up and a cosine to the end of the run."""
-        trained = [p for p in self.unet.parameters() if p.requires_grad]
-        rates = {"lr": self.hparams["learning_rate"], "weight_decay": self.hparams["weight_decay"]}
-        optimizer = optimizer_of(self.hparams["optimizer"], self.trainer, trained, **rates)
-        rate = warmed(self.trainer, self.hparams["warmup_steps"], decay=1.0)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        """AdamW over what trains, with warm-up and a fall of its rate."""
+        return warmed_adamw(self, self.optimizer_settings)

@@ -21,6 +21,7 @@ from jdap.models.loading import WeightsError, read_json
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.pipelines.weights import INDEX, class_name
+from jdap.stages.settings.temporal import NONE, SoundSettings
 
 
 class ClipNetworks(NamedTuple):
@@ -41,11 +42,9 @@ def clip_networks(
     init: str,
     *,
     motion: str | None,
-    audio_encoder: str | None,
-    audio_tokens: int,
-    audio_dim: int,
+    sound: SoundSettings,
     conditions: Sequence[str],
-    gradient_checkpointing: bool,
+    checkpointing: bool,
 ) -> ClipNetworks:
     """The networks, the image model's frozen and in evaluation mode, on the CPU, float32.
 
@@ -53,10 +52,9 @@ def clip_networks(
         init: weights folder of an image stage, ``shipped:NAME``, or a repository of the hub; or of this stage, to train
             on: all networks are then those, and the rest of what is asked for must agree.
         motion: AnimateDiff's motion modules (:func:`jdap.models.clip.motion.load_motion`); None: fresh ones.
-        audio_encoder: as :func:`jdap.models.audio.new_audio_tokens` takes it; None: a model that is deaf.
-        audio_tokens, audio_dim: L tokens of D channels a frame.
+        sound: what the model hears, and by how many tokens a frame.
         conditions: kinds of :data:`jdap.models.clip.conditions.KINDS` that may drive a clip beside its sound.
-        gradient_checkpointing: compute activations again in the backward pass rather than keep them.
+        checkpointing: compute activations again in the backward pass rather than keep them.
 
     Raises:
         WeightsError: for a folder that cannot be started from.
@@ -64,10 +62,10 @@ def clip_networks(
     """
     folder = find_folder(init, f"train one with `{PortraitPipeline.remedy}`")
     if class_name(read_json(folder / INDEX)) == TalkingPipeline.__name__:
-        made = _that_talk(folder, init, motion, audio_encoder, audio_tokens, audio_dim, conditions)
+        made = _that_talk(folder, init, motion, sound, conditions)
     else:
-        made = _new(folder, init, motion, audio_encoder, audio_tokens, audio_dim, conditions)
-    made.unet.checkpointing = gradient_checkpointing
+        made = _new(folder, init, motion, sound, conditions)
+    made.unet.checkpointing = checkpointing
     for network in filter(None, (made.codec, made.reference, made.image_tokens)):
         network.requires_grad_(False).eval()
     for network in filter(None, (made.unet, made.audio, made.drive)):
@@ -75,15 +73,12 @@ def clip_networks(
     return made
 
 
-def _new(
-    folder: Path,
-    init: str,
-    motion: str | None,
-    audio_encoder: str | None,
-    audio_tokens: int,
-    audio_dim: int,
-    conditions: Sequence[str],
-) -> ClipNetworks:
+def encoder_of(sound: SoundSettings) -> str | None:
+    """The audio encoder that is asked for; None for a model without sound, whatever else is said of sound."""
+    return None if sound.whose == NONE else sound.encoder
+
+
+def _new(folder: Path, init: str, motion: str | None, sound: SoundSettings, conditions: Sequence[str]) -> ClipNetworks:
     begun = PortraitPipeline.from_pretrained(folder)
     if not isinstance(begun.unet, JointUNet) or begun.reference is None or begun.shared_timestep:
         raise WeightsError(
@@ -94,26 +89,21 @@ def _new(
             f"model.init {init}: fine-tuned to depth in one step; take the image model that it came from"
         )
     plain = begun.unet.unet
-    if conditions and audio_encoder is None:
-        raise ValueError("model.conditions go beside the sound: model.audio_encoder must not be null")
-    audio = new_audio_tokens(audio_encoder, audio_tokens, audio_dim) if audio_encoder else None
+    encoder = encoder_of(sound)
+    if conditions and encoder is None:
+        raise ValueError("model.conditioning.conditions go beside the sound: model.sound.encoder must not be null")
+    audio = new_audio_tokens(encoder, sound.tokens, sound.dim) if encoder else None
     unet = ClipUNet(
         begun.unet,
         load_motion(motion) if motion else new_motion(plain),
-        new_audio_attention(plain, audio_dim) if audio else None,
+        new_audio_attention(plain, sound.dim) if audio else None,
     )
-    drive = DriveTokens(list(conditions), audio_dim) if conditions else None
+    drive = DriveTokens(list(conditions), sound.dim) if conditions else None
     return _beside(begun, unet, audio, drive)
 
 
 def _that_talk(
-    folder: Path,
-    init: str,
-    motion: str | None,
-    audio_encoder: str | None,
-    audio_tokens: int,
-    audio_dim: int,
-    conditions: Sequence[str],
+    folder: Path, init: str, motion: str | None, sound: SoundSettings, conditions: Sequence[str]
 ) -> ClipNetworks:
     """The networks of weights that talk already, to train on; what is asked for must be what they are."""
     begun = TalkingPipeline.from_pretrained(folder)
@@ -124,13 +114,14 @@ def _that_talk(
             f"model.init {init}: the weights of an ablation; the temporal stage starts from a full model"
         )
     audio, drive, unet = begun.audio, begun.drive, begun.unet
-    if audio_encoder is None and not conditions:
+    encoder = encoder_of(sound)
+    if encoder is None and not conditions:
         audio, drive, unet = None, None, ClipUNet(unet.image_model(), unet.motion_adapter(), None)  # a control
-    asked = {"audio": audio_encoder is not None, "conditions": list(conditions)}
+    asked = {"audio": encoder is not None, "conditions": list(conditions)}
     there: dict[str, Any] = {"audio": audio is not None, "conditions": drive.config["kinds"] if drive else []}
     if audio is not None:
-        asked |= {"audio_tokens": audio_tokens, "audio_dim": audio_dim}
-        there |= {"audio_tokens": audio.tokens, "audio_dim": audio.dim}
+        asked |= {"sound.tokens": sound.tokens, "sound.dim": sound.dim}
+        there |= {"sound.tokens": audio.tokens, "sound.dim": audio.dim}
     differs = [f"{name} {there[name]}, not {wanted}" for name, wanted in asked.items() if there[name] != wanted]
     if differs:
         raise ValueError(f"model.init {init} has {'; '.join(differs)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +20,7 @@ from jdap.models.image.separate import SeparateUNets, separated
 from jdap.models.image.stable_diffusion import load_unet, load_vae
 from jdap.models.image.widen import from_unet, narrow
 from jdap.pipelines.portrait import PortraitPipeline
+from jdap.stages.settings.image import ImageNetworkSettings
 
 
 class Networks(NamedTuple):
@@ -32,19 +32,14 @@ class Networks(NamedTuple):
     image_tokens: ImageTokens | None = None
 
 
-def networks(
+def image_networks(
     preset: str,
-    codec: str | None = None,
+    codec: str | None,
     *,
-    init: str | None = None,
-    sd: str | None = None,
-    image_encoder: str | None = None,
-    widths: Sequence[int] | None = None,
-    gradient_checkpointing: bool = False,
-    joint: bool = True,
-    reference: bool = True,
-    copy_reference: bool = False,
-    lora_rank: int = 0,
+    init: str | None,
+    sd: str | None,
+    settings: ImageNetworkSettings,
+    checkpointing: bool,
 ) -> Networks:
     """The networks of a stage, in training mode but for the frozen codec, on the CPU, float32.
 
@@ -53,14 +48,8 @@ def networks(
         codec: folder of the image codec, or ``shipped:NAME``; None: the VAE of ``sd``, or the codec of ``init``.
         init: weights folder whose UNets training starts from.
         sd: Stable Diffusion 1.x or 2.x whose UNet both networks start from (:mod:`jdap.models.image.stable_diffusion`).
-        image_encoder: folder of a CLIP vision encoder whose tokens of the reference picture the joint UNet's
-            cross-attention sees (:mod:`jdap.models.image.image_tokens`); None: none, or those of ``init``.
-        widths: channels of the levels of random networks; None: the preset's.
-        gradient_checkpointing: compute activations again in the backward pass rather than keep them.
-        joint: one UNet for both halves; otherwise separate ones (an ablation), from scratch or from such weights.
-        reference: whether there is a ReferenceNet (without: an ablation).
-        copy_reference: let the ReferenceNet of ``init`` be a copy of its joint UNet's RGB half, in place of its own.
-        lora_rank: above 0 nothing trains but LoRA of this rank beside the attention of both UNets.
+        settings: which networks there are, and which of their weights train.
+        checkpointing: compute activations again in the backward pass rather than keep them.
 
     Raises:
         ValueError: for settings that exclude each other, an unknown preset, and where a start has other latents or
@@ -70,8 +59,9 @@ def networks(
     """
     if init and sd:
         raise ValueError("model.init and model.sd are both a start: give one")
+    widths, rank = settings.widths, settings.lora_rank
     if widths and (init or sd):
-        raise ValueError("model.widths is for networks from scratch: model.init and model.sd bring their own")
+        raise ValueError("model.networks.widths is for networks from scratch: model.init and model.sd bring their own")
     if init:
         made = _of_weights_folder(init, preset, codec)
     elif sd:
@@ -82,9 +72,9 @@ def networks(
     else:
         raise ValueError("model.codec is null, and there is no model.sd or model.init to take one from: name a folder")
     made.codec.requires_grad_(False)
-    made = _ablated(made, joint, reference, copy_reference, init, sd)
-    if image_encoder:
-        made = _with_image_tokens(made, image_encoder, init)
+    made = _ablated(made, settings, init, sd)
+    if settings.image_encoder:
+        made = _with_image_tokens(made, settings.image_encoder, init)
     if made.image_tokens is not None:
         made.image_tokens.train()
     for network in filter(None, (made.unet, made.reference)):
@@ -93,11 +83,11 @@ def networks(
         # channels last: a fifth faster on a CPU, and what tensor cores want
         network.train().to(memory_format=torch.channels_last)  # type: ignore[call-arg]
         for unet in network.modules():
-            if gradient_checkpointing and isinstance(unet, UNet2DConditionModel):
+            if checkpointing and isinstance(unet, UNet2DConditionModel):
                 unet.enable_gradient_checkpointing()
-        if lora_rank:
-            add_lora(network, lora_rank)
-    if lora_rank and made.image_tokens is not None:
+        if rank:
+            add_lora(network, rank)
+    if rank and made.image_tokens is not None:
         made.image_tokens.requires_grad_(False)
     return made
 
@@ -115,35 +105,38 @@ def freeze_unasked(network: nn.Module) -> None:
             attn.to_out[0].weight.requires_grad_(False)
 
 
-def _ablated(
-    made: Networks, joint: bool, reference: bool, copy_reference: bool, init: str | None, sd: str | None
-) -> Networks:
+def _ablated(made: Networks, settings: ImageNetworkSettings, init: str | None, sd: str | None) -> Networks:
     """The networks that are asked for: those of a start without what an ablation leaves out."""
-    unet, net = made.unet, made.reference
+    unet, net, joint = made.unet, made.reference, settings.joint
     if joint and not isinstance(unet, JointUNet):
-        raise ValueError(f"model.init {init}: these weights need model.joint false")
-    if copy_reference:
-        if not (init and joint and reference and isinstance(unet, JointUNet)):
+        raise ValueError(f"model.init {init}: these weights need model.networks.joint false")
+    if settings.copy_reference:
+        if not (init and joint and settings.reference and isinstance(unet, JointUNet)):
             raise ValueError(
-                "model.copy_reference copies the joint UNet of model.init into a ReferenceNet: it needs them"
+                "model.networks.copy_reference copies the joint UNet of model.init into a ReferenceNet: it needs them"
             )
         net = ReferenceNet(narrow(unet), unet.rotary)
-    if reference and net is None:
-        raise ValueError(f"model.init {init}: these weights need model.reference false or model.copy_reference true")
+    if settings.reference and net is None:
+        raise ValueError(
+            f"model.init {init}: these weights need model.networks.reference false or "
+            "model.networks.copy_reference true"
+        )
     if isinstance(unet, JointUNet) and not joint:
         if init or sd:
-            raise ValueError("model.joint false starts from weights of such networks, or from none")
+            raise ValueError("model.networks.joint false starts from weights of such networks, or from none")
         unet = separated(unet)
-    if not reference:
+    if not settings.reference:
         return made._replace(unet=unet, reference=None, image_tokens=None)
     return made._replace(unet=unet, reference=net)
 
 
 def _with_image_tokens(made: Networks, encoder: str, init: str | None) -> Networks:
     if made.image_tokens is not None:
-        raise ValueError(f"model.init {init} has image tokens of its own: leave model.image_encoder out")
+        raise ValueError(f"model.init {init} has image tokens of its own: leave model.networks.image_encoder out")
     if made.reference is None or not isinstance(made.unet, JointUNet):
-        raise ValueError("model.image_encoder reads the reference for the joint network: not for ablations of either")
+        raise ValueError(
+            "model.networks.image_encoder reads the reference for the joint network: not for ablations of either"
+        )
     return made._replace(image_tokens=new_image_tokens(encoder, made.unet.unet.config["cross_attention_dim"]))
 
 

@@ -1,4 +1,4 @@
-"""What the stages' optimisers have in common: which there are, and how far a run is."""
+"""The stages' optimiser: Muon or AdamW, with a rate that rises and falls, and how far a run is."""
 
 from __future__ import annotations
 
@@ -12,32 +12,42 @@ from lightning.pytorch.callbacks import Timer
 from torch.distributed.tensor import DTensor
 
 from jdap.stages.parts.muon import Muon
+from jdap.stages.settings.optimizer import ADAMW, LINE, MUON, OptimizerSettings
+
+
+def warmed_adamw(stage: L.LightningModule, settings: OptimizerSettings) -> dict[str, Any]:
+    """What ``configure_optimizers`` returns: AdamW over what trains, with warm-up and a fall of its rate."""
+    optimizer = optimizer_of(settings, stage.trainer, [p for p in stage.parameters() if p.requires_grad])
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmed(stage.trainer, settings))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def optimizer_of(
-    name: str, trainer: L.Trainer, parameters: Iterable[torch.nn.Parameter], **rates: Any
+    settings: OptimizerSettings, trainer: L.Trainer, parameters: Iterable[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
     """``adamw``; ``muon``, for training from nothing; or ``adamw8bit``, a quarter of the state, on CUDA.
 
     AdamW is fused where it can be: on one core 0.02 s a step of the tiny networks rather than 0.08. In mixed precision
-    Lightning refuses to clip gradients for a fused one. Raises ValueError for another name, for Muon on
-    weights that are shared out to processes, and where bitsandbytes or CUDA are missing.
+    Lightning refuses to clip gradients for a fused one. Raises ValueError for Muon on weights that are shared out to
+    processes, and where bitsandbytes or CUDA are missing.
     """
-    if name == "adamw":
+    rates: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    rates["betas"] = (0.9, settings.beta2)
+    if settings.kind == ADAMW:
         return torch.optim.AdamW(parameters, fused="mixed" not in str(trainer.precision), **rates)
-    if name == "muon":
+    if settings.kind == MUON:
         parameters = list(parameters)
         if any(isinstance(p, DTensor) for p in parameters):
-            raise ValueError("model.optimizer muon needs whole matrices, and FSDP shares them out: take adamw")
+            raise ValueError("model.optimizer.kind muon needs whole matrices, and FSDP shares them out: take adamw")
         return Muon(parameters, **rates)
-    if name != "adamw8bit":
-        raise ValueError(f"model.optimizer must be adamw, muon or adamw8bit, got {name!r}")
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
-        raise ValueError("model.optimizer adamw8bit needs an extra: pip install 'jdap[adamw8bit]'") from error
+        raise ValueError("model.optimizer.kind adamw8bit needs an extra: pip install 'jdap[adamw8bit]'") from error
     if trainer.strategy.root_device.type != "cuda":
-        raise ValueError(f"model.optimizer adamw8bit needs CUDA, not {trainer.strategy.root_device.type}: take adamw")
+        raise ValueError(
+            f"model.optimizer.kind adamw8bit needs CUDA, not {trainer.strategy.root_device.type}: take adamw"
+        )
     return AdamW8bit(parameters, **rates)
 
 
@@ -56,21 +66,18 @@ def share_done(trainer: L.Trainer) -> Callable[[int], float]:
     return lambda step: min(1.0, max([step / last, *map(_share_of_time, timers)]))
 
 
-def warmed(trainer: L.Trainer, warmup_steps: int, decay: float) -> Callable[[int], float]:
-    """A function of the optimiser step: the rate's factor, up in a line, then 1, then along a cosine to 0.
+def warmed(trainer: L.Trainer, settings: OptimizerSettings) -> Callable[[int], float]:
+    """A function of the optimiser step: the rate's factor, up in a line, then 1, then down to 0.
 
-    ``decay`` is the share of the run in which it falls, at its end: 1 is a cosine all along, 0 none. A run of unknown
+    ``decay`` is the share of the run in which it falls, at its end: 1 is a fall all along, 0 none. A run of unknown
     length trains without one, and whoever wants its weights resumes it for a last stretch that falls (2405.18392).
-    Raises ValueError for a share outside of [0, 1].
     """
-    if not 0 <= decay <= 1:
-        raise ValueError(f"model.decay is a share of the run, 0 … 1, got {decay}")
-    rise, done = max(1, warmup_steps), share_done(trainer) if decay else lambda step: 0.0
-    falls = decay or 1.0
+    rise, done = max(1, settings.warmup_steps), share_done(trainer) if settings.decay else lambda step: 0.0
+    falls = settings.decay or 1.0
 
     def factor(step: int) -> float:
-        fallen = max(0.0, 1 - (1 - done(step)) / falls)
-        return min(1.0, (step + 1) / rise) * 0.5 * (1 + math.cos(math.pi * fallen))
+        risen, left = min(1.0, (step + 1) / rise), min(1.0, (1 - done(step)) / falls)
+        return risen * (left if settings.decay_shape == LINE else 0.5 * (1 + math.cos(math.pi * (1 - left))))
 
     return factor
 

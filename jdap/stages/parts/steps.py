@@ -1,17 +1,13 @@
-"""What the diffusion stages' steps have in common: a step's place in the run, depth over processes, the optimiser."""
+"""What the diffusion stages' steps have in common: a step's place in the run, and depth over processes."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning as L
-import torch
 from torch import Tensor
 
 from jdap.diffusion.denoiser import JointLoss
 from jdap.diffusion.draws import Place
 from jdap.diffusion.timesteps import TimestepLaw
-from jdap.stages.parts.optimizers import optimizer_of, warmed
 
 
 def place_of(stage: L.LightningModule, count: int, batch_idx: int) -> Place:
@@ -43,18 +39,3 @@ def drawn_losses(
     rgb = loss.rgb * loss.has_rgb_B.sum() / (len(has_B) * max(1 - law.image_to_depth, 1e-6))
     depth = loss.depth * loss.has_depth_B.sum() / (has_B.sum().clamp_min(1) * max(1 - law.depth_to_image, 1e-6))
     return rgb, depth * share_of(stage, has_B)
-
-
-def warmed_adamw(stage: L.LightningModule) -> dict[str, Any]:
-    """AdamW over what trains, with warm-up and, if asked for, a fall of its rate at the run's end.
-
-    By the stage's hyper-parameters ``optimizer``, ``learning_rate``, ``beta2``, ``weight_decay``, ``warmup_steps`` and
-    ``decay``.
-    """
-    told = stage.hparams
-    trained = [p for p in stage.parameters() if p.requires_grad]
-    rates = {"lr": told["learning_rate"], "weight_decay": told["weight_decay"], "betas": (0.9, told["beta2"])}
-    made = optimizer_of(told["optimizer"], stage.trainer, trained, **rates)
-    rate = warmed(stage.trainer, told["warmup_steps"], told["decay"])
-    schedule = torch.optim.lr_scheduler.LambdaLR(made, rate)
-    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

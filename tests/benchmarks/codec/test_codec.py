@@ -20,8 +20,9 @@ from benchmarks.codec import codec
 from benchmarks.codec.codec import Run, best_seconds, costs, errors, read_photos, read_recipe, shaped
 from jdap.configs import CONFIGS
 
-MODEL = {"factor": 8, "encoder_widths": [8, 16], "encoder_blocks": [1, 1], "learning_rate": 5e-3, "warmup_steps": 2}
-MODEL |= {"decoder_widths": [8, 16], "decoder_blocks": [1, 1]}
+NETWORK = {"factor": 8, "encoder_widths": [8, 16], "encoder_blocks": [1, 1]}
+NETWORK |= {"decoder_widths": [8, 16], "decoder_blocks": [1, 1]}
+MODEL = {"network": NETWORK, "optimizer": {"learning_rate": 5e-3, "warmup_steps": 2}}
 DATA = {"batch_size": 2, "size_px": 32, "jitter": 0.1, "workers": 0}
 
 
@@ -44,8 +45,8 @@ def clock(monkeypatch):
     monkeypatch.setattr(codec, "time", types.SimpleNamespace(process_time=lambda: float(next(ticks))))
 
 
-def made(folder, last=20.0, **model) -> Run:
-    recipe = {"model": MODEL | model, "data": DATA, "clip": 1.0}
+def made(folder, last=20.0, **network) -> Run:
+    recipe = {"model": MODEL | {"network": NETWORK | network}, "data": DATA, "clip": 1.0}
     return Run(recipe, str(folder / "train"), last, seed=0)
 
 
@@ -109,13 +110,14 @@ def test_costs_and_their_clock(monkeypatch):
 
 
 def test_widths_go_into_both_halves_and_finer_resolutions_get_a_block():
-    recipe = {"encoder_widths": [96], "encoder_blocks": [2], "decoder_widths": [128], "decoder_blocks": [6]}
+    network = {"encoder_widths": [96], "encoder_blocks": [2], "decoder_widths": [128], "decoder_blocks": [6]}
+    recipe = {"network": network, "momentum": 0.1}
     assert shaped(recipe, None) == recipe
-    found = shaped(recipe, (32, 64))
+    found = shaped(recipe, (32, 64))["network"]
     assert (found["encoder_widths"], found["encoder_blocks"]) == ([32, 64], [1, 2])
     assert (found["decoder_widths"], found["decoder_blocks"]) == ([32, 64], [1, 6])
-    two = recipe | {"encoder_blocks": [1, 2], "decoder_blocks": [3, 6]}
-    assert shaped(two, (64,))["decoder_blocks"] == [6]
+    two = {"network": network | {"encoder_blocks": [1, 2], "decoder_blocks": [3, 6]}}
+    assert shaped(two, (64,))["network"]["decoder_blocks"] == [6]
 
 
 def test_photos_are_centre_squares(tmp_path):
@@ -181,6 +183,7 @@ def test_the_recipe_is_that_of_the_command():
     assert recipe["clip"] == 1.0
     assert recipe["data"]["size_px"] == 128
     assert "train" not in recipe["data"]
-    assert {"encoder_widths", "decoder_widths", "learning_rate"} <= set(recipe["model"])
+    assert {"encoder_widths", "decoder_widths"} <= set(recipe["model"]["network"])
+    assert "learning_rate" in recipe["model"]["optimizer"]
     with pytest.raises(BenchmarkError, match=r"nowhere\.yaml"):
         read_recipe(CONFIGS / "nowhere.yaml")

@@ -123,10 +123,11 @@ def test_a_training_runs_pace(tmp_path):
     from fakes import write_fakes
 
     from benchmarks.cost.pace import pace
+    from jdap.stages.settings.image import ImageNetworkSettings
 
     write_fakes(tmp_path / "shards", people=3, frames=2, size_px=32)
     small_codec().save_pretrained(tmp_path / "codec")
-    settings = {"codec": str(tmp_path / "codec"), "widths": (32, 32), "size_px": 32}
+    settings = {"codec": str(tmp_path / "codec"), "networks": ImageNetworkSettings([32, 32]), "size_px": 32}
     rows = pace(2, 2, CPU, "float32", shards=str(tmp_path / "shards"), batch=2, **settings)
     assert [row["what"] for row in rows] == ["encoded in the loop", "cached"]
     for row in rows:

@@ -66,7 +66,14 @@ def train(home, out, preset) -> int:
             *("--data.train.drawn.shards", str(home / preset / "others")),
             *("--data.size_px", "32", "--model.size_px", "32", "--data.workers", "0", "--trainer.accelerator", "cpu"),
             *("--trainer.precision", "32-true", "--trainer.max_steps", "2", "--trainer.val_check_interval", "2"),
-            *("--data.batch_size", "8", "--trainer.accumulate_grad_batches", "1", "--model.learning_rate", "1e-3"),
+            *(
+                "--data.batch_size",
+                "8",
+                "--trainer.accumulate_grad_batches",
+                "1",
+                "--model.optimizer.learning_rate",
+                "1e-3",
+            ),
         ]
     )
 

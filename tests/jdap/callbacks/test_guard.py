@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import FSDPStrategy
 from networks import small_codec
+from settings import make_stage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jdap.callbacks.averaging import EMA
@@ -17,6 +18,7 @@ from jdap.callbacks.guard import FiniteGuard, NotFinite
 from jdap.callbacks.logs import DepthTable, NoiseLog
 from jdap.data.modules import ImageDataModule
 from jdap.stages.image import ImageStage
+from jdap.stages.parts.report import HalfReport, StepReport
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ class Poison(L.Callback):
 def fit(folder, out, *callbacks, steps=4, model=None, val=False, logger=False, ckpt=None, **options) -> ImageStage:
     torch.manual_seed(0)
     codec = str(folder / "codec")
-    model = model or ImageStage(codec=codec, size_px=32, learning_rate=1e-3, warmup_steps=1)
+    model = model or make_stage(ImageStage, codec=codec, size_px=32, learning_rate=1e-3, warmup_steps=1)
     train = str(folder / "train")
     data = ImageDataModule(train, train if val else None, batch_size=2, size_px=32, epoch_steps=10)
     trainer = L.Trainer(
@@ -78,7 +80,7 @@ def fit(folder, out, *callbacks, steps=4, model=None, val=False, logger=False, c
 )
 def test_a_nan_ends_the_run_before_it_gets_into_the_weights(folder, tmp_path, loss, told):
     poison = Poison({2}, loss)
-    model = ImageStage(codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=1)
+    model = make_stage(ImageStage, codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=1)
     keep = ModelCheckpoint(dirpath=tmp_path, every_n_train_steps=1, save_last=True)
     with pytest.raises(NotFinite, match=rf"^step 2: .*{told}.*fake-0-.*\(studio\)") as caught:
         fit(folder, tmp_path, poison, FiniteGuard(), keep, model=model)
@@ -235,13 +237,13 @@ def test_losses_and_gradients_along_the_noise_are_logged(folder, tmp_path):
             name = f"bins/loss_{half}/{low:04d}-{high:04d}"
             found = {e.step: e.value for e in events.Scalars(name)} if name in tags else {}
             for last in (1, 3):
-                both = outputs.seen[last - 1 : last + 1]
-                t = torch.cat([o[f"t_{half}_B"] for o in both])
-                here = (t >= low) & (t <= high) & torch.cat([o[f"has_{half}_B"] for o in both])
+                both = [getattr(o["report"], half) for o in outputs.seen[last - 1 : last + 1]]
+                t = torch.cat([o.t_B for o in both])
+                here = (t >= low) & (t <= high) & torch.cat([o.counts_B for o in both])
                 assert (last in found) == bool(here.any())
                 if here.any():
                     assert found[last] == pytest.approx(
-                        float(torch.cat([o[f"{half}_B"] for o in both])[here].mean()), rel=1e-4
+                        float(torch.cat([o.loss_B for o in both])[here].mean()), rel=1e-4
                     )
                     pull = {e.step: e.value for e in events.Scalars(name.replace("loss", "grad"))}
                     assert pull[last] > 0
@@ -250,7 +252,7 @@ def test_losses_and_gradients_along_the_noise_are_logged(folder, tmp_path):
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["2", "4"]
 
 
-def bins(v, loss, **outputs) -> dict[str, float]:
+def bins(v, loss, report: StepReport) -> dict[str, float]:
     """What is logged of one step in which the network answered ``v``, in two ranges of timesteps."""
     lines: list[dict[str, float]] = []
     logger = SimpleNamespace(log_metrics=lambda scalars, step: lines.append(scalars))
@@ -261,7 +263,7 @@ def bins(v, loss, **outputs) -> dict[str, float]:
     module.unet(v)
     loss.backward()
     trainer.global_step = 1
-    log.on_train_batch_end(trainer, module, outputs, None, 0)
+    log.on_train_batch_end(trainer, module, {"report": report}, None, 0)
     return lines[0]
 
 
@@ -269,9 +271,9 @@ def test_the_gradient_at_the_output_is_the_formula_s():
     """dL/dv of a sample is 2 g (v − v*) / (B C h w); checked against autograd by hand."""
     v = torch.randn(2, 3, 4, 4, requires_grad=True), torch.randn(2, 3, 4, 4, requires_grad=True)
     target = torch.randn(2, 3, 4, 4)
-    of_both = {name: torch.ones(2) for name in ("rgb_B", "depth_B", "has_rgb_B", "has_depth_B")}
-    of_both |= {name: torch.tensor([100, 900]) for name in ("t_rgb_B", "t_depth_B")}
-    logged = bins(v, (v[0] - target).square().mean() + 0 * v[1].sum(), **of_both)
+    of_both = HalfReport(torch.ones(2), torch.ones(2, dtype=torch.bool), torch.tensor([100, 900]))
+    report = StepReport(of_both, of_both, torch.arange(2))
+    logged = bins(v, (v[0] - target).square().mean() + 0 * v[1].sum(), report)
     expected = (2 * (v[0] - target) / v[0].numel()).flatten(1).norm(dim=1).tolist()
     assert [logged["bins/grad_rgb/0000-0499"], logged["bins/grad_rgb/0500-0999"]] == pytest.approx(expected, rel=1e-5)
     assert logged["bins/grad_depth/0000-0499"] == logged["bins/grad_depth/0500-0999"] == 0
@@ -281,11 +283,9 @@ def test_gradients_are_logged_by_their_own_samples_timestep_whatever_order_the_n
     """The network saw the third sample, then the first, then the second; the third's RGB was given."""
     v = torch.zeros(3, 1, requires_grad=True), torch.zeros(3, 1, requires_grad=True)
     loss = sum((torch.tensor([[30.0], [10.0], [20.0]]) * x).sum() for x in v)
-    outputs = {"back_B": torch.tensor([1, 2, 0])}
-    for half, has in (("rgb", [True, True, False]), ("depth", [True, True, True])):
-        outputs |= {f"{half}_B": torch.tensor([1.0, 2.0, 3.0]), f"has_{half}_B": torch.tensor(has)}
-        outputs[f"t_{half}_B"] = torch.tensor([100, 900, 900])
-    assert bins(v, loss, **outputs) == pytest.approx(
+    losses, t = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([100, 900, 900])
+    halves = [HalfReport(losses, torch.tensor(has), t) for has in ([True, True, False], [True, True, True])]
+    assert bins(v, loss, StepReport(*halves, torch.tensor([1, 2, 0]))) == pytest.approx(
         {
             **{"bins/loss_rgb/0000-0499": 1.0, "bins/grad_rgb/0000-0499": 10.0},
             **{"bins/loss_rgb/0500-0999": 2.0, "bins/grad_rgb/0500-0999": 20.0},
@@ -297,9 +297,9 @@ def test_gradients_are_logged_by_their_own_samples_timestep_whatever_order_the_n
 
 def test_optimisers_that_are_not_there_are_told(folder, tmp_path):
     def with_optimizer(name):
-        return ImageStage(codec=str(folder / "codec"), size_px=32, optimizer=name)
+        return make_stage(ImageStage, codec=str(folder / "codec"), size_px=32, kind=name)
 
     with pytest.raises(ValueError, match=r"jdap\[adamw8bit\]|needs CUDA"):
         fit(folder, tmp_path, model=with_optimizer("adamw8bit"))
-    with pytest.raises(ValueError, match="adamw or adamw8bit"):
-        fit(folder, tmp_path, model=with_optimizer("sgd"))
+    with pytest.raises(ValueError, match="adamw8bit"):
+        with_optimizer("sgd")

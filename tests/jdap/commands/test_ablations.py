@@ -6,6 +6,7 @@ import pytest
 import torch
 from fakes import write_fakes
 from networks import small_codec
+from settings import make_stage
 
 from jdap.__main__ import main
 from jdap.commands.train import build
@@ -57,15 +58,15 @@ def test_networks_and_timesteps(fakes, tmp_path, overlay, joint, reference, shar
     pipeline = PortraitPipeline.from_pretrained(tmp_path / "weights")
     assert (pipeline.reference is not None, pipeline.shared_timestep) == (reference, shared)
     settled = json.loads((tmp_path / "weights" / "training.json").read_text())["hyper_parameters"]
-    assert settled["terminal"] == 0.25  # of ablate.yaml, as in every arm
+    assert settled["noise"]["last_step_fraction"] == 0.25  # of ablate.yaml, as in every arm
     # training goes on from such weights where the settings are the same, and not where a network is missing
     more = {"codec": str(fakes / "codec"), "init": str(tmp_path / "weights"), "image_to_depth": 0, "depth_to_image": 0}
-    further = ImageStage(**more, joint=joint, reference=reference)
+    further = make_stage(ImageStage, **more, joint=joint, reference=reference)
     assert further.unet.training
     if not shared:
-        lacking = "need model.joint false" if reference else "need model.reference false or model.copy_reference true"
+        lacking = f"need model.networks.{'joint' if reference else 'reference'} false"
         with pytest.raises(ValueError, match=lacking):
-            ImageStage(**more)
+            make_stage(ImageStage, **more)
 
 
 @pytest.mark.parametrize(("overlay", "kept"), [("ablate-studio-only", "studio"), ("ablate-fitted-only", "fitted")])
@@ -78,18 +79,18 @@ def test_sources(fakes, tmp_path, overlay, kept):
 
 @pytest.mark.parametrize("ablation", [{"joint": False}, {"shared_timestep": True}])
 def test_a_half_beside_a_given_one_needs_a_joint_network_and_two_timesteps(ablation):
-    with pytest.raises(ValueError, match=r"model\.image_to_depth .*model\.depth_to_image to 0"):
-        ImageStage(**ablation)
+    with pytest.raises(ValueError, match=r"conditioning\.image_to_depth .*conditioning\.depth_to_image to 0"):
+        make_stage(ImageStage, **ablation)
 
 
 def test_a_reference_network_may_start_as_a_copy_of_the_unet_that_training_goes_on_from(tmp_path):
     small_codec().save_pretrained(tmp_path / "codec")
-    begun = ImageStage(codec=str(tmp_path / "codec"), widths=[32, 64])
+    begun = make_stage(ImageStage, codec=str(tmp_path / "codec"), widths=[32, 64])
     for p in begun.unet.parameters():  # as if it had been trained
         torch.nn.init.normal_(p, std=0.05)
     begun.pipeline().save_pretrained(tmp_path / "weights")
     how = {"codec": str(tmp_path / "codec"), "init": str(tmp_path / "weights")}
-    copied = ImageStage(**how, copy_reference=True)
+    copied = make_stage(ImageStage, **how, copy_reference=True)
     assert copied.reference.rotary
     theirs, ours = begun.unet.unet.state_dict(), copied.reference.unet.state_dict()
     assert torch.equal(ours["conv_in.weight"], theirs["conv_in.weight"][:, :3])
@@ -97,8 +98,8 @@ def test_a_reference_network_may_start_as_a_copy_of_the_unet_that_training_goes_
     rest = [name for name in ours if not name.startswith(("conv_in.weight", "conv_out"))]
     assert all(torch.equal(ours[name], theirs[name]) for name in rest)
     # without the ReferenceNet of such weights, or with it as it was
-    assert ImageStage(**how, reference=False).reference is None
-    own = ImageStage(**how).reference.unet.state_dict()
+    assert make_stage(ImageStage, **how, reference=False).reference is None
+    own = make_stage(ImageStage, **how).reference.unet.state_dict()
     assert all(torch.equal(own[name], value) for name, value in begun.reference.unet.state_dict().items())
     with pytest.raises(ValueError, match="needs them"):
-        ImageStage(codec=str(tmp_path / "codec"), copy_reference=True)
+        make_stage(ImageStage, codec=str(tmp_path / "codec"), copy_reference=True)

@@ -85,7 +85,7 @@ def test_train_codec_runs_and_leaves_a_codec(fakes, tmp_path):
     assert main(["train-codec", *arguments(fakes, tmp_path), *steps]) == 0
     codec = load_codec(tmp_path / "weights")
     asked = yaml.safe_load((CONFIGS / "codec-tiny.yaml").read_text())["model"]
-    assert codec.latent_channels == asked["latent_channels"]
+    assert codec.latent_channels == asked["network"]["latent_channels"]
 
 
 def test_train_depth_fine_tunes_what_ships_and_jdap_depth_takes_it(fakes, tmp_path, capsys):
@@ -143,7 +143,7 @@ def test_the_recipe_of_the_shipped_weights_runs(fakes, tmp_path):
     few = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]
     assert main([command, *long, *given, *few]) == 0
     settings = json.loads((tmp_path / "run" / "weights" / "training.json").read_text())["hyper_parameters"]
-    assert (settings["image_to_depth"], settings["reference_drop"]) == (0.25, 0.1)
+    assert (settings["conditioning"]["image_to_depth"], settings["conditioning"]["reference_drop"]) == (0.25, 0.1)
     packed = tmp_path / "packed"
     assert main(["pack", str(tmp_path / "run" / "weights"), "--half", "--out", str(packed)]) == 0
     assert (packed / "training.json").is_file()
@@ -173,7 +173,9 @@ def test_a_misspelt_key_in_a_yaml_is_named(fakes, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("extra", "named"),
     [
-        (["--model.learnin_rate", "1"], "learnin_rate"),
+        (["--model.optimizer.learnin_rate", "1"], "learnin_rate"),
+        (["--model.learning_rate", "1"], "learning_rate"),  # as it was called without its group
+        (["--model.noise.condition_noise", "2"], "condition_noise"),
         (["--data.batch_size", "many"], "batch_size"),
         (["--data.train", "nowhere"], "nowhere"),
         (["--data.train", '{"wild": {"shards": "nowhere"}}'], "source 'wild'"),

@@ -54,7 +54,7 @@ def answer(folder) -> torch.Tensor:
 
 @pytest.mark.parametrize(("codec", "kind", "channels"), [("codec", ImageCodec, 3), ("taesd", DiffusersCodec, 5)])
 def test_small_trains_on_any_codec(fakes, tmp_path, codec, kind, channels):
-    narrow = ["--model.widths", "[64,64]", "--model.codec", str(fakes / codec)]
+    narrow = ["--model.networks.widths", "[64,64]", "--model.codec", str(fakes / codec)]
     assert main([*arguments(fakes, tmp_path, "small"), *narrow]) == 0
     pipeline = PortraitPipeline.from_pretrained(tmp_path / "weights")
     assert (pipeline.preset, pipeline.unet.latent_channels) == ("small", channels)
@@ -67,7 +67,7 @@ def test_small_trains_on_any_codec(fakes, tmp_path, codec, kind, channels):
 def test_sd15_trains_from_stable_diffusion_and_goes_on_from_its_weights(fakes, tmp_path, source):
     run = [*arguments(fakes, tmp_path / "run", "sd15"), "--trainer.accumulate_grad_batches", "1"]
     if source == "sd":
-        run += ["--model.image_encoder", str(fakes / "sd" / "image_encoder")]
+        run += ["--model.networks.image_encoder", str(fakes / "sd" / "image_encoder")]
     assert main([*run, "--model.sd", str(fakes / source)]) == 0
     weights = tmp_path / "run" / "weights"
     settings = json.loads((weights / "training.json").read_text())["hyper_parameters"]
@@ -95,12 +95,12 @@ def test_sd15_trains_from_stable_diffusion_and_goes_on_from_its_weights(fakes, t
         ("sd15", ["--model.sd", "{fakes}/sd", "--model.init", "nowhere"], "give one"),
         (
             "sd15",
-            ["--model.sd", "{fakes}/sd", "--model.widths", "[32,64]"],
-            "model.widths is for networks from scratch",
+            ["--model.sd", "{fakes}/sd", "--model.networks.widths", "[32,64]"],
+            "model.networks.widths is for networks from scratch",
         ),
         ("sd15", ["--model.sd", "{fakes}/sd", "--model.codec", "{fakes}/taesd"], "4 latent channels"),
         ("small", ["--model.sd", "{fakes}/sd"], "preset sd15, but model.preset is small"),
-        ("small", ["--model.widths", "[64,65]"], "multiples of 64"),
+        ("small", ["--model.networks.widths", "[64,65]"], "multiples of 64"),
         ("small", ["--model.codec", "{fakes}/sd/unet"], "_class_name is 'UNet2DConditionModel'"),
     ],
 )

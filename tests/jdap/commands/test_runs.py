@@ -29,13 +29,14 @@ def data(tmp_path_factory):
     write_fakes(folder / "test", people=3, frames=2, size_px=32, seed=2)
     small_codec(factor=4, encoder_widths=(16, 16), decoder_widths=(16, 16)).save_pretrained(folder / "codec")
     config = yaml.safe_load((CONFIGS / "image-tiny.yaml").read_text())
-    config["model"] |= {"codec": str(folder / "codec"), "size_px": 32, "widths": [32, 32], "warmup_steps": 1}
+    config["model"] |= {"codec": str(folder / "codec"), "size_px": 32, "networks": {"widths": [32, 32]}}
+    config["model"]["optimizer"]["warmup_steps"] = 1
     config["data"] |= {"train": str(folder / "train"), "val": str(folder / "val"), "test": None}
     config["data"] |= {"size_px": 32, "batch_size": 2, "targets": 2}
     config["trainer"] |= {"accelerator": "cpu", "val_check_interval": 2, "log_every_n_steps": 1}
-    kept = ("RunProgress", "EMA", "ExportWeights", "ModelCheckpoint")
-    callbacks = config["trainer"]["callbacks"]
-    config["trainer"]["callbacks"] = [c for c in callbacks if c["class_path"].endswith(kept)]
+    own = config["trainer"].pop("callbacks+")  # EMA, ModelCheckpoint
+    others = ("jdap.callbacks.progress.RunProgress", "jdap.callbacks.export.ExportWeights")
+    config["trainer"]["callbacks"] = [*({"class_path": path} for path in others), *own]
     (folder / "small.yaml").write_text(yaml.safe_dump(config))
     return folder
 

@@ -21,7 +21,8 @@ from jdap.models.audio import Wav2VecEncoder
 from jdap.models.clip.motion import load_motion, new_motion
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
-from jdap.stages.parts.networks import networks
+from jdap.stages.parts.networks import image_networks
+from jdap.stages.settings.image import ImageNetworkSettings
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,8 @@ def given(tmp_path_factory):
     write_fakes(folder / "clips", people=2, frames=18, size_px=32, fps=25.0)
     write_image_weights(folder / "tiny")
     sd = write_folder(folder / "sd")
-    made = networks("sd15", sd=str(sd), image_encoder=str(sd / "image_encoder"))
+    networks = ImageNetworkSettings(image_encoder=str(sd / "image_encoder"))
+    made = image_networks("sd15", None, init=None, sd=str(sd), settings=networks, checkpointing=False)
     PortraitPipeline(
         made.codec,
         made.unet,
@@ -60,7 +62,7 @@ def arguments(given, out, config, weights, *more) -> list[str]:
 
 
 def test_tiny_leaves_weights_that_jdap_talk_takes_and_a_run_to_go_on_with(given, tmp_path):
-    few = ["--model.frames", "3", "--data.frames", "5", "--trainer.val_check_interval", "2"]
+    few = ["--model.window.frames", "3", "--data.frames", "5", "--trainer.val_check_interval", "2"]
     run = arguments(given, tmp_path / "run", "tiny", "tiny", *few, "--trainer.limit_val_batches", "1")
     assert main(run) == 0
     assert {p.name for p in (tmp_path / "run").iterdir()} >= {"weights", "checkpoints", "logs", "samples.mp4"}
@@ -86,11 +88,11 @@ def test_small_trains_on_image_weights(given, tmp_path):
 def test_sd15_trains_from_animatediff_and_a_speech_network(given, tmp_path):
     """Stable Diffusion's architecture, with image tokens, under bf16-mixed and gradient checkpointing."""
     speech = f"wav2vec2:{given / 'wav2vec2'}"
-    own = ("--model.warmup_steps", "1", "--model.learning_rate", "1e-3")
-    own += ("--model.motion", str(given / "mm.safetensors"), "--model.audio_encoder", speech)
+    own = ("--model.optimizer.warmup_steps", "1", "--model.optimizer.learning_rate", "1e-3")
+    own += ("--model.motion", str(given / "mm.safetensors"), "--model.sound.encoder", speech)
     assert main(arguments(given, tmp_path, "sd15", "sd15", *own, *UNSEEN)) == 0
     told = json.loads((tmp_path / "weights" / "training.json").read_text())["hyper_parameters"]
-    assert (told["gradient_checkpointing"], told["audio_encoder"]) == (True, speech)
+    assert (told["gradient_checkpointing"], told["sound"]["encoder"]) == (True, speech)
     pipeline = TalkingPipeline.from_pretrained(tmp_path / "weights")
     assert isinstance(pipeline.audio.encoder, Wav2VecEncoder)
     assert pipeline.image_tokens is not None
@@ -109,9 +111,9 @@ def test_sd15_trains_from_animatediff_and_a_speech_network(given, tmp_path):
 @pytest.mark.parametrize(
     ("extra", "says"),
     [
-        (["--model.audio_encoder", "wav2vec2:{given}/wav2vec2", "--data.audio_margin", "4"], "audio_margin to 27"),
-        (["--model.audio_encoder", "mel", "--data.frames", "14"], "set data.frames to 16"),
-        (["--model.audio_encoder", "mel", "--model.motion", "{given}/tiny/weights/unet"], "_class_name"),
+        (["--model.sound.encoder", "wav2vec2:{given}/wav2vec2", "--data.audio_margin", "4"], "audio_margin to 27"),
+        (["--model.sound.encoder", "mel", "--data.frames", "14"], "set data.frames to 16"),
+        (["--model.sound.encoder", "mel", "--model.motion", "{given}/tiny/weights/unet"], "_class_name"),
         (["--model.init", "nowhere"], "nowhere: no such weights folder"),
         (["--model.anchors", "true"], "anchors"),
     ],

@@ -11,6 +11,7 @@ import pytest
 import torch
 from fakes import write_fakes
 from networks import small_codec
+from settings import make_stage
 from stable_diffusion import small_image_encoder
 
 from data_prep.commands.verify import verify
@@ -79,7 +80,7 @@ def module(train, **options) -> ImageDataModule:
 
 def stage(codec, **settings) -> ImageStage:
     torch.manual_seed(0)
-    return ImageStage(codec=codec, size_px=SIZE, **settings)
+    return make_stage(ImageStage, codec=codec, size_px=SIZE, **settings)
 
 
 def of(folder, *names) -> dict[str, Source]:
@@ -285,7 +286,7 @@ class TestWhereTheyDoNotBelong:
 
     def test_the_codec_stage(self, cached):
         with pytest.raises(ValueError, match="trains on pictures"):
-            CodecStage(encoder_widths=(16,), decoder_widths=(16,)).training_step(
+            make_stage(CodecStage, encoder_widths=(16,), decoder_widths=(16,)).training_step(
                 next(iter(module(str(cached / "studio")).train_dataloader())), 0
             )
 
@@ -326,7 +327,7 @@ def test_what_verify_says_of_damaged_latents(shards, codec, tmp_path):
 
 def test_image_tokens_need_pictures(cached, codec, tmp_path):
     small_image_encoder().save_pretrained(tmp_path / "encoder")
-    stage = ImageStage(codec=codec, size_px=SIZE, widths=[32, 32], image_encoder=str(tmp_path / "encoder"))
+    stage = make_stage(ImageStage, codec=codec, size_px=SIZE, widths=[32, 32], image_encoder=str(tmp_path / "encoder"))
     batch = next(iter(module(of(cached, "studio")).train_dataloader()))
     with pytest.raises(ValueError, match="image tokens"):
         stage.training_step(batch, 0)

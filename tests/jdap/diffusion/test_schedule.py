@@ -94,7 +94,7 @@ def draws(law, batch=16, count=400, targets=1):
 
 
 def test_the_law_of_timesteps_has_its_shares():
-    t_rgb, t_depth, kind = draws(TimestepLaw(terminal=0.25, start=0.1))
+    t_rgb, t_depth, kind = draws(TimestepLaw(last_step_fraction=0.25, start=0.1))
     for one, share in ((JOINT, 0.5), (IMAGE_TO_DEPTH, 0.25), (DEPTH_TO_IMAGE, 0.25)):
         assert abs((kind == one).float().mean() - share) < 0.01
         # stratified: every batch has its share

@@ -21,6 +21,7 @@ import lightning as L
 import temporal
 import torch
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from settings import make_stage
 from torch.utils.data import DataLoader, IterableDataset
 
 from jdap.callbacks.averaging import EMA
@@ -82,12 +83,14 @@ def pictures(folder):
     builders.TINY_WIDTHS = (32, 64)
     data = ImageDataModule(str(folder / "shards"), batch_size=TOTAL, size_px=32, epoch_steps=STEPS)
     L.seed_everything(0)
-    stage = ImageStage(codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=1, reference_drop=0.5)
+    stage = make_stage(
+        ImageStage, codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=1, reference_drop=0.5
+    )
     return data, stage, SampleGrid(pictures=1, steps=1)
 
 
 def clips(folder):
-    drops = {"reference_drop": 0.3, "audio_drop": 0.3, "motion_drop": 0.3, "motion_noise": 0.1, "noise_sharing": 0.2}
+    drops = {"reference_drop": 0.3, "audio_drop": 0.3, "motion_drop": 0.3, "motion_noise": 0.1, "sharing": 0.2}
     more = {"conditions": ["pose", "lips"], "mouth_focus": 2.0, "learning_rate": 1e-3}
     data = temporal.data(folder / "clips", batch_size=TOTAL, epoch_steps=STEPS)
     return data, temporal.loosened(str(folder / "weights"), **drops, **more).train(), ClipSamples(clips=1, steps=1)

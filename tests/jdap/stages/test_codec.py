@@ -11,6 +11,7 @@ from fakes import write_fakes
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from networks import CODEC
+from settings import make_stage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jdap import depth as depth_frames
@@ -51,7 +52,7 @@ def score(stage: CodecStage, data: ImageDataModule, folder) -> dict[str, float]:
 
 def test_a_run_learns_and_leaves_its_codec(data, tmp_path):
     torch.manual_seed(0)
-    stage = CodecStage(**SMALL, momentum=0.1)
+    stage = make_stage(CodecStage, **SMALL, momentum=0.1)
     before = score(stage, data, tmp_path)
     trainer(tmp_path, 60).fit(stage, data)
     after = score(stage, data, tmp_path)
@@ -71,10 +72,10 @@ def test_a_run_learns_and_leaves_its_codec(data, tmp_path):
 
 def test_the_decoder_goes_on_and_the_latents_stay(data, tmp_path):
     torch.manual_seed(0)
-    first = CodecStage(**SMALL, momentum=0.1)
+    first = make_stage(CodecStage, **SMALL, momentum=0.1)
     trainer(tmp_path, 20).fit(first, data)
     begun = load_codec(tmp_path / "weights")
-    second = CodecStage(**SMALL, init=str(tmp_path / "weights"), freeze_encoder=True)
+    second = make_stage(CodecStage, **SMALL, init=str(tmp_path / "weights"), freeze_encoder=True)
     before = score(second, data, tmp_path)
     trainer(tmp_path / "second", 40).fit(second, data)
     after = score(second, data, tmp_path)
@@ -88,11 +89,11 @@ def test_the_decoder_goes_on_and_the_latents_stay(data, tmp_path):
 
 def test_a_run_starts_from_a_folder(data, tmp_path):
     torch.manual_seed(0)
-    first = CodecStage(**SMALL)
+    first = make_stage(CodecStage, **SMALL)
     with torch.no_grad():
         first.codec.latent_mean.fill_(0.5)
     export(first.codec, tmp_path / "weights")
-    second = CodecStage(**SMALL, init=str(tmp_path / "weights"))
+    second = make_stage(CodecStage, **SMALL, init=str(tmp_path / "weights"))
     for name, value in first.codec.state_dict().items():
         assert torch.equal(second.codec.state_dict()[name], value), name
     assert second.codec.training
@@ -103,22 +104,22 @@ def test_a_run_starts_from_a_folder(data, tmp_path):
 
 
 def test_what_cannot_be_started_from(tmp_path):
-    export(CodecStage(**SMALL).codec, tmp_path / "weights")
+    export(make_stage(CodecStage, **SMALL).codec, tmp_path / "weights")
     weights = str(tmp_path / "weights")
     with pytest.raises(WeightsError, match=r"weights: .*factor 8.*factor 4"):
-        CodecStage(**SMALL | {"factor": 4}, init=weights)
+        make_stage(CodecStage, **SMALL | {"factor": 4}, init=weights)
     for grown in (SMALL | {"latent_channels": 4}, SMALL | {"encoder_blocks": (1, 2)}):
         with pytest.raises(WeightsError, match="frozen encoder"):
-            CodecStage(**grown, init=weights, freeze_encoder=True)
-    CodecStage(**SMALL | {"decoder_blocks": (1, 2)}, init=weights, freeze_encoder=True)
+            make_stage(CodecStage, **grown, init=weights, freeze_encoder=True)
+    make_stage(CodecStage, **SMALL | {"decoder_blocks": (1, 2)}, init=weights, freeze_encoder=True)
     with pytest.raises(WeightsError, match="missing"):
-        CodecStage(**SMALL, init=str(tmp_path / "nowhere"))
+        make_stage(CodecStage, **SMALL, init=str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="freeze_encoder needs init"):
-        CodecStage(**SMALL, freeze_encoder=True)
+        make_stage(CodecStage, **SMALL, freeze_encoder=True)
     widths = {"encoder_block_out_channels": (8, 8), "decoder_block_out_channels": (8, 8)}
     AutoencoderTiny(**widths, num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1)).save_pretrained(tmp_path / "taesd")
     with pytest.raises(WeightsError, match="codec of diffusers"):
-        CodecStage(**SMALL, init=str(tmp_path / "taesd"))
+        make_stage(CodecStage, **SMALL, init=str(tmp_path / "taesd"))
 
 
 def test_the_rate_ends_with_the_steps_or_the_time(data, tmp_path, monkeypatch):
@@ -130,20 +131,20 @@ def test_the_rate_ends_with_the_steps_or_the_time(data, tmp_path, monkeypatch):
             self.seen.append(trainer.optimizers[0].param_groups[0]["lr"] / SMALL["learning_rate"])
 
     rates = Rates()
-    trainer(tmp_path, 10, callbacks=[rates]).fit(CodecStage(**SMALL), data)
+    trainer(tmp_path, 10, callbacks=[rates]).fit(make_stage(CodecStage, **SMALL), data)
     by_steps = [min(1, (i + 1) / 5) * (1 - i / 10) for i in range(10)]
     assert rates.seen == pytest.approx(by_steps)
     # A clock by which a step takes 10 seconds: the time is over long before a million steps are.
     rates, timer = Rates(), Timer({"seconds": 80})
     monkeypatch.setattr(timer, "time_elapsed", lambda stage="train": 10.0 * len(rates.seen))
-    trainer(tmp_path, 1_000_000, callbacks=[rates, timer]).fit(CodecStage(**SMALL), data)
+    trainer(tmp_path, 1_000_000, callbacks=[rates, timer]).fit(make_stage(CodecStage, **SMALL), data)
     assert rates.seen == pytest.approx([min(1, (i + 1) / 5) * (1 - i / 8) for i in range(8)], abs=1e-4)
 
 
 def test_validation_numbers_are_those_of_the_pictures(data, tmp_path):
     """Against plain loops over pictures and pixels."""
     torch.manual_seed(0)
-    stage = CodecStage(**SMALL).eval()
+    stage = make_stage(CodecStage, **SMALL).eval()
     scores = score(stage, data, tmp_path)
     psnr, rmse = [], []
     for batch in data.val_dataloader():
@@ -163,7 +164,9 @@ def test_validation_numbers_are_those_of_the_pictures(data, tmp_path):
 
 def test_tensorboard_gets_scalars_and_reconstructions(data, tmp_path):
     logger = TensorBoardLogger(str(tmp_path), name="logs")
-    trainer(tmp_path, 2, logger=logger, val_check_interval=2, log_every_n_steps=1).fit(CodecStage(**SMALL), data)
+    trainer(tmp_path, 2, logger=logger, val_check_interval=2, log_every_n_steps=1).fit(
+        make_stage(CodecStage, **SMALL), data
+    )
     events = EventAccumulator(logger.log_dir)
     events.Reload()
     told = {"train/loss", "train/loss_rgb", "train/loss_depth", "val/psnr_rgb", "val/rmse_depth"}
@@ -252,7 +255,7 @@ def test_averaged_latents_decode_to_averaged_pictures(data):
     parts = {}
     for weight in (0.0, 0.5):
         torch.manual_seed(0)
-        stage = CodecStage(**SMALL, noise=0.0, scale_weight=weight)
+        stage = make_stage(CodecStage, **SMALL, latent_noise=0.0, scale=weight)
         parts[weight] = stage.losses(batch)
     stage.codec.eval()
     with torch.no_grad():
@@ -272,7 +275,7 @@ def test_averaged_latents_decode_to_averaged_pictures(data):
 def test_export_replaces_an_older_folder(tmp_path):
     torch.manual_seed(0)
     folder = tmp_path / "weights"
-    first, second = CodecStage(**SMALL), CodecStage(**SMALL)
+    first, second = make_stage(CodecStage, **SMALL), make_stage(CodecStage, **SMALL)
     export(first.codec, folder)
     export(second.codec, folder)
     x = torch.zeros(1, 3, 16, 16)

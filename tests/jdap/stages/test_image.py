@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import Logger
 from networks import small_codec
 from PIL import Image
 from safetensors.torch import load_file
+from settings import make_stage
 
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.export import ExportWeights
@@ -50,7 +51,7 @@ def data(shards) -> ImageDataModule:
 
 def stage(codec, **settings) -> ImageStage:
     torch.manual_seed(0)
-    return ImageStage(codec=codec, size_px=32, **{"learning_rate": 1e-3, "warmup_steps": 2, **settings})
+    return make_stage(ImageStage, codec=codec, size_px=32, **{"learning_rate": 1e-3, "warmup_steps": 2, **settings})
 
 
 def trainer(folder, steps, *callbacks) -> L.Trainer:
@@ -144,8 +145,8 @@ def test_confidence_scales_what_a_sample_teaches_of_depth_and_nothing_else(shard
 
     def terms(confidence) -> tuple[float, torch.Tensor]:
         out = model.training_step(dataclasses.replace(batch, confidence=confidence), 0)
-        drawn.append(out["has_depth_B"])
-        return float(out["loss"]), out["depth_B"]
+        drawn.append(out["report"].depth.counts_B)
+        return float(out["loss"]), out["report"].depth.loss_B
 
     drawn: list[torch.Tensor] = []
 
@@ -191,7 +192,8 @@ def test_shares_and_losses_of_sources_are_logged(shards, codec, tmp_path):
     for first, metrics in zip((0, 3), lines.values(), strict=True):
         names = [s for batch, _ in watch.batches[first : first + 3] for s in batch.source]
         terms, drawn = (
-            torch.cat([out[name] for _, out in watch.batches[first : first + 3]]) for name in ("depth_B", "has_depth_B")
+            torch.cat([getattr(out["report"].depth, name) for _, out in watch.batches[first : first + 3]])
+            for name in ("loss_B", "counts_B")
         )
         assert metrics["data/share_studio"] + metrics.get("data/share_further", 0) == pytest.approx(1)
         for name in set(names):
@@ -206,7 +208,7 @@ def test_shares_and_losses_of_sources_are_logged(shards, codec, tmp_path):
     whole = [
         metrics["train/loss_depth"] for step, metrics in memory.lines if step == 2 and "train/loss_depth" in metrics
     ]
-    assert whole == [pytest.approx(float(out["depth_B"][out["has_depth_B"]].mean()), rel=1e-5)]
+    assert whole == [pytest.approx(float(out["report"].depth.loss_B[out["report"].depth.counts_B].mean()), rel=1e-5)]
 
 
 def test_the_rate_warms_up_and_falls_to_zero(shards, codec, tmp_path):

@@ -7,6 +7,7 @@ import torch
 from fakes import write_fakes
 from PIL import Image
 from safetensors.torch import load_file
+from settings import make_stage
 
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.export import ExportWeights
@@ -55,7 +56,7 @@ def data(shards) -> ImageDataModule:
 
 
 def stage(init, **settings) -> OneStepStage:
-    return OneStepStage(init, **{"learning_rate": 1e-3, "warmup_steps": 2, **settings})
+    return make_stage(OneStepStage, init, **{"learning_rate": 1e-3, "warmup_steps": 2, **settings})
 
 
 def silent(model: OneStepStage) -> OneStepStage:
@@ -171,13 +172,14 @@ def test_confidence_and_missing_depth_scale_what_a_sample_teaches(init, shards):
     model, batch = silent(stage(init)), first_batch(shards)
     full = model.training_step(batch, 0)
     half = model.training_step(dataclasses.replace(batch, confidence=0.5 * torch.ones_like(batch.confidence)), 0)
-    assert torch.allclose(half["depth_B"], 0.5 * full["depth_B"], rtol=1e-4)
+    of_full, of_half = full["report"].depth, half["report"].depth
+    assert torch.allclose(of_half.loss_B, 0.5 * of_full.loss_B, rtol=1e-4)
     ranges = batch.range_mm.clone()
     ranges[0] = torch.tensor([0.0, 1.0])  # as of a picture without usable depth
     without = model.training_step(dataclasses.replace(batch, range_mm=ranges), 0)
-    assert without["has_depth_B"].tolist() == [False, True, True, True]
-    assert without["depth_B"][0] == 0
-    assert without["loss"].item() == pytest.approx(float(full["depth_B"][1:].mean()), rel=1e-4)
+    assert without["report"].depth.counts_B.tolist() == [False, True, True, True]
+    assert without["report"].depth.loss_B[0] == 0
+    assert without["loss"].item() == pytest.approx(float(of_full.loss_B[1:].mean()), rel=1e-4)
     ranges = ranges[:1].expand_as(ranges).clone()
     nothing = model.training_step(dataclasses.replace(batch, range_mm=ranges), 0)["loss"]
     assert nothing == 0

@@ -15,6 +15,7 @@ from fakes import write_fakes
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from networks import small_codec
+from settings import make_stage
 from temporal import data as clips_of
 from temporal import stage as temporal_stage
 from temporal import write_image_weights
@@ -63,7 +64,9 @@ def sources(folder, true, fitted) -> dict[str, Source]:
 
 def pictures(folder) -> tuple[L.LightningModule, L.LightningDataModule, L.Callback]:
     builders.TINY_WIDTHS = (32, 64)
-    model = ImageStage(codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=3, decay=1.0)
+    model = make_stage(
+        ImageStage, codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=3, decay=1.0
+    )
     read = sources(folder, "studio", "fitted")
     data = ImageDataModule(read, str(folder / "val"), batch_size=3, size_px=32, epoch_steps=EPOCH, shuffle=4)
     return model, data, MeanDepth()

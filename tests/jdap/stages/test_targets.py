@@ -7,6 +7,7 @@ import pytest
 import torch
 from fakes import write_fakes
 from networks import small_codec
+from settings import make_stage
 
 from jdap.data.modules import ImageDataModule
 from jdap.diffusion.denoiser import Pair
@@ -33,7 +34,7 @@ def small_networks(monkeypatch):
 
 def stage(folder, **settings) -> ImageStage:
     torch.manual_seed(0)
-    model = ImageStage(codec=str(folder / "codec"), size_px=32, **{"reference_drop": 0.3, **settings})
+    model = make_stage(ImageStage, codec=str(folder / "codec"), size_px=32, **{"reference_drop": 0.3, **settings})
     for weight in (model.unet.unet.time_embedding.cond_proj.weight, model.unet.unet.conv_in.weight[:, 6:]):
         torch.nn.init.normal_(weight.data, std=0.1)  # as if trained: what starts at zero says something
     model.log = model.log_dict = lambda *_, **__: None
@@ -69,18 +70,20 @@ def test_a_shared_reference_is_a_reference_given_to_each(folder, monkeypatch):
     apart = dataclasses.replace(batch, reference_rgb=batch.reference_rgb.repeat_interleave(4, dim=0))
     assert apart.targets == 1
     each = model.training_step(apart, 0)
-    for name in ("loss", "rgb_B", "depth_B"):
-        torch.testing.assert_close(shared[name], each[name], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(shared["loss"], each["loss"], atol=1e-5, rtol=1e-4)
+    for half in ("rgb", "depth"):
+        ours, theirs = (getattr(step["report"], half).loss_B for step in (shared, each))
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
     # … and the pictures in another person's order are no such thing
     other = dataclasses.replace(apart, reference_rgb=apart.reference_rgb.flip(0))
-    assert not torch.allclose(model.training_step(other, 0)["rgb_B"], each["rgb_B"], rtol=1e-4)
+    assert not torch.allclose(model.training_step(other, 0)["report"].rgb.loss_B, each["report"].rgb.loss_B, rtol=1e-4)
 
 
 @pytest.mark.parametrize("targets", [1, 2])
 def test_a_step_is_every_sample_by_itself_in_its_own_order(folder, monkeypatch, targets):
     """Samples of image-to-depth are asked for first; what is told of each is in the order of the batch."""
     model, batch = stage(folder, image_to_depth=0.5, depth_to_image=0.25), first_batch(folder, targets)
-    told = model.training_step(batch, 0)
+    told = model.training_step(batch, 0)["report"]
     drawn = draw_timesteps(model.law, model.schedule, 0, place_of(model, 8, 0), 1, targets)
     clean, reference, weight, confidence = model.encode(batch)
     noise = draw_noise(clean, 0, place_of(model, 8, 0))
@@ -98,8 +101,8 @@ def test_a_step_is_every_sample_by_itself_in_its_own_order(folder, monkeypatch, 
         )
         rgb = loss.rgb_B * (drawn.kind[i] != IMAGE_TO_DEPTH)
         depth = loss.depth_B * (drawn.kind[i] != DEPTH_TO_IMAGE)
-        torch.testing.assert_close(told["rgb_B"][one], rgb, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(told["depth_B"][one], depth, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(told.rgb.loss_B[one], rgb, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(told.depth.loss_B[one], depth, atol=1e-5, rtol=1e-4)
     assert len(set(drawn.kind.tolist())) == 3
 
 
@@ -118,7 +121,7 @@ def test_a_step_is_every_sample_by_itself_in_its_own_order(folder, monkeypatch, 
 def test_every_parameter_that_trains_gets_a_gradient(folder, targets, settings):
     """Whatever is drawn: DDP needs no find_unused_parameters."""
     torch.manual_seed(0)
-    model = ImageStage(codec=str(folder / "codec"), size_px=32, **settings)
+    model = make_stage(ImageStage, codec=str(folder / "codec"), size_px=32, **settings)
     model.log = model.log_dict = lambda *_, **__: None
     model.training_step(first_batch(folder, targets), 0)["loss"].backward()
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
@@ -132,16 +135,18 @@ def test_image_to_depth_pays_for_no_reference_pass(folder):
     only = stage(folder, image_to_depth=1.0, depth_to_image=0.0)
     only.reference.register_forward_hook(lambda _, args, out: seen.append(len(args[0])))
     batch = first_batch(folder, 2)
-    told = only.training_step(batch, 0)
+    told = only.training_step(batch, 0)["report"]
     assert seen == [2, 1]  # of four people; one at least, unseen
     other = dataclasses.replace(batch, reference_rgb=batch.reference_rgb.flip(3))
-    assert torch.equal(only.training_step(other, 0)["depth_B"], told["depth_B"])
-    assert not told["rgb_B"].any()
+    assert torch.equal(only.training_step(other, 0)["report"].depth.loss_B, told.depth.loss_B)
+    assert not told.rgb.loss_B.any()
 
 
 def test_a_run_with_targets_accumulates_and_validates(folder, tmp_path):
     torch.manual_seed(0)
-    model = ImageStage(codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=1, beta2=0.9)
+    model = make_stage(
+        ImageStage, codec=str(folder / "codec"), size_px=32, learning_rate=1e-3, warmup_steps=1, beta2=0.9
+    )
     data = ImageDataModule(
         str(folder / "train"), str(folder / "train"), batch_size=8, size_px=32, targets=2, epoch_steps=4
     )

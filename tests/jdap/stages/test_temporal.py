@@ -77,7 +77,7 @@ def test_a_run_ends_with_weights_that_talk_and_a_video_with_sound(image_weights,
     for name, ours in model.unet.state_dict().items():
         assert torch.equal(ours, stored[name]), name
     told = json.loads((tmp_path / "weights" / "training.json").read_text())
-    assert (told["stage"], told["steps"], told["hyper_parameters"]["frames"]) == ("TemporalStage", 4, FRAMES)
+    assert (told["stage"], told["steps"], told["hyper_parameters"]["window"]["frames"]) == ("TemporalStage", 4, FRAMES)
     with av.open(str(tmp_path / "samples.mp4")) as video:
         pictures = list(video.decode(video=0))
         assert len(pictures) == 2 * (FRAMES + BEFORE)
@@ -99,14 +99,14 @@ def test_weights_that_talk_can_be_trained_on(image_weights, batch, tmp_path):
     }
     assert again.unet.training
     assert loss(again.eval(), batch) == pytest.approx(loss(first, batch), abs=1e-6)
-    with pytest.raises(ValueError, match=r"has audio_tokens 3, not 5$"):
-        stage(str(tmp_path / "talk"), conditions=["lips"], audio_tokens=5)
+    with pytest.raises(ValueError, match=r"has sound\.tokens 3, not 5$"):
+        stage(str(tmp_path / "talk"), conditions=["lips"], tokens=5)
     with pytest.raises(ValueError, match="motion modules of its own"):
         stage(str(tmp_path / "talk"), conditions=["lips"], motion="elsewhere")
 
 
 def test_lips_are_heard_before_they_are_drawn(image_weights, shards, batch, tmp_path):
-    model = stage(image_weights, lip_loss=0.5, lip_steps=3)
+    model = stage(image_weights, lips=0.5, lip_steps=3)
     before = {name: x.clone() for name, x in model.state_dict().items()}
     fit(model, data(shards), tmp_path / "first", 3, FiniteGuard(), NoiseLog(), SourceLog(), log_every_n_steps=1)
     moved = {n for n, x in model.state_dict().items() if not torch.equal(x, before[n])}
@@ -154,7 +154,7 @@ def test_validation_draws_the_same_every_time(image_weights, batch):
 
 
 def test_a_clip_can_be_learnt(image_weights, batch):
-    model = stage(image_weights, audio_drop=0.0, motion_drop=0.0, reference_drop=0.0, terminal=1.0)
+    model = stage(image_weights, audio_drop=0.0, motion_drop=0.0, reference_drop=0.0, last_step_fraction=1.0)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 3e-3)
     losses = []
     for _ in range(25):
@@ -172,11 +172,11 @@ def loss(model, batch):
 
 @torch.no_grad()
 def test_sound_may_be_anothers_or_none(image_weights, batch):
-    own, shuffled = loosened(image_weights), loosened(image_weights, sound="shuffled")
+    own, shuffled = loosened(image_weights), loosened(image_weights, whose="shuffled")
     assert loss(own, batch) != loss(shuffled, batch)
     swapped = replace(batch, audio=batch.audio.roll(1, 0), has_audio=batch.has_audio.roll(1, 0))
     assert loss(own, swapped) == pytest.approx(loss(shuffled, batch), abs=1e-7)
-    deaf = stage(image_weights, sound="none")
+    deaf = stage(image_weights, whose="none")
     assert deaf.audio is None
     assert deaf.audio_margin == 0
     silent = replace(batch, has_audio=torch.zeros_like(batch.has_audio))
@@ -229,8 +229,8 @@ def test_clips_that_do_not_fit_are_told_what_to_set(image_weights, shards, batch
         loss(stage(image_weights), narrow)
     with pytest.raises(ValueError, match="31 together at most"):
         stage(image_weights, frames=31)
-    with pytest.raises(ValueError, match=r"model\.sound must be own"):
-        stage(image_weights, sound="loud")
+    with pytest.raises(ValueError, match=r"model\.sound\.whose"):
+        stage(image_weights, whose="loud")
     with pytest.raises(ValueError, match="pose, lips, got smile"):
         stage(image_weights, conditions=["smile"])
 

@@ -4,11 +4,13 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Timer
+from settings import make_stage
 
 from jdap.stages.codec import CodecStage
 from jdap.stages.image import ImageStage
 from jdap.stages.onestep import OneStepStage
 from jdap.stages.parts.optimizers import optimizer_of, share_done
+from jdap.stages.settings.optimizer import OptimizerSettings
 from jdap.stages.temporal import TemporalStage
 
 
@@ -62,7 +64,7 @@ def test_mixed_precision_goes_with_clipped_gradients(precision, fused, tmp_path)
             return self.layer(batch).square().mean()
 
         def configure_optimizers(self):
-            return optimizer_of("adamw", self.trainer, self.parameters(), lr=0.1)
+            return optimizer_of(OptimizerSettings(learning_rate=0.1), self.trainer, self.parameters())
 
     line = Line()
     before = line.layer.weight.clone()
@@ -83,12 +85,13 @@ def test_mixed_precision_goes_with_clipped_gradients(precision, fused, tmp_path)
 
 @pytest.mark.parametrize("stage", [ImageStage, TemporalStage, OneStepStage, CodecStage])
 def test_every_stage_may_choose(stage):
-    assert inspect.signature(stage).parameters["optimizer"].default == "adamw"
+    assert inspect.signature(stage).parameters["optimizer"].default.kind == "adamw"
 
 
-@pytest.mark.parametrize("name", ["adamw8bit", "sgd"])
-def test_what_cannot_be_chosen_here_is_told(name):
-    stage = CodecStage(optimizer=name)
+def test_what_cannot_be_chosen_here_is_told():
+    with pytest.raises(ValueError, match="adamw8bit"):
+        OptimizerSettings(kind="sgd")
+    stage = make_stage(CodecStage, kind="adamw8bit")
     stage.trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
     with pytest.raises(ValueError, match="adamw8bit"):
         stage.configure_optimizers()
