@@ -257,7 +257,8 @@ def bins(v, loss, report: StepReport) -> dict[str, float]:
     lines: list[dict[str, float]] = []
     logger = SimpleNamespace(log_metrics=lambda scalars, step: lines.append(scalars))
     trainer = SimpleNamespace(global_step=0, log_every_n_steps=1, loggers=[logger])
-    module = SimpleNamespace(unet=torch.nn.Identity(), schedule=SimpleNamespace(timesteps=1000))
+    module = torch.nn.Module()
+    module.unet, module.schedule = torch.nn.Identity(), SimpleNamespace(timesteps=1000)
     log = NoiseLog(bins=2)
     log.on_train_start(trainer, module)
     module.unet(v)
