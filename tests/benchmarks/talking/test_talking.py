@@ -24,8 +24,8 @@ from jdap.diffusion.samplers import ddim
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.metrics.depth import absrel, align_scale_shift, delta1, ground_truth, rmse
 from jdap.metrics.mouth import MouthReader, save_readers
+from jdap.models.clip.before import Anchor, MotionFrames
 from jdap.models.clip.conditions import Drive
-from jdap.models.clip.unet import Anchor, MotionFrames
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import WindowShape
 
