@@ -54,7 +54,7 @@ COMMANDS = {
         "memory and seconds of training and sampling at a preset's full size, with random weights",
     ),
     "preparation": Command(
-        "benchmarks.cost.preparation", "frames a second of data preparation by stage, and its memory on a long video"
+        "benchmarks.cost.preparation", "frames a second of data preparation by step, and its memory on a long video"
     ),
     "coding": Command("benchmarks.cost.coding", "size and decode time of the ways to code frames and depth in shards"),
 }

@@ -30,7 +30,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from benchmarks import BenchmarkError, report
-from benchmarks.codec.report import draw, markdown, table
+from benchmarks.codec.report import markdown, plot, table
 from jdap.batch import ImageBatch
 from jdap.configs import BASE, CONFIGS
 from jdap.data.modules import ImageDataModule
@@ -276,6 +276,6 @@ def run(args: argparse.Namespace) -> int:
     report.write_json(args.out / "codec.json", {"rows": rows, "stamp": stamp})
     report.write_csv(args.out / "codec.csv", rows)
     markdown(rows, args.out / "codec.md")
-    draw(rows, args.out / "codec.png")
+    plot(rows, args.out / "codec.png")
     console.print(table(rows))
     return 0

@@ -6,9 +6,10 @@ Three parts, each interleaved (A, B, A, B …):
     A step (forward, backward, AdamW) of the joint UNet with its ReferenceNet, against the sum of the steps of the two
     plain UNets, each by itself.
 ``sampling``
-    A guided sampling run of one picture, against the usual design (:mod:`benchmarks.cost.bank`).
+    A guided sampling run of one picture, against the usual design (:mod:`benchmarks.cost.reference_bank`).
 ``pace``
-    Pictures a second of ``jdap train-image`` at preset tiny on the shards that ship (:mod:`benchmarks.cost.pace`).
+    Pictures a second of ``jdap train-image`` at preset tiny on the shards that ship
+    (:mod:`benchmarks.cost.throughput`).
 
 Ratios are medians over rounds, by the clock that ``--clock`` names: the wall's, or on a CPU the processor's, which does
 not count what other programs take.
@@ -28,15 +29,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import BenchmarkError, report
-from benchmarks.cost.clock import Timing, compare, interleaved
 from benchmarks.cost.speed_steps import sampling_runs, training_steps
+from benchmarks.cost.timing import Timing, compare, interleaved
 from jdap.io.device import default_device, find_device
 
-PARTS = ("training", "sampling", "pace")
+SPEED_PARTS = ("training", "sampling", "pace")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 CLOCKS = {"wall": "wall_s", "processor": "processor_s"}
 #: (part, latent cells a side) → the largest ratio that we accept, at widths 64, 128, 256, 256.
-TARGETS = {("training", 32): 1.30, ("training", 64): 1.40, ("sampling", 32): 0.75, ("sampling", 64): 0.65}
+ACCEPTED_RATIOS = {("training", 32): 1.30, ("training", 64): 1.40, ("sampling", 32): 0.75, ("sampling", 64): 0.65}
 TARGET_WIDTHS = (64, 128, 256, 256)
 
 
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command line."""
     widths = ",".join(map(str, TARGET_WIDTHS))
     parser.add_argument("--out", type=Path, required=True, help="folder for speed.json")
-    parser.add_argument("--parts", type=_parts, default=PARTS, help=f"of {', '.join(PARTS)} (default all)")
+    parser.add_argument("--parts", type=_parts, default=SPEED_PARTS, help=f"of {', '.join(SPEED_PARTS)} (default all)")
     parser.add_argument("--device", default=default_device(), help="where it runs (default cuda where there is one)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="bfloat16: autocast (default float32)")
     parser.add_argument("--sizes", type=_numbers, default=(32, 64), help="latent cells a side (default 32,64)")
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
                 rows.append(_row("sampling", name, size, timings, "ours", [theirs], CLOCKS[clock], args.widths))
     paces = []
     if "pace" in args.parts:
-        from benchmarks.cost.pace import pace  # Lightning and the data take a while to import
+        from benchmarks.cost.throughput import pace  # Lightning and the data take a while to import
 
         paces = pace(args.pace_steps, args.repeats, device, args.dtype)
     stamp = report.software_stamp() | {
@@ -124,7 +125,7 @@ def _row(
         "what": name,
         "size": size,
         **compare(timings[ours], [timings[name] for name in theirs], clock),
-        "target": TARGETS.get((part, size)) if tuple(widths) == TARGET_WIDTHS and theirs != ["lean"] else None,
+        "target": ACCEPTED_RATIOS.get((part, size)) if tuple(widths) == TARGET_WIDTHS and theirs != ["lean"] else None,
         "calls": {name: timings[name].to_json() for name in (ours, *theirs)},
     }
 
@@ -174,6 +175,6 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _parts(text: str) -> tuple[str, ...]:
     parts = tuple(text.split(","))
-    if unknown := set(parts) - set(PARTS):
-        raise argparse.ArgumentTypeError(f"unknown part {sorted(unknown)[0]!r}; there are: {', '.join(PARTS)}")
+    if unknown := set(parts) - set(SPEED_PARTS):
+        raise argparse.ArgumentTypeError(f"unknown part {sorted(unknown)[0]!r}; there are: {', '.join(SPEED_PARTS)}")
     return parts

@@ -26,13 +26,22 @@ from benchmarks import report
 from benchmarks.clips import talking_clips
 from benchmarks.depth.depth import positive
 from benchmarks.mouth.curves import Curves, read_all, rows
-from benchmarks.mouth.curves_report import draw, print_table
+from benchmarks.mouth.curves_report import plot, print_table
 from benchmarks.mouth.training import blur, frames_of, pictures, through_codec, train
 from jdap.batch import ClipBatch
 from jdap.faces.landmarker import Landmarker
 from jdap.io.assets import resolve
 from jdap.io.fetch import AssetError
-from jdap.metrics.mouth import CROP_RADII, DEPTH, KINDS, RGB, SIDE_PX, MouthReader, load_readers, save_readers
+from jdap.metrics.mouth import (
+    CROP_RADII,
+    DEPTH,
+    READER_CHANNELS,
+    READER_SIDE_PX,
+    RGB,
+    MouthReader,
+    load_readers,
+    save_readers,
+)
 from jdap.models.codec import Codec, load_codec
 
 TRUE, CODEC, TWICE, PASTED, PASTED_CODEC = "true", "codec", "codec twice", "one mouth", "one mouth, codec"
@@ -126,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     }
     report.write_json(args.out / "mouth.json", {"rows": table, "stamp": stamp, "clips": clips_json(curves)})
     report.write_csv(args.out / "mouth.csv", table)
-    draw(curves, (TRUE, CODEC, PASTED_CODEC), args.out / "mouth.png")
+    plot(curves, (TRUE, CODEC, PASTED_CODEC), args.out / "mouth.png")
     print_table(table, stamp, console, extra={"MAE, mm": lambda row: row["mae_mm"]})
     return 0
 
@@ -136,7 +145,7 @@ def _train(args: argparse.Namespace, codec: Codec, progress: Progress) -> tuple[
     coding = progress.add_task("coding frames", total=None)
 
     def counted() -> Iterator[ClipBatch]:
-        for clip in talking_clips(args.train, SIDE_PX, stride=args.stride, silent=True):
+        for clip in talking_clips(args.train, READER_SIDE_PX, stride=args.stride, silent=True):
             yield clip
             progress.advance(coding)
 
@@ -165,7 +174,7 @@ def measure(
     """Curves by condition; mean absolute errors in mm by condition and reader; why there are no landmarks, or ""."""
     curves, errors = Curves(), dict[str, dict[str, list[float]]]()
     with landmarks() as (landmarker, reason):
-        for clip in talking_clips(args.test, SIDE_PX, args.limit):
+        for clip in talking_clips(args.test, READER_SIDE_PX, args.limit):
             curves.key += clip.key
             curves.person_id += clip.person_id
             curves.true.append(clip.lip_opening_mm[0])
@@ -173,7 +182,7 @@ def measure(
                 # A landmark model takes most of the time, and on softer pictures finds no faces.
                 found = read_all(readers, landmarker if name in (TRUE, CODEC) else None, rgb, depth)
                 curves.add(name, found)
-                for kind in KINDS:
+                for kind in READER_CHANNELS:
                     off = (found[kind] - clip.lip_opening_mm[0]).abs().mean()
                     errors.setdefault(name, {}).setdefault(kind, []).append(float(off))
             on_clip()

@@ -33,7 +33,7 @@ from benchmarks.mouth.training import through_codec
 from benchmarks.talking import measure
 from benchmarks.talking.lipsync import add_drawing_arguments, load_arms, reference_of, spoken
 from benchmarks.talking.long import Long, long_video
-from benchmarks.talking.picture import draw_clips, draw_long
+from benchmarks.talking.picture import plot_clips, plot_long
 from jdap.batch import ClipBatch
 from jdap.io.device import find_device
 from jdap.metrics.identity import distance
@@ -43,11 +43,11 @@ from jdap.pipelines.talking import TalkingPipeline
 from jdap.units import SAMPLE_RATE
 
 TRUE, CODEC, STILL, OTHER, BY_FRAME = "true", "codec", "still portrait", "other person", "frame by frame"
-LIKENESS, DEPTH, STEADY, STEADY_DRAWN, BORDERS = (
+LIKENESS, DEPTH_QUESTION, STEADY, STEADY_DRAWN, BORDERS = (
     "likeness", "depth", "steadiness on true frames", "steadiness on drawn frames", "window borders",
 )  # fmt: skip
 #: measure -> (unit, whether higher is better; None: neither)
-MEASURES: dict[str, tuple[str, bool | None]] = {
+TALKING_MEASURES: dict[str, tuple[str, bool | None]] = {
     "identity": ("distance", False),
     "face_found": ("share", True),
     "psnr": ("dB", True),
@@ -66,11 +66,11 @@ MEASURES: dict[str, tuple[str, bool | None]] = {
 #: Frames of each clip whose faces are compared.
 FACES = 6
 #: Clips in the picture.
-DRAWN = 3
+CLIPS_IN_PICTURE = 3
 
 
 @dataclass
-class Scores:
+class TalkingScores:
     """Numbers of every clip in their order: ``values[question][answer][measure]``, NaN where there is none."""
 
     key: list[str] = field(default_factory=list)
@@ -84,7 +84,7 @@ class Scores:
             place.setdefault(name, []).append(value)
 
 
-def rows(scores: Scores, seed: int) -> list[dict[str, Any]]:
+def rows(scores: TalkingScores, seed: int) -> list[dict[str, Any]]:
     """A row a question, answer and measure. Differences of each question's first answer and the others are paired."""
     table = []
     for question, answers in scores.values.items():
@@ -96,7 +96,7 @@ def rows(scores: Scores, seed: int) -> list[dict[str, Any]]:
             columns[f"{first} − {other}"] = differences
         for answer, found in columns.items():
             for name, values in found.items():
-                unit, better = MEASURES[name]
+                unit, better = TALKING_MEASURES[name]
                 row: dict[str, Any] = {"question": question, "answer": answer, "measure": name}
                 row |= report.mean_and_interval(np.array(values), scores.person_id, seed)
                 table.append(row | {"unit": unit, "higher_is_better": better})
@@ -114,7 +114,7 @@ class Measuring:
         identity: modes_identity.Identity | None,
     ) -> None:
         self.pipelines, self.image, self.args, self.identity = pipelines, image, args, identity
-        self.scores = Scores()
+        self.scores = TalkingScores()
         self.panels: list[dict[str, Tensor]] = []
         self.others: Tensor | None = None
 
@@ -138,11 +138,13 @@ class Measuring:
         seen[BY_FRAME] = self.by_frame(rgb, f"true {clip.key[0]}")
         self.likeness(clip, reference, made, coded, at)
         for name, portrait in made.items():
-            scores.add(DEPTH, f"{name}, drawn", measure.depth_of_clip(portrait.depth, clip))
+            scores.add(DEPTH_QUESTION, f"{name}, drawn", measure.depth_of_clip(portrait.depth, clip))
         for name, depth in seen.items():
-            scores.add(DEPTH, f"{name}, of true frames" if name in made else name, measure.depth_of_clip(depth, clip))
-        scores.add(DEPTH, CODEC, measure.depth_of_clip(coded.depth, clip))
-        scores.add(DEPTH, STILL, measure.depth_of_clip(measure.repeated(coded.depth[at], frames), clip))
+            scores.add(
+                DEPTH_QUESTION, f"{name}, of true frames" if name in made else name, measure.depth_of_clip(depth, clip)
+            )
+        scores.add(DEPTH_QUESTION, CODEC, measure.depth_of_clip(coded.depth, clip))
+        scores.add(DEPTH_QUESTION, STILL, measure.depth_of_clip(measure.repeated(coded.depth[at], frames), clip))
         head = clip.depth_mm[0] > 0
         both = head[1:] & head[:-1]
         for name, depth in (*seen.items(), (CODEC, coded.depth), (TRUE, clip.depth[0])):
@@ -155,7 +157,7 @@ class Measuring:
             joins = measure.borders(frames, self.pipelines[name].shape)
             scores.add(BORDERS, name, measure.jumps(*portrait, joins))
             scores.add(BORDERS, f"{TRUE}, at {name}'s borders", measure.jumps(rgb, clip.depth[0], joins))
-        if len(self.panels) < DRAWN:
+        if len(self.panels) < CLIPS_IN_PICTURE:
             panels = {"true": rgb, "true depth": clip.depth[0], f"{BY_FRAME}, of true": seen[BY_FRAME]}
             for name, portrait in made.items():
                 panels |= {name: portrait.rgb, f"{name}: depth": portrait.depth, f"{name}, of true": seen[name]}
@@ -250,10 +252,10 @@ def run(args: argparse.Namespace) -> int:
     results = {"rows": table, "stamp": stamp, "clips": per_clip, "long": None if long is None else long.to_json()}
     report.write_json(args.out / "talking.json", results)
     report.write_csv(args.out / "talking.csv", table)
-    draw_clips(measuring.panels, args.out / "talking.png")
+    plot_clips(measuring.panels, args.out / "talking.png")
     print_table(table, stamp, console)
     if long is not None:
-        draw_long(long, args.out / "talking_long.png")
+        plot_long(long, args.out / "talking_long.png")
         console.print(long.sentence())
     return 0
 
@@ -264,12 +266,12 @@ def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console:
     arrow = {True: "↑", False: "↓", None: ""}
     for question in dict.fromkeys(row["question"] for row in table):
         found = {(row["answer"], row["measure"]): row for row in table if row["question"] == question}
-        names = [name for name in MEASURES if any(name == measured for _, measured in found)]
+        names = [name for name in TALKING_MEASURES if any(name == measured for _, measured in found)]
         console.print(question, style="bold")
         shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         shown.add_column("answer", no_wrap=True)
         for name in names:
-            shown.add_column(name + arrow[MEASURES[name][1]], justify="right", no_wrap=True)
+            shown.add_column(name + arrow[TALKING_MEASURES[name][1]], justify="right", no_wrap=True)
         for answer in dict.fromkeys(answer for answer, _ in found):
             shown.add_row(answer, *(_cell(found.get((answer, name))) for name in names))
         console.print(shown)

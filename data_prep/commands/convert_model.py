@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data_prep.convert.derive import draw, mirror_pairs, read_obj, refine_on
+from data_prep.convert.derive import mirror_pairs, read_obj, refine_on, render_correspondence
 from data_prep.convert.layouts import FLAME_MM, read_bfm, read_flame
 from data_prep.convert.transfer import transfer
 from data_prep.head import assets
@@ -23,14 +23,14 @@ from data_prep.head.ict import ModelFileError
 from data_prep.head.landmarks import load_correspondence
 from data_prep.head.model import load_ict
 
-KINDS = ("flame", "bfm", "ict")
+MODEL_KINDS = ("flame", "bfm", "ict")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``python -m data_prep convert-model``."""
     parser.description = "Turn a face model that you hold into a file for --face-model."
     parser.add_argument("file", type=Path, help="FLAME .npz or .safetensors; Basel .mat or .h5; ICT file or folder")
-    parser.add_argument("--kind", choices=KINDS, required=True, help="whose layout it has")
+    parser.add_argument("--kind", choices=MODEL_KINDS, required=True, help="whose layout it has")
     parser.add_argument("--out", type=Path, required=True, help="file to write: .safetensors or .npz")
     parser.add_argument("--shape-modes", type=int, help="FLAME: directions of shapedirs that are identity (300 of 400)")
     parser.add_argument("--mm-per-unit", type=float, help="where the file is not in its maker's unit")
@@ -100,6 +100,6 @@ def correspond(path: Path, out: Path | None, picture: Path | None, people: list[
         save_face_model(out, replace(face, correspondence=refined))
         console.print(f"written: {out}", soft_wrap=True)
     if picture is not None:
-        draw(refined, face.model, picture)
+        render_correspondence(refined, face.model, picture)
         console.print(f"picture: {picture}", soft_wrap=True)
     return 0

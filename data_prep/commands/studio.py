@@ -15,7 +15,7 @@ from data_prep.engines.options import add_engine, read_engine
 from data_prep.engines.run import told_if_full
 from data_prep.engines.studio import photograph_people
 from data_prep.studio.looks.backdrop import find_pictures
-from data_prep.studio.people import KINDS, MAX_PEOPLE, SPLIT_START, Job
+from data_prep.studio.people import MAX_PEOPLE, SPLIT_START, STUDIO_KINDS, PersonJob
 from data_prep.studio.sheet import PEOPLE, ContactSheet
 from data_prep.studio.speech.sheet import TalkSheet
 from jdap.commands.dispatch import ended_by_sigterm
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="folder or URL for the shards; run again, it goes on")
     parser.add_argument("--overwrite", action="store_true", help="delete what was made in the folder, start anew")
     kind = parser.add_mutually_exclusive_group()
-    for name, does in KINDS.items():
+    for name, does in STUDIO_KINDS.items():
         kind.add_argument(f"--{name}", dest="kind", action="store_const", const=name, help=does)
     parser.add_argument("--split", choices=tuple(SPLIT_START), default="train", help="whose people (default train)")
     parser.add_argument("--mean-head", action="store_true", help="store the posed mean head's depth too")
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if args.device.startswith("cuda") and args.engine != "ray" and not torch.cuda.is_available():
         raise StudioError(f"--device {args.device}: torch finds no GPU here; use --device cpu")
     first = SPLIT_START[args.split] + args.first
-    job = Job(
+    job = PersonJob(
         args.seed,
         args.frames,
         args.size,

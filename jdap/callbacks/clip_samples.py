@@ -77,7 +77,7 @@ class ClipSamples(L.Callback):
         writers = [x.experiment for x in trainer.loggers if isinstance(x, TensorBoardLogger)]
         if not writers:
             return
-        drawn = self._draw(pl_module)
+        drawn = self._sample(pl_module)
         for logger in trainer.loggers:
             logger.log_metrics({f"val/lips_{kind}": x for kind, x in self._lips.items()}, trainer.global_step)
         for i, (frames, audio, fps) in enumerate(drawn):
@@ -93,7 +93,7 @@ class ClipSamples(L.Callback):
         if not self._kept or not isinstance(pl_module, TemporalStage):
             return
         pl_module.eval()
-        drawn = self._draw(pl_module)
+        drawn = self._sample(pl_module)
         with VideoWriter(Path(trainer.default_root_dir) / "samples.mp4", drawn[0][2]) as video:
             for frames, audio, _ in drawn:
                 for picture, sound in zip(frames, np.array_split(audio, len(frames)), strict=True):
@@ -101,7 +101,7 @@ class ClipSamples(L.Callback):
                     video.sound(sound)
 
     @torch.no_grad()
-    def _draw(self, stage: TemporalStage) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    def _sample(self, stage: TemporalStage) -> list[tuple[np.ndarray, np.ndarray, float]]:
         """Of every clip: frames (F, H, 4 W, 3) uint8, sound (S,) float32, frames a second."""
         pipeline, drawn = stage.pipeline(), []
         correlations: dict[str, list[Tensor]] = {kind: [] for kind in self.readers}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jdap.choices import ALL
+from jdap.choices import EVERY_FACE
 from jdap.commands.arguments import CommandError, add_drawing_arguments
 
 
@@ -34,19 +34,19 @@ def run(args: argparse.Namespace) -> int:
     from jdap.commands import common as command
     from jdap.depth import to_uint16
     from jdap.io.files import write_whole
-    from jdap.photos import given, paste
+    from jdap.photos import inputs, paste
     from jdap.photos.read import read_photo
     from jdap.pipelines.grid import depth_picture, labelled_grid
     from jdap.pipelines.portrait import Portrait
 
-    if args.several == ALL:
+    if args.several == EVERY_FACE:
         raise CommandError("--several all: a portrait has one reference; choose the face with --box")
     pipeline = command.load(args)
     how = {"steps": args.steps, "guidance": args.guidance}
     made_by = command.describe(args, pipeline) | how
     depth = None
     if args.depth is not None:
-        depth = torch.from_numpy(given.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(pipeline.device)
+        depth = torch.from_numpy(inputs.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(pipeline.device)
         how |= {"method": args.method, "resample": args.resample}
         made_by |= {"depth": str(args.depth), **how}
     elif args.method is not None or args.resample != 1:

@@ -98,7 +98,7 @@ class PortraitPipeline(PortraitNetworks):
         else:
             latents = self._encode(self._here(rgb_of(reference, "references", self.size_px)))
             like = latents if latents.ndim == 4 else latents[:, 0]
-        drawn = self._draw(
+        drawn = self._sample(
             self._network(reference, guidance, latents),
             Pair(like, like),
             generator,
@@ -143,7 +143,7 @@ class PortraitPipeline(PortraitNetworks):
         known = self.codec.encode(pictures)
         draws = []
         for _ in range(ensemble):
-            drawn = self._draw(
+            drawn = self._sample(
                 self.unet,
                 Pair(known, known),
                 generator,
@@ -186,7 +186,7 @@ class PortraitPipeline(PortraitNetworks):
         kind, given = kind_of(depth, output_type), self._here(depth_of(depth, "depth", self.size_px))
         check_pictures(given, "depth", 1)
         known = self.codec.encode(depth_frames.to_codec(given))
-        drawn = self._draw(
+        drawn = self._sample(
             self._network(reference, guidance),
             Pair(known, known),
             generator,
@@ -242,7 +242,7 @@ class PortraitPipeline(PortraitNetworks):
         check_pictures(filled.rgb, "pictures")
         check_pictures(filled.depth, "depth", 1)
         known = Pair(*self.codec.encode(torch.cat([filled.rgb, depth_frames.to_codec(filled.depth)])).chunk(2))
-        drawn = self._draw(
+        drawn = self._sample(
             self._network(reference, guidance),
             known,
             generator,

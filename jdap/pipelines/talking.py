@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jdap.choices import NULL, REFERENCE, STARTS
+from jdap.choices import FROM_REFERENCE, NULL, WINDOW_STARTS
 from jdap.diffusion.denoiser import Network, Pair
 from jdap.diffusion.draws import draw_frames
 from jdap.diffusion.samplers import ddim, guided, needed_branches
-from jdap.models.clip.conditions import Drive
+from jdap.models.clip.conditions import Conditions
 from jdap.models.clip.unet import Anchor, MotionFrames
 from jdap.models.image.attention import Reference
 from jdap.pipelines.base import LATENTS, Callback
@@ -28,10 +28,10 @@ from jdap.pipelines.sound_windows import SoundWindows
 from jdap.pipelines.talking_networks import TalkingNetworks
 from jdap.pipelines.talking_weights import WindowShape
 
-__all__ = ["NULL", "REFERENCE", "STARTS", "TalkingPipeline", "WindowShape"]
+__all__ = ["FROM_REFERENCE", "NULL", "WINDOW_STARTS", "TalkingPipeline", "WindowShape"]
 
 #: The branches of guidance: nothing is given, the reference is, the sound is, too.
-FREE, LED, HEARD = 0, 1, 2
+FREE, LED, SOUND_GIVEN = 0, 1, 2
 #: Frames that are decoded at once: at 512² a window of them would need more memory than drawing it.
 DECODED = 4
 
@@ -62,7 +62,7 @@ class TalkingPipeline(TalkingNetworks):
         overlap: int | None = None,
         noise_sharing: float | None = None,
         start: str | None = None,
-        drive: Drive | None = None,
+        drive: Conditions | None = None,
         output_type: str | None = None,
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = (LATENTS,),
@@ -104,20 +104,22 @@ class TalkingPipeline(TalkingNetworks):
             raise ValueError(f"the reference must be one picture of {self.size_px} pixels square")
         self.schedule.spaced(steps)
         overlap = self.shape.overlap(overlap)
-        if start not in (None, *STARTS):
-            raise ValueError(f"start must be one of {', '.join(STARTS)}, got {start!r}")
+        if start not in (None, *WINDOW_STARTS):
+            raise ValueError(f"start must be one of {', '.join(WINDOW_STARTS)}, got {start!r}")
         if self.reference is None and guidance != 1:
             raise ValueError("these weights have no ReferenceNet and keep nobody's likeness: guidance must be 1")
         if self.audio is None and audio_guidance != 1:
             raise ValueError("these weights are deaf: audio guidance must be 1")
         if self.drive is None and drive is not None:
             raise ValueError("these weights take no conditions: they were trained without")
-        given = [(LED, guidance)] * (self.reference is not None) + [(HEARD, audio_guidance)] * (self.audio is not None)
+        given = [(LED, guidance)] * (self.reference is not None) + [(SOUND_GIVEN, audio_guidance)] * (
+            self.audio is not None
+        )
         places, scales = needed_branches(*(scale for _, scale in given))
         branches = [[FREE, *(branch for branch, _ in given)][place] for place in places]
         draw = partial(
-            self._draw,
-            drive=drive or Drive(),
+            self._sample,
+            drive=drive or Conditions(),
             branches=branches,
             scales=scales,
             seed=seed,
@@ -176,14 +178,14 @@ class TalkingPipeline(TalkingNetworks):
         pieces = [decode(self.codec, Pair(*few)) for few in zip(*(x.split(DECODED) for x in latents), strict=True)]
         return Portrait(*(torch.cat(x) for x in zip(*pieces, strict=True)))
 
-    def _draw(
+    def _sample(
         self,
         first: int,
         person: _Person,
         motion: MotionFrames | None,
         heard_S: Tensor,
         *,
-        drive: Drive,
+        drive: Conditions,
         branches: list[int],
         scales: list[float],
         seed: int,
@@ -201,14 +203,14 @@ class TalkingPipeline(TalkingNetworks):
         if person.tokens_1LD is not None:
             # no tokens are zero tokens, however many
             given["tokens_BLD"] = torch.cat([person.tokens_1LD * (b >= LED) for b in branches])
-        if branches[-1] >= HEARD and self.audio is not None:
+        if branches[-1] >= SOUND_GIVEN and self.audio is not None:
             tokens = self.audio(heard_S[None], shape.motion_frames + shape.frames, shape.audio_margin)
             if self.drive is not None:
                 numbers = _of_frames(drive, first - shape.motion_frames, tokens.shape[1], heard_S)
                 tokens = torch.cat([tokens, self.drive(numbers)], dim=2)
             given |= {
                 "audio": self.unet.project_audio(tokens, shape.anchor),
-                "audio_from": sum(b < HEARD for b in branches),
+                "audio_from": sum(b < SOUND_GIVEN for b in branches),
             }
         network: Network = partial(self.unet, **given)
         like = person.latents_1Chw.expand(shape.frames, -1, -1, -1)
@@ -242,7 +244,7 @@ def _cross_fade(old_KChw: Tensor, new_FChw: Tensor) -> Tensor:
     return torch.cat([torch.lerp(old_KChw, new_FChw[:k], share), new_FChw[k:]])
 
 
-def _of_frames(drive: Drive, first: int, frames: int, like: Tensor) -> Drive:
+def _of_frames(drive: Conditions, first: int, frames: int, like: Tensor) -> Conditions:
     """The conditions of ``frames`` frames from ``first`` on; NaN where the video has none, as in training."""
 
     def cut(x_1T: Tensor | None, *numbers: int) -> Tensor:
@@ -252,4 +254,4 @@ def _of_frames(drive: Drive, first: int, frames: int, like: Tensor) -> Drive:
             window[:, max(-first, 0) :][:, : there.shape[1]] = there.to(like)
         return window
 
-    return Drive(cut(drive.pose, 6), cut(drive.lips_mm))
+    return Conditions(cut(drive.pose, 6), cut(drive.lips_mm))

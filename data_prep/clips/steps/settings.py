@@ -1,4 +1,4 @@
-"""What the command line of ``prepare`` says to the stages."""
+"""What the command line of ``prepare`` says to the steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from data_prep.clips.quality import DEFAULTS, Thresholds, parse_thresholds
+from data_prep.clips.quality import THRESHOLDS, Thresholds, parse_thresholds
 from data_prep.head.files import load_face_model
 
 SPLIT, SINGLE = "split", "single"
@@ -15,7 +15,7 @@ EDGE, BLACK, REJECT = "edge", "black", "reject"
 
 
 @dataclass(frozen=True)
-class Settings:
+class PrepareSettings:
     """What the command line says.
 
     * ``size``: side of the stored frames, pixels; ``device``: of the fit, the renderer and the crops
@@ -33,7 +33,7 @@ class Settings:
     mean_head: bool = False
     faces: str = SPLIT
     padding: str = EDGE
-    thresholds: Thresholds = field(default_factory=lambda: dict(DEFAULTS))
+    thresholds: Thresholds = field(default_factory=lambda: dict(THRESHOLDS))
     hold: bool = True
     face_model: str = ""
     sync_weights: str = ""
@@ -62,7 +62,7 @@ def add_thresholds(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max", default="", metavar="SCORE=X,…", help="hold clips whose score is higher")
 
 
-def read_settings(args: argparse.Namespace) -> Settings:
+def read_settings(args: argparse.Namespace) -> PrepareSettings:
     """The settings; raises :class:`SettingsError`, ThresholdError, or ModelFileError for the face model."""
     if args.size < 32 or args.size % 8:
         raise SettingsError(f"--size must be a multiple of 8, at least 32, got {args.size}")
@@ -71,7 +71,7 @@ def read_settings(args: argparse.Namespace) -> Settings:
         raise SettingsError("--device cuda: this torch sees no CUDA device; use --device cpu")
     if args.face_model:
         load_face_model(args.face_model)  # a bad file is told here, not by every worker
-    return Settings(
+    return PrepareSettings(
         args.size,
         args.device,
         args.mean_head,

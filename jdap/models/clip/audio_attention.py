@@ -17,7 +17,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from jdap.models.image.attention import Beside, KeyValue, Layers, PlainAttention, look_up
+from jdap.models.image.attention import AttentionContext, KeyValue, Layers, PlainAttention, look_up
 
 
 class AudioLayer(nn.Module):
@@ -88,7 +88,7 @@ class AudioReader(PlainAttention):
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
-        beside: Beside | None = None,
+        beside: AttentionContext | None = None,
     ) -> Tensor:
         """(N, P, D) → (N, P, D)."""
         out = super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb, beside)

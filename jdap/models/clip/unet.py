@@ -22,12 +22,12 @@ from torch.utils.checkpoint import checkpoint
 from jdap.models.clip.audio_attention import AudioAttention, AudioReader
 from jdap.models.clip.motion import load_motion
 from jdap.models.component import Component
-from jdap.models.image.attention import Beside, Features, Layers, PlainAttention, Reference, ReferenceReader
+from jdap.models.image.attention import AttentionContext, Features, Layers, PlainAttention, Reference, ReferenceReader
 from jdap.models.image.joint_unet import JointUNet, no_tokens, project_features, seen_latents
 from jdap.models.loading import WeightsError, load_strict, one_line
 
 #: Folders of the component's folder.
-MOTION, AUDIO_ATTENTION = "motion", "audio_attention"
+MOTION_FOLDER, AUDIO_ATTENTION = "motion", "audio_attention"
 
 
 class MotionFrames(NamedTuple):
@@ -211,7 +211,7 @@ class ClipUNet(Component, ModelMixin):
             x = torch.cat(
                 [x, seen_latents(x[:, : self.latent_channels], reference, keep, reference_from * whole, whole)], 1
             )
-        beside = Beside(
+        beside = AttentionContext(
             None if reference is None else reference.layers,
             keep,
             reference_from * whole,
@@ -249,7 +249,7 @@ class ClipUNet(Component, ModelMixin):
         So diffusers reads the folder as a UNet, and ``motion`` as a ``MotionAdapter``.
         """
         self.image_model().write(folder)
-        self.motion_adapter().save_pretrained(folder / MOTION)
+        self.motion_adapter().save_pretrained(folder / MOTION_FOLDER)
         if self.audio is not None:
             self.audio.save_pretrained(folder / AUDIO_ATTENTION)
 
@@ -261,7 +261,7 @@ class ClipUNet(Component, ModelMixin):
     @classmethod
     def on(cls, joint: JointUNet, folder: Path) -> Self:
         """The motion modules and layers of sound of ``folder`` on an image model: strictly, in evaluation mode."""
-        motion = load_motion(folder / MOTION)
+        motion = load_motion(folder / MOTION_FOLDER)
         audio = load_strict(AudioAttention, folder / AUDIO_ATTENTION) if (folder / AUDIO_ATTENTION).is_dir() else None
         try:
             return cls(joint, motion, audio).eval()

@@ -54,7 +54,7 @@ class Reference(NamedTuple):
     latents: Tensor
 
 
-class Beside(NamedTuple):
+class AttentionContext(NamedTuple):
     """What the layers may look up beside the picture itself, the same for all of them.
 
     * ``reference``: of R people, each with ``frames`` consecutive pictures in the batch; nobody's features are copied
@@ -110,7 +110,7 @@ class PlainAttention:
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
-        beside: Beside | None = None,
+        beside: AttentionContext | None = None,
     ) -> Tensor:
         """(B, N, D) → (B, N, D). diffusers passes on only what this signature names."""
         if attention_mask is not None:
@@ -120,10 +120,12 @@ class PlainAttention:
             return (bias / attn.rescale_output_factor).expand_as(hidden_states)
         own = project(attn, hidden_states if encoder_hidden_states is None else encoder_hidden_states, self.rotary)
         query = attn.to_q(hidden_states)
-        out = self.mix(turned(query, attn.heads) if self.rotary else query, own, attn.heads, beside or Beside())
+        out = self.mix(
+            turned(query, attn.heads) if self.rotary else query, own, attn.heads, beside or AttentionContext()
+        )
         return attn.to_out[1](attn.to_out[0](out)) / attn.rescale_output_factor
 
-    def mix(self, query_BND: Tensor, own: KeyValue, heads: int, beside: Beside) -> Tensor:
+    def mix(self, query_BND: Tensor, own: KeyValue, heads: int, beside: AttentionContext) -> Tensor:
         """What the queries look up → (B, N, D)."""
         return look_up(query_BND, own, heads)
 
@@ -139,7 +141,7 @@ class ReferenceReader(PlainAttention):
     def __init__(self, name: str, rotary: bool = False) -> None:
         self.name, self.rotary = name, rotary
 
-    def mix(self, query_BND: Tensor, own: KeyValue, heads: int, beside: Beside) -> Tensor:
+    def mix(self, query_BND: Tensor, own: KeyValue, heads: int, beside: AttentionContext) -> Tensor:
         """Its own tokens and then the reference's; the latter only where they are there and kept."""
         if beside.reference is None:
             return look_up(query_BND, own, heads)
@@ -171,7 +173,7 @@ class ReferenceWriter(PlainAttention):
     def __init__(self, name: str, rotary: bool = False) -> None:
         self.name, self.rotary = name, rotary
 
-    def leave(self, hidden_BND: Tensor, beside: Beside | None) -> None:
+    def leave(self, hidden_BND: Tensor, beside: AttentionContext | None) -> None:
         """Write down a layer's input, once: under gradient checkpointing the backward pass comes by again."""
         if beside is not None and beside.written is not None:
             beside.written.setdefault(self.name, hidden_BND)
@@ -183,7 +185,7 @@ class ReferenceWriter(PlainAttention):
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
-        beside: Beside | None = None,
+        beside: AttentionContext | None = None,
     ) -> Tensor:
         """(B, N, D) → (B, N, D)."""
         self.leave(hidden_states, beside)

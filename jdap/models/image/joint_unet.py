@@ -17,7 +17,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from jdap.models.component import Component, marked
-from jdap.models.image.attention import Beside, Features, KeyValue, PlainAttention, Reference, ReferenceReader
+from jdap.models.image.attention import AttentionContext, Features, KeyValue, PlainAttention, Reference, ReferenceReader
 from jdap.models.image.rotary import turned
 from jdap.models.loading import load_strict
 
@@ -122,7 +122,7 @@ class JointUNet(Component, ModelMixin):
             t_rgb_B,
             encoder_hidden_states=no_tokens(unet, rgb_BChw) if tokens_BLD is None else tokens_BLD,
             timestep_cond=unet.time_proj(t_depth_B).to(rgb_BChw.dtype),
-            cross_attention_kwargs={"beside": Beside(layers, keep, reference_from, targets)},
+            cross_attention_kwargs={"beside": AttentionContext(layers, keep, reference_from, targets)},
         ).sample
         rgb, depth = out.chunk(2, dim=1)
         return rgb, depth
@@ -144,8 +144,8 @@ def seen_latents(
 ) -> Tensor:
     """The reference's latents for every picture, (B, C, h, w): zeros where there is none or it may not be seen.
 
-    The order is that of :class:`jdap.models.image.attention.Beside`: from ``reference_from`` on the R people, with
-    ``targets`` pictures each, as often as they fit.
+    The order is that of :class:`jdap.models.image.attention.AttentionContext`: from ``reference_from`` on the R people,
+    with ``targets`` pictures each, as often as they fit.
     """
     if reference is None:
         return torch.zeros_like(like_BChw)

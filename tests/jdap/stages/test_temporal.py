@@ -16,7 +16,7 @@ from jdap.callbacks.export import ExportWeights
 from jdap.callbacks.guard import FiniteGuard
 from jdap.callbacks.logs import NoiseLog
 from jdap.callbacks.sources import SourceLog
-from jdap.diffusion.draws import Place
+from jdap.diffusion.draws import StepSlice
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.stages.parts.clip_latents import encode_clip, near_mouth
@@ -123,7 +123,7 @@ def test_lips_are_heard_before_they_are_drawn(image_weights, shards, batch, tmp_
     unknown[1] = torch.nan
     wanted = (read - opened.lip_opening_mm / 5).square()[0].mean().item()
     assert model.lips.loss(tokens, unknown, has_audio).item() == pytest.approx(wanted, rel=1e-5)
-    _, _, lips = model._loss(opened, Place.of(0, 2))
+    _, _, lips = model._loss(opened, StepSlice.of(0, 2))
     assert lips.item() == pytest.approx(model.lips.loss(tokens, opened.lip_opening_mm, has_audio).item(), rel=1e-5)
     model.pipeline().save_pretrained(tmp_path / "talk")
     assert not any("lips" in path.name for path in (tmp_path / "talk").rglob("*"))
@@ -132,10 +132,10 @@ def test_lips_are_heard_before_they_are_drawn(image_weights, shards, batch, tmp_
 @torch.no_grad()
 def test_validation_draws_the_same_every_time(image_weights, batch):
     model = loosened(image_weights, audio_drop=0.5, motion_drop=0.5, motion_noise=0.1)
-    first = [model._loss(batch, Place.of(0, len(batch)), drops=False)[0].total.item() for _ in range(2)]
+    first = [model._loss(batch, StepSlice.of(0, len(batch)), drops=False)[0].total.item() for _ in range(2)]
     assert first[0] == first[1]
     none_dropped = loosened(image_weights, audio_drop=0.0, motion_drop=0.0, reference_drop=0.0)
-    same = none_dropped._loss(batch, Place.of(0, len(batch)), drops=False)[0].total.item()
+    same = none_dropped._loss(batch, StepSlice.of(0, len(batch)), drops=False)[0].total.item()
     assert same == first[0]
 
 
@@ -171,7 +171,7 @@ def test_sound_may_be_anothers_or_none(image_weights, batch):
     with pytest.raises(ValueError, match=r"data\.batch_size 1"):
         loss(shuffled, one)
     # validation asks every model the same
-    asked = [model._loss(one, Place.of(0, 1), drops=False)[0].total.item() for model in (own, shuffled)]
+    asked = [model._loss(one, StepSlice.of(0, 1), drops=False)[0].total.item() for model in (own, shuffled)]
     assert asked[0] == asked[1]
 
 
