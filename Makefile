@@ -16,7 +16,7 @@ TEST   ?= $(if $(wildcard $(SHARDS)/test),$(SHARDS)/test,jdap/assets/shards/test
 RUN = .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test train-image train-video train-depth train-codec bench shards studio personal sample-shards shipped-weights clean
+.PHONY: help install lint test test-all docs train-image train-video train-depth train-codec bench shards studio personal sample-shards shipped-weights clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,8 +34,18 @@ lint: install  ## ruff and mypy
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 
-test: install  ## the test suite
-	$(RUN) pytest $(ARGS)
+# How many processes run the tests, a thread each.
+WORKERS ?= 2
+PYTEST = $(RUN) pytest -n $(WORKERS) --dist worksteal --durations=25
+test: install  ## the tests but for slow ones, a few minutes on two cores (WORKERS= ARGS=)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: install  ## all tests (WORKERS= ARGS=)
+	$(PYTEST) $(ARGS)
+
+docs: install  ## the API pages, into out/api
+	$(RUN) sphinx -b html -W --keep-going docs/api out/api
+	@echo 'look at out/api/index.html'
 
 train-image: OUT ?= out/image
 train-image: install  ## train the joint RGB-depth model, then print its depth table (SHARDS= OUT= ARGS=)

@@ -35,6 +35,11 @@ def software_stamp() -> dict[str, Any]:
     return {"jdap": jdap.__version__, "git_commit": _git_commit(), "torch": torch.__version__}
 
 
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or ``cpu``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write JSON, whole or not at all. NaN and infinity, which JSON does not have, become null."""
     write_whole(path, (json.dumps(_finite(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())

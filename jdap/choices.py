@@ -10,6 +10,8 @@ NULL, FROM_REFERENCE = "null", "reference"
 WINDOW_STARTS = (NULL, FROM_REFERENCE)
 #: Frames that neighbouring windows share.
 OVERLAP = 2
+#: The readers of mouths that ship, of preset tiny's codec.
+READERS = "shipped:mouth/mouth.safetensors"
 #: How depth is written.
 VIDEO, PNG, NO_DEPTH_FILE = "video", "png", "none"
 DEPTH_FORMATS = (VIDEO, PNG, NO_DEPTH_FILE)

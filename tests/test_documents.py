@@ -3,6 +3,8 @@
 import ast
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,24 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
 
 
+#: Pages for newcomers, in which words of ours stand in italics where they come first.
+TAUGHT = ("README.md", "docs/index.md", "docs/tutorial.md", "docs/architecture.md")
+ITALICS = re.compile(r"(?<![*\w])\*(?![*\s])([^*\n]+)\*(?![*\w])")
+
+
+def test_words_in_italics_are_in_the_glossary():
+    entries = {word.lower() for word in re.findall(r"^\*\*(.+?)\.\*\*", _source("docs/glossary.md"), re.MULTILINE)}
+    entries |= {"frame"}  # of a depth
+    used = {word.lower() for page in TAUGHT for word in ITALICS.findall(_source(page))} - {"italics"}
+    assert len(used) > 10
+    assert {word for word in used if word not in entries and word.removesuffix("s") not in entries} == set()
+
+
+def test_the_glossary_is_in_the_order_of_the_alphabet():
+    entries = [word.lower() for word in re.findall(r"^\*\*(.+?)\.\*\*", _source("docs/glossary.md"), re.MULTILINE)]
+    assert entries == sorted(entries)
+
+
 def test_the_index_names_every_page():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     named = set(LINK.findall(index))
@@ -74,19 +94,50 @@ def test_the_architecture_names_every_room_and_no_other(package):
     assert sorted(named) == sorted(rooms | files | shelves)
 
 
+def _source(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
 def test_the_api_pages_name_what_is_there():
     text = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "docs" / "api").glob("*.md"))
     modules = re.findall(r"automodule:: (\S+)", text)
     names = re.findall(r"^   (jdap\.\S+)$", text, re.MULTILINE)
     assert modules
     assert names
-    for module in modules:
-        assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
     for name in names:
         module, _, member = name.rpartition(".")
         assert module in modules, name
-        tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        tree = ast.parse(_source(f"{module.replace('.', '/')}.py"))
         assert member in {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}, name
+
+
+#: What others may build on: rooms of which every module has its place on an API page, and files.
+PUBLIC = ("callbacks", "diffusion", "faces", "media", "metrics", "models", "photos", "pipelines", "shards", "stages")
+PUBLIC_FILES = ("batch", "choices", "depth", "geometry", "units", "data/curriculum", "data/modules")
+INTERNAL = "jdap.stages.parts."
+
+
+def public_modules() -> set[str]:
+    files = [ROOT / "jdap" / f"{name}.py" for name in PUBLIC_FILES]
+    files += [p for room in PUBLIC for p in (ROOT / "jdap" / room).rglob("*.py") if p.name != "__init__.py"]
+    names = {".".join(p.relative_to(ROOT).with_suffix("").parts) for p in files}
+    return {name for name in names if not name.startswith(INTERNAL)}
+
+
+def test_the_api_pages_name_every_public_module_once():
+    text = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "docs" / "api").glob("*.md"))
+    assert sorted(re.findall(r"automodule:: (\S+)", text)) == sorted(public_modules())
+    front_door = ast.literal_eval(re.search(r"^_WHERE = (\{.*?\})", _source("jdap/__init__.py"), re.M | re.S)[1])
+    assert {f"jdap.{module}" for module in front_door.values()} <= public_modules()
+
+
+def test_the_api_pages_are_built_without_a_warning(tmp_path):
+    for needed in ("sphinx", "myst_parser"):
+        pytest.importorskip(needed, reason=f"needs {needed}: pip install -e '.[dev]'")
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-W", "--keep-going", "docs/api", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "PortraitPipeline" in (tmp_path / "pipelines.html").read_text(encoding="utf-8")
 
 
 def test_the_lowest_versions_are_those_that_the_bounds_allow(tmp_path):

@@ -11,8 +11,9 @@ PACKAGES = ("jdap", "data_prep", "benchmarks")
 #: Words of the domain, and files: they import nothing of ours (a batch knows the units).
 LEAVES = {"jdap.choices", "jdap.configs", "jdap.units", "jdap.depth", "jdap.geometry", "jdap.batch", "jdap.io"}
 #: What data preparation takes of jdap: never networks, never training.
-FOR_PREPARATION = LEAVES - {"jdap.batch", "jdap.configs"} | {"jdap.shards", "jdap.media", "jdap.faces"}
-BENCHMARKS = {"jdap", "data_prep", "benchmarks.report", "benchmarks.clips"}
+FOR_PREPARATION = {*LEAVES, "jdap.shards", "jdap.media", "jdap.faces", "data_prep.choices"}
+FOR_PREPARATION -= {"jdap.batch", "jdap.configs"}
+BENCHMARKS = {"jdap", "data_prep", "benchmarks.choices", "benchmarks.report", "benchmarks.clips", "benchmarks.counts"}
 #: room → what it may import of ours beside itself. The longest prefix decides. A room stands below those that may
 #: import it, so whatever imports a room that comes later in this list runs back up the stairs.
 RULES: dict[str, set[str]] = {
@@ -39,8 +40,8 @@ RULES: dict[str, set[str]] = {
     "jdap.commands": {"jdap"},
     "jdap.__main__": {"jdap.commands"},
     "jdap": set(),
-    "data_prep.memory": set(),
     "data_prep.machine": set(),
+    "data_prep.choices": set(),
     "data_prep.store": {"jdap.io", "data_prep.machine"},
     "data_prep.head": FOR_PREPARATION,
     "data_prep.video": FOR_PREPARATION,
@@ -53,17 +54,20 @@ RULES: dict[str, set[str]] = {
         "data_prep.fit",
         "data_prep.store",
         "data_prep.machine",
-        "data_prep.memory",
     },
     "data_prep.scans": FOR_PREPARATION | {"data_prep.head", "data_prep.video", "data_prep.fit", "data_prep.studio"},
     "data_prep.engines": FOR_PREPARATION
     | {"data_prep.video", "data_prep.clips", "data_prep.studio", "data_prep.store", "data_prep.machine"},
     "data_prep.convert": FOR_PREPARATION | {"data_prep.head", "data_prep.video", "data_prep.fit", "data_prep.scans"},
+    "data_prep.options": {"data_prep.choices", "data_prep.machine"},  # help is quick: nothing that needs torch
     "data_prep.commands": FOR_PREPARATION | {"data_prep"},
     "data_prep.__main__": {"data_prep.commands"},
     "data_prep": set(),
+    "benchmarks.choices": set(),
+    "benchmarks.options": {"jdap.choices", "jdap.configs", "jdap.io", "jdap.commands", "benchmarks.choices"},
     "benchmarks.report": {"jdap"},
     "benchmarks.clips": {"jdap"},
+    "benchmarks.counts": {"jdap"},
     "benchmarks.codec": BENCHMARKS,
     "benchmarks.cost": BENCHMARKS,
     "benchmarks.depth": BENCHMARKS,
@@ -75,7 +79,8 @@ RULES: dict[str, set[str]] = {
     "benchmarks": set(),
 }
 #: Rooms at the top: nobody imports them but the program that they belong to. All three programs are run by one.
-COMMANDS, RUNNER = ("jdap.commands", "data_prep.commands"), "jdap.commands.dispatch"
+COMMANDS = ("jdap.commands", "data_prep.commands", "data_prep.options", "benchmarks.options")
+RUNNER = "jdap.commands.dispatch"
 #: Heavy or unmaintained packages → the one file that imports them.
 ONLY_IN = {
     "bitsandbytes": "jdap/stages/parts/optimizers.py",

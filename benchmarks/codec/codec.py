@@ -12,7 +12,6 @@ Shapes: B pictures, C latent channels, H = W pixels, h = w latent cells.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -26,7 +25,6 @@ import yaml
 from lightning.pytorch.cli import instantiate_module
 from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from benchmarks import BenchmarkError, report
@@ -37,7 +35,7 @@ from jdap.data.modules import ImageDataModule
 from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.io.assets import resolve
-from jdap.io.fetch import ENVIRONMENT
+from jdap.io.progress import Telling
 from jdap.models.codec import ImageCodec
 from jdap.models.image.build import build
 from jdap.pipelines.portrait import PortraitPipeline
@@ -168,11 +166,6 @@ def shaped(model: dict[str, Any], widths: tuple[int, ...] | None) -> dict[str, A
     return model | {"network": changed}
 
 
-def widths_of(text: str) -> tuple[int, ...]:
-    """``64,128`` → (64, 128). Raises ValueError for anything else, as argparse wants it."""
-    return tuple(int(part) for part in text.split(","))
-
-
 def read_photos(folder: Path, size_px: int) -> Tensor:
     """The pictures of a folder, centre squares → (B, 3, H, W) in [-1, 1]. Raises :class:`benchmarks.BenchmarkError`."""
     found = []
@@ -205,30 +198,6 @@ def read_recipe(config: Path) -> dict[str, Any]:
         raise BenchmarkError(f"{config}: no config of jdap train-codec ({type(error).__name__}: {error})") from error
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command line."""
-    assets = os.environ.get(ENVIRONMENT)
-    photos = Path(assets) / "portraits" if assets and (Path(assets) / "portraits").is_dir() else None
-    parser.add_argument("--train", default="shipped:shards/train", help="training shards (default: those that ship)")
-    parser.add_argument("--test", default="shipped:shards/test", help="held-out people (default: those that ship)")
-    parser.add_argument("--photos", type=Path, default=photos, help="folder of photographs to code as well")
-    parser.add_argument("--config", type=Path, default=CONFIGS / "codec-tiny.yaml", help="recipe (default codec-tiny)")
-    parser.add_argument("--factors", type=int, nargs="+", default=[4, 8], help="pixels per latent cell (default 4 8)")
-    parser.add_argument("--channels", type=int, nargs="+", default=[3, 4, 8], help="of a latent (default 3 4 8)")
-    parser.add_argument(
-        "--widths",
-        type=widths_of,
-        nargs="+",
-        metavar="W[,W]",
-        default=[None],
-        help="channels at each resolution, finest first, as in 96 64,128 (default: the recipe's)",
-    )
-    parser.add_argument("--seconds", type=float, nargs="+", default=[60, 120, 240], help="marks (default 60 120 240)")
-    parser.add_argument("--repeats", type=int, default=5, help="timings of each call, best taken (default 5)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, pictures and noise (default 0)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for codec.json, .csv, .md and .png")
-
-
 def run(args: argparse.Namespace) -> int:
     """Train the grid, print the table, write the results into ``args.out``."""
     marks, recipe = sorted(set(args.seconds)), read_recipe(args.config)
@@ -248,15 +217,12 @@ def run(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise BenchmarkError(f"factor {factor}, C = {channels}, widths {widths}: {error}") from error
     console, rows = Console(), []
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("training codecs", total=marks[-1] * len(runs))
+    with Telling("second of training", marks[-1] * len(runs), console=console) as telling:
         # By marks and not one after the other: what else the machine does meets all of them alike.
         for mark, ((factor, channels, _), one) in product(marks, runs.items()):
             shape = f"{_text(one.codec, 'encoder')} {_text(one.codec, 'decoder')}"
-            progress.update(task, description=f"factor {factor}, C = {channels}, widths {shape}, to {mark:g} s")
             for spent in one.train(mark):
-                progress.advance(task, spent)
+                telling.advance(spent, f"factor {factor}, C = {channels}, widths {shape}, to {mark:g} s")
             row = {"factor": factor, "channels": channels, "widths": shape}
             row["latents"] = channels * (size_px // factor) ** 2
             row |= {"parameters": sum(p.numel() for p in one.codec.parameters()), "seconds": mark, "steps": one.steps}

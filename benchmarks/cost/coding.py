@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -28,12 +27,12 @@ import PIL
 from PIL import Image, features
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from benchmarks import BenchmarkError, report
 from jdap.data.shards import ALONE, ShardOrder, resolve_shards, usable
 from jdap.data.tars import BadSamplePolicy, read_tars
+from jdap.io.progress import track
 from jdap.shards import schema
 
 RGB, DEPTH, SKIN, CONFIDENCE = "rgb", "depth", "skin", "confidence"
@@ -180,25 +179,14 @@ def measure(coding: Coding, pictures: list[np.ndarray], repeats: int) -> dict[st
     }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command line."""
-    parser.add_argument("--shards", required=True, help="a folder, a brace pattern or an fsspec URL")
-    parser.add_argument("--out", type=Path, required=True, help="folder for coding.json and coding.csv")
-    parser.add_argument("--limit", type=_positive, default=48, help="pictures to measure (default 48)")
-    parser.add_argument("--shrink", type=_positive, default=1, help="divide the sides by this first (default 1)")
-    parser.add_argument("--repeats", type=_positive, default=5, help="timings of each call, best taken (default 5)")
-
-
 def run(args: argparse.Namespace) -> int:
     """Measure, print the tables, write ``coding.json`` and ``coding.csv`` into ``args.out``."""
     console = Console()
     pictures = list(read_pictures(args.shards, args.limit, args.shrink))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     rows = []
-    with Progress(*columns, console=console, transient=True) as progress:
-        for coding in progress.track(codings(), description="coding pictures"):
-            if there := [one[coding.kind] for one in pictures if coding.kind in one]:
-                rows.append(measure(coding, there, args.repeats))
+    for coding in track(codings(), "coding", console):
+        if there := [one[coding.kind] for one in pictures if coding.kind in one]:
+            rows.append(measure(coding, there, args.repeats))
     stamp = report.software_stamp() | {
         "pillow": PIL.__version__,
         "shards": args.shards,
@@ -234,9 +222,3 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             "" if lossless else f"{row['psnr_worst_db']:.1f}",
         )
     return table
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
-    return int(text)

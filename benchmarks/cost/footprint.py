@@ -28,7 +28,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,11 +38,21 @@ from rich.table import Table
 
 from benchmarks import BenchmarkError, report
 from benchmarks.cost.footprint_case import MOTION_FRAMES, SIZES_PX, Case, batch_of, stage_of
-from jdap.io.device import default_device, find_device
-from jdap.models.image.build import BUILDERS
+from jdap.io.device import find_device
+from jdap.io.progress import track
 from jdap.stages.image import ImageStage
 from jdap.stages.temporal import TemporalStage
 from jdap.units import FPS, SAMPLE_RATE
+
+#: What is measured where nothing else is said.
+ON_CPU: dict[str, Any] = {
+    **{"batch": [1], "checkpointing": [True], "compile": [False], "precision": "bf16-true"},
+    **{"steps": 1, "warmup": 0, "sampling_steps": 1},
+}
+ON_GPU: dict[str, Any] = {
+    **{"batch": [1, 4, 8], "checkpointing": [True, False], "compile": [True, False], "precision": "bf16-mixed"},
+    **{"steps": 10, "warmup": 3, "sampling_steps": 20},
+}
 
 
 def measure(case: Case) -> dict[str, Any]:
@@ -136,6 +145,19 @@ def _guarded(case: Case) -> dict[str, Any]:
         return {**asdict(case), "failed": "out of memory"}
 
 
+def settled(args: argparse.Namespace) -> argparse.Namespace:
+    """The options with everything said: what was left open is little on a CPU, and a table of settings on a GPU.
+
+    Raises :class:`jdap.io.device.DeviceError` for a device that is not there.
+    """
+    device = find_device(args.device)
+    usual = ON_GPU if device.type == "cuda" else ON_CPU
+    said = {name: value for name, value in vars(args).items() if value is not None}
+    return argparse.Namespace(
+        **{**vars(args), "threads": torch.get_num_threads(), **usual, **said, "device": str(device)}
+    )
+
+
 def cases(args: argparse.Namespace) -> list[Case]:
     """Rows in order: training by batch, checkpointing and compile, then sampling one picture or window."""
     size = args.size or SIZES_PX[args.preset]
@@ -152,42 +174,14 @@ def cases(args: argparse.Namespace) -> list[Case]:
     return found
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of this benchmark."""
-    switches = {"on": [True], "off": [False], "both": [True, False]}
-
-    def switch(text: str) -> list[bool]:
-        if text not in switches:
-            raise argparse.ArgumentTypeError(f"one of {', '.join(switches)}")
-        return switches[text]
-
-    cuda = default_device() == "cuda"
-    parser.add_argument("--stage", choices=("image", "video"), default="image", help="whose training step")
-    parser.add_argument("--frames", type=int, default=14, help="drawn of a clip (--stage video)")
-    parser.add_argument("--preset", choices=tuple(BUILDERS), default="sd15")
-    parser.add_argument("--size", type=int, help="side of the pictures in pixels (the preset's own)")
-    parser.add_argument("--device", default=default_device())
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 4, 8] if cuda else [1], help="batch sizes")
-    parser.add_argument("--checkpointing", type=switch, default="both" if cuda else "on", metavar="on|off|both")
-    parser.add_argument("--compile", type=switch, default="both" if cuda else "off", metavar="on|off|both")
-    parser.add_argument(
-        "--precision", choices=("bf16-mixed", "bf16-true"), default="bf16-mixed" if cuda else "bf16-true"
-    )
-    parser.add_argument("--steps", type=int, default=10 if cuda else 1, help="steps that are timed")
-    parser.add_argument("--warmup", type=int, default=3 if cuda else 0, help="steps before them")
-    parser.add_argument("--sampling-steps", type=int, default=20 if cuda else 1, help="of joint generation; 0: none")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of the CPU")
-    parser.add_argument("--json", type=Path, help="write rows and what was run here")
-
-
 def run(args: argparse.Namespace) -> int:
     """Measure every row; print the table and write the file, if asked for."""
-    find_device(args.device)
+    args = settled(args)
     if min(args.steps, args.frames, *args.batch) < 1 or args.warmup < 0 or args.sampling_steps < 0:
         raise BenchmarkError("--steps, --frames, --batch must be at least 1, --warmup and --sampling-steps at least 0")
     console = Console(stderr=True)
     rows = []
-    for case in cases(args):
+    for case in track(cases(args), "row", console):
         console.print(f"{args.preset}: {_name(case)}", style="dim")
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             try:

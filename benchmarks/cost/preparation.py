@@ -34,7 +34,7 @@ from data_prep.clips.quality import KEPT
 from data_prep.clips.steps import PrepareSettings, Tools
 from data_prep.clips.steps.pipeline import Task, prepare_video
 from data_prep.video.video import FrameReader, find_videos, open_video
-from jdap.io.device import default_device, find_device
+from jdap.io.device import find_device
 from jdap.units import FPS
 
 LOOP_S = 4.0
@@ -108,23 +108,12 @@ def summarise(found: list[dict[str, Any]], wall_s: float) -> dict[str, Any]:
     }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of this benchmark."""
-    parser.add_argument("videos", nargs="+", type=Path, help="videos of people, or folders of them")
-    parser.add_argument("--size", type=int, default=512, help="side of the stored frames, pixels (default 512)")
-    parser.add_argument("--device", default=default_device())
-    parser.add_argument("--workers", type=int, default=1, help="processes that each prepare all videos (default 1)")
-    parser.add_argument("--minutes", type=float, default=0.0, help="prepare a video of this length made of the first")
-    parser.add_argument("--height", type=int, default=1080, help="of that video, pixels (default 1080)")
-    parser.add_argument("--json", type=Path, help="write the figures and what was run here")
-
-
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    find_device(args.device)
+    device = str(find_device(args.device))
     if args.workers < 1 or args.minutes < 0 or args.height < 16 or args.height % 2:
         raise BenchmarkError("--workers must be at least 1, --minutes not negative, --height even")
-    settings, console = PrepareSettings(args.size, args.device), Console()
+    settings, console = PrepareSettings(args.size, device), Console()
     videos = [path for path, _ in find_videos(args.videos)]
     with tempfile.TemporaryDirectory() as folder:
         if args.minutes:

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,34 +29,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import BenchmarkError, report
+from benchmarks.choices import CLOCKS, TARGET_WIDTHS
 from benchmarks.cost.speed_steps import sampling_runs, training_steps
 from benchmarks.cost.timing import Timing, compare, interleaved
-from jdap.io.device import default_device, find_device
+from jdap.io.device import find_device
+from jdap.io.progress import track
 
-SPEED_PARTS = ("training", "sampling", "pace")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-CLOCKS = {"wall": "wall_s", "processor": "processor_s"}
 #: (part, latent cells a side) → the largest ratio that we accept, at widths 64, 128, 256, 256.
 ACCEPTED_RATIOS = {("training", 32): 1.30, ("training", 64): 1.40, ("sampling", 32): 0.75, ("sampling", 64): 0.65}
-TARGET_WIDTHS = (64, 128, 256, 256)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command line."""
-    widths = ",".join(map(str, TARGET_WIDTHS))
-    parser.add_argument("--out", type=Path, required=True, help="folder for speed.json")
-    parser.add_argument("--parts", type=_parts, default=SPEED_PARTS, help=f"of {', '.join(SPEED_PARTS)} (default all)")
-    parser.add_argument("--device", default=default_device(), help="where it runs (default cuda where there is one)")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="bfloat16: autocast (default float32)")
-    parser.add_argument("--sizes", type=_numbers, default=(32, 64), help="latent cells a side (default 32,64)")
-    parser.add_argument("--widths", type=_numbers, default=TARGET_WIDTHS, help=f"of the UNets (default {widths})")
-    parser.add_argument("--batch", type=_positive, default=1, help="pictures of a training step (default 1)")
-    parser.add_argument("--steps", type=_positive, default=20, help="of sampling (default 20)")
-    parser.add_argument("--repeats", type=_positive, default=5, help="measured rounds (default 5)")
-    parser.add_argument(
-        "--pace-steps", type=_positive, default=20, help="measured steps of a training run (default 20)"
-    )
-    parser.add_argument("--clock", choices=CLOCKS, help="of the ratios (default processor on a CPU, wall elsewhere)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,11 +46,11 @@ def run(args: argparse.Namespace) -> int:
     clock = args.clock or ("processor" if device.type == "cpu" else "wall")
     if clock == "processor" and device.type != "cpu":
         raise BenchmarkError("--clock processor: measures a CPU only")
-    dtype = DTYPES[args.dtype]
+    dtype = getattr(torch, args.dtype)
     autocast = partial(torch.autocast, device.type, dtype=dtype, enabled=dtype != torch.float32)
     load_before = os.getloadavg()
     rows: list[dict[str, Any]] = []
-    for size in args.sizes:
+    for size in track(args.sizes, "size", console):
         if "training" in args.parts:
             steps = training_steps(args.widths, size, args.batch, device, autocast)
             timings = interleaved(steps, args.repeats, device)
@@ -87,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
         paces = pace(args.pace_steps, args.repeats, device, args.dtype)
     stamp = report.software_stamp() | {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": report.device_name(device),
         "dtype": args.dtype,
         "threads": torch.get_num_threads(),
         "load_average": [load_before[0], os.getloadavg()[0]],
@@ -110,6 +90,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def target(part: str, size: int, widths: Sequence[int]) -> float | None:
+    """The ratio that ``part`` should stay under at latents of ``size``², None where none was set: for other widths."""
+    return ACCEPTED_RATIOS.get((part, size)) if tuple(widths) == TARGET_WIDTHS else None
+
+
 def _row(
     part: str,
     name: str,
@@ -125,7 +110,7 @@ def _row(
         "what": name,
         "size": size,
         **compare(timings[ours], [timings[name] for name in theirs], clock),
-        "target": ACCEPTED_RATIOS.get((part, size)) if tuple(widths) == TARGET_WIDTHS and theirs != ["lean"] else None,
+        "target": target(part, size, widths) if theirs != ["lean"] else None,
         "calls": {name: timings[name].to_json() for name in (ours, *theirs)},
     }
 
@@ -161,20 +146,3 @@ def _pace_table(paces: list[dict[str, Any]]) -> Table:
         processor = row["pictures_per_processor_s"]
         table.add_row(row["what"], f"{row['pictures_per_s']:.2f}", f"{low:.2f}–{high:.2f}", f"{processor:.2f}")
     return table
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
-    return int(text)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(_positive(part) for part in text.split(","))
-
-
-def _parts(text: str) -> tuple[str, ...]:
-    parts = tuple(text.split(","))
-    if unknown := set(parts) - set(SPEED_PARTS):
-        raise argparse.ArgumentTypeError(f"unknown part {sorted(unknown)[0]!r}; there are: {', '.join(SPEED_PARTS)}")
-    return parts

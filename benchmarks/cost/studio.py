@@ -16,19 +16,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from benchmarks import BenchmarkError, report
 from data_prep.studio.people import PersonJob, make_batch
 from data_prep.studio.photograph import Studio
+from jdap.io.progress import Telling
 
 _studio: Studio | None = None
 
@@ -83,19 +82,6 @@ def measure(
     }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command line."""
-    parser.add_argument("--sizes", type=_numbers, default=[128, 256, 512], help="pixels a side (default 128,256,512)")
-    parser.add_argument("--batches", type=_numbers, default=[2, 16], help="pictures made together (default 2,16)")
-    parser.add_argument("--workers", type=_numbers, default=[1, 2], help="processes of one thread each (default 1,2)")
-    parser.add_argument("--shadows", choices=("on", "off", "both"), default="both", help="default both")
-    parser.add_argument("--people", type=_positive, default=16, help="people in a run (default 16)")
-    parser.add_argument("--frames", type=_positive, default=2, help="stills of each person (default 2)")
-    parser.add_argument("--repeats", type=_positive, default=3, help="counted runs of each line (default 3)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default cpu)")
-    parser.add_argument("--json", type=Path, help="also write the figures and a stamp to this file")
-
-
 def run(args: argparse.Namespace) -> int:
     """Measure, and print the table."""
     if args.device.startswith("cuda") and not torch.cuda.is_available():
@@ -104,16 +90,14 @@ def run(args: argparse.Namespace) -> int:
     jobs = [PersonJob(0, args.frames, size, shadows=on) for size in args.sizes for on in shadows]
     lines = [(job, max(batch // args.frames, 1)) for job in jobs for batch in args.batches]
     console, rows = Console(), list[dict[str, Any]]()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("photographing", total=len(lines) * len(args.workers))
+    with Telling("line", len(lines) * len(args.workers), console=Console(stderr=True)) as telling:
         for workers in args.workers:
             for pool in _pools(args.device, workers):
                 for job, together in lines:
                     figures = measure(job, args.people, together, args.repeats, pool)
                     rows.append({"device": args.device, "workers": workers} | figures)
-                    progress.advance(task)
-    stamp = report.software_stamp() | {"device": _device_name(args.device)}
+                    telling.advance()
+    stamp = report.software_stamp() | {"device": report.device_name(torch.device(args.device))}
     console.print(_table(rows, stamp["device"]))
     console.print(
         "pictures a second: median of the runs, slowest–fastest; cpu: a second of processor time", style="dim"
@@ -138,10 +122,6 @@ def _pools(device: str, workers: int) -> Iterator[ProcessPoolExecutor | None]:
         yield pool
 
 
-def _device_name(device: str) -> str:
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
-
-
 def _table(rows: list[dict[str, Any]], device: str) -> Table:
     title = f"Studio, {rows[0]['n']} pictures a run, {rows[0]['repeats']} runs, on {device}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
@@ -158,13 +138,3 @@ def _table(rows: list[dict[str, Any]], device: str) -> Table:
             f"{row['per_cpu_second']:.1f}",
         )
     return table
-
-
-def _numbers(text: str) -> list[int]:
-    return [_positive(part) for part in text.split(",")]
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
-    return int(text)

@@ -18,17 +18,18 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
 from benchmarks import BenchmarkError, report
+from benchmarks.counts import count_pictures
 from benchmarks.depth.method import DEPTH_METHODS, Method, MethodSettings
 from benchmarks.depth.picture import DepthExample, plot_cases
 from benchmarks.depth.scores import RANKING, DepthScores, measure, rows, timed_prediction
 from jdap.batch import ImageBatch
 from jdap.data.modules import ImageDataModule
 from jdap.io.assets import resolve
-from jdap.io.device import default_device, find_device
+from jdap.io.device import find_device
+from jdap.io.progress import Telling
 from jdap.metrics.depth import align_scale_shift, ground_truth
 
 
@@ -95,31 +96,6 @@ def _case(
     )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command line."""
-    parser.add_argument("--shards", required=True, help="test shards: a folder, a brace pattern or an fsspec URL")
-    add_method_arguments(parser)
-    parser.add_argument("--workers", type=int, default=0, help="processes that read shards (default 0: this one)")
-    parser.add_argument("--limit", type=positive, help="only the first so many pictures")
-
-
-def add_method_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of every benchmark of depth: which methods, how they run, and where results go."""
-    parser.add_argument("--weights", help="weights folder, or shipped:NAME (methods jdap and mean)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the table (JSON, CSV) and the picture")
-    parser.add_argument(
-        "--methods",
-        type=_method_names,
-        help=f"comma-separated, of {','.join(DEPTH_METHODS)}; by default all that the data can serve",
-    )
-    parser.add_argument("--steps", type=positive, default=1, help="sampling steps of ours (default 1)")
-    parser.add_argument("--ensemble", type=positive, default=1, help="seeds of ours that are averaged (default 1)")
-    parser.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
-    parser.add_argument("--size", type=positive, help="side of the pictures in pixels (default: the pipeline's)")
-    parser.add_argument("--device", default=default_device(), help="cpu, cuda, cuda:1 …")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and of the bootstrap (default 0)")
-
-
 def build_methods(args: argparse.Namespace) -> tuple[list[Method], int | None]:
     """The methods that the options name, and the side in pixels that they ask for; None: any will do."""
     weights = None if args.weights is None else Path(resolve(args.weights))
@@ -137,15 +113,15 @@ def run(args: argparse.Namespace) -> int:
     data = ImageDataModule(test=args.shards, batch_size=args.batch_size, size_px=size_px, workers=args.workers)
     args.out.mkdir(parents=True, exist_ok=True)
 
-    def batches(what: str) -> Iterator[ImageBatch]:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task(what, total=args.limit)
-            for batch in pictures(data.test_dataloader(), torch.device(args.device), args.limit):
-                yield batch
-                progress.advance(task, len(batch))
+    total, device = count_pictures(args.shards, args.limit), find_device(args.device)
 
-    scores = measure(methods, batches("measuring pictures"), frozenset(args.methods or ()))
+    def batches(note: str) -> Iterator[ImageBatch]:
+        with Telling("picture", total, console=console) as telling:
+            for batch in pictures(data.test_dataloader(), device, args.limit):
+                yield batch
+                telling.advance(len(batch), note)
+
+    scores = measure(methods, batches("measuring"), frozenset(args.methods or ()))
     if not scores.key:
         raise BenchmarkError(f"{args.shards}: nothing to measure: none of {scores.empty} pictures has depth on skin")
     drawn = cases(methods, lambda: batches("drawing cases"), scores)
@@ -157,10 +133,10 @@ def run(args: argparse.Namespace) -> int:
 
 def publish(name: str, scores: DepthScores, args: argparse.Namespace, stamp: dict[str, Any], console: Console) -> None:
     """Print the table and write ``NAME.json`` and ``NAME.csv``; ``stamp`` says what is known of the data alone."""
-    device = torch.device(args.device)
+    device = find_device(args.device)
     table = rows(scores, args.seed)
     stamp = report.software_stamp() | {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": report.device_name(device),
         "weights": args.weights,
         "steps": args.steps,
         "ensemble": args.ensemble,
@@ -192,18 +168,3 @@ def part_of(batch: ImageBatch, part: slice) -> ImageBatch:
         value = getattr(batch, f.name)
         values[f.name] = None if value is None else value[part]
     return ImageBatch(**values)
-
-
-def _method_names(text: str) -> list[str]:
-    names = list(dict.fromkeys(text.split(",")))
-    unknown = [name for name in names if name not in DEPTH_METHODS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no method is called {unknown[0]!r}; there are {', '.join(DEPTH_METHODS)}")
-    return names
-
-
-def positive(text: str) -> int:
-    """A whole number from 1, as an argument."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
-    return int(text)

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
 
 from benchmarks import BenchmarkError
-from benchmarks.depth.depth import add_method_arguments, build_methods, every_case, part_of, publish
+from benchmarks.choices import DEFAULT_SCAN
+from benchmarks.depth.depth import build_methods, every_case, part_of, publish
 from benchmarks.depth.picture import plot_views
 from benchmarks.depth.scores import measure
 from data_prep.fit.render import HeadRenderer
@@ -33,21 +33,15 @@ from data_prep.scans import place as scans
 from data_prep.scans.files import read_scan
 from jdap.batch import ImageBatch
 from jdap.depth import normalise, skin_range_mm
+from jdap.io.device import find_device
 from jdap.io.fetch import ENVIRONMENT
+from jdap.io.progress import track
 
 SCAN_YAWS_DEG = tuple(float(yaw) for yaw in np.linspace(-40, 40, 10))
 #: Where a scan lies in a folder of assets.
-DEFAULT_SCAN = Path("scans") / "james"
 #: Side of the pictures, when no method asks for one.
 SCAN_SIZE_PX = 128
 SOURCE = "scan"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command line."""
-    where = f"folder with OBJ, material file and texture (default: {DEFAULT_SCAN} in the folder {ENVIRONMENT} names)"
-    parser.add_argument("--scan", type=Path, nargs="+", metavar="DIR", help=where)
-    add_method_arguments(parser)
 
 
 @torch.inference_mode()
@@ -56,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     folders = _folders(args.scan)
     methods, size_px = build_methods(args)
-    batch = render_batch(folders, size_px or SCAN_SIZE_PX, args.seed, torch.device(args.device), console)
+    batch = render_batch(folders, size_px or SCAN_SIZE_PX, args.seed, find_device(args.device), console)
     scores = measure(methods, _cut(batch, args.batch_size), frozenset(args.methods or ()))
     serving = [method for method in methods if method.name in scores.values]
     args.out.mkdir(parents=True, exist_ok=True)
@@ -80,7 +74,7 @@ def render_batch(folders: list[Path], size: int, seed: int, device: torch.device
         found = scans.place(read_scan(folder), model, correspondence)
         head = found.to(device)
         rng = np.random.default_rng(seed)
-        yaws = track(list(enumerate(SCAN_YAWS_DEG)), f"Drawing {head.scan.name}", console=console, transient=True)
+        yaws = track(list(enumerate(SCAN_YAWS_DEG)), f"view of {head.scan.name}", console)
         # Every other picture stands before one colour.
         own = [scans.render_view(head, yaw, size, rng, plain=i % 2 == 0) for i, yaw in yaws]
         names = [f"{head.scan.name} {yaw:+.0f}°" for yaw in SCAN_YAWS_DEG]

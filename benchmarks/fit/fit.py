@@ -30,11 +30,11 @@ import numpy as np
 import torch
 from rich import box
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from benchmarks import BenchmarkError, report
-from benchmarks.depth.scan import DEFAULT_SCAN, SCAN_YAWS_DEG
+from benchmarks.choices import DEFAULT_SCAN
+from benchmarks.depth.scan import SCAN_YAWS_DEG
 from benchmarks.fit.data import Observed, held_out, read_clips, rendered_clips, scan_views, studio_clips
 from benchmarks.fit.measure import (
     ScanFigures,
@@ -49,8 +49,8 @@ from data_prep.fit.fit import FitSettings, fit_tracks
 from data_prep.head.landmarks import FACE_OVAL, Correspondence, load_correspondence
 from data_prep.head.model import MorphableModel, load_ict
 from jdap.io.fetch import ENVIRONMENT
+from jdap.io.progress import track
 
-FIT_PARTS = ("clips", "scan", "drawn", "trust", "ablation")
 VIDEOS = tuple(Path("videos") / name for name in ("grid", "motion", "talking"))
 FIT_FRAMES, FIT_SIZE_PX, NOISE_PX = 32, 512, 1.0
 VIEW_SIZE_PX = 256
@@ -72,22 +72,6 @@ ABLATIONS: dict[str, tuple[FitSettings, bool]] = {
     "oval trusted in full": (FIT_DEFAULTS, True),
     "… and slides 6 mm": (replace(FIT_DEFAULTS, along_mm=6, across_mm=6), True),
 }
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command line."""
-    assets = f"in the folder {ENVIRONMENT} names"
-    parts = f"comma-separated, of {', '.join(FIT_PARTS)} (default: all but ablation)"
-    parser.add_argument("--parts", type=_parts, default=[part for part in FIT_PARTS if part != "ablation"], help=parts)
-    videos = f"folders of videos of one person each (default: videos/grid, motion, talking {assets})"
-    parser.add_argument("--videos", type=Path, nargs="+", metavar="DIR", help=videos)
-    parser.add_argument("--scan", type=Path, metavar="DIR", help=f"folder of a scan (default: {DEFAULT_SCAN} {assets})")
-    parser.add_argument("--studio", type=Path, metavar="DIR", help="shards of studio clips, for the part trust")
-    parser.add_argument("--frames", type=int, default=75, help="of each clip, at most (default 75)")
-    parser.add_argument("--folds", type=int, default=3, help="of people, for held-out correspondences (default 3)")
-    parser.add_argument("--people", type=int, default=8, help="of the part drawn (default 8)")
-    parser.add_argument("--device", default="cpu", help="of the timed fits: cpu, cuda … (default cpu)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for fit.json")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -146,7 +130,7 @@ class Bench:
         """Every clip, and the mean."""
         clips, correspondences = self._videos()
         rows: list[dict[str, Any]] = []
-        for name in track(list(clips), "fitting clips", console=Console(stderr=True), transient=True):
+        for name in track(list(clips), "clip", Console(stderr=True)):
             fitted = fit_tracks([clips[name]], self.model, correspondences[name])[0]
             rows.append({"clip": name, "frames": len(fitted.rotation_F3)} | clip_figures(fitted))
         keys = ("rms", "p95", "opening", "jitter_mm")
@@ -224,7 +208,7 @@ class Bench:
         """One setting changed at a time."""
         clips, correspondences = self._videos()
         rows = []
-        for name in track(list(ABLATIONS), "ablating", console=Console(stderr=True), transient=True):
+        for name in track(list(ABLATIONS), "ablation", Console(stderr=True)):
             settings, full = ABLATIONS[name]
             trusting = {clip: _trusting(correspondences[clip], full) for clip in clips}
             fits = [fit_tracks([clips[clip]], self.model, trusting[clip], settings)[0] for clip in clips]
@@ -273,10 +257,3 @@ def _asset(path: Path) -> Path:
             f"{path} is missing: name it on the command line, or set {ENVIRONMENT} to a folder with it"
         )
     return Path(root) / path
-
-
-def _parts(text: str) -> list[str]:
-    chosen = text.split(",")
-    if unknown := set(chosen) - set(FIT_PARTS):
-        raise argparse.ArgumentTypeError(f"no such part: {', '.join(sorted(unknown))}; there: {', '.join(FIT_PARTS)}")
-    return chosen

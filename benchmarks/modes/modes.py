@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import Tensor
 
 from benchmarks import BenchmarkError, report
-from benchmarks.depth.depth import pictures, positive
+from benchmarks.counts import count_pictures
+from benchmarks.depth.depth import pictures
 from benchmarks.depth.method import MEAN_DEPTH_FILE, TrainingMean
 from benchmarks.depth.method import MethodSettings as MethodSettings
 from benchmarks.modes import identity as modes_identity
@@ -32,9 +32,10 @@ from jdap.batch import ImageBatch
 from jdap.choices import CLEAN, REPAINT
 from jdap.data.modules import ImageDataModule
 from jdap.io.assets import resolve
-from jdap.io.device import default_device, find_device
+from jdap.io.device import find_device
+from jdap.io.progress import Telling
 from jdap.pipelines.grid import depth_picture, labelled_grid
-from jdap.pipelines.portrait import GUIDANCE, PortraitPipeline
+from jdap.pipelines.portrait import PortraitPipeline
 
 #: measure -> (unit, whether higher is better)
 MODE_MEASURES = {
@@ -134,27 +135,6 @@ def rows(scores: ModeScores, seed: int) -> list[dict[str, Any]]:
     return table
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command line."""
-    parser.add_argument("--weights", required=True, help="weights folder, or shipped:NAME")
-    parser.add_argument(
-        "--shards", required=True, help="test shards: a folder, a brace pattern, an fsspec URL, shipped:…"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder for modes.json, modes.csv and modes.png")
-    parser.add_argument("--estimator", help="weights that estimate depth again from drawn pictures (default: the same)")
-    parser.add_argument("--steps", type=positive, default=20, help="sampling steps (default 20)")
-    parser.add_argument("--guidance", type=float, default=GUIDANCE, help=f"of the reference (default {GUIDANCE:g})")
-    parser.add_argument(
-        "--resample", type=positive, default=2, help="RePaint's resampling, where it is tried (default 2)"
-    )
-    parser.add_argument("--targets", type=positive, default=1, help="pictures measured of each person (default 1)")
-    parser.add_argument("--limit", type=positive, help="only the first so many pictures")
-    parser.add_argument("--drawn", type=positive, default=6, help="pictures in modes.png (default 6)")
-    parser.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
-    parser.add_argument("--device", default=default_device(), help="cpu, cuda, cuda:1 … (default: cuda if there)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and the bootstrap (default 0)")
-
-
 @torch.inference_mode()
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, and write the files into ``args.out``."""
@@ -178,12 +158,8 @@ def run(args: argparse.Namespace) -> int:
     scores, columns, seconds = ModeScores(), [], dict[str, float]()
     columns_of: list[str] = []
     with modes_identity.identity() as (identity, reason):
-        progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            console=console, transient=True,
-        )  # fmt: skip
-        with progress:
-            task = progress.add_task("asking", total=args.limit)
+        total = count_pictures(args.shards, args.limit, args.targets)
+        with Telling("picture", total, console=console) as telling:
             for batch in pictures(data.test_dataloader(), device, args.limit):
                 outcomes, took = ask(pipeline, batch, settings, mean.predict(batch) if mean else None, estimator)
                 if identity is not None:
@@ -194,7 +170,7 @@ def run(args: argparse.Namespace) -> int:
                     columns.append(torch.cat([x[:missing].cpu() for x in drawn.values()], dim=3))
                 scores.add(outcomes, batch)
                 seconds = {question: seconds.get(question, 0) + s for question, s in took.items()}
-                progress.advance(task, len(batch))
+                telling.advance(len(batch))
         separation = None if identity is None else identity.separation()
     if not scores.key:
         raise BenchmarkError(f"{args.shards}: holds no pictures")
@@ -202,7 +178,7 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     table = rows(scores, args.seed)
     stamp = report.software_stamp() | {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": report.device_name(device),
         "weights": args.weights,
         "estimator": args.estimator or args.weights,
         "shards": args.shards,

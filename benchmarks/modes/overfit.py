@@ -11,7 +11,6 @@ frame, whose range is 2 as well.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -31,15 +30,6 @@ SHEET_COLUMNS = ("reference", "picture", "codec's", "sampled", "true depth", "co
 def psnr(made: Tensor, true: Tensor, mask: Tensor) -> float:
     """Peak signal-to-noise ratio 10 log10(2² / MSE) in dB over a mask, for values in [-1, 1]."""
     return float(10 * torch.log10(4 / (made - true)[mask].square().mean()))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command line."""
-    parser.add_argument("--weights", required=True, help="weights folder of a model trained on --shards alone")
-    parser.add_argument("--shards", required=True, help="shards that hold one sample: a person's pictures")
-    parser.add_argument("--out", type=Path, required=True, help="folder for overfit.json and overfit.png")
-    parser.add_argument("--steps", type=int, default=20, help="sampling steps (default 20)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise (default 0)")
 
 
 @torch.inference_mode()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,8 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks import BenchmarkError, report
-from benchmarks.depth.depth import pictures, positive
+from benchmarks.counts import count_pictures
+from benchmarks.depth.depth import pictures
 from benchmarks.depth.method import seeded
 from benchmarks.modes import identity as modes_identity
 from benchmarks.modes.identity import FACE_FOUND
@@ -34,7 +34,8 @@ from benchmarks.modes.modes import MODE_MEASURES
 from jdap.batch import ImageBatch
 from jdap.data.modules import ImageDataModule
 from jdap.io import assets as shipped
-from jdap.io.device import default_device, find_device
+from jdap.io.device import find_device
+from jdap.io.progress import Telling
 from jdap.pipelines.grid import depth_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
 
@@ -151,24 +152,6 @@ def sheet(found: PersonalScores, count: int) -> Any:
     return labelled_grid(columns, labels)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command line."""
-    parser.add_argument("--weights", required=True, help="weights folder that was fine-tuned, or shipped:NAME")
-    parser.add_argument("--shards", required=True, help="shards of frames that were kept aside")
-    parser.add_argument("--reference", required=True, help="shards that were trained on: one picture leads")
-    parser.add_argument("--before", help="weights that were fine-tuned from, to be drawn with, too")
-    parser.add_argument("--out", type=Path, required=True, help="folder for personal.json, .csv and .png")
-    parser.add_argument("--steps", type=positive, default=20, help="sampling steps (default 20)")
-    parser.add_argument("--guidance", type=float, default=1.0, help="strength of the reference (default 1: as trained)")
-    parser.add_argument("--targets", type=positive, default=24, help="frames of each sample, evenly (default 24)")
-    parser.add_argument("--limit", type=positive, help="only the first so many pictures")
-    parser.add_argument("--block", type=positive, default=5, help="frames of a block of the interval (default 5)")
-    parser.add_argument("--drawn", type=positive, default=12, help="pictures in personal.png (default 12)")
-    parser.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
-    parser.add_argument("--device", default=default_device(), help="cpu, cuda, cuda:1 … (default: cuda if there)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and the bootstrap (default 0)")
-
-
 @torch.inference_mode()
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, and write the files into ``args.out``."""
@@ -182,9 +165,11 @@ def run(args: argparse.Namespace) -> int:
         test=args.shards, batch_size=args.batch_size, size_px=size_px, eval_frames=args.targets
     ).test_dataloader()
     known, found = references(args.reference, size_px), PersonalScores()
-    with modes_identity.identity() as (identity, reason):
+    total = count_pictures(args.shards, args.limit, args.targets)
+    with modes_identity.identity() as (identity, reason), Telling("picture", total, console=console) as telling:
         for batch in led_by(pictures(data, device, args.limit), known, args.reference):
             found.add(ask(pipelines, batch, settings, identity), batch, args.block)
+            telling.advance(len(batch))
     args.out.mkdir(parents=True, exist_ok=True)
     table = rows(found, args.seed)
     stamp = report.software_stamp() | {

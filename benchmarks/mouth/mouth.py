@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from benchmarks import report
 from benchmarks.clips import talking_clips
-from benchmarks.depth.depth import positive
+from benchmarks.counts import count_clips
 from benchmarks.mouth.curves import Curves, read_all, rows
 from benchmarks.mouth.curves_report import plot, print_table
 from benchmarks.mouth.training import blur, frames_of, pictures, through_codec, train
@@ -32,6 +31,7 @@ from jdap.batch import ClipBatch
 from jdap.faces.landmarker import Landmarker
 from jdap.io.assets import resolve
 from jdap.io.fetch import AssetError
+from jdap.io.progress import Telling, track
 from jdap.metrics.mouth import (
     CROP_RADII,
     DEPTH,
@@ -93,31 +93,16 @@ def landmarks() -> Iterator[tuple[Landmarker | None, str]]:
         yield landmarker, ""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command line."""
-    parser.add_argument("--train", default="shipped:talking/train", help="clips to train on (default: those that ship)")
-    parser.add_argument("--test", default="shipped:talking/test", help="held-out people (default: those that ship)")
-    parser.add_argument("--codec", default="shipped:image-tiny/codec", help="codec folder (default: of preset tiny)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for mouth.safetensors, .json, .csv and .png")
-    parser.add_argument("--reader", type=Path, help="measure these readers rather than to train new ones")
-    parser.add_argument("--steps", type=positive, default=1200, help="of training each reader (default 1200)")
-    parser.add_argument("--stride", type=positive, default=2, help="every how manieth frame is trained on (default 2)")
-    parser.add_argument("--limit", type=positive, help="only the first so many test clips")
-    parser.add_argument("--seed", type=int, default=0, help="of training and the bootstrap (default 0)")
-
-
 def run(args: argparse.Namespace) -> int:
     """Train, measure, print the table, and write the files into ``args.out``."""
     console = Console()
     codec = load_codec(Path(resolve(args.codec))).eval()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-        if args.reader is None:
-            readers, made = _train(args, codec, progress)
-        else:
-            readers, made = load_readers(args.reader), {"reader": str(args.reader)}
-        measuring = progress.add_task("reading test clips", total=args.limit)
-        curves, error, reason = measure(args, codec, readers, lambda: progress.advance(measuring))
+    if args.reader is None:
+        readers, made = _train(args, codec, console)
+    else:
+        readers, made = load_readers(args.reader), {"reader": str(args.reader)}
+    with Telling("test clip", count_clips(args.test, args.limit), console=console) as telling:
+        curves, error, reason = measure(args, codec, readers, telling.advance)
     table = rows(curves, seed=args.seed)
     for row in table:
         row["mae_mm"] = error.get(row["arm"], {}).get(row["reader"])
@@ -140,25 +125,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _train(args: argparse.Namespace, codec: Codec, progress: Progress) -> tuple[dict[str, MouthReader], dict[str, Any]]:
+def _train(args: argparse.Namespace, codec: Codec, console: Console) -> tuple[dict[str, MouthReader], dict[str, Any]]:
     """The readers, and what the stamp says of their training (seconds are the processor's)."""
-    coding = progress.add_task("coding frames", total=None)
-
-    def counted() -> Iterator[ClipBatch]:
-        for clip in talking_clips(args.train, READER_SIDE_PX, stride=args.stride, silent=True):
-            yield clip
-            progress.advance(coding)
-
-    frames = frames_of(counted(), codec, args.seed)
-    progress.remove_task(coding)
+    clips = talking_clips(args.train, READER_SIDE_PX, stride=args.stride, silent=True)
+    frames = frames_of(track(clips, "training clip", console, count_clips(args.train)), codec, args.seed)
     readers, seconds = {}, {}
-    for kind, some in frames.items():
-        task = progress.add_task(f"training on {kind}", total=args.steps)
+    with Telling("step", args.steps * len(frames), console=console) as telling:
+        for kind, some in frames.items():
 
-        def step(done: int, loss: float, task: Any = task, kind: str = kind) -> None:
-            progress.update(task, completed=done, description=f"training on {kind}, loss {loss:.2f}")
+            def step(done: int, loss: float, kind: str = kind) -> None:
+                telling.advance(1, f"{kind}, loss {loss:.2f}")
 
-        readers[kind], seconds[kind] = train(some, args.steps, args.seed, on_step=step)
+            readers[kind], seconds[kind] = train(some, args.steps, args.seed, on_step=step)
     return readers, {
         "train": args.train,
         "steps": args.steps,

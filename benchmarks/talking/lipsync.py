@@ -20,26 +20,25 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from benchmarks import BenchmarkError, report
+from benchmarks.choices import FIRST
 from benchmarks.clips import talking_clips
-from benchmarks.depth.depth import positive
 from benchmarks.mouth.curves import Curves, read_all, rows
 from benchmarks.mouth.curves_report import plot, print_table
 from benchmarks.mouth.mouth import CODEC, TRUE, clips_json, landmarks
 from benchmarks.mouth.training import through_codec
 from jdap.batch import ClipBatch
 from jdap.io.assets import resolve
-from jdap.io.device import default_device, find_device
-from jdap.metrics.mouth import READERS, load_readers
+from jdap.io.device import find_device
+from jdap.io.progress import Telling
+from jdap.metrics.mouth import load_readers
 from jdap.pipelines.portrait import Portrait
 from jdap.pipelines.talking import TalkingPipeline
 
 STILL = "still portrait"
 OTHERS, OTHERS_CURVE, SILENCE = "another's sound", "another's sound and curve", "silence"
-FIRST, MIDDLE = "first", "middle"
 #: Clips in the picture.
 CLIPS_SHOWN = 4
 
@@ -52,15 +51,6 @@ class SampledClips:
     strips: dict[str, list[Tensor]] = field(default_factory=dict)
     seconds: float = 0.0
     frames: int = 0
-
-
-def named(text: str) -> tuple[str, str]:
-    """``NAME=FOLDER`` as a pair, as an argument; a folder alone is named after itself."""
-    name, equals, folder = text.partition("=")
-    name, folder = (name, folder) if equals else (Path(text).name, text)
-    if not name or not folder:
-        raise argparse.ArgumentTypeError(f"must be NAME=FOLDER, got {text!r}")
-    return name, folder
 
 
 def load_arms(arms: list[tuple[str, str]], device: torch.device, steps: int) -> dict[str, TalkingPipeline]:
@@ -124,34 +114,6 @@ def sounds(clips: list[ClipBatch], i: int, controls: bool) -> dict[str, tuple[Te
     return found
 
 
-def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of every benchmark that draws talking portraits."""
-    parser.add_argument(
-        "--weights", type=named, action="append", required=True, metavar="NAME=FOLDER",
-        help="weights of jdap train-video, or shipped:NAME; may be given several times",
-    )  # fmt: skip
-    parser.add_argument("--shards", default="shipped:talking/test", help="held-out clips (default: those that ship)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for results; files there are replaced")
-    parser.add_argument("--steps", type=positive, default=10, help="sampling steps of each window (default 10)")
-    parser.add_argument("--guidance", type=float, default=1.0, help="strength of the reference (default 1: as trained)")
-    parser.add_argument("--audio-guidance", type=float, default=1.0, help="strength of the sound (default 1)")
-    parser.add_argument("--reference", choices=(FIRST, MIDDLE), default=FIRST, help="frame given (default first)")
-    parser.add_argument("--limit", type=positive, help="only the first so many clips")
-    parser.add_argument("--device", default=default_device(), help="cpu, cuda, cuda:1 … (default: cuda if there)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and the bootstrap (default 0)")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command line."""
-    add_drawing_arguments(parser)
-    parser.add_argument(
-        "--reader",
-        default=READERS,
-        help="mouth.safetensors that `python -m benchmarks mouth` wrote (default: those that ship)",
-    )
-    parser.add_argument("--no-controls", action="store_true", help="leave out another's sound and silence")
-
-
 @torch.inference_mode()
 def run(args: argparse.Namespace) -> int:
     """Draw, read, print the table, and write the files into ``args.out``."""
@@ -161,34 +123,31 @@ def run(args: argparse.Namespace) -> int:
     first = next(iter(pipelines))
     clips = list(talking_clips(args.shards, pipelines[first].size_px, args.limit))
     controls = not args.no_controls
-    with landmarks() as (landmarker, reason):
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-            total = len(clips) * (len(pipelines) + 2 * controls)
-            task = progress.add_task("drawing clips", total=total)
-            drawn = SampledClips()
-            for i, clip in enumerate(clips):
-                beside(drawn, clip, pipelines[first], args.reference, readers, landmarker)
-                for name, pipeline in pipelines.items():
-                    for what, (sound, curve) in sounds(clips, i, controls and name == first).items():
-                        start = time.perf_counter()
-                        made = spoken(pipeline, reference_of(clip, args.reference), sound, args)
-                        drawn.seconds += time.perf_counter() - start
-                        drawn.frames += len(made.rgb)
-                        arm = f"{name}, {what}" if what else name
-                        made = Portrait(*(x[: clip.rgb.shape[1]] for x in made))
-                        found = read_all(readers, landmarker, *made)
-                        drawn.curves.add(arm, found)
-                        if curve is not None:
-                            drawn.curves.add(f"{name}, {OTHERS_CURVE}", found, curve)
-                        if i < CLIPS_SHOWN and not what:
-                            drawn.strips.setdefault(arm, []).append(made.rgb)
-                        progress.advance(task)
+    total = len(clips) * (len(pipelines) + 2 * controls)
+    with landmarks() as (landmarker, reason), Telling("clip", total, console=console) as telling:
+        drawn = SampledClips()
+        for i, clip in enumerate(clips):
+            beside(drawn, clip, pipelines[first], args.reference, readers, landmarker)
+            for name, pipeline in pipelines.items():
+                for what, (sound, curve) in sounds(clips, i, controls and name == first).items():
+                    start = time.perf_counter()
+                    made = spoken(pipeline, reference_of(clip, args.reference), sound, args)
+                    drawn.seconds += time.perf_counter() - start
+                    drawn.frames += len(made.rgb)
+                    arm = f"{name}, {what}" if what else name
+                    made = Portrait(*(x[: clip.rgb.shape[1]] for x in made))
+                    found = read_all(readers, landmarker, *made)
+                    drawn.curves.add(arm, found)
+                    if curve is not None:
+                        drawn.curves.add(f"{name}, {OTHERS_CURVE}", found, curve)
+                    if i < CLIPS_SHOWN and not what:
+                        drawn.strips.setdefault(arm, []).append(made.rgb)
+                    telling.advance()
 
     names = [*pipelines, *(f"{first}, {what}" for what in (OTHERS, SILENCE) if controls), STILL]
     table = rows(drawn.curves, [(first, other) for other in names[1:]], args.seed)
     stamp = report.software_stamp() | {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": report.device_name(device),
         "weights": dict(args.weights),
         "reader": str(args.reader),
         "shards": args.shards,

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from torch import Tensor
 
@@ -31,11 +30,12 @@ from benchmarks.depth.method import seeded
 from benchmarks.modes import identity as modes_identity
 from benchmarks.mouth.training import through_codec
 from benchmarks.talking import measure
-from benchmarks.talking.lipsync import add_drawing_arguments, load_arms, reference_of, spoken
+from benchmarks.talking.lipsync import load_arms, reference_of, spoken
 from benchmarks.talking.long import Long, long_video
 from benchmarks.talking.picture import plot_clips, plot_long
 from jdap.batch import ClipBatch
 from jdap.io.device import find_device
+from jdap.io.progress import Telling, track
 from jdap.metrics.identity import distance
 from jdap.pipelines.pictures import Portrait
 from jdap.pipelines.portrait import PortraitPipeline
@@ -203,13 +203,6 @@ class Measuring:
         return self.identity.embed(rgb_B3HW, points), found
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command line."""
-    add_drawing_arguments(parser)
-    parser.add_argument("--image", default="shipped:image-tiny", help="weights of the image model, frame by frame")
-    parser.add_argument("--seconds", type=float, default=0.0, help="length of one long video as well (default 0: none)")
-
-
 @torch.inference_mode()
 def run(args: argparse.Namespace) -> int:
     """Draw, measure, print the table, and write the files into ``args.out``."""
@@ -222,23 +215,23 @@ def run(args: argparse.Namespace) -> int:
     clips = list(talking_clips(args.shards, image.size_px, args.limit))
     long: Long | None = None
     faces: AbstractContextManager = modes_identity.identity()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
-    with faces as (identity, reason), progress:
+    with faces as (identity, reason):
         measuring = Measuring(pipelines, image, args, identity)
-        for clip in progress.track(clips, description="measuring clips"):
+        for clip in track(clips, "clip", console):
             measuring.clip(clip)
         if args.seconds > 0:
             sound = measure.looped(torch.cat([clip.audio[0] for clip in clips]), round(args.seconds * SAMPLE_RATE))
-            task = progress.add_task("drawing the long video", total=None)
-            long = long_video(
-                pipelines[first], reference_of(clips[0], args.reference), sound, args,
-                lambda done, of: progress.update(task, completed=done, total=of),
-            )  # fmt: skip
+            with Telling("frame", console=console) as telling:
+
+                def step(done: int, of: int) -> None:
+                    telling.total = of
+                    telling.tell(done, "long video")
+
+                long = long_video(pipelines[first], reference_of(clips[0], args.reference), sound, args, step)
 
     table = rows(measuring.scores, args.seed)
     stamp = report.software_stamp() | {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": report.device_name(device),
         "weights": dict(args.weights),
         **{
             n: getattr(args, n) for n in ("image", "shards", "steps", "guidance", "audio_guidance", "reference", "seed")

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +24,7 @@ from rich.console import Console
 
 from data_prep.store import Store
 from jdap.io.files import replace_folder, write_whole
+from jdap.io.progress import track
 from jdap.shards import schema
 from jdap.shards.reader import read_tar
 from jdap.shards.sample import StoredSample
@@ -133,7 +134,7 @@ def _groups(store: Store) -> Iterator[list[ChunkFrame]]:
         raise HoldOutError(f"no shards (*.tar) at {store}: `python -m data_prep prepare` kept no clip, or never ran")
     counts = Counter(_owner(record) for record, _ in _samples(store, whole or tars))
     begun: dict[tuple[str, str], list[Chunk]] = defaultdict(list)
-    for record, members in _samples(store, whole or tars):
+    for record, members in _samples(store, track(whole or tars, "shard", Console(stderr=True))):
         owner = _owner(record)
         begun[owner].append(Chunk.of(members))
         if len(begun[owner]) == counts[owner]:
@@ -141,7 +142,7 @@ def _groups(store: Store) -> Iterator[list[ChunkFrame]]:
             yield [(chunk, i) for chunk in chunks for i in range(chunk.record.frames)]
 
 
-def _samples(store: Store, tars: Sequence[str]) -> Iterator[tuple[Record, dict[str, bytes]]]:
+def _samples(store: Store, tars: Iterable[str]) -> Iterator[tuple[Record, dict[str, bytes]]]:
     for name in tars:
         with store.local(name) as path:
             for key, members in read_tar(path):
@@ -207,15 +208,6 @@ def _heard(chunk: Chunk, low: int, high: int) -> np.ndarray | None:
     if chunk.audio is None or not chunk.record.fps:
         return None
     return chunk.audio[round(low * SAMPLE_RATE / chunk.record.fps) : round(high * SAMPLE_RATE / chunk.record.fps)]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``python -m data_prep hold-out``."""
-    parser.description = "Shards to DIR/train and DIR/test: the last share of every clip is kept aside."
-    parser.add_argument("shards", metavar="SHARDS", help="folder or URL of shards, by prepare or studio")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for train/ and test/")
-    parser.add_argument("--share", type=float, default=0.2, help="what is kept aside of every clip (default 0.2)")
-    parser.add_argument("--gap", type=float, default=0.2, help="seconds between the two (default 0.2)")
 
 
 def run(args: argparse.Namespace) -> int:

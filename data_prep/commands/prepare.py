@@ -10,24 +10,13 @@ import time
 from rich.console import Console
 
 from data_prep.clips.quality import KEPT
-from data_prep.clips.steps import add_settings, read_settings
-from data_prep.engines.options import add_engine, read_engine
-from data_prep.engines.plan import UNIT_BYTES, PrepareError
+from data_prep.clips.steps import read_settings
+from data_prep.engines.options import read_engine
+from data_prep.engines.plan import PrepareError
 from data_prep.engines.prepare import prepare
 from data_prep.engines.records import SHEETS, ClipRow
 from data_prep.engines.run import told_if_full
 from jdap.commands.dispatch import ended_by_sigterm
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``python -m data_prep prepare``."""
-    parser.description = "Videos of people to shards with fitted depth, at 25 frames a second. Run again, it goes on."
-    parser.add_argument("inputs", nargs="+", metavar="VIDEO_OR_FOLDER", help="folders are searched; URLs work, too")
-    parser.add_argument("--out", required=True, help="folder or URL for shards, manifest.jsonl and contact/")
-    add_settings(parser)
-    parser.add_argument("--overwrite", action="store_true", help="delete what prepare made in the folder, start anew")
-    parser.add_argument("--unit-mb", type=int, default=UNIT_BYTES >> 20, help="MB of video a shard (default 64)")
-    add_engine(parser, "processes (default 1; 0 = this one) or Ray's (default all)")
 
 
 def run(args: argparse.Namespace) -> int:

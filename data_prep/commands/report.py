@@ -18,9 +18,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from data_prep.choices import PAGE, REPORT
 from data_prep.clips.quality import HELD, KEPT, reason_kind
 from data_prep.engines.plan import load_plan
-from data_prep.engines.records import PAGE, REPORT, ClipRow, Done, read_records
+from data_prep.engines.records import ClipRow, Done, read_records
 from data_prep.store import Store
 from jdap.shards.writer import sidecar_path
 
@@ -186,12 +187,6 @@ def _add_sidecars(tally: _Tally, sidecars: list[dict[str, Any]]) -> None:
             tally.seconds[step] += spent
         for reason, count in sidecar.get("rejected", {}).items():
             tally.reasons[reason]["rejected"] += count
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``python -m data_prep report``."""
-    parser.description = f"Yield, reasons, time and scores of a folder of shards; writes {REPORT} and {PAGE} into it."
-    parser.add_argument("folder", help="folder or URL that prepare or studio made")
 
 
 def run(args: argparse.Namespace) -> int:

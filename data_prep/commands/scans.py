@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from data_prep.choices import CAMERA_DISTANCE_MM, FACE, MESH, RING_YAWS_DEG
 from data_prep.clips.quality import FAILED, KEPT, reason_kind
 from data_prep.engines.records import MANIFEST
 from data_prep.fit.render import HeadRenderer
@@ -38,12 +38,11 @@ from data_prep.scans import place as scan
 from data_prep.scans.files import MESHES, ScanError, read_notes, read_picture, read_scan
 from jdap.geometry import project
 from jdap.io.files import replace_folder, write_whole
+from jdap.io.progress import track
 from jdap.shards.sample import Sample
 from jdap.shards.schema import STUDIO, Record
 from jdap.shards.writer import ShardWriter
 
-FACE, MESH = "face", "mesh"
-RING_YAWS_DEG = tuple(range(-40, 41, 10))
 LIMITS = {"yaws": (-89.0, 89.0), "pitches": (-60.0, 60.0), "distances_mm": (250.0, 5000.0)}
 
 
@@ -57,7 +56,7 @@ class Ring:
 
     yaws: Sequence[float] = RING_YAWS_DEG
     pitches: Sequence[float] = (0.0,)
-    distances_mm: Sequence[float] = (scan.CAMERA_DISTANCE_MM,)
+    distances_mm: Sequence[float] = (CAMERA_DISTANCE_MM,)
 
 
 @dataclass(frozen=True)
@@ -168,10 +167,9 @@ def prepare_scans(folder: Path, out: Path, settings: ScanSettings, overwrite: bo
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     rows: list[dict[str, Any]] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with ShardWriter(part, "scans") as writer, Progress(*columns, console=Console(stderr=True)) as progress:
-            for each in progress.track(folders, description="photographing scans"):
+        with ShardWriter(part, "scans") as writer:
+            for each in track(folders, "scan", Console(stderr=True)):
                 rows.append(
                     _row(each, os.path.relpath(each.resolve(), folder.resolve().parent), settings, face, writer)
                 )
@@ -195,26 +193,6 @@ def _row(folder: Path, name: str, settings: ScanSettings, face: FaceModel, write
     writer.add_seconds("render", time.perf_counter() - started)
     writer.write(sample)
     return row | {"frames": sample.record.frames, "person_id": sample.record.person_id}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``python -m data_prep scans``."""
-    parser.description = "Shards with exact depth from textured scans of heads."
-    parser.add_argument("folder", type=Path, help="folder with a folder for each scan")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the shards and manifest.jsonl")
-    parser.add_argument("--size", type=int, default=512, help="side of the pictures, pixels (default 512)")
-    numbers: dict[str, Any] = {"type": float, "nargs": "+", "metavar": "X"}
-    ring = Ring()
-    parser.add_argument("--yaws", default=ring.yaws, help="degrees, positive to the right (-40 … 40 by 10)", **numbers)
-    parser.add_argument("--pitches", default=ring.pitches, help="degrees, positive down (default 0)", **numbers)
-    where = "of the head from the camera, mm (default 800); the focal length grows with it"
-    parser.add_argument("--distances-mm", default=ring.distances_mm, help=where, **numbers)
-    parser.add_argument("--region", choices=(FACE, MESH), default=FACE, help="what is skin, for scans without a mask")
-    parser.add_argument("--mm-per-unit", type=float, help="of the meshes, where scan.json does not say (1; GLB: 1000)")
-    parser.add_argument("--mean-head", action="store_true", help="store the posed mean head's depth too")
-    parser.add_argument("--seed", type=int, default=0, help="of the backgrounds (default 0)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda, for the renderer (default cpu)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the folder if there is one")
 
 
 def run(args: argparse.Namespace) -> int:

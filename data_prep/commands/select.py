@@ -7,16 +7,7 @@ import argparse
 from rich.console import Console
 
 from data_prep.clips.quality import parse_thresholds
-from data_prep.clips.steps.settings import add_thresholds
 from data_prep.engines.select import select_again
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``python -m data_prep select``."""
-    parser.description = "Judge prepared clips by other thresholds, without decoding a video."
-    parser.add_argument("folder", metavar="DIR_OR_URL", help="folder that prepare made")
-    add_thresholds(parser)
-    parser.add_argument("--duplicates", action="store_true", help="keep clips that show what an earlier one shows")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_prep.clips.quality import HELD, KEPT
 from data_prep.engines.plan import PLAN_FOLDER, Plan, Unit, load_plan
 from data_prep.engines.records import MANIFEST, Done, read_records
 from data_prep.store import Store
+from jdap.io.progress import track
 from jdap.shards import schema
 from jdap.shards.latents import decode_members, latents_member
 from jdap.shards.reader import read_tar
@@ -54,7 +54,7 @@ class _Seen:
     frames: dict[str, Counter[str]] = field(default_factory=dict)
 
 
-def verify(place: str | Path, progress: Progress | None = None) -> list[Defect]:
+def verify(place: str | Path, console: Console | None = None) -> list[Defect]:
     """Everything that is wrong with the shards below ``place``; an empty list is a clean bill.
 
     Checks that nothing half-written lies there, that every shard has its sidecar and the size, SHA-256 and counts
@@ -76,11 +76,8 @@ def verify(place: str | Path, progress: Progress | None = None) -> list[Defect]:
             f"no shard (*.tar) below {place}: make some with `python -m data_prep prepare` or studio"
         )
     seen = _Seen()
-    task = progress.add_task("verifying", total=len(shards)) if progress else None
-    for shard in shards:
+    for shard in track(shards, "shard", console) if console else shards:
         problems += [Defect(shard, what) for what in _verify_shard(store, shard, files[shard], seen)]
-        if progress and task is not None:
-            progress.advance(task)
     for person, where in sorted(seen.splits.items()):
         if len(where) > 1:
             problems.append(Defect(".", f"{person} is in more than one split: {', '.join(sorted(where))}"))
@@ -218,19 +215,10 @@ def _is_of(clip_id: str, video_id: str) -> bool:
     return clip_id == video_id or clip_id.startswith(f"{video_id}_")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``python -m data_prep verify``."""
-    parser.description = "Check the checksums of a folder of shards and decode every sample."
-    parser.add_argument("folder", help="folder or URL with shards, searched with its subfolders")
-
-
 def run(args: argparse.Namespace) -> int:
     """Print every problem, one a line; 0 where there is none, else 1."""
     console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Console(stderr=True)
-    with Progress(*columns, console=bar, disable=not bar.is_terminal) as progress:
-        problems = verify(args.folder, progress)
+    problems = verify(args.folder, Console(stderr=True))
     for problem in problems:
         console.print(str(problem), style="red", markup=False, highlight=False, soft_wrap=True)
     shards = sum(name.endswith(".tar") for name in Store(args.folder).walk())

@@ -18,7 +18,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import cKDTree
 
@@ -30,6 +29,7 @@ from data_prep.head.model import MorphableModel, head_to_camera, load_ict
 from data_prep.head.rasterise import interpolate, rasterise
 from jdap.geometry import project, vertex_normals
 from jdap.io.files import write_whole
+from jdap.io.progress import track
 
 #: The multi-PIE points 17 … 67 (brows, nose, eyes, lips) and 8 (chin), as vertices of ICT-FaceKit (its README) …
 ICT_SHARED = (
@@ -78,7 +78,7 @@ def refine_on(
     """The correspondence, refined on videos of people (as it is where there are none); prints how far it moved."""
     if not people:
         return correspondence
-    found = [person_of(path, model) for path in track(people, "finding faces", console=Console(stderr=True))]
+    found = [person_of(path, model) for path in track(people, "person", Console(stderr=True))]
     refined = refine(correspondence, found, model, pairs)
     moved = (refined.points(model.mean_V3[None]) - correspondence.points(model.mean_V3[None]))[0].norm(dim=-1)
     console.print(f"refined on {len(found)} people: moved by {float(moved.median()):.2f} mm (median)")

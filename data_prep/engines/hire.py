@@ -10,14 +10,12 @@ from data_prep.engines.local import Alone, Crew, Processes
 from data_prep.engines.plan import PrepareError
 from data_prep.engines.unit import WorkOrder
 
-ENGINES = ("local", "ray")
-
 
 @dataclass(frozen=True)
 class Engine:
-    """Who works: ``kind`` of :data:`ENGINES`; how many ``workers`` (local: 0 = this process; ray: 0 = as many as there
-    is room for); ``rank`` of ``world``, which says where in the plan this run begins; of Ray ``address`` and ``gpus`` a
-    worker."""
+    """Who works: ``kind`` of :data:`data_prep.choices.ENGINES`; how many ``workers`` (local: 0 = this process; ray: 0 =
+    as many as there is room for); ``rank`` of ``world``, which says where in the plan this run begins; of Ray
+    ``address`` and ``gpus`` a worker."""
 
     kind: str = "local"
     workers: int = 1

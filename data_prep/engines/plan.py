@@ -26,13 +26,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_prep.choices import UNIT_BYTES
 from data_prep.engines.inputs import GONE, InputFile
 from data_prep.store import Store, is_url
 
 PLAN_FOLDER = "plan"
 PLAN_VERSION = 2
-#: Bytes of video in a unit, unless told otherwise: 1 to 10 minutes, whose shard at 512² is 0.1 to 1 GB.
-UNIT_BYTES = 64 << 20
 #: Videos in a unit at most, however small; and units at least, if there are as many videos, so that workers have work.
 UNIT_VIDEOS, LEAST_UNITS = 500, 8
 

@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_prep.choices import UNIT_BYTES
 from data_prep.clips.steps.pipeline import Task, make_pipeline
 from data_prep.engines.hire import Engine
 from data_prep.engines.inputs import find_inputs
-from data_prep.engines.plan import UNIT_BYTES, make_plan, plain
+from data_prep.engines.plan import make_plan, plain
 from data_prep.engines.records import ClipRow
 from data_prep.engines.run import RunOutcome, finish, look, open_store
 from data_prep.engines.unit import WorkOrder

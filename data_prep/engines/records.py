@@ -18,7 +18,6 @@ ClipRow = dict[str, Any]
 #: Where records and contact sheets lie in the store, and what is made of all rows.
 RECORDS, SHEETS, MANIFEST = "units", "contact", "manifest.jsonl"
 #: What ``python -m data_prep report`` writes beside them.
-REPORT, PAGE = "report.json", "report.html"
 #: Records that are read at a time: a terabyte's do not fit into memory.
 _AT_ONCE = 64
 

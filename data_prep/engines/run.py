@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from data_prep.choices import PAGE, REPORT
 from data_prep.clips import contact_sheet
 from data_prep.clips.quality import HELD, KEPT
 from data_prep.engines.claims import CLAIMS_FOLDER, Claims
@@ -27,9 +27,7 @@ from data_prep.engines.owner import lives, new_owner
 from data_prep.engines.plan import PLAN_FOLDER, Plan, PrepareError, Unit
 from data_prep.engines.records import (
     MANIFEST,
-    PAGE,
     RECORDS,
-    REPORT,
     SHEETS,
     ClipRow,
     is_done,
@@ -42,6 +40,7 @@ from data_prep.engines.unit import WorkOrder
 from data_prep.machine.faults import is_open
 from data_prep.machine.retry import STORAGE_FULL
 from data_prep.store import UNFINISHED, Store
+from jdap.io.progress import Telling
 
 #: Folder of the runs' work folders, below ``$TMPDIR``.
 SCRATCH = "jdap-prepare"
@@ -69,13 +68,13 @@ def finish(
     retry: bool = False,
     tell: Callable[[ClipRow], Any] = lambda row: None,
     contact: bool = True,
-    what: str = "preparing",
+    what: str = "video",
 ) -> RunOutcome:
     """Do the units of a plan that are not done, as far as other runs do not do them; ``tell`` is given every row.
 
     The one that finds the plan complete writes manifest and index. ``retry``: units with failures that are not their
-    items' are made again; ``contact``: whether there are contact sheets, and so an index of them; ``what`` is being
-    done, for the progress bar. Raises OSError where the store cannot be written to, and :class:`PrepareError`.
+    items' are made again; ``contact``: whether there are contact sheets, and so an index of them; ``what`` an
+    item is, for the progress. Raises OSError where the store cannot be written to, and :class:`PrepareError`.
     """
     before, had = store.stamp(MANIFEST), _done(store)
     todo = missing_units(plan, store, retry)
@@ -124,15 +123,13 @@ def _do(
     what: str,
 ) -> set[int]:
     """Do what can be claimed; the numbers of the units that were made."""
-    console = Console(stderr=True)
-    columns = (*(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        bar = progress.add_task(what, total=sum(len(unit.videos) for unit in todo))
+    total = sum(len(unit.videos) for unit in todo)
+    with Telling(what, total, console=Console(stderr=True)) as telling:
         at, made = dict[int, int](), set[int]()
 
         def on_video(unit: Unit, done: int) -> None:
             if done > at.get(unit.number, 0):  # not those that a worker finds done after another's death
-                progress.advance(bar, done - at.get(unit.number, 0))
+                telling.advance(done - at.get(unit.number, 0), f"{outcome.kept} clips kept" if outcome.clips else "")
                 at[unit.number] = done
 
         def on_unit(unit: Unit, rows: list[ClipRow]) -> None:
@@ -146,7 +143,6 @@ def _do(
                 outcome.open += is_open(row)
                 outcome.frames += row["frames"] if row["status"] == KEPT else 0
                 tell(row)
-            progress.update(bar, description=f"{outcome.kept} clips kept")
 
         crew, workers = hire(work, engine, len(todo))
         try:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
 
 from data_prep.clips.quality import HELD, KEPT, DuplicateFinder, Thresholds, select
 from data_prep.engines.plan import Unit
@@ -25,6 +24,7 @@ from data_prep.engines.run import open_store, sum_up
 from data_prep.engines.unit import publish, write_shards
 from data_prep.machine.retry import RETRIES
 from data_prep.store import Store, remove_folder
+from jdap.io.progress import track
 from jdap.shards.reader import read_tar
 
 
@@ -53,7 +53,7 @@ def select_again(place: str, thresholds: Thresholds, duplicates: bool = False, r
     outcome, finder = Selection(), DuplicateFinder()
     with open_store(place, retries) as (store, folder):
         names = [name for name in store.names(RECORDS) if name.endswith(".json")]
-        records = track(read_records(store), "selecting", len(names), console=Console(stderr=True), transient=True)
+        records = track(read_records(store), "unit", Console(stderr=True), len(names))
         for name, done in records:
             if not isinstance(done, Done):
                 raise SelectError(f"{place}/{name} {done}")

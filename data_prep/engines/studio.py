@@ -87,7 +87,7 @@ def photograph_people(
             note(f"{out} was begun with other versions: {'; '.join(told)}")
         limit_s = 0.0 if engine.alone else limit_s
         work = WorkOrder(make, settings, plan.settings, str(out), folder, retries, store.owner, limit_s, now)
-        outcome = finish(store, plan, work, engine, retry, contact=False, what="photographing")
+        outcome = finish(store, plan, work, engine, retry, contact=False, what="person")
         for sample in first_samples(store, plan, first):
             show(sample)
     return outcome

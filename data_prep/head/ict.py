@@ -25,7 +25,8 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
+
+from jdap.io.progress import track
 
 PACKED_NAME = "ict_face_model_full.npz"
 OBJ_FOLDER = "FaceXModel"
@@ -115,7 +116,7 @@ def pack_obj_folder(folder: Path) -> dict[str, np.ndarray]:
     packed = read_mesh(folder / NEUTRAL_OBJ)
     neutral = packed["neutral"]
     offsets = np.empty((len(modes) + len(names), *neutral.shape), np.float16)
-    stems = track(modes + names, "Reading ICT-FaceKit", console=Console(stderr=True), transient=True)
+    stems = track(modes + names, "mode of ICT-FaceKit", Console(stderr=True))
     for offset, stem in zip(offsets, stems, strict=True):
         path = folder / f"{stem}.obj"
         vertices = _numbers(path, _lines(path), b"v ", 3)

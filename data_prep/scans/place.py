@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from data_prep.choices import CAMERA_DISTANCE_MM
 from data_prep.fit.render import HeadRenderer
 from data_prep.head.landmarks import FACE_OVAL, LANDMARK_COUNT, Correspondence, encircled
 from data_prep.head.model import MorphableModel, head_to_camera
@@ -42,7 +43,6 @@ SAMPLES_UP_TO, FEWEST_SAMPLES = 128, 2
 #: A mesh is at least this far before a camera.
 NEAREST_MM = 50.0
 #: How far the head's origin stands off, and the picture that is then cropped: 40 degrees across.
-CAMERA_DISTANCE_MM = 800.0
 PHOTO = PinholeCamera(f_px=1407.0, cx_px=512.0, cy_px=512.0, width=1024, height=1024)
 #: A scan whose face is larger or smaller than the mean head's by more than this is not in millimetres.
 LIKELY_SCALE = (0.75, 1.33)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data_prep.choices import SPLIT_START
 from data_prep.head.mouth import measure_mouth
 from data_prep.studio.looks.light import draw_lighting
 from data_prep.studio.looks.person import draw_look
@@ -28,16 +29,6 @@ from jdap.shards.sample import Sample
 from jdap.shards.schema import STUDIO, Record
 from jdap.units import FPS
 
-#: Where each split's people begin. person_id names the index, so no id is in two splits.
-SPLIT_START = {"train": 0, "val": 1_000_000, "test": 2_000_000}
-MAX_PEOPLE = 1_000_000
-#: What can be made of a person, by the command's options.
-STUDIO_KINDS = {
-    "stills": "independent pictures (default)",
-    "sittings": "pictures of one sitting: other pose, expression and lens, but the same light, background and camera",
-    "clips": "consecutive frames at 25 fps, silent",
-    "talk": "consecutive frames at 25 fps of people who talk, with their sound",
-}
 #: Identity coefficients are standard normal, redrawn beyond this many standard deviations.
 MAX_IDENTITY_SD = 2.0
 _LOOK, _IDENTITY, _TAKE, _RELIGHT = range(4)
@@ -71,9 +62,9 @@ class PersonJob:
     """What is made of each person: ``frames`` stills, independent or of one sitting, or a clip of as many frames at
     25 fps, silent or talking.
 
-    ``kind`` is one of :data:`STUDIO_KINDS`; ``size`` is the side of the pictures, pixels; ``mean_head`` adds the depth
-    of the posed mean head, ``truth`` what :class:`data_prep.studio.truth.Truth` holds, ``relight`` a second picture of
-    each frame in other light; ``shadows`` are those of the head on itself.
+    ``kind`` is one of :data:`data_prep.choices.PERSON_KINDS`; ``size`` is the side of the pictures, pixels;
+    ``mean_head`` adds the depth of the posed mean head, ``truth`` what :class:`data_prep.studio.truth.Truth` holds,
+    ``relight`` a second picture of each frame in other light; ``shadows`` are those of the head on itself.
     """
 
     seed: int

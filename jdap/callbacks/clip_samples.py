@@ -19,10 +19,11 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
 from jdap.batch import ClipBatch
+from jdap.choices import READERS
 from jdap.io.assets import resolve
 from jdap.media.video import VideoWriter
 from jdap.metrics.lips import correlation
-from jdap.metrics.mouth import READERS, load_readers
+from jdap.metrics.mouth import load_readers
 from jdap.pipelines.grid import depth_picture
 from jdap.stages.temporal import TemporalStage
 from jdap.units import SAMPLE_RATE

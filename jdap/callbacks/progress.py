@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from typing import Any
 
@@ -42,7 +43,7 @@ class RunProgress(ProgressBar):
     ) -> None:
         """Tell the step; what it costs to look at the loss is paid only when it is told."""
         if self._telling is not None and self._telling.due:
-            self._telling.tell(trainer.global_step, self._note(trainer), _time_left_s(trainer))
+            self._telling.tell(trainer.global_step, self._note(trainer), time_left_s(trainer))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say where the run ended."""
@@ -52,6 +53,9 @@ class RunProgress(ProgressBar):
         self._end()
         line = told("step", trainer.global_step, telling.total, f"{note}, {clock(telling.seconds)} in all")
         print(line, file=sys.stderr)
+        left = time_left_s(trainer)
+        if left is not None and left <= 0 and telling.total and trainer.global_step < telling.total:
+            print(_cut_short(trainer.global_step, int(telling.total)), file=sys.stderr)
 
     def on_validation_batch_end(
         self,
@@ -66,7 +70,7 @@ class RunProgress(ProgressBar):
         if self._telling is None:
             return
         if trainer.training or trainer.state.fn == "fit":
-            self._telling.tell(trainer.global_step, "validating", _time_left_s(trainer))
+            self._telling.tell(trainer.global_step, "validating", time_left_s(trainer))
         else:
             self._telling.tell(batch_idx + 1)
 
@@ -123,7 +127,17 @@ class RunProgress(ProgressBar):
         return ", ".join(x for x in ("" if loss is None else f"loss {float(loss):.3g}", pace) if x)
 
 
-def _time_left_s(trainer: L.Trainer) -> float | None:
+def _cut_short(step: int, steps: int) -> str:
+    """That time was up before the last step, whether other work took from it, and what to do."""
+    line = f"max_time was up at step {step} of {steps}, so less was learnt than the settings mean"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    load = os.getloadavg()[2] if hasattr(os, "getloadavg") else 0.0
+    if load > cores + 0.5:
+        line += f"; other work was on the machine: {load:.1f} programs wanted its {cores} processors"
+    return f"{line}. More time: --trainer.max_time DD:HH:MM:SS, in a folder of its own"
+
+
+def time_left_s(trainer: L.Trainer) -> float | None:
     """Seconds left of ``max_time``, where there is one."""
     left = [c.time_remaining() for c in trainer.callbacks if isinstance(c, Timer)]  # type: ignore[attr-defined]
     return min((s for s in left if s is not None), default=None)

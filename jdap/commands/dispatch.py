@@ -27,13 +27,15 @@ PACKAGES = ("jdap", "data_prep", "benchmarks")
 class Command(NamedTuple):
     """A command's ``module``, and in a few words what it ``does``.
 
-    The module has ``add_arguments(parser)`` and ``run(args) -> exit status``; where it ``reads_yaml``, which is another
-    kind of command line, ``main(command, words) -> exit status`` instead.
+    The module has ``run(args) -> exit status``, and its ``options`` (empty: the module, too) ``add_arguments(parser)``:
+    help imports the options alone, so they are a module of their own where the other needs torch. Where it
+    ``reads_yaml``, which is another kind of command line, the module has ``main(command, words) -> exit status``.
     """
 
     module: str
     does: str
     reads_yaml: bool = False
+    options: str = ""
 
 
 def run_program(program: str, commands: Mapping[str, Command], argv: Sequence[str] | None = None) -> int:
@@ -61,16 +63,16 @@ def run_program(program: str, commands: Mapping[str, Command], argv: Sequence[st
 
 
 def _run(program: str, name: str, command: Command, words: list[str]) -> int:
-    module = importlib.import_module(command.module)
     if command.reads_yaml:
-        return module.main(name, words)
+        return importlib.import_module(command.module).main(name, words)
     parser = argparse.ArgumentParser(prog=f"{program} {name}", description=command.does)
-    module.add_arguments(parser)
+    importlib.import_module(command.options or command.module).add_arguments(parser)
     parser.add_argument(PRINT_CONFIG, action="store_true", help="print the settings as YAML, and do nothing")
     if PRINT_CONFIG in words:
         print(as_yaml(parser, words), end="")
         return 0
-    return module.run(parser.parse_args(words))
+    args = parser.parse_args(words)
+    return importlib.import_module(command.module).run(args)
 
 
 def is_users(error: Exception) -> bool:

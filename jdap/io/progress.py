@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -17,20 +17,20 @@ LINE_S, BAR_S = 30.0, 0.25
 
 
 class Telling:
-    """Tells how far work is, in a ``with`` block: call :meth:`tell` as often as you like.
+    """Tells how far work is, in a ``with`` block: call :meth:`tell` or :meth:`advance` as often as you like.
 
     On a terminal there is a bar, which goes away at the end; elsewhere a line on stderr about every
     :data:`LINE_S` seconds, and none of work that is done before.
 
     Args:
-        what: what is counted, ``frames``.
+        what: one of what is counted, ``frame``.
         total: how many there will be; None: nobody knows.
         first: how many were there before this work began, which say nothing of its speed.
         console: where the bar is drawn; lines printed by it stand above the bar.
     """
 
     def __init__(self, what: str, total: float | None = None, first: float = 0, console: Console | None = None) -> None:
-        self.what, self.total, self.first = what, total, first
+        self.what, self.total, self.first, self.done = what, total, first, first
         self._console = console or Console()
         self._bar = Progress(
             BarColumn(), TextColumn("{task.description}", markup=False), console=self._console, transient=True
@@ -53,6 +53,7 @@ class Telling:
 
     def tell(self, done: float, note: str = "", left_s: float | None = None) -> None:
         """Say how many are done, a ``note``, and the time left: ``left_s`` at most, where that is known."""
+        self.done = done
         if not self.due:
             return
         self._told = time.monotonic()
@@ -61,6 +62,10 @@ class Telling:
             self._bar.update(self._task, completed=done, description=line)
         else:
             print(line, file=sys.stderr, flush=True)
+
+    def advance(self, by: float = 1, note: str = "") -> None:
+        """Say that so many more are done."""
+        self.tell(self.done + by, note)
 
     @property
     def seconds(self) -> float:
@@ -91,9 +96,12 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def track(items: Sequence[T], what: str, console: Console | None = None) -> Iterator[T]:
-    """The items, telling how many are done."""
-    with Telling(what, len(items), console=console) as telling:
-        for done, item in enumerate(items):
-            telling.tell(done)
+def track(items: Iterable[T], what: str, console: Console | None = None, total: float | None = None) -> Iterator[T]:
+    """The items, telling how many are done, of ``total`` where they do not know themselves how many they are."""
+    if isinstance(items, Sized):
+        total = len(items)
+    with Telling(what, total, console=console) as telling:
+        for item in items:
+            telling.tell(telling.done)
             yield item
+            telling.done += 1

@@ -46,7 +46,7 @@ def flicker(video_FCHW: Tensor, static_P1HW: Tensor) -> Tensor:
 
 
 def jitter(video_FCHW: Tensor, static_P1HW: Tensor) -> Tensor:
-    """Mean of |x[f−1] − 2 x[f] + x[f+1]| over pixels that are static in both pairs, a float64 scalar.
+    """Mean of ``|x[f−1] − 2 x[f] + x[f+1]|`` over pixels that are static in both pairs, a float64 scalar.
 
     A steady drift has none; a value that jumps there and back in every frame has twice its :func:`flicker`.
     """

@@ -20,8 +20,6 @@ from torch import Tensor, nn
 
 from jdap.io.files import write_whole
 
-#: The readers that ship, of preset tiny's codec.
-READERS = "shipped:mouth/mouth.safetensors"
 READER_SIDE_PX = 128
 #: The square that is read: its pixels a side, and its half side in radii of the mouth.
 CROP_PX, CROP_RADII = 40, 1.6

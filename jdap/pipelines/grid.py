@@ -24,7 +24,7 @@ def depth_picture(depth_B1HW: Tensor) -> Tensor:
 
 
 def error_picture(depth_B1HW: Tensor, truth_B1HW: Tensor, mask_B1HW: Tensor) -> Tensor:
-    """|depth − truth| inside the mask → RGB (B, 3, H, W) in [-1, 1]; black is none, white 0.5 or more."""
+    """``|depth − truth|`` inside the mask → RGB (B, 3, H, W) in [-1, 1]; black is none, white 0.5 or more."""
     error = (depth_B1HW - truth_B1HW).abs() / ERROR_FULL_SCALE
     return _colour(torch.where(mask_B1HW, error, torch.zeros_like(error)), "gray")
 

@@ -99,7 +99,7 @@ class PortraitPipeline(PortraitNetworks):
             latents = self._encode(self._here(rgb_of(reference, "references", self.size_px)))
             like = latents if latents.ndim == 4 else latents[:, 0]
         drawn = self._sample(
-            self._network(reference, guidance, latents),
+            self.network(reference, guidance, latents),
             Pair(like, like),
             generator,
             steps=steps,
@@ -187,7 +187,7 @@ class PortraitPipeline(PortraitNetworks):
         check_pictures(given, "depth", 1)
         known = self.codec.encode(depth_frames.to_codec(given))
         drawn = self._sample(
-            self._network(reference, guidance),
+            self.network(reference, guidance),
             Pair(known, known),
             generator,
             known_depth=known,
@@ -243,7 +243,7 @@ class PortraitPipeline(PortraitNetworks):
         check_pictures(filled.depth, "depth", 1)
         known = Pair(*self.codec.encode(torch.cat([filled.rgb, depth_frames.to_codec(filled.depth)])).chunk(2))
         drawn = self._sample(
-            self._network(reference, guidance),
+            self.network(reference, guidance),
             known,
             generator,
             known_rgb=known.rgb,

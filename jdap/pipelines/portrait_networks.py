@@ -106,7 +106,7 @@ class PortraitNetworks(JointPipeline):
         """On the networks' device, in their type."""
         return pictures.to(self._execution_device, self.unet.dtype)
 
-    def _network(self, reference: Pictures | None, guidance: float, latents: Tensor | None = None) -> Network:
+    def network(self, reference: Pictures | None, guidance: float, latents: Tensor | None = None) -> Network:
         """The joint UNet led by reference pictures, read once for all steps; ``latents`` are theirs, if at hand."""
         if reference is None:
             return self.unet

@@ -6,6 +6,6 @@ by one (:func:`each`). What a step needs beyond its clips is in :class:`VideoJob
 """
 
 from data_prep.clips.steps.job import ClipStep, Tools, VideoJob, each
-from data_prep.clips.steps.settings import PrepareSettings, add_settings, read_settings
+from data_prep.clips.steps.settings import PrepareSettings, read_settings
 
-__all__ = ["ClipStep", "PrepareSettings", "Tools", "VideoJob", "add_settings", "each", "read_settings"]
+__all__ = ["ClipStep", "PrepareSettings", "Tools", "VideoJob", "each", "read_settings"]

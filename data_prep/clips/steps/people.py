@@ -6,10 +6,10 @@ from itertools import islice
 
 import numpy as np
 
+from data_prep.choices import SINGLE
 from data_prep.clips.clip import Clip
 from data_prep.clips.measures import appearance, colours_at, outside, repeats
 from data_prep.clips.steps.job import VideoJob
-from data_prep.clips.steps.settings import SINGLE
 from data_prep.video.faces import count_small_faces
 from data_prep.video.tracks import Track
 from jdap.faces.landmarker import BLENDSHAPES, LANDMARKS, face_width_px

@@ -23,7 +23,7 @@ from data_prep.clips.steps.render import render_samples
 from data_prep.clips.steps.sound import read_sound
 from data_prep.clips.steps.window import choose_window
 from data_prep.machine.faults import BUG, not_the_videos, told
-from data_prep.memory import give_back
+from data_prep.machine.memory import give_back
 from data_prep.video.faces import FaceFinder
 from data_prep.video.shots import find_cuts
 from data_prep.video.tracks import Tracker

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from data_prep.choices import BLACK
 from data_prep.clips import contact_sheet
 from data_prep.clips.clip import Clip, cut_evenly
 from data_prep.clips.measures import picture_hash
 from data_prep.clips.quality import KEPT, fingerprint
 from data_prep.clips.steps.job import VideoJob, costs
-from data_prep.clips.steps.settings import BLACK
 from data_prep.head.landmarks import LANDMARK_COUNT
 from data_prep.video.sync import SyncMeter
 from data_prep.video.video import UnreadableVideo

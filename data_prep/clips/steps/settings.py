@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 
 import torch
 
+from data_prep.choices import EDGE, SPLIT
 from data_prep.clips.quality import THRESHOLDS, Thresholds, parse_thresholds
 from data_prep.head.files import load_face_model
-
-SPLIT, SINGLE = "split", "single"
-EDGE, BLACK, REJECT = "edge", "black", "reject"
 
 
 @dataclass(frozen=True)
@@ -41,25 +39,6 @@ class PrepareSettings:
 
 class SettingsError(ValueError):
     """A mistake in the command's arguments, told in one line."""
-
-
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """The arguments that :func:`read_settings` reads."""
-    parser.add_argument("--size", type=int, default=512, help="side of the stored frames, pixels (default 512)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda, for the fit and the renderer (default cpu)")
-    parser.add_argument("--face-model", default="", metavar="FILE", help="head model, by convert-model (default: ICT)")
-    parser.add_argument("--mean-head", action="store_true", help="store the posed mean head's depth too")
-    parser.add_argument("--faces", choices=(SPLIT, SINGLE), default=SPLIT, help="several faces: a clip each, or none")
-    parser.add_argument("--padding", choices=(EDGE, BLACK, REJECT), default=EDGE, help="what lies outside a picture")
-    add_thresholds(parser)
-    parser.add_argument("--sync-weights", default="", metavar="FILE", help="a SyncNet, to score sync by; slow on a CPU")
-    parser.add_argument("--no-hold", action="store_true", help="do not store clips that fail a threshold")
-
-
-def add_thresholds(parser: argparse.ArgumentParser) -> None:
-    """``--min`` and ``--max``."""
-    parser.add_argument("--min", default="", metavar="SCORE=X,…", help="hold clips whose score is lower; none lifts it")
-    parser.add_argument("--max", default="", metavar="SCORE=X,…", help="hold clips whose score is higher")
 
 
 def read_settings(args: argparse.Namespace) -> PrepareSettings:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from data_prep.choices import REJECT
 from data_prep.clips import measures
 from data_prep.clips.clip import Clip
 from data_prep.clips.steps.job import VideoJob, each
-from data_prep.clips.steps.settings import REJECT
 from data_prep.head.landmarks import LANDMARK_COUNT
 from jdap.faces import crop
 from jdap.units import FPS

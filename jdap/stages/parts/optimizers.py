@@ -1,4 +1,4 @@
-"""The stages' optimiser: AdamW as it is fastest, with a rate that rises and falls, and how far a run is."""
+"""The stages' optimiser: Muon or AdamW, with a rate that rises and falls, and how far a run is."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Timer
+from torch.distributed.tensor import DTensor
 
-from jdap.stages.settings.optimizer import ADAMW, LINE, OptimizerSettings
+from jdap.stages.parts.muon import Muon
+from jdap.stages.settings.optimizer import ADAMW, LINE, MUON, OptimizerSettings
 
 
 def warmed_adamw(stage: L.LightningModule, settings: OptimizerSettings) -> dict[str, Any]:
@@ -23,15 +25,21 @@ def warmed_adamw(stage: L.LightningModule, settings: OptimizerSettings) -> dict[
 def optimizer_of(
     settings: OptimizerSettings, trainer: L.Trainer, parameters: Iterable[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """``adamw``, or ``adamw8bit``: two bytes of state a parameter rather than eight, on CUDA.
+    """``adamw``; ``muon``, for training from nothing; or ``adamw8bit``, a quarter of the state, on CUDA.
 
     AdamW is fused where it can be: on one core 0.02 s a step of the tiny networks rather than 0.08. In mixed precision
-    Lightning refuses to clip gradients for a fused one. Raises ValueError where bitsandbytes or CUDA are missing.
+    Lightning refuses to clip gradients for a fused one. Raises ValueError for Muon on weights that are shared out to
+    processes, and where bitsandbytes or CUDA are missing.
     """
     rates: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     rates["betas"] = (0.9, settings.beta2)
     if settings.kind == ADAMW:
         return torch.optim.AdamW(parameters, fused="mixed" not in str(trainer.precision), **rates)
+    if settings.kind == MUON:
+        parameters = list(parameters)
+        if any(isinstance(p, DTensor) for p in parameters):
+            raise ValueError("model.optimizer.kind muon needs whole matrices, and FSDP shares them out: take adamw")
+        return Muon(parameters, **rates)
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from jdap.stages.settings.checks import check_choice, check_least, check_shares
 
-ADAMW, ADAMW_8BIT = "adamw", "adamw8bit"
+ADAMW, MUON, ADAMW_8BIT = "adamw", "muon", "adamw8bit"
 COSINE, LINE = "cosine", "line"
 
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """AdamW, and how its rate rises and falls.
+    """Which optimiser, and how its rate rises and falls.
 
     Args:
         learning_rate: peak rate; 1e-5 to fine-tune a large model, 1e-4 and up from scratch.
@@ -22,7 +22,8 @@ class OptimizerSettings:
         decay_shape: how it falls, along a ``cosine`` or in a ``line``.
         weight_decay: AdamW's.
         beta2: AdamW's; a short run wants a shorter memory than the usual 0.999.
-        kind: ``adamw``, or ``adamw8bit`` with states of 8 bits (extra ``jdap[adamw8bit]``, CUDA).
+        kind: ``adamw``; ``muon`` (:mod:`jdap.stages.parts.muon`); or ``adamw8bit`` with states of 8 bits (extra
+            ``jdap[adamw8bit]``, CUDA).
     """
 
     learning_rate: float = 1e-5
@@ -34,7 +35,7 @@ class OptimizerSettings:
     kind: str = ADAMW
 
     def __post_init__(self) -> None:
-        check_choice("optimizer.kind", self.kind, (ADAMW, ADAMW_8BIT))
+        check_choice("optimizer.kind", self.kind, (ADAMW, MUON, ADAMW_8BIT))
         check_choice("optimizer.decay_shape", self.decay_shape, (COSINE, LINE))
         check_shares("optimizer", decay=self.decay, beta2=self.beta2)
         rates = {"learning_rate": self.learning_rate, "weight_decay": self.weight_decay}

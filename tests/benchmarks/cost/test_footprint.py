@@ -6,13 +6,20 @@ import json
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.cost.footprint import Case, add_arguments, cases, measure
+from benchmarks.choices import PRESETS
+from benchmarks.cost.footprint import Case, cases, measure, settled
+from benchmarks.options.footprint import add_arguments
+from jdap.models.image.build import BUILDERS
 
 
 def parsed(*argv: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return parser.parse_args(["--device", "cpu", *argv])
+    return settled(parser.parse_args(["--device", "cpu", *argv]))
+
+
+def test_presets_are_those_that_are_built():
+    assert tuple(BUILDERS) == PRESETS
 
 
 def test_rows_are_every_setting_and_then_sampling():

@@ -114,10 +114,9 @@ def test_the_command_writes_its_table(tmp_path, capsys, monkeypatch):
 
 
 def test_targets_are_for_the_widths_and_sizes_they_were_set_for():
-    timings = {name: Timing([1.0], [1.0]) for name in ("a", "b")}
-    row = speed._row("sampling", "x", 64, timings, "a", ["b"], "wall_s", speed.TARGET_WIDTHS)
-    assert row["target"] == 0.65
-    assert speed._row("sampling", "x", 16, timings, "a", ["b"], "wall_s", speed.TARGET_WIDTHS)["target"] is None
+    assert speed.target("sampling", 64, speed.TARGET_WIDTHS) == 0.65
+    assert speed.target("sampling", 16, speed.TARGET_WIDTHS) is None
+    assert speed.target("sampling", 64, (32, 32)) is None
 
 
 def test_a_training_runs_pace(tmp_path):

@@ -144,7 +144,7 @@ def test_a_method_without_its_data_is_left_out_or_an_error(fake_batch: FakeBatch
     assert list(scores.values) == ["flat"]
     assert "no depth of the posed mean head" in scores.left_out["posed_mean_head"]
     assert {row["n"] for row in rows(scores, 0)} == {4}
-    with pytest.raises(BenchmarkError, match="method posed_mean_head: the shards carry no depth"):
+    with pytest.raises(BenchmarkError, match=r"posed_mean_head: .*no depth"):
         measure([FlatPlane(), PosedMeanHead()], batches, required=frozenset({"posed_mean_head"}))
 
 
@@ -155,7 +155,7 @@ def test_a_broken_prediction_names_the_method_and_the_picture(fake_batch: FakeBa
         prediction[2][batch.skin[2]] = float("nan")
         return prediction
 
-    with pytest.raises(BenchmarkError, match=rf"method broken: .*picture {batch.key[2]} is not finite"):
+    with pytest.raises(BenchmarkError, match=rf"method broken: .*{batch.key[2]} is not finite"):
         measure([Broken(spoil)], [batch])
     with pytest.raises(BenchmarkError, match="method broken returned depth"):
         measure([Broken(lambda p: p[:, 0])], [batch])

@@ -141,10 +141,10 @@ def test_readers_survive_their_file(tmp_path):
     clip = torch.rand(1, 4, 3, 128, 128)
     with torch.inference_mode():
         assert torch.allclose(readers["rgb"](clip), again["rgb"](clip), atol=0.05)
-    with pytest.raises(MouthError, match=r"none\.safetensors: no readers of mouths"):
+    with pytest.raises(MouthError, match=r"none\.safetensors"):
         load_readers(tmp_path / "none.safetensors")
     save_file({"rgb.heat": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(MouthError, match=r"other\.safetensors: holds no reader of rgb"):
+    with pytest.raises(MouthError, match=r"other\.safetensors: .*rgb"):
         load_readers(tmp_path / "other.safetensors")
 
 

@@ -185,14 +185,14 @@ def test_the_commands_errors_are_one_line(arguments, says, capsys, tmp_path, mon
 
 def test_a_wrong_unit_is_told(drawn: Drawn, folder: Path) -> None:
     np.savez(folder / "mm.npz", **flame_members(replace(drawn, mean=drawn.mean * 1000)))
-    with pytest.raises(ModelFileError, match=r"mean head is .* mm high; say with --mm-per-unit"):
+    with pytest.raises(ModelFileError, match=r"mm high.* --mm-per-unit"):
         convert_model.convert(folder / "mm.npz", "flame", MODES)
 
 
 def test_what_is_no_face_is_refused(drawn: Drawn, folder: Path) -> None:
     blank = replace(drawn, mean=drawn.mean[:, [1, 0, 2]] * [1, 1, -1])  # seen from behind, lying on its side
     np.savez(folder / "none.npz", **flame_members(blank))
-    with pytest.raises(ModelFileError, match=r"none\.npz: no face is found on it; it must look along \+z with y up"):
+    with pytest.raises(ModelFileError, match=r"none\.npz: .*\+z with y up"):
         convert_model.convert(folder / "none.npz", "flame", MODES)
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_prep.choices import SPLIT_START
 from data_prep.commands.verify import verify
-from data_prep.studio.people import SPLIT_START, PersonJob, make_sample
+from data_prep.studio.people import PersonJob, make_sample
 from data_prep.studio.photograph import Studio
 from jdap.io.assets import resolve
 from jdap.shards.reader import read_samples

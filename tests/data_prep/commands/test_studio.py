@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.ndimage import binary_fill_holes
 
+from data_prep.choices import MAX_PEOPLE, SPLIT_START
 from data_prep.clips.steps.pipeline import Task
 from data_prep.commands import studio
 from data_prep.commands.studio import StudioError
@@ -16,12 +17,11 @@ from data_prep.engines import studio as studio_units
 from data_prep.engines.plan import PrepareError
 from data_prep.head.model import head_to_camera, load_ict
 from data_prep.head.rasterise import rasterise
+from data_prep.options import studio as options
 from data_prep.studio.looks.noise import draw_lattice
 from data_prep.studio.motion import performance
 from data_prep.studio.people import (
     MAX_IDENTITY_SD,
-    MAX_PEOPLE,
-    SPLIT_START,
     PersonJob,
     draw_person,
     make_batch,
@@ -307,7 +307,7 @@ class TestPictures:
 class TestCommand:
     def parse(self, *argv):
         parser = argparse.ArgumentParser()
-        studio.add_arguments(parser)
+        options.add_arguments(parser)
         return parser.parse_args([str(a) for a in argv])
 
     @pytest.fixture(autouse=True)
@@ -343,7 +343,7 @@ class TestCommand:
             f"studio-0-{k}" for k in range(3)
         ]
         assert verify(out) == []
-        with pytest.raises(PrepareError, match=r"was begun with studio\.frames 1, not 2"):
+        with pytest.raises(PrepareError, match=r"studio\.frames 1, not 2"):
             studio.run(self.parse("--people", 3, "--frames", 2, *few[2:]))
 
     def test_other_peoples_folders_are_left_alone(self, tmp_path):

@@ -45,7 +45,7 @@ def test_flame_is_metres(octahedron: Drawn, tmp_path: Path) -> None:
     assert raw.uv_U2.shape == (0, 2)
     assert (raw.uv_faces_T3 == -1).all()
     # Without the number, 400 directions are asked for: 300 and 100.
-    with pytest.raises(ModelFileError, match=r"holds 5 directions, FLAME's 400: say with --shape-modes"):
+    with pytest.raises(ModelFileError, match=r"5 directions.*--shape-modes"):
         read_flame(tmp_path / "f.npz")
     members = flame_members(octahedron) | {"shapedirs": np.zeros((6, 3, 400))}
     np.savez(tmp_path / "f.npz", **members)
@@ -162,13 +162,13 @@ def test_a_basel_file_that_lacks_something(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="lacks shapePC; it has "):
         read_bfm(tmp_path / "m.mat")
     scipy.io.savemat(tmp_path / "m.mat", {"shapeMU": np.zeros((7, 1)), "shapePC": np.ones((7, 1)), "shapeEV": [[1.0]]})
-    with pytest.raises(ModelFileError, match="7 coordinates are no whole number of points"):
+    with pytest.raises(ModelFileError, match="7 coordinates"):
         read_bfm(tmp_path / "m.mat")
 
 
 def test_h5_without_h5py_names_the_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ModelFileError, match=r"needs h5py: install it with `pip install jdap\[basel\]`"):
+    with pytest.raises(ModelFileError, match=r"pip install jdap\[basel\]"):
         read_bfm(tmp_path / "m.h5")
 
 
@@ -179,7 +179,7 @@ def test_the_documented_script_turns_a_pickle_into_an_npz(octahedron: Drawn, tmp
     members |= {"J_regressor": scipy.sparse.csc_matrix(regressor), "weights": np.full((6, 5), 0.2), "bs_style": "lbs"}
     with (tmp_path / "generic_model.pkl").open("wb") as file:
         pickle.dump(members, file)
-    with pytest.raises(ModelFileError, match=r"generic_model\.pkl: it holds pickled objects.*docs/face_models\.md"):
+    with pytest.raises(ModelFileError, match=r"generic_model\.pkl: .*docs/face_models\.md"):
         read_flame(tmp_path / "generic_model.pkl")
     script = re.search(r"```python\n(# flame_to_npz.py.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     assert script

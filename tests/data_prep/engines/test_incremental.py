@@ -150,7 +150,7 @@ def test_other_contents_of_a_given_model_are_another_setting(source: Path, tmp_p
     moved = WithModel(sync_weights=str(tmp_path / "moved.safetensors"))
     assert go(source, tmp_path / "out", moved).made == 0
     (tmp_path / "moved.safetensors").write_bytes(b"two")
-    with pytest.raises(PrepareError, match=r"begun with sync_weights sha256:.*, not sha256:"):
+    with pytest.raises(PrepareError, match=r"sync_weights sha256:.*, not sha256:"):
         go(source, tmp_path / "out", moved)
 
 
@@ -210,7 +210,7 @@ def test_half_a_shard_is_made_again(source: Path, out: Path) -> None:
 
 
 def test_other_settings_are_refused_by_name(source: Path, out: Path) -> None:
-    with pytest.raises(PrepareError, match=r"was begun with size 16, not 32: .* --overwrite"):
+    with pytest.raises(PrepareError, match=r"size 16, not 32: .* --overwrite"):
         go(source, out, Settings(size=32))
     assert go(source, out, Settings(size=32), overwrite=True).made == 2
     assert verify(out) == []
@@ -235,5 +235,5 @@ def test_overwrite_leaves_what_is_not_ours(source: Path, out: Path) -> None:
 
 
 def test_other_thresholds_are_refused_by_name_and_select_is_named(source: Path, out: Path) -> None:
-    with pytest.raises(PrepareError, match=r"thresholds.brightness None, not \[0.4, 'inf'\]: change them with select"):
+    with pytest.raises(PrepareError, match=r"thresholds\.brightness.* select"):
         go(source, out, Settings(thresholds={"brightness": (0.4, float("inf"))}))

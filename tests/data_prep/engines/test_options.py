@@ -15,16 +15,16 @@ import torch
 
 from data_prep.clips.steps.pipeline import Task
 from data_prep.clips.steps.settings import SettingsError, read_settings
-from data_prep.commands import prepare as command
 from data_prep.engines.hire import Engine
 from data_prep.engines.options import read_engine
 from data_prep.engines.plan import PrepareError
 from data_prep.engines.prepare import prepare
+from data_prep.options import prepare as options
 
 
 def parse(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
+    options.add_arguments(parser)
     return parser.parse_args(["x.mp4", "--out", "out", *words])
 
 

@@ -75,7 +75,7 @@ def test_archive_with_other_content_leaves_nothing_behind(monkeypatch, server, c
     body = archive(obj_folder)
     server.replies = [(200, body, len(body))]
     serve(monkeypatch, "ict_facekit", server.url, good)
-    with pytest.raises(AssetError, match=f"the SHA-256 of its packed arrays is .*, not the pinned {good}"):
+    with pytest.raises(AssetError, match=f"SHA-256 .*{good}"):
         fetch("ict_facekit")
     assert left_behind(cache) == []
 
@@ -85,7 +85,7 @@ def test_damaged_archive(monkeypatch, server, cache, obj_folder, damage):
     body = {"cut": archive(obj_folder)[:-400], "text": b"<html>sign in</html>", "empty": b""}[damage]
     server.replies = [(200, body, len(body))]
     serve(monkeypatch, "ict_facekit", server.url, "0" * 64)
-    with pytest.raises(AssetError, match="the archive is damaged or of another kind: ") as caught:
+    with pytest.raises(AssetError, match="archive is damaged") as caught:
         fetch("ict_facekit")
     assert "\n" not in str(caught.value)
     assert left_behind(cache) == []

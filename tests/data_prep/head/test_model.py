@@ -38,7 +38,7 @@ def test_parts_are_those_of_the_readme(model):
         assert 1.9 * count < triangles <= 2 * count, name
     assert set(PART_NAMES[p] for p in model.face_part_T.tolist()) == set(PART_NAMES)
     assert len(model.faces_T3) == 52220
-    with pytest.raises(ValueError, match=r"no such part of the head: nose; there are face, "):
+    with pytest.raises(ValueError, match=r"nose; there are face, "):
         model.part("nose")
 
 
@@ -71,7 +71,7 @@ def test_vertices_takes_fewer_modes_and_broadcasts(model):
     torch.testing.assert_close(model.vertices(identity[:, :20], expression), model.vertices(identity, expression))
     assert model.vertices(identity[:1], torch.rand(4, 53)).shape == (4, 26719, 3)
     for wrong in ((torch.zeros(1, 101), expression), (identity, torch.zeros(1, 52))):
-        with pytest.raises(ValueError, match="100 identity modes and 53 expressions, got"):
+        with pytest.raises(ValueError, match="100 identity modes and 53 expressions"):
             model.vertices(*wrong)
 
 
@@ -162,7 +162,7 @@ def test_uv_of_the_face_is_in_the_unit_square(model):
 
 
 def test_model_checks_its_shapes(model):
-    with pytest.raises(ValueError, match=r"MorphableModel.skin_T must be \(48836,\), got \(52220,\)"):
+    with pytest.raises(ValueError, match=r"skin_T must be \(48836,\), got \(52220,\)"):
         MorphableModel(**{**vars(model.drawn()), "skin_T": model.skin_T})
 
 
@@ -252,7 +252,7 @@ def test_broken_obj_folder_names_the_file(obj_folder, name, message):
 def test_broken_packed_file_names_itself(obj_folder, tmp_path):
     packed = pack_obj_folder(obj_folder)
     path = tmp_path / "model.npz"
-    with pytest.raises(ModelFileError, match=r"model\.npz cannot be read .*No such file"):
+    with pytest.raises(ModelFileError, match=r"model\.npz .*No such file"):
         load_ict(path)
     path.write_text("not an archive")
     with pytest.raises(ModelFileError, match=r"model\.npz cannot be read"):
@@ -262,7 +262,7 @@ def test_broken_packed_file_names_itself(obj_folder, tmp_path):
     with pytest.raises(ModelFileError, match=r"model\.npz cannot be read"):
         load_ict(path)
     np.savez(path, **{k: v for k, v in packed.items() if k != "uv"})
-    with pytest.raises(ModelFileError, match=r"model\.npz is no packed ICT-FaceKit model: it lacks uv"):
+    with pytest.raises(ModelFileError, match=r"model\.npz .*lacks uv"):
         load_ict(path)
     np.savez(path, **{**packed, "identity": packed["identity"][:, :4]})
     with pytest.raises(ModelFileError, match=r"identity has shape \(2, 4, 3\), where V is 5"):
@@ -274,8 +274,8 @@ def test_broken_packed_file_names_itself(obj_folder, tmp_path):
     with pytest.raises(ModelFileError, match="allow_pickle"):
         load_ict(path)
     np.savez(path, **packed)
-    with pytest.raises(ModelFileError, match=r"model\.npz has 5 vertices, the ICT-FaceKit head has 26719"):
+    with pytest.raises(ModelFileError, match=r"model\.npz has 5 vertices.* 26719"):
         load_ict(path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelFileError, match=r"empty holds neither ict_face_model_full\.npz nor"):
+    with pytest.raises(ModelFileError, match=r"empty holds neither ict_face_model_full\.npz"):
         load_ict(tmp_path / "empty")

@@ -273,7 +273,7 @@ def test_bad_input_is_refused():
         rasterise(vertices * torch.nan, faces, CAMERA, SIZE, SIZE)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 def test_cuda_equals_cpu():
     torch.manual_seed(3)
     vertices, faces = sphere(4)

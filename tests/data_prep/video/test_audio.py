@@ -105,7 +105,7 @@ def test_no_track_is_none_and_rubbish_is_an_error(tmp_path: Path) -> None:
         container.mux(stream.encode())
     assert read_audio(tmp_path / "mute.mp4", 0.0, 1.0) is None
     (tmp_path / "text.mp4").write_text("no sound")
-    with pytest.raises(UnreadableVideo, match="audio track cannot be decoded"):
+    with pytest.raises(UnreadableVideo, match="audio track"):
         read_audio(tmp_path / "text.mp4", 0.0, 1.0)
 
 

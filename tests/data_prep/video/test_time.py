@@ -134,7 +134,7 @@ def test_negative_stamps_are_stamps(tmp_path: Path, codec: str) -> None:
 
 
 def test_stamps_that_contradict_one_another_are_told() -> None:
-    with pytest.raises(UnreadableVideo, match=r"\d+ of 100 time stamps go back: picture and sound cannot be matched"):
+    with pytest.raises(UnreadableVideo, match=r"\d+ of 100 time stamps"):
         repair(np.concatenate([np.arange(50), np.arange(50)]) / 25 + np.repeat([0, 0.001], 50), 25.0)
 
 

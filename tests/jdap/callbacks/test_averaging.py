@@ -104,7 +104,7 @@ def test_steps_that_a_gradient_scaler_leaves_out_do_not_end_a_run(tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_a_run_whatever_scales_its_gradients(tmp_path):
     model = Line()
-    with pytest.raises(NotFinite, match=r"^step 3: loss.* not finite; samples one \(studio\), two \(studio\)"):
+    with pytest.raises(NotFinite, match=r"^step 3: loss.* one \(studio\), two \(studio\)"):
         fit(tmp_path, model, batches(20, worst=3), 12, FiniteGuard(), plugins=[scaled(4.0)])
     assert model.layer.weight.isfinite().all()
 
@@ -114,5 +114,5 @@ def test_without_a_scaler_a_gradient_that_is_not_finite_ends_a_run(tmp_path):
         def on_after_backward(self, trainer, pl_module):
             pl_module.layer.weight.grad[0] = float("inf")
 
-    with pytest.raises(NotFinite, match=r"the gradient of 1 parameters, layer\.weight first"):
+    with pytest.raises(NotFinite, match=r"gradient of 1 .*layer\.weight"):
         fit(tmp_path, Line(), batches(4), 2, Poison(), FiniteGuard())

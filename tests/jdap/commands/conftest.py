@@ -1,5 +1,6 @@
-"""Untrained networks of 32 pixels, stored as a weights folder."""
+"""Untrained networks of 32 pixels, stored as a weights folder; and Ctrl-C."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +39,11 @@ def talking_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("talking") / "weights"
     talker().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def hears_sigint():
+    """Jobs in the background have Ctrl-C ignored, and Lightning has once it heard one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -9,7 +9,7 @@ from networks import small_codec
 from settings import make_stage
 
 from jdap.__main__ import main
-from jdap.commands.train import _build
+from jdap.commands.train import build
 from jdap.configs import CONFIGS
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.image import ImageStage
@@ -72,16 +72,14 @@ def test_networks_and_timesteps(fakes, tmp_path, overlay, joint, reference, shar
 @pytest.mark.parametrize(("overlay", "kept"), [("ablate-studio-only", "studio"), ("ablate-fitted-only", "fitted")])
 def test_sources(fakes, tmp_path, overlay, kept):
     shards = (f"--data.train.{kept}.shards", str(fakes / "studio"))
-    cli = _build("train-image", [*settings(fakes, tmp_path, overlay, "ablate"), *shards])
+    cli = build("train-image", [*settings(fakes, tmp_path, overlay, "ablate"), *shards])
     assert list(cli.datamodule.train) == [kept]
     assert cli.datamodule.train[kept].confidence == (0.5 if kept == "fitted" else None)
 
 
 @pytest.mark.parametrize("ablation", [{"joint": False}, {"shared_timestep": True}])
 def test_a_half_beside_a_given_one_needs_a_joint_network_and_two_timesteps(ablation):
-    with pytest.raises(
-        ValueError, match=r"set model\.conditioning\.image_to_depth and model\.conditioning\.depth_to_image to 0"
-    ):
+    with pytest.raises(ValueError, match=r"conditioning\.image_to_depth .*conditioning\.depth_to_image to 0"):
         make_stage(ImageStage, **ablation)
 
 

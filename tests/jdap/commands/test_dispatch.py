@@ -97,5 +97,5 @@ def test_sigterm_ends_the_work_with_143(capsys):
 @pytest.mark.parametrize("program", [jdap.__main__, data_prep.__main__, benchmarks.__main__])
 def test_every_commands_module_is_there(program):
     for name, command in program.COMMANDS.items():
-        module = importlib.import_module(command.module)
-        assert all(map(callable, [module.main] if command.reads_yaml else [module.add_arguments, module.run])), name
+        module, options = (importlib.import_module(one) for one in (command.module, command.options or command.module))
+        assert all(map(callable, [module.main] if command.reads_yaml else [options.add_arguments, module.run])), name

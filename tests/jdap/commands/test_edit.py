@@ -188,7 +188,7 @@ def test_a_depth_of_a_photo_is_cut_to_its_window(tmp_path: Path) -> None:
     full = np.full((40, 60), np.nan, dtype=np.float32)
     full[5:37, 20:52] = np.linspace(-1, 1, 32)[None]
     (tmp_path / "a.depth.png").write_bytes(png(to_uint16(full)))
-    with pytest.raises(PhotoError, match=r"60 x 40 is no square, and no a.json tells its window"):
+    with pytest.raises(PhotoError, match=r"60 x 40 is no square.* a\.json"):
         inputs.read_depth(tmp_path / "a.depth.png", 32)
     data = {"depth": {"file": "a.depth.png"}, "window_px": {"left": 20, "top": 5, "size": 32}}
     (tmp_path / "a.json").write_text(json.dumps(data))

@@ -124,7 +124,7 @@ MANY = [(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * (900 << 10)))] * 80
 @pytest.mark.parametrize("chunks", [LONG, MANY, [(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(b"x" * (2 << 20)))]])
 def test_texts_in_a_png_that_are_too_long_cost_that_photo(tmp_path: Path, chunks: list) -> None:
     (tmp_path / "a.png").write_bytes(png(*chunks))
-    with pytest.raises(PhotoError, match=r"a\.png: damaged, cannot be read: .*(too large|memory|large)"):
+    with pytest.raises(PhotoError, match=r"a\.png: damaged.*(large|memory)"):
         read_photo(tmp_path / "a.png")
     with pytest.raises(PhotoError, match=r"a\.png: (damaged|no 16-bit)"):
         read_depth(tmp_path / "a.png", 8)
@@ -138,5 +138,5 @@ def test_a_window_that_is_none_is_told(tmp_path: Path, size: str) -> None:
     if size == '"8"':
         assert read_depth(tmp_path / "a.depth.png", 8).shape == (8, 8)
         return
-    with pytest.raises(PhotoError, match=r"a\.json: tells no window of a\.depth\.png"):
+    with pytest.raises(PhotoError, match=r"a\.json: .*a\.depth\.png"):
         read_depth(tmp_path / "a.depth.png", 8)

@@ -75,14 +75,6 @@ class Interrupt(L.Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.fixture
-def hears_sigint():
-    """Lightning has Ctrl-C ignored once it heard one."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job has it ignored, too
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def test_a_second_run_into_a_folder_is_refused_and_nothing_of_the_first_is_touched(data, run, capsys):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     assert f"{run} holds a run" in failure(command(data, run, 4), capsys)
@@ -124,11 +116,23 @@ def test_without_a_terminal_a_run_tells_step_of_steps_loss_and_time_left(data, t
     assert not [word for word in noise if word in captured.err + captured.out.replace("Modules in eval mode", "")]
 
 
+def test_a_run_that_time_ends_says_so_and_what_was_reached(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress.os, "getloadavg", lambda: (0.0, 0.0, 99.5))
+    assert main(command(data, tmp_path / "run", 100000, "--trainer.max_time", "00:00:00:01")) == 0
+    err = capsys.readouterr().err
+    step = last_step(tmp_path / "run")
+    assert f"max_time was up at step {step} of 100000" in err
+    assert "99.5 programs" in err
+    monkeypatch.setattr(progress.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    assert main(command(data, tmp_path / "other", 2, "--trainer.max_time", "00:01:00:00")) == 0
+    assert "max_time" not in capsys.readouterr().err
+
+
 def test_time_left_is_no_more_than_max_time_leaves(data, tmp_path, capsys, monkeypatch):
     class Soon:
         callbacks = (progress.Timer(duration={"seconds": 90}), progress.Timer(duration=None))
 
-    assert progress._time_left_s(Soon()) == pytest.approx(90, abs=1)
+    assert progress.time_left_s(Soon()) == pytest.approx(90, abs=1)
 
 
 def test_data_that_are_not_there_are_noticed_before_networks_are_built(data, tmp_path, capsys):

@@ -219,7 +219,7 @@ def test_without_weights_that_ship_the_remedy_is_told(
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_nothing_half_written(
-    talking_weights: Path, given: tuple[Path, Path, Path], number: int, status: int
+    talking_weights: Path, given: tuple[Path, Path, Path], number: int, status: int, hears_sigint: None
 ) -> None:
     portrait, out, folder = given
     speech = speak(folder / "long.wav", 120)
@@ -233,8 +233,6 @@ def test_an_interrupted_run_leaves_nothing_half_written(
         seen.extend(names(out))
         os.kill(os.getpid(), number)
 
-    if number == signal.SIGINT:  # ignored in jobs that a shell runs in the background
-        signal.signal(number, signal.default_int_handler)
     before = signal.getsignal(number)
     thread = threading.Thread(target=interrupt)
     thread.start()

@@ -230,7 +230,7 @@ def test_an_interrupted_run_goes_on_and_another_is_refused(shards, codec, tmp_pa
     assert first.stat().st_mtime_ns == before
     assert second.read_bytes() == whole
     assert verify(tmp_path) == []
-    with pytest.raises(CacheError, match="made with another latents: name another folder"):
+    with pytest.raises(CacheError, match="another latents: name another folder"):
         cache(str(shards / "studio"), codec, tmp_path, mirrored=True)
     with pytest.raises(CacheError, match="made with another from"):
         cache(str(shards / "fitted"), codec, tmp_path)
@@ -268,24 +268,24 @@ def test_bad_pictures_are_left_out_and_bad_shards_told(shards, codec, tmp_path, 
 
 class TestWhereTheyDoNotBelong:
     def test_evaluation_needs_pictures(self, cached):
-        with pytest.raises(ShardError, match="holds latents, which only the image stage trains on"):
+        with pytest.raises(ShardError, match=r"latents.* image stage"):
             list(ImageDataModule(val=str(cached / "studio")).val_dataloader())
 
     def test_clips_need_pictures(self, cached):
-        with pytest.raises(ShardError, match="holds latents, which only the image stage trains on; name shards of"):
+        with pytest.raises(ShardError, match=r"latents.*name shards"):
             next(iter(ClipDataModule(str(cached / "studio")).train_dataloader()))
 
     def test_another_size(self, cached):
-        with pytest.raises(ShardError, match=r"latents of 32 pixels, asked for 64: .*cache-latents --size"):
+        with pytest.raises(ShardError, match=r"32 pixels.*64: .*cache-latents --size"):
             next(iter(module(str(cached / "studio"), size_px=64).train_dataloader()))
 
     def test_pictures_and_latents_make_no_batch(self, shards, cached):
         sources = {"a": Source(str(shards / "studio")), "b": Source(str(cached / "fitted"))}
-        with pytest.raises(ShardError, match=r"of source a is a picture, .* of b is latents"):
+        with pytest.raises(ShardError, match=r"source a .* b is latents"):
             list(module(sources).train_dataloader())
 
     def test_the_codec_stage(self, cached):
-        with pytest.raises(ValueError, match="a codec trains on pictures"):
+        with pytest.raises(ValueError, match="trains on pictures"):
             make_stage(CodecStage, encoder_widths=(16,), decoder_widths=(16,)).training_step(
                 next(iter(module(str(cached / "studio")).train_dataloader())), 0
             )
@@ -329,5 +329,5 @@ def test_image_tokens_need_pictures(cached, codec, tmp_path):
     small_image_encoder().save_pretrained(tmp_path / "encoder")
     stage = make_stage(ImageStage, codec=codec, size_px=SIZE, widths=[32, 32], image_encoder=str(tmp_path / "encoder"))
     batch = next(iter(module(of(cached, "studio")).train_dataloader()))
-    with pytest.raises(ValueError, match="image tokens are made of pictures"):
+    with pytest.raises(ValueError, match="image tokens"):
         stage.training_step(batch, 0)

@@ -101,9 +101,9 @@ class TestClips:
     def test_stills_are_left_out(self, clips):
         urls = resolve_shards([str(clips / "c"), str(clips / "s")])
         assert len(keys(clip_processors(urls, 2, frames=8))) == 4
-        with pytest.raises(ShardError, match="none of 1 shards holds a usable sample"):
+        with pytest.raises(ShardError, match="none of 1 shards"):
             keys(clip_processors(resolve_shards(str(clips / "s")), 2, frames=8))
-        with pytest.raises(ShardError, match="none of 1 shards holds a usable sample"):
+        with pytest.raises(ShardError, match="none of 1 shards"):
             keys(clip_processors(resolve_shards(str(clips / "s")), 2, frames=8, seed=0), 1)
 
     def test_short_clips_and_other_rates_are_refused(self, clips):
@@ -191,7 +191,7 @@ class TestWholeClips:
         with ShardWriter(tmp_path, "apart") as writer:
             for index, chunk in ((0, 0), (1, 0), (0, 1)):
                 writer.write(fakes.sample(index=index, frames=3, size_px=8, fps=25.0, chunk=chunk))
-        with pytest.raises(ShardError, match=r"apart-000000.tar: samples of clip fake-0-0-clip lie apart"):
+        with pytest.raises(ShardError, match=r"apart-000000\.tar: .*fake-0-0-clip"):
             list(read_clips(str(tmp_path)))
 
     def test_a_part_without_sound_is_silent(self, tmp_path):

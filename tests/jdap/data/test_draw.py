@@ -129,7 +129,7 @@ def test_only_what_is_drawn_is_decoded():
     example = draw.decode(drawn)
     assert example.key == f"{sample.key}/0004"
     assert example.rgb_F3HW.shape == (1, 3, 32, 32)
-    with pytest.raises(SchemaError, match=r"rgb\.0002\.jpg: a picture cannot be decoded"):
+    with pytest.raises(SchemaError, match=r"rgb\.0002\.jpg"):
         draw.decode(draw.pick(members, got, reference=1, targets=[2]))
 
 
@@ -213,7 +213,7 @@ def test_batching_leaves_the_examples_as_they_are():
 def test_sizes_cannot_be_mixed():
     sample = fakes.sample(index=5, frames=4, size_px=16)
     odd = draw.decode(draw.pick(encoded(sample), sample.record, 3, [0]))
-    with pytest.raises(SchemaError, match=r"pictures of \[16, 32\] pixels: give size_px"):
+    with pytest.raises(SchemaError, match=r"\[16, 32\] pixels: .*size_px"):
         draw.image_batch([*examples(), odd])
 
 
@@ -290,7 +290,7 @@ def test_the_opening_of_the_lips_is_nan_where_the_record_does_not_say():
     assert batch.lip_opening_mm[1].isnan().all()
     sample = fakes.sample(frames=4, size_px=16, fps=25.0)
     sample.record.scores["lip_opening_mm"].pop()
-    with pytest.raises(SchemaError, match="lip_opening_mm has 3 numbers for 4 frames"):
+    with pytest.raises(SchemaError, match=r"lip_opening_mm has 3 .* 4 frames"):
         draw.decode(draw.pick(encoded(sample), sample.record, 0, range(2)))
 
 

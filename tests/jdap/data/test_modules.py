@@ -181,7 +181,7 @@ def test_epochs_alone_can_end_a_resumed_run(folder, tmp_path):
 )
 def test_other_readers_start_anew_and_it_is_said(folder, tmp_path, change, says):
     whole = run_of(folder, tmp_path, 4, callbacks=[Kept(tmp_path)])
-    with pytest.warns(UserWarning, match=f"order starts anew: {says}"):
+    with pytest.warns(UserWarning, match=f"anew: {says}"):
         rest = run_of(
             folder, tmp_path, 6, tmp_path / "2.ckpt", module=image_module(folder, epoch_steps=5, shuffle=4, **change)
         )
@@ -209,7 +209,7 @@ def test_a_batch_that_an_exception_came_into_is_drawn_again(folder, tmp_path):
 def test_other_shards_start_anew(folder, tmp_path):
     run_of(folder, tmp_path, 2, callbacks=[Kept(tmp_path)])
     further = ImageDataModule([str(folder / "stills"), str(folder / "clips")], batch_size=4, size_px=16)
-    with pytest.warns(UserWarning, match="order starts anew: shards was"):
+    with pytest.warns(UserWarning, match="anew: shards was"):
         run_of(folder, tmp_path, 3, tmp_path / "2.ckpt", module=further)
 
 
@@ -255,7 +255,7 @@ def test_typed_batches_move_whole(folder):
     assert moved.key == batch.key
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_typed_batches_move_to_a_gpu(folder):
     module = image_module(folder)
     batch = next(iter(module.val_dataloader()))

@@ -13,6 +13,6 @@ def test_devices_that_are_there() -> None:
 
 @pytest.mark.parametrize("name", ["abacus", "cuda:99", ""])
 def test_devices_that_are_not(name: str) -> None:
-    with pytest.raises(DeviceError, match=f"--device {name}: not available here: ") as caught:
+    with pytest.raises(DeviceError, match=f"--device {name}") as caught:
         find_device(name)
     assert "\n" not in str(caught.value)

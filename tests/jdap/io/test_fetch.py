@@ -30,7 +30,7 @@ def test_local_copies_come_first(monkeypatch, tmp_path, server):
 
 def test_misspelt_local_folder_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setenv("JDAP_ASSETS", str(tmp_path / "asets"))
-    with pytest.raises(AssetError, match=r"JDAP_ASSETS=.*asets is no folder; correct it or unset it"):
+    with pytest.raises(AssetError, match=r"JDAP_ASSETS=.*asets is no folder"):
         fetch(MODEL_FILE)
 
 
@@ -107,5 +107,5 @@ def test_attempts_end(monkeypatch, server, cache, reply, times, message):
 
 def test_cache_that_cannot_be_written(monkeypatch, cache):
     cache.write_text("a file where a folder should be")
-    with pytest.raises(AssetError, match=r"cannot be written .*set XDG_CACHE_HOME"):
+    with pytest.raises(AssetError, match=r"set XDG_CACHE_HOME"):
         fetch(MODEL_FILE)

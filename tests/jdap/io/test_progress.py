@@ -44,6 +44,24 @@ def test_work_of_unknown_length_has_no_time_left(now, capsys):
     assert capsys.readouterr().err == "frame 12\n"
 
 
+def test_items_that_do_not_know_how_many_they_are_are_told_by_the_total(now, capsys):
+    for _ in track(iter("abcd"), "unit", Console(file=io.StringIO()), total=4):
+        now[0] += 40.0
+    assert capsys.readouterr().err.splitlines() == [
+        "unit 1 of 4, 2:00 left",
+        "unit 2 of 4, 1:20 left",
+        "unit 3 of 4, 0:40 left",
+    ]
+
+
+def test_what_is_done_adds_up(now, capsys):
+    with Telling("video", 10, first=2, console=Console(file=io.StringIO())) as telling:
+        for _ in range(3):
+            now[0] += 16.0
+            telling.advance(2, "4 clips kept")
+    assert capsys.readouterr().err == "video 6 of 10, 4 clips kept, 0:32 left\n"
+
+
 def test_on_a_terminal_there_is_a_bar_that_goes_away(now, capsys):
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)

@@ -173,5 +173,5 @@ def test_an_order_of_quicktimes_is_read_by_its_names(tmp_path: Path, names: list
 def test_a_list_of_other_files_is_no_sound(tmp_path: Path) -> None:
     write(tmp_path / "inside.wav", tone()[None], "mono")
     (tmp_path / "list.wav").write_text("ffconcat version 1.0\nfile inside.wav\n")
-    with pytest.raises(SoundError, match=r"list\.wav: no sound that can be read \(a list of other files"):
+    with pytest.raises(SoundError, match=r"list\.wav: .*list of other files"):
         open_sound(tmp_path / "list.wav")

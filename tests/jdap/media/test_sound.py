@@ -318,7 +318,7 @@ def test_what_is_no_sound_is_one_line(tmp_path, name, make, says):
 def test_a_file_that_is_gone_or_spoilt_since_it_was_opened_is_one_line_too(tmp_path):
     opened = open_sound(write(tmp_path / "a.m4a", "aac"))
     (tmp_path / "a.m4a").write_bytes(TEXT)
-    with pytest.raises(SoundError, match="damaged, its sound cannot be decoded"):
+    with pytest.raises(SoundError, match="damaged"):
         next(opened.blocks())
     (tmp_path / "a.m4a").unlink()
     with pytest.raises(SoundError, match="No such file"):

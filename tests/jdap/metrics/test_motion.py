@@ -65,7 +65,7 @@ def test_jumps_are_medians_of_borders_over_medians_inside():
 def test_without_a_border_there_is_no_ratio():
     assert np.isnan(border_jumps(torch.ones(5), [0])["ratio"])
     assert np.isnan(border_jumps(torch.zeros(5), [2])["ratio"])
-    with pytest.raises(ValueError, match="windows begin at frames 9 … 9, the video has 6"):
+    with pytest.raises(ValueError, match=r"9 … 9, .* 6"):
         border_jumps(torch.ones(5), [9])
 
 

@@ -181,7 +181,7 @@ def test_what_is_new_in_a_larger_codec_learns(picture):
     ],
 )
 def test_codecs_that_do_not_fit(changes):
-    with pytest.raises(ValueError, match=r"a codec of factor 8, .* cannot go into one of "):
+    with pytest.raises(ValueError, match=r"factor 8, .* cannot go into"):
         own(**changes).start_from(own())
 
 
@@ -280,5 +280,5 @@ def test_folders_that_are_no_codec_are_refused(tmp_path):
         load_codec(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"_class_name": "ImageCodec", "encoder_widths": [17]}))
     (tmp_path / "diffusion_pytorch_model.safetensors").touch()
-    with pytest.raises(WeightsError, match=r"encoder: a width \(even\) and a count of blocks for each resolution"):
+    with pytest.raises(WeightsError, match=r"encoder: .*even"):
         load_codec(tmp_path)

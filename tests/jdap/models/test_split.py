@@ -95,13 +95,13 @@ def test_a_part_that_is_missing_or_elsewhere_is_named(folder: Path) -> None:
     with pytest.raises(WeightsError, match=rf"{part.name} is missing"):
         load_unet(folder)
     part.write_bytes(kept[:1000])
-    with pytest.raises(WeightsError, match=rf"{part.name}: cannot be read as safetensors"):
+    with pytest.raises(WeightsError, match=rf"{part.name}: cannot be read"):
         load_unet(folder)
     part.write_bytes(kept)
     data = json.loads(index.read_text())
     for wrong in ("../other.safetensors", "/etc/passwd", "", ".."):
         index.write_text(json.dumps(data | {"weight_map": dict.fromkeys(data["weight_map"], wrong)}))
-        with pytest.raises(WeightsError, match="each tensor a file of this folder"):
+        with pytest.raises(WeightsError, match="file of this folder"):
             load_unet(folder)
 
 
@@ -124,6 +124,6 @@ def test_a_pointer_of_git_lfs_is_named(folder: Path, tmp_path: Path, place: str)
     if place == "file":
         file = tmp_path / "sd.safetensors"
     file.write_text(LFS)
-    with pytest.raises(WeightsError, match=rf"{file.name}: a pointer of Git LFS .*git lfs pull") as caught:
+    with pytest.raises(WeightsError, match=rf"{file.name}: .*git lfs pull") as caught:
         read_tensors(file) if place == "file" else load_unet(folder)
     assert "\n" not in str(caught.value)

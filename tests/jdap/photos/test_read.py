@@ -54,7 +54,7 @@ def test_grey_of_8_16_and_1_bits(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_photo(tmp_path / name).rgb_HW3, grey[..., None].repeat(3, 2), name)
     np.testing.assert_array_equal(read_photo(tmp_path / "1.png").rgb_HW3[..., 1], (grey > 100) * 255)
     Image.fromarray(np.full((20, 20), 0.5, np.float32)).save(tmp_path / "f.tif")
-    with pytest.raises(PhotoError, match=r"f\.tif: its pixels are no 8- or 16-bit numbers"):
+    with pytest.raises(PhotoError, match=r"f\.tif: .*8- or 16-bit"):
         read_photo(tmp_path / "f.tif")
 
 

@@ -26,7 +26,7 @@ def test_a_box_is_taken_as_it_is() -> None:
 
 @pytest.mark.parametrize("box", [(200, 0, 50), (0, -80, 50), (10, 10, 8)])
 def test_a_box_beside_the_photo_or_too_small_is_refused(box: tuple[float, float, float]) -> None:
-    with pytest.raises(PhotoError, match=r"photo\.jpg: --box .* upright photo of 120 x 90"):
+    with pytest.raises(PhotoError, match=r"photo\.jpg: --box .* 120 x 90"):
         window.by_box(*box)(blank(120, 90), PATH)
 
 
@@ -81,7 +81,7 @@ def test_several_faces(landmarker: Landmarker, assets: Path) -> None:
     sizes = [w[2] for w in two.windows_px]
     assert sizes[0] >= sizes[1]
     assert sorted(w[0] + w[2] / 2 > left.width for w in two.windows_px) == [False, True]
-    with pytest.raises(PhotoError, match=r"photo\.jpg: 2 faces; choose with --several largest or all"):
+    with pytest.raises(PhotoError, match=r"photo\.jpg: 2 faces.*--several"):
         window.by_faces(landmarker, window.REFUSE)(photo, PATH)
 
 
@@ -94,5 +94,5 @@ def test_a_small_face_in_a_large_photo_is_found(landmarker: Landmarker, astronau
 
 
 def test_no_face(landmarker: Landmarker) -> None:
-    with pytest.raises(PhotoError, match=r"photo\.jpg: no face is found; name the head's square with --box"):
+    with pytest.raises(PhotoError, match=r"photo\.jpg: no face .*--box"):
         window.by_faces(landmarker)(blank(300, 200), PATH)

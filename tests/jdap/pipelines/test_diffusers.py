@@ -167,7 +167,7 @@ def test_an_answer_is_of_the_kind_of_what_was_given(pipe):
     found = pipe.image_to_depth(shown, ensemble=2, generator=seed())
     exact = pipe.image_to_depth(x, ensemble=2, generator=seed())
     np.testing.assert_allclose((np.array(found.uncertainty[0]) - 1) / 65534, exact.uncertainty[0, 0], atol=1e-4)
-    with pytest.raises(ValueError, match="output_type must be one of pt, np, pil"):
+    with pytest.raises(ValueError, match="output_type must be one of"):
         pipe(x, output_type="latent")
 
 
@@ -193,9 +193,9 @@ def test_pictures_of_another_size_are_brought_to_that_of_the_weights(pipe):
     small = Image.new("RGB", (SIZE, SIZE), (200, 30, 30))
     a, b = (pipe.image_to_depth(image, generator=seed(), output_type="pt").depth for image in (wide, small))
     torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
-    with pytest.raises(ValueError, match="pictures: 80 x 40 pixels are no square"):
+    with pytest.raises(ValueError, match="80 x 40 pixels"):
         pipe.image_to_depth(Image.new("RGB", (80, 40)))
-    with pytest.raises(ValueError, match="must be PIL images, arrays or tensors, got str"):
+    with pytest.raises(ValueError, match="got str"):
         pipe.image_to_depth("portrait.jpg")
     with pytest.raises(ValueError, match="must hold pictures"):
         pipe.image_to_depth([])

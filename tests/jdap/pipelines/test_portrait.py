@@ -59,7 +59,7 @@ def test_positions_and_spacing_come_back(pipeline, tmp_path, rotary):
     assert not torch.allclose(a.rgb, other.rgb, atol=1e-4)
     config = tmp_path / "weights" / "scheduler" / "scheduler_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"timestep_spacing": "even"}))
-    with pytest.raises(WeightsError, match="spacing must be trailing or log_snr"):
+    with pytest.raises(WeightsError, match="spacing must be"):
         PortraitPipeline.from_pretrained(tmp_path / "weights")
 
 
@@ -138,7 +138,7 @@ def test_one_step_weights_start_from_their_own_input_and_do_nothing_else(pipelin
         lambda: loaded.depth_to_image(depth),
         lambda: loaded.edit(x, depth, known, known, steps=1),
     ):
-        with pytest.raises(ValueError, match="fine-tuned to depth in one step and do nothing else"):
+        with pytest.raises(ValueError, match="fine-tuned to depth in one step"):
             call()
 
 
@@ -154,7 +154,7 @@ def test_one_step_weights_may_start_from_noise(pipeline, tmp_path):
 def test_an_unknown_start_is_refused(pipeline, folder):
     file = folder / "model_index.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"one_step_start": "ones"}))
-    with pytest.raises(WeightsError, match="one_step_start must be one of zeros, noise"):
+    with pytest.raises(WeightsError, match="one_step_start must be"):
         PortraitPipeline.from_pretrained(folder)
 
 
@@ -166,7 +166,7 @@ def test_guidance_is_without_and_beyond_the_reference(pipeline):
     free = pipeline.unet(z, z, t, t)
     led = pipeline.unet(z, z, t, t, pipeline.unet.project_reference(pipeline.reference(latents)))
     for scale in (1, 2.5):
-        for v, v0, v1 in zip(pipeline._network(reference, scale)(z, z, t, t), free, led, strict=True):
+        for v, v0, v1 in zip(pipeline.network(reference, scale)(z, z, t, t), free, led, strict=True):
             guided = v0 + scale * (v1 - v0)
             back = torch.stack([x.std() / y.std() for x, y in zip(v1, guided, strict=True)])[:, None, None, None]
             wanted = guided if scale == 1 else guided * (RESCALE * back + 1 - RESCALE)

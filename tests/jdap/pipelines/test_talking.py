@@ -184,7 +184,7 @@ def test_the_first_window_may_continue_the_reference(pipeline, monkeypatch):
         pipeline.codec, pipeline.unet.image_model(), pipeline.reference, pipeline.schedule, preset="tiny", size_px=SIZE
     )
     noise = draw_frames(Pair(latents, latents), 5, -1)
-    network = image._network(person(), 1.0)
+    network = image.network(person(), 1.0)
     drawn = ddim(image.denoiser, network, noise, known_rgb=latents, steps=1)
     torch.testing.assert_close(seen[1].depth, drawn.depth[:, None].expand(-1, M, -1, -1, -1))
 
@@ -242,7 +242,7 @@ def test_conditions_reach_their_own_frames_and_are_optional(pipeline):
 def test_what_cannot_be_said_is_told(pipeline):
     with pytest.raises(ValueError, match="one picture of 32 pixels"):
         pipeline.talk(torch.zeros(1, 3, 64, 64), speech(0.1))
-    with pytest.raises(ValueError, match=r"the reference must be .* in \[-1, 1\]"):
+    with pytest.raises(ValueError, match=r"reference must be .*\[-1, 1\]"):
         pipeline.talk(person() * 3, speech(0.1))
     with pytest.raises(ValueError, match="steps must be within"):
         pipeline.talk(person(), speech(0.1), steps=0)
@@ -259,7 +259,7 @@ def test_what_cannot_be_said_is_told(pipeline):
             list(pipeline.talk(person(), sound, steps=1))
     with pytest.raises(ValueError, match="noise sharing"):
         list(pipeline.talk(person(), speech(0.1), noise_sharing=2.0))
-    with pytest.raises(ValueError, match=r"overlap must be within 0 … 2 frames, got 3"):
+    with pytest.raises(ValueError, match=r"overlap .*0 … 2 frames, got 3"):
         pipeline.talk(person(), speech(0.1), overlap=3)
 
 

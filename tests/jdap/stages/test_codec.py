@@ -106,12 +106,10 @@ def test_a_run_starts_from_a_folder(data, tmp_path):
 def test_what_cannot_be_started_from(tmp_path):
     export(make_stage(CodecStage, **SMALL).codec, tmp_path / "weights")
     weights = str(tmp_path / "weights")
-    with pytest.raises(
-        WeightsError, match=r"weights: a codec of factor 8, .* cannot go into one of factor 4, .* no init"
-    ):
+    with pytest.raises(WeightsError, match=r"weights: .*factor 8.*factor 4"):
         make_stage(CodecStage, **SMALL | {"factor": 4}, init=weights)
     for grown in (SMALL | {"latent_channels": 4}, SMALL | {"encoder_blocks": (1, 2)}):
-        with pytest.raises(WeightsError, match="a frozen encoder must be whole"):
+        with pytest.raises(WeightsError, match="frozen encoder"):
             make_stage(CodecStage, **grown, init=weights, freeze_encoder=True)
     make_stage(CodecStage, **SMALL | {"decoder_blocks": (1, 2)}, init=weights, freeze_encoder=True)
     with pytest.raises(WeightsError, match="missing"):

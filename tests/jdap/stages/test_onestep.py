@@ -219,26 +219,26 @@ def test_a_newer_decoder_is_trained_through(init, tmp_path):
 
 
 def test_what_cannot_be_started_from_is_refused(init, tmp_path):
-    with pytest.raises(WeightsError, match="nowhere: no such weights folder"):
+    with pytest.raises(WeightsError, match="nowhere: "):
         stage("nowhere")
-    with pytest.raises(FileNotFoundError, match="shipped:nothing: does not ship"):
+    with pytest.raises(FileNotFoundError, match="shipped:nothing"):
         stage("shipped:nothing")
     other = load_codec(f"{init}/codec")
     with torch.no_grad():
         other.encoder[1].weight += 0.1
     other.save_pretrained(tmp_path / "other")
-    with pytest.raises(WeightsError, match=r"model\.codec .*other: its encoder is not that of model\.init"):
+    with pytest.raises(WeightsError, match=r"model\.codec .*other: .*model\.init"):
         stage(init, codec=str(tmp_path / "other"))
     full = PortraitPipeline.from_pretrained(init)
     full.shared_timestep = True
     full.save_pretrained(tmp_path / "ablation")
-    with pytest.raises(WeightsError, match="ablation: the weights of an ablation"):
+    with pytest.raises(WeightsError, match="ablation: "):
         stage(str(tmp_path / "ablation"))
     full.shared_timestep, full.reference = False, None
     full.save_pretrained(tmp_path / "nobody")
-    with pytest.raises(WeightsError, match="nobody: the weights of an ablation"):
+    with pytest.raises(WeightsError, match="nobody: "):
         stage(str(tmp_path / "nobody"))
-    with pytest.raises(ValueError, match="holds latents, and this loss is of pixels"):
+    with pytest.raises(ValueError, match="holds latents"):
         stage(init).training_step(None, 0)
-    with pytest.raises(ValueError, match=r"model\.start must be one of zeros, noise, got 'ones'"):
+    with pytest.raises(ValueError, match=r"model\.start .*'ones'"):
         stage(init, start="ones")

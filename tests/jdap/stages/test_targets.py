@@ -51,7 +51,7 @@ def test_batches_have_several_targets_of_a_reference(folder):
     assert (len(batch), batch.targets, len(batch.reference_rgb)) == (8, 2, 4)
     assert batch.person_id[::2] == batch.person_id[1::2]
     assert ((batch.depth_mm[::2] - batch.depth_mm[1::2]).abs().amax((1, 2, 3)) > 0).all()
-    with pytest.raises(ValueError, match=r"data\.batch_size 8 must be a multiple of data\.targets 3"):
+    with pytest.raises(ValueError, match=r"data\.batch_size 8 .*data\.targets 3"):
         first_batch(folder, 3)
 
 

@@ -108,9 +108,9 @@ def test_a_wider_margin_changes_nothing_and_a_narrow_one_is_refused():
     sound = noise(5 + 2 * (margin + 3), batch=2)
     inner = sound[:, 3 * FRAME_SAMPLES : -3 * FRAME_SAMPLES]
     assert torch.equal(tokens(sound, 5, margin + 3), tokens(inner, 5, margin))
-    with pytest.raises(ValueError, match="hear 4 frames of sound around their own, got a margin of 3"):
+    with pytest.raises(ValueError, match=r"4 frames .* margin of 3"):
         tokens(noise(11), 5, 3)
-    with pytest.raises(ValueError, match=r"13 frames at 25 fps is \(B, 8320\) at 16000 Hz, got \(1, 8319\)"):
+    with pytest.raises(ValueError, match=r"\(B, 8320\).*\(1, 8319\)"):
         tokens(noise(13)[:, 1:], 5, margin)
     with pytest.raises(ValueError, match="sound for 0 frames"):
         LogMelEncoder(8)(noise(0), 0)
@@ -144,7 +144,7 @@ def test_layers_are_mixed_by_weights_that_learn():
     with torch.no_grad():  # nearly all weight on one layer is that layer alone
         projection.layer_weights.copy_(torch.tensor([0.0, 30.0, 0.0]))
         assert torch.allclose(projection(features), single(features[..., 8:16]), atol=1e-5)
-    with pytest.raises(ValueError, match="10 channels are no multiple of 3 layers"):
+    with pytest.raises(ValueError, match=r"10 channels .* 3 layers"):
         AudioProjection(channels=10, layers=3)
 
 
@@ -216,5 +216,5 @@ def test_a_broken_folder_is_one_line(tmp_path, change, says):
 
 @pytest.mark.parametrize("name", ["", "mfcc", "mel:x", "wav2vec2", "whisper:"])
 def test_another_encoder_is_refused(name):
-    with pytest.raises(ValueError, match="expected mel, wav2vec2:FOLDER_OR_HUB_ID or whisper:"):
+    with pytest.raises(ValueError, match=r"mel, wav2vec2:.* whisper:"):
         new_audio_tokens(name)

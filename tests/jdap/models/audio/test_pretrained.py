@@ -98,8 +98,11 @@ def test_where_wav2vec_hears_is_the_video_frame():
     encoder = Wav2VecEncoder(network, normalise=False)
     clicks = torch.zeros(1, 9 * FRAME_SAMPLES)
     clicks[0, 4 * FRAME_SAMPLES + FRAME_SAMPLES // 2] = 1
-    padded = F.pad(clicks, encoder._beyond)
-    felt = (network.feature_extractor(padded) - network.feature_extractor(padded * 0)).abs().sum(1)[0]
+    features = []
+    network.feature_extractor.register_forward_hook(lambda module, given, found: features.append(found))
+    for sound in (clicks, clicks * 0):
+        encoder(sound, 9)
+    felt = (features[0] - features[1]).abs().sum(1)[0]
     # receptive fields of 400 samples every 320: the middle of a frame is in its own two features alone
     assert felt.nonzero().flatten().tolist() == [8, 9]
 
@@ -128,7 +131,7 @@ def test_whisper_comes_back_without_its_decoder_and_hears_thirty_seconds_at_most
     given = sound(3 + 2 * margin, batch=1)
     assert torch.equal(back(given, 3, margin), tokens(given, 3, margin))
     assert tokens.encoder(sound(749, 1), 749).shape == (1, 749, (LAYERS + 1) * WIDTH)
-    with pytest.raises(ValueError, match="hears 749 frames at 25 fps at once, got 750: cut windows"):
+    with pytest.raises(ValueError, match=r"749 frames .* 750"):
         tokens.encoder(sound(750, 1), 750)
 
 
@@ -166,7 +169,7 @@ def test_names_of_older_checkpoints_and_vectors_for_masks_load(wav2vec):
 def test_what_does_not_fit_is_one_line(wav2vec, whisper, tmp_path):
     with pytest.raises(WeightsError, match="model_type is 'whisper', expected 'wav2vec2'"):
         new_audio_tokens(f"wav2vec2:{whisper}")
-    with pytest.raises(WeightsError, match="no such weights folder; give a transformers folder of Whisper"):
+    with pytest.raises(WeightsError, match=r"no such weights folder.*Whisper"):
         new_audio_tokens("whisper:/no/such/folder")
     file = wav2vec / "model.safetensors"
     tensors = load_file(file)
@@ -175,7 +178,7 @@ def test_what_does_not_fit_is_one_line(wav2vec, whisper, tmp_path):
     with pytest.raises(WeightsError, match=r"1 missing_keys \(feature_projection.projection.bias\)"):
         new_audio_tokens(f"wav2vec2:{wav2vec}")
     (wav2vec / "model.safetensors").rename(wav2vec / "pytorch_model.bin")
-    with pytest.raises(WeightsError, match=r"model\.safetensors is missing; only safetensors weights are read"):
+    with pytest.raises(WeightsError, match=r"model\.safetensors is missing"):
         new_audio_tokens(f"wav2vec2:{wav2vec}")
     for changes, says in (
         ({"conv_stride": [5, 2, 2, 2, 2, 2, 3]}, "features of 400 samples every 480 do not tile 640"),
@@ -191,5 +194,5 @@ def test_what_does_not_fit_is_one_line(wav2vec, whisper, tmp_path):
     (whisper / "preprocessor_config.json").write_text("{}")
     Wav2Vec2Model(wav2vec_config()).save_pretrained(tmp_path / "odd")
     (tmp_path / "odd" / "preprocessor_config.json").write_text('{"do_normalize": "yes"}')
-    with pytest.raises(WeightsError, match="do_normalize must be true or false, got 'yes'"):
+    with pytest.raises(WeightsError, match=r"do_normalize .*'yes'"):
         new_audio_tokens(f"wav2vec2:{tmp_path / 'odd'}")

@@ -214,7 +214,7 @@ def test_only_motion_and_sound_train_and_checkpointing_changes_nothing():
 def test_more_frames_than_positions_are_refused():
     _, _, clip = clip_unet()
     many = [x[:1].repeat(40, *[1] * (x.ndim - 1)) for x in inputs()]
-    with pytest.raises(ValueError, match="40 frames at once; the motion modules have positions for 32"):
+    with pytest.raises(ValueError, match=r"40 frames .* 32"):
         clip(*many, frames=40)
 
 

@@ -35,8 +35,12 @@ def test_clip_sees_the_picture_as_its_own_preprocessor_would_show_it(tokens):
     rgb = pictures(1)
     eight_bit = ((rgb[0] + 1) * 127.5).round().to(torch.uint8)
     theirs = CLIPImageProcessor(size=28, crop_size=28)(eight_bit.permute(1, 2, 0).numpy(), return_tensors="pt")
-    ours = tokens._pixels(rgb)
-    assert torch.allclose(ours, theirs["pixel_values"], atol=0.03)  # theirs rounds to 8 bits on the way
+    ours = []
+    tokens.encoder.register_forward_pre_hook(
+        lambda encoder, _, given: ours.append(given["pixel_values"]), with_kwargs=True
+    )
+    tokens(rgb)
+    assert torch.allclose(ours[0], theirs["pixel_values"], atol=0.03)  # theirs rounds to 8 bits on the way
 
 
 def test_a_fresh_projection_answers_as_a_network_without_tokens(encoder):
@@ -89,7 +93,7 @@ def test_how_pictures_are_normalised_comes_from_the_preprocessor(encoder):
     made = new_image_tokens(encoder, 32)
     assert dict(made.projection.config).items() >= settings.items()
     (encoder / "preprocessor_config.json").write_text(json.dumps({"image_mean": "red"}))
-    with pytest.raises(WeightsError, match=r"image_mean of its preprocessor_config\.json must be three numbers"):
+    with pytest.raises(WeightsError, match=r"image_mean of its preprocessor_config\.json"):
         new_image_tokens(encoder, 32)
 
 
@@ -157,5 +161,5 @@ def test_other_networks_and_configs_are_told(encoder):
     (encoder / "model.safetensors").unlink()
     torch.save({}, encoder / "pytorch_model.bin")
     config.write_text(json.dumps(settings))
-    with pytest.raises(WeightsError, match=r"found pytorch_model.bin: pickles can run code"):
+    with pytest.raises(WeightsError, match=r"pytorch_model\.bin: pickles"):
         new_image_tokens(encoder, 32)

@@ -61,7 +61,7 @@ def test_lengths_stay_and_the_same_place_of_two_pictures_meets():
 
 @pytest.mark.parametrize(("tokens", "channels"), [(12, 24), (16, 18)])
 def test_oblong_pictures_and_odd_heads_are_refused(tokens, channels):
-    with pytest.raises(ValueError, match="square pictures and heads of a multiple of 4"):
+    with pytest.raises(ValueError, match="multiple of 4"):
         turned(torch.zeros(1, tokens, channels), HEADS)
 
 

@@ -183,7 +183,7 @@ def test_pickles_are_refused_under_any_name(tmp_path):
     whole = original_tensors()
     for name in ("sd.ckpt", "sd.safetensors"):
         torch.save({"state_dict": whole}, tmp_path / name)
-        with pytest.raises(WeightsError, match=rf"{name}: a pickle, which can run code"):
+        with pytest.raises(WeightsError, match=rf"{name}: a pickle"):
             load_unet(tmp_path / name)
     write_file(tmp_path / "good.safetensors", tensors=whole).rename(tmp_path / "good.ckpt")
     with pytest.raises(WeightsError, match="only safetensors"):
@@ -195,7 +195,7 @@ def test_a_truncated_file_is_told(tmp_path, length):
     file = write_file(tmp_path / "sd.safetensors")
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 2 if length < 0 else length])
-    with pytest.raises(WeightsError, match=r"sd\.safetensors: cannot be read as safetensors"):
+    with pytest.raises(WeightsError, match=r"sd\.safetensors: cannot be read"):
         load_unet(file)
 
 

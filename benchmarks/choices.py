@@ -1,0 +1,19 @@
+"""What options of the benchmarks offer, apart from the code that needs torch."""
+
+from pathlib import Path
+
+#: The methods of :data:`benchmarks.depth.method.DEPTH_METHODS`, in their order.
+METHOD_NAMES = ("jdap", "mean", "posed_mean_head", "flat")
+#: A scan in the folder of development assets.
+DEFAULT_SCAN = Path("scans") / "james"
+#: The builders of :data:`jdap.models.image.build.BUILDERS`.
+PRESETS = ("tiny", "small", "sd15")
+FIT_PARTS = ("clips", "scan", "drawn", "trust", "ablation")
+SPEED_PARTS = ("training", "sampling", "pace")
+DTYPES = ("float32", "bfloat16")
+#: Which seconds are measured → their name in results.
+CLOCKS = {"wall": "wall_s", "processor": "processor_s"}
+#: Channels of the UNets that the accepted costs of the reference were set for.
+TARGET_WIDTHS = (64, 128, 256, 256)
+#: Which frame of a clip is the reference.
+FIRST, MIDDLE = "first", "middle"

@@ -1,0 +1,76 @@
+"""Options that several benchmarks have, and what their values may be."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.choices import FIRST, METHOD_NAMES, MIDDLE
+from jdap.commands.arguments import positive as positive
+from jdap.io.device import AUTO, DEVICE_HELP
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """``64,128`` → (64, 128), as an argument."""
+    return tuple(positive(part) for part in text.split(","))
+
+
+def words_of(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """The type of an argument that names some of the ``known`` words, with commas between them."""
+
+    def words(text: str) -> tuple[str, ...]:
+        found = tuple(dict.fromkeys(text.split(",")))
+        if unknown := [word for word in found if word not in known]:
+            raise argparse.ArgumentTypeError(f"there is no {unknown[0]!r}; there are {', '.join(known)}")
+        return found
+
+    return words
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``--device``."""
+    parser.add_argument("--device", default=AUTO, help=DEVICE_HELP)
+
+
+def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every benchmark of depth: which methods, how they run, and where results go."""
+    parser.add_argument("--weights", help="weights folder, or shipped:NAME (methods jdap and mean)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the table (JSON, CSV) and the picture")
+    parser.add_argument(
+        "--methods",
+        type=words_of(METHOD_NAMES),
+        help=f"comma-separated, of {','.join(METHOD_NAMES)}; by default all that the data can serve",
+    )
+    parser.add_argument("--steps", type=positive, default=1, help="sampling steps of ours (default 1)")
+    parser.add_argument("--ensemble", type=positive, default=1, help="seeds of ours that are averaged (default 1)")
+    parser.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
+    parser.add_argument("--size", type=positive, help="side of the pictures in pixels (default: the pipeline's)")
+    add_device(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and of the bootstrap (default 0)")
+
+
+def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every benchmark that draws talking portraits."""
+    parser.add_argument(
+        "--weights", type=named, action="append", required=True, metavar="NAME=FOLDER",
+        help="weights of jdap train-video, or shipped:NAME; may be given several times",
+    )  # fmt: skip
+    parser.add_argument("--shards", default="shipped:talking/test", help="held-out clips (default: those that ship)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for results; files there are replaced")
+    parser.add_argument("--steps", type=positive, default=10, help="sampling steps of each window (default 10)")
+    parser.add_argument("--guidance", type=float, default=1.0, help="strength of the reference (default 1: as trained)")
+    parser.add_argument("--audio-guidance", type=float, default=1.0, help="strength of the sound (default 1)")
+    parser.add_argument("--reference", choices=(FIRST, MIDDLE), default=FIRST, help="frame given (default first)")
+    parser.add_argument("--limit", type=positive, help="only the first so many clips")
+    add_device(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and the bootstrap (default 0)")
+
+
+def named(text: str) -> tuple[str, str]:
+    """``NAME=FOLDER`` as a pair, as an argument; a folder alone is named after itself."""
+    name, equals, folder = text.partition("=")
+    name, folder = (name, folder) if equals else (Path(text).name, text)
+    if not name or not folder:
+        raise argparse.ArgumentTypeError(f"must be NAME=FOLDER, got {text!r}")
+    return name, folder

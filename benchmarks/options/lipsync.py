@@ -1,0 +1,19 @@
+"""Options of ``python -m benchmarks lipsync``."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks.options.arguments import add_drawing_arguments
+from jdap.choices import READERS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command line."""
+    add_drawing_arguments(parser)
+    parser.add_argument(
+        "--reader",
+        default=READERS,
+        help="mouth.safetensors that `python -m benchmarks mouth` wrote (default: those that ship)",
+    )
+    parser.add_argument("--no-controls", action="store_true", help="leave out another's sound and silence")
