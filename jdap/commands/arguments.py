@@ -58,7 +58,7 @@ def add_guidance(parser: argparse.ArgumentParser) -> None:
 
 
 def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the commands that draw pictures, ``jdap generate`` and ``jdap edit``."""
+    """Options of the commands that make pictures, ``jdap generate`` and ``jdap edit``."""
     add_arguments(parser, steps=20)
     add_guidance(parser)
     parser.add_argument("--count", type=positive, default=1, help="pictures of each, of seeds K, K + 1 …")

@@ -1,4 +1,4 @@
-"""``jdap edit IMAGE --mask MASK --out DIR``: parts of a head drawn anew, with its depth.
+"""``jdap edit IMAGE --mask MASK --out DIR``: parts of a head made anew, with its depth.
 
 For photo NAME and seed K: ``NAME.seedK.png`` (the photo; pixels outside of the mask are the photo's own),
 ``NAME.seedK.depth.png`` (16-bit, encoded as by ``jdap depth``), and once ``NAME.preview.png`` and ``NAME.json``.
@@ -20,9 +20,11 @@ GIVEN = ("mask", "depth", "reference")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``jdap edit``."""
-    parser.description = "Parts of a head in a photo drawn anew: what is white in a mask."
+    parser.description = "Parts of a head in a photo made anew: what is white in a mask."
     parser.add_argument("photo", type=Path, metavar="IMAGE", help="a photo")
-    parser.add_argument("--mask", type=Path, required=True, help="picture of the photo's size: what is white is drawn")
+    parser.add_argument(
+        "--mask", type=Path, required=True, help="picture of the photo's size: what is white is made anew"
+    )
     parser.add_argument("--depth", type=Path, help="the photo's depth (16-bit PNG); without it, it is estimated")
     parser.add_argument(
         "--keep-depth",
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw; the exit status is 0, or 1 when the photo failed."""
+    """Make them; the exit status is 0, or 1 when the photo failed."""
     import numpy as np
     import torch
 

@@ -1,6 +1,6 @@
 """``jdap generate --reference IMAGE --out DIR``: new portraits of the person in a photo, with their depth.
 
-With ``--depth FILE`` that depth is given, and portraits are drawn on it (depth-to-image).
+With ``--depth FILE`` that depth is given, and portraits are made for it (depth-to-image).
 
 For each reference NAME and seed K: ``NAME.seedK.png`` (the portrait), ``NAME.seedK.depth.png`` (16-bit, encoded as by
 ``jdap depth``; not where depth is given), and once ``NAME.preview.png`` (reference, portraits, depth in colour) and
@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference", type=Path, nargs="+", required=True, metavar="IMAGE", help="photos, or folders of photos"
     )
-    parser.add_argument("--depth", type=Path, help="depth to draw on: a NAME.depth.png of jdap depth or jdap generate")
+    parser.add_argument(
+        "--depth", type=Path, help="depth that is given: a NAME.depth.png of jdap depth or jdap generate"
+    )
     add_drawing_arguments(parser)
 
 

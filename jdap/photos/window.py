@@ -30,7 +30,7 @@ LEAST_PX = 16
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """What is to be drawn of a photo: ``windows_px`` (left, top, size) of ``photo``, which is the given one or was
+    """What is to be looked at of a photo: ``windows_px`` (left, top, size) of ``photo``, which is the given one or was
     turned upright; how many ``faces`` were found (None: not looked for), and ``notes``."""
 
     photo: Photo

@@ -1,4 +1,4 @@
-"""What the portrait pipeline consists of, and how it draws; the questions are in :mod:`jdap.pipelines.portrait`.
+"""What the portrait pipeline consists of, and how it samples; the questions are in :mod:`jdap.pipelines.portrait`.
 
 Shapes: B pictures, R references of a person, C latent channels, H x W pixels, h x w cells.
 """
@@ -40,7 +40,7 @@ class PortraitNetworks(JointPipeline):
         size_px: the side of the pictures that the weights were trained on; it must be given.
         one_step_start: of weights that were fine-tuned to depth in one step (:mod:`jdap.stages.onestep`), what the
             depth half starts from (:data:`jdap.diffusion.onestep.DEPTH_STARTS`); such weights only answer
-            image-to-depth in one step. None: weights that draw in any number of steps.
+            image-to-depth in one step. None: weights that sample in any number of steps.
         shared_timestep: an ablation: the network only knows halves at the same timestep.
 
     Raises:
@@ -94,7 +94,7 @@ class PortraitNetworks(JointPipeline):
 
     @property
     def joint(self) -> bool:
-        """Whether one network draws both halves: separate ones draw no picture for a depth map."""
+        """Whether one network samples both halves: separate ones sample no picture for a depth map."""
         return not isinstance(self.unet, SeparateUNets)
 
     @property
@@ -134,7 +134,7 @@ class PortraitNetworks(JointPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str],
         **how: Any,
     ) -> Pair:
-        """Latents of both halves, drawn from noise in the shape of ``like``; ``how`` are the options of ``ddim``."""
+        """Latents of both halves, sampled from noise in the shape of ``like``; ``how`` are the options of ``ddim``."""
         given = how.get("known_rgb") is not None or how.get("known_depth") is not None
         how["method"] = method = how.get("method") or (REPAINT if self.shared_timestep else CLEAN)
         self._check_one_step(how)

@@ -1,6 +1,6 @@
 """The talking pipeline: a reference picture and sound of any length → video and depth, window by window.
 
-Shapes: F frames drawn in a window, M motion frames before them, C latent channels, H = W = ``size_px`` pixels, h x w
+Shapes: F frames sampled in a window, M motion frames before them, C latent channels, H = W = ``size_px`` pixels, h x w
 cells, S audio samples at 16 kHz, L tokens of D channels.
 """
 
@@ -32,7 +32,7 @@ __all__ = ["FROM_REFERENCE", "NULL", "WINDOW_STARTS", "TalkingPipeline", "Window
 
 #: The branches of guidance: nothing is given, the reference is, the sound is, too.
 FREE, LED, SOUND_GIVEN = 0, 1, 2
-#: Frames that are decoded at once: at 512² a window of them would need more memory than drawing it.
+#: Frames that are decoded at once: at 512² a window of them would need more memory than sampling it.
 DECODED = 4
 
 
@@ -67,12 +67,12 @@ class TalkingPipeline(TalkingNetworks):
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = (LATENTS,),
     ) -> Iterator[Portrait]:
-        """The person in ``reference`` says what is in ``sound``: windows of frames as drawn.
+        """The person in ``reference`` says what is in ``sound``: windows of frames as sampled.
 
         Each is a :class:`Portrait` of up to F frames, ``rgb`` (F, 3, H, W) and ``depth`` (F, 1, H, W), of the
         reference's kind (:mod:`jdap.pipelines.pictures`); together they are as many frames as begin before the sound
         ends. A window continues the one before by the M frames before its own, which are kept as latents. Its first
-        ``overlap`` frames were drawn by that one, too: their latents go over from the one to the other in equal steps,
+        ``overlap`` frames were made by that one, too: their latents go over from the one to the other in equal steps,
         frame by frame. Memory does not depend on the length, nor the video on how the sound is cut into blocks. The
         first error in the sound comes when it is reached.
 
@@ -83,7 +83,7 @@ class TalkingPipeline(TalkingNetworks):
             guidance, audio_guidance: strength of the reference and of the sound
                 (:func:`jdap.diffusion.samplers.guided`); with both 1, as trained, the network is asked once a step.
             seed: of the noise, which is a function of it and of a frame's index.
-            overlap: of windows, in frames (:meth:`WindowShape.overlap`); drawing takes F / (F - overlap) times as long.
+            overlap: of windows, in frames (:meth:`WindowShape.overlap`); it takes F / (F - overlap) times as long.
             noise_sharing: 0 … 1, share of the noise's power that all frames have in common; None: as the weights say.
             start: what stands for the motion frames of the first window, ``null`` (none) or ``reference``; None: as
                 the weights say.
@@ -117,7 +117,7 @@ class TalkingPipeline(TalkingNetworks):
         )
         places, scales = needed_branches(*(scale for _, scale in given))
         branches = [[FREE, *(branch for branch, _ in given)][place] for place in places]
-        draw = partial(
+        sample = partial(
             self._sample,
             drive=drive or Conditions(),
             branches=branches,
@@ -129,7 +129,7 @@ class TalkingPipeline(TalkingNetworks):
         )
         windows = SoundWindows(sound, self.shape.fps)
         pictures = reference_13HW.to(self._execution_device, self.unet.dtype)
-        return self._freed(self._talk(pictures, windows, draw, start or self.shape.start, seed, overlap, kind))
+        return self._freed(self._talk(pictures, windows, sample, start or self.shape.start, seed, overlap, kind))
 
     __call__ = talk
 
@@ -145,7 +145,7 @@ class TalkingPipeline(TalkingNetworks):
         self,
         reference_13HW: Tensor,
         sound: SoundWindows,
-        draw: Callable[..., Pair],
+        sample: Callable[..., Pair],
         start: str,
         seed: int,
         overlap: int,
@@ -156,20 +156,20 @@ class TalkingPipeline(TalkingNetworks):
         motion = self._first_motion(person, start, seed)
         around = shape.motion_frames + shape.audio_margin
         new = shape.frames - overlap
-        drawn: Pair | None = None
+        sampled: Pair | None = None
         for first in count(step=new):
             left = sound.frames(first + shape.frames + 1) - first  # one more than F: another window follows
             if left <= 0:
                 raise ValueError("the sound is empty: there is nothing to say")
             heard_S = sound.cut(first - around, shape.frames + around + shape.audio_margin)
-            before, drawn = drawn, draw(first, person, motion, heard_S.to(reference_13HW.device))
+            before, sampled = sampled, sample(first, person, motion, heard_S.to(reference_13HW.device))
             if before is not None:
-                drawn = Pair(*(_cross_fade(old[new:], x) for old, x in zip(before, drawn, strict=True)))
+                sampled = Pair(*(_cross_fade(old[new:], x) for old, x in zip(before, sampled, strict=True)))
             if motion is not None:
-                rgb, depth = (x[new - shape.motion_frames : new][None] for x in drawn)
+                rgb, depth = (x[new - shape.motion_frames : new][None] for x in sampled)
                 motion = MotionFrames(rgb, depth, torch.zeros_like(motion.t))
             last = left <= shape.frames
-            made = self._decode(Pair(*(x[: left if last else new] for x in drawn)))
+            made = self._decode(Pair(*(x[: left if last else new] for x in sampled)))
             yield Portrait(rgb_as(kind, made.rgb), depth_as(kind, made.depth))
             if last:
                 return
@@ -232,8 +232,8 @@ class TalkingPipeline(TalkingNetworks):
             like = rgb[:, None].expand(-1, self.shape.motion_frames, -1, -1, -1)
             return MotionFrames.null(like, self.schedule.timesteps)
         image = partial(self.unet.image_model(), reference=person.projected, tokens_BLD=person.tokens_1LD)
-        drawn = ddim(self.denoiser, image, draw_frames(Pair(rgb, rgb), seed, -1), known_rgb=rgb, steps=1)
-        rgb, depth = (x[:, None].expand(-1, self.shape.motion_frames, -1, -1, -1) for x in drawn)
+        sampled = ddim(self.denoiser, image, draw_frames(Pair(rgb, rgb), seed, -1), known_rgb=rgb, steps=1)
+        rgb, depth = (x[:, None].expand(-1, self.shape.motion_frames, -1, -1, -1) for x in sampled)
         return MotionFrames(rgb, depth, torch.zeros(1, dtype=torch.long, device=rgb.device))
 
 

@@ -40,7 +40,7 @@ IMAGE = "_image"
 class WindowShape:
     """How a video is made of windows.
 
-    * ``frames``: drawn in each
+    * ``frames``: sampled in each
     * ``motion_frames``: the last ones of the window before, 0 … ``frames``
     * ``audio_margin``: frames of sound that are heard before and after those of the window
     * ``fps``: frames per second
@@ -75,9 +75,9 @@ class WindowShape:
             raise ValueError(f"anchor must be bool, got {self.anchor!r}")
 
     def overlap(self, asked: int | None = None) -> int:
-        """How many frames a window draws once more, after the one before it: :data:`OVERLAP` where there is room.
+        """How many frames a window samples once more, after the one before it: :data:`OVERLAP` where there is room.
 
-        Each frame is drawn twice at most, and motion frames are as the video has them: ValueError for more.
+        Each frame is sampled twice at most, and motion frames are as the video has them: ValueError for more.
         """
         most = min(self.frames // 2, self.frames - self.motion_frames)
         if asked is not None and not 0 <= asked <= most:

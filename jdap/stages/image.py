@@ -135,7 +135,7 @@ class ImageStage(DiffusionStage):
         return {name: whole(getattr(self, name), form) for name, form in self._forms.items()}
 
     def on_validation_epoch_start(self) -> None:
-        """Put shared out networks together: processes have more or fewer batches, and only one draws samples."""
+        """Put shared out networks together: processes have more or fewer batches, and only one makes samples."""
         self._whole = self._put_together()
 
     def on_train_end(self) -> None:

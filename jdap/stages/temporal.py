@@ -1,6 +1,6 @@
 """The temporal stage: trains motion modules and attention to sound on a frozen image model, so that a portrait talks.
 
-Shapes: B clips, F frames drawn of each, M motion frames before them, N = B · F, C latent channels, h x w latent cells.
+Shapes: B clips, F frames of each, M motion frames before them, N = B · F, C latent channels, h x w latent cells.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TemporalStage(DiffusionStage):
     The image model (codec, joint UNet, ReferenceNet) stays as it is; motion modules, attention to sound, and what makes
     tokens of sound and of conditions train. All frames of a clip have one timestep (a pair of them). Motion frames come
     with a timestep of their own; where they are dropped, zeros at the last timestep stand for them, as at the start of
-    every clip that is drawn.
+    every clip that is made.
 
     Args:
         init: weights folder of an image stage that the clip model is built on; ``shipped:image-tiny`` ships. Or one of
@@ -184,19 +184,19 @@ class TemporalStage(DiffusionStage):
         conditions = self._conditions(batch, reference, tokens, chance, has_audio_B)
         conditions["motion"] = self._motion(clean, noise, chance)
 
-        def drawn(x: Tensor) -> Tensor:
+        def later(x: Tensor) -> Tensor:
             return x[:, before:].flatten(0, 1)
 
         asked = Pair(kind != IMAGE_TO_DEPTH, kind != DEPTH_TO_IMAGE)
         t_here, asked_here = (Pair(*(x.to(self.device).repeat_interleave(frames) for x in pair)) for pair in (t, asked))
         loss = self.denoiser.loss(
             partial(self.unet, frames=frames, **conditions),
-            Pair(*map(drawn, clean)),
+            Pair(*map(later, clean)),
             t_here,
-            Pair(*map(drawn, noise)),
-            drawn(weight),
-            drawn(confidence),
-            drawn(focus),
+            Pair(*map(later, noise)),
+            later(weight),
+            later(confidence),
+            later(focus),
             asked_here,
         )
         if self.lips is None or tokens is None:

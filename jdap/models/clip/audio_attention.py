@@ -35,7 +35,7 @@ class AudioLayer(nn.Module):
         nn.init.zeros_(self.to_out.bias)
 
     def project(self, tokens_NLD: Tensor) -> KeyValue:
-        """Keys and values of tokens; they do not depend on what is drawn."""
+        """Keys and values of tokens; they do not depend on what is sampled."""
         return KeyValue(self.to_k(tokens_NLD), self.to_v(tokens_NLD))
 
     def forward(self, hidden_NPD: Tensor, audio: KeyValue) -> Tensor:

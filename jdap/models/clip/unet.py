@@ -1,6 +1,6 @@
-"""The clip model: a frozen joint UNet that draws several frames at once, by motion modules and attention to sound.
+"""The clip model: a frozen joint UNet that makes several frames at once, by motion modules and attention to sound.
 
-Shapes: B clips, F frames drawn of each, M motion frames before them, N = B · F pictures, C latent channels, h x w
+Shapes: B clips, F frames of each, M motion frames before them, N = B · F pictures, C latent channels, h x w
 latent cells, L tokens of D channels a frame.
 """
 
@@ -31,7 +31,7 @@ MOTION_FOLDER, AUDIO_ATTENTION = "motion", "audio_attention"
 
 
 class MotionFrames(NamedTuple):
-    """What came before the frames that are drawn: ``rgb``, ``depth`` (B, M, C, h, w), timesteps ``t`` (B,) of both.
+    """What came before the frames that are made: ``rgb``, ``depth`` (B, M, C, h, w), timesteps ``t`` (B,) of both.
 
     Frames that are known are clean latents at timestep 0 (or a little above, noised as much). At the start of a clip
     there are none: :meth:`null`.

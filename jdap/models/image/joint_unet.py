@@ -82,7 +82,7 @@ class JointUNet(Component, ModelMixin):
     def project_reference(self, features: Features) -> Reference:
         """The features of a :class:`jdap.models.image.reference.ReferenceNet` as this network's keys and values.
 
-        They do not depend on what is drawn, so this is done once per training step, and once for all steps of a
+        They do not depend on what is sampled, so this is done once per training step, and once for all steps of a
         sampling run. Gradients flow to the projections and into the ReferenceNet.
         """
         return project_features(self.unet, features, self.rotary)
