@@ -7,7 +7,7 @@ import io
 import json
 import math
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,24 +63,35 @@ def mean_and_interval(values_N: np.ndarray, people: Sequence[str], seed: int) ->
     return {"n": len(whose), "mean": mean, "mean_ci": list(grouped_interval(values_N[kept], whose, seed=seed))}
 
 
-def mean_cell(row: dict[str, Any]) -> str:
+def mean_cell(row: dict[str, Any] | None) -> str:
     """A row of :func:`mean_and_interval`, with its ``unit``, as mean ± half of the interval's width; "" of nothing."""
-    if not row["n"]:
+    if row is None or not row["n"]:
         return ""
-    digits = 1 if row["unit"] == "dB" else 3
+    digits = {"dB": 1, "of 2": 4}.get(row["unit"], 3)
     low, high = row["mean_ci"]
     return f"{row['mean']:.{digits}f}" + ("" if math.isnan(low) else f"±{(high - low) / 2:.{digits}f}")
+
+
+def grid(first: str, columns: Iterable[str]) -> Table:
+    """An empty table: names at the left under ``first``, and columns of figures. 80 columns are what a log has."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def print_left_out(stamp: dict[str, Any], console: Console) -> None:
+    """What was not measured, and why."""
+    for name, why in stamp["left_out"].items():
+        console.print(f"left out: {name} ({why})", style="yellow", markup=False)
 
 
 def print_table(rows: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:
     """Print the depth table, one block a frame, and under it what a reader must know to read it."""
     for frame in dict.fromkeys(row["frame"] for row in rows):
-        # 80 columns are what a log has.
         console.print(f"Image-to-depth, {FRAME_TITLES[frame]}", style="bold")
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        table.add_column("method", no_wrap=True)
-        for header in ("n", "AbsRel↓", "δ1↑", "RMSE↓", "95 % interval", "of range", "vs mean"):
-            table.add_column(header, justify="right", no_wrap=True)
+        table = grid("method", ("n", "AbsRel↓", "δ1↑", "RMSE↓", "95 % interval", "of range", "vs mean"))
         for row in rows:
             if row["frame"] == frame:
                 table.add_row(*_cells(row))

@@ -1,17 +1,19 @@
-"""Small networks and latents for them, seeded: a codec, and a pair of UNets."""
+"""Small networks and latents for them, seeded: a codec, a pair of UNets, and the pipeline of them."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.codec import ImageCodec
 from jdap.models.image.build import unet
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.image.widen import from_unet
+from jdap.pipelines.portrait import PortraitPipeline
 
-SHAPE = {"widths": (32, 64), "layers": 1, "head_dim": 16}
+SHAPE: dict[str, Any] = {"widths": (32, 64), "layers": 1, "head_dim": 16}
 C = 3
 #: Two resolutions, the latents' and a finer one.
 CODEC: dict[str, Any] = {
@@ -26,6 +28,20 @@ CODEC: dict[str, Any] = {
 def small_codec(**changes: Any) -> ImageCodec:
     """An untrained codec of 3 channels and factor 8, but for ``changes``."""
     return ImageCodec(**CODEC | changes)
+
+
+def small_pipeline(*widths: int) -> PortraitPipeline:
+    """A portrait pipeline of untrained networks of such widths (default: 32, 64), for pictures of 32 pixels."""
+    torch.manual_seed(0)
+    shape = SHAPE | ({"widths": widths} if widths else {})
+    return PortraitPipeline(
+        small_codec().eval(),
+        JointUNet(unet(2 * C, depth_timestep=True, **shape)).eval(),
+        ReferenceNet(unet(C, depth_timestep=False, **shape)).eval(),
+        NoiseSchedule(),
+        preset="tiny",
+        size_px=32,
+    )
 
 
 def networks(seed: int = 0) -> tuple[JointUNet, ReferenceNet]:

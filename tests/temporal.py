@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import lightning as L
 import torch
 from networks import small_codec
 from settings import make_stage
+from training import trainer
 
 from jdap.data.modules import ClipDataModule
 from jdap.diffusion.schedule import NoiseSchedule
@@ -48,16 +48,4 @@ def data(shards, **settings) -> ClipDataModule:
 
 
 def fit(model, module, folder, steps, *callbacks, **settings) -> None:
-    options = {"logger": False, "limit_val_batches": 0} | settings
-    L.Trainer(
-        default_root_dir=folder,
-        max_steps=steps,
-        max_epochs=-1,
-        accelerator="cpu",
-        callbacks=list(callbacks),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **options,
-    ).fit(model, module)
+    trainer(folder, steps, *callbacks, **{"limit_val_batches": 0} | settings).fit(model, module)

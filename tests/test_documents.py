@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
+
+import jdap
 
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
@@ -138,6 +141,14 @@ def test_the_api_pages_are_built_without_a_warning(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     assert "PortraitPipeline" in (tmp_path / "pipelines.html").read_text(encoding="utf-8")
+
+
+def test_the_citation_is_of_this_version_and_of_the_paper():
+    cited = yaml.safe_load(_source("CITATION.cff"))
+    assert (cited["version"], cited["license"]) == (jdap.__version__, "Apache-2.0")
+    paper = cited["preferred-citation"]
+    assert paper["title"] in _source("README.md")
+    assert paper["authors"][0]["family-names"] == "Ji"
 
 
 def test_the_lowest_versions_are_those_that_the_bounds_allow(tmp_path):

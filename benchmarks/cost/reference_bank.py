@@ -19,47 +19,40 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
-from jdap.models.image.attention import PlainAttention, look_up, project
+from jdap.models.image.attention import AttentionContext, PlainAttention, look_up, project
 from jdap.models.image.joint_unet import JointUNet, no_tokens
 from jdap.models.image.reference import ReferenceNet
 
 
-class BankWriter:
+class BankWriter(PlainAttention):
     """Self-attention of the ReferenceNet, which fills its place in the bank."""
 
     def __init__(self, bank: dict[str, Tensor], name: str) -> None:
         self.bank, self.name = bank, name
 
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
+    def answer(
+        self, attn: Attention, hidden_BND: Tensor, context_BMD: Tensor | None, beside: AttentionContext
     ) -> Tensor:
         """(2, N, D) → (2, N, D)."""
-        self.bank[self.name] = hidden_states
-        return PlainAttention()(attn, hidden_states)
+        self.bank[self.name] = hidden_BND
+        return super().answer(attn, hidden_BND, context_BMD, beside)
 
 
-class BankReader:
+class BankReader(PlainAttention):
     """Self-attention of the denoising UNet; the first of the two halves is the unconditional one."""
 
     def __init__(self, bank: dict[str, Tensor], name: str, again: bool) -> None:
         self.bank, self.name, self.again = bank, name, again
 
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
+    def answer(
+        self, attn: Attention, hidden_BND: Tensor, context_BMD: Tensor | None, beside: AttentionContext
     ) -> Tensor:
         """(2, N, D) → (2, N, D)."""
-        context = torch.cat([hidden_states, self.bank[self.name]], dim=1)
-        found = look_up(attn.to_q(hidden_states), project(attn, context), attn.heads)
-        out = attn.to_out[0](found)
-        return torch.cat([PlainAttention()(attn, hidden_states[:1]), out[1:]]) if self.again else out
+        banked = torch.cat([hidden_BND, self.bank[self.name]], dim=1)
+        out = attn.to_out[0](look_up(attn.to_q(hidden_BND), project(attn, banked), attn.heads))
+        if not self.again:
+            return out
+        return torch.cat([super().answer(attn, hidden_BND[:1], context_BMD, beside), out[1:]])
 
 
 class BankedGuidance:

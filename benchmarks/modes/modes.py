@@ -16,9 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from benchmarks import BenchmarkError, report
@@ -242,13 +240,9 @@ def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console:
         found = {(row["answer"], row["measure"]): row for row in table if row["question"] == question}
         names = list(dict.fromkeys(name for _, name in found))
         console.print(question, style="bold")
-        shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        shown.add_column("answer", no_wrap=True)
-        for name in names:
-            shown.add_column(name + ("↑" if MODE_MEASURES[name][1] else "↓"), justify="right", no_wrap=True)
+        shown = report.grid("answer", (name + ("↑" if MODE_MEASURES[name][1] else "↓") for name in names))
         for answer in dict.fromkeys(answer for answer, _ in found):
-            cells = (found.get((answer, name)) for name in names)
-            shown.add_row(answer, *("" if cell is None else report.mean_cell(cell) for cell in cells))
+            shown.add_row(answer, *(report.mean_cell(found.get((answer, name))) for name in names))
         console.print(shown)
     people = (
         f"{stamp['pictures']} pictures of {stamp['people']} people; ±: half of the 95 % bootstrap interval over people"
@@ -260,5 +254,4 @@ def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console:
             f"{parted['same']:.2f}, different people {parted['different']:.2f}",
             style="dim",
         )
-    for name, reason in stamp["left_out"].items():
-        console.print(f"left out: {name} ({reason})", style="yellow", markup=False)
+    report.print_left_out(stamp, console)

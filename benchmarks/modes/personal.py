@@ -18,9 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from benchmarks import BenchmarkError, report
@@ -190,11 +188,8 @@ def run(args: argparse.Namespace) -> int:
 
 def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:
     """A row an answer, a column a measure: mean and half of the 95 % interval's width."""
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     names = list(dict.fromkeys(row["measure"] for row in table))
-    shown.add_column("answer", no_wrap=True)
-    for name in names:
-        shown.add_column(name + ("↑" if MODE_MEASURES[name][1] else "↓"), justify="right", no_wrap=True)
+    shown = report.grid("answer", (name + ("↑" if MODE_MEASURES[name][1] else "↓") for name in names))
     cells = {(row["answer"], row["measure"]): report.mean_cell(row) for row in table}
     for answer in dict.fromkeys(row["answer"] for row in table):
         shown.add_row(answer, *(cells.get((answer, name), "") for name in names))
@@ -204,5 +199,4 @@ def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console:
         "bootstrap interval over blocks of time, which says nothing of another video",
         style="dim",
     )
-    for name, why in stamp["left_out"].items():
-        console.print(f"left out: {name} ({why})", style="yellow", markup=False)
+    report.print_left_out(stamp, console)

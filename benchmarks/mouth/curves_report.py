@@ -11,11 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
+from benchmarks import report
 from benchmarks.mouth.curves import CURVE_MEASURES, Curves
 from jdap.io.files import write_whole
 
@@ -36,10 +35,8 @@ def print_table(
     for reader in dict.fromkeys(row["reader"] for row in table):
         found = {(row["arm"], row["measure"]): row for row in table if row["reader"] == reader}
         console.print(f"read from {reader}", style="bold")
-        shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        shown.add_column("arm", no_wrap=True)
-        for header in ("clips", "correlation↑", "95 % interval", *list(CURVE_MEASURES)[1:], "found", *extra):
-            shown.add_column(header, justify="right", no_wrap=True)
+        headers = ("clips", "correlation↑", "95 % interval", *list(CURVE_MEASURES)[1:], "found", *extra)
+        shown = report.grid("arm", headers)
         for arm in dict.fromkeys(arm for arm, _ in found):
             first = found[arm, "correlation"]
             low, high = first["mean_ci"]
@@ -54,8 +51,7 @@ def print_table(
         "of lags ±5 frames; amplitude: deviation over the true one's; interval: bootstrap over people",
         style="dim",
     )
-    for name, reason in stamp["left_out"].items():
-        console.print(f"left out: {name} ({reason})", style="yellow", markup=False)
+    report.print_left_out(stamp, console)
 
 
 def plot(

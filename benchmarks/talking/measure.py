@@ -18,8 +18,8 @@ from jdap.diffusion.draws import draw_frames
 from jdap.diffusion.samplers import ddim
 from jdap.metrics.depth import DEPTH_MEASURES, NORMALISED, ground_truth, scale_shift
 from jdap.metrics.motion import border_jumps, changes, flicker, jitter, static_pairs
+from jdap.models.clip.before import Anchor, MotionFrames
 from jdap.models.clip.conditions import Conditions
-from jdap.models.clip.unet import Anchor, MotionFrames
 from jdap.pipelines.sound_windows import SoundWindows
 from jdap.pipelines.talking import TalkingPipeline, WindowShape
 

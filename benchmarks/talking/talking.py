@@ -19,9 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from benchmarks import BenchmarkError, report
@@ -261,25 +259,13 @@ def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console:
         found = {(row["answer"], row["measure"]): row for row in table if row["question"] == question}
         names = [name for name in TALKING_MEASURES if any(name == measured for _, measured in found)]
         console.print(question, style="bold")
-        shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        shown.add_column("answer", no_wrap=True)
-        for name in names:
-            shown.add_column(name + arrow[TALKING_MEASURES[name][1]], justify="right", no_wrap=True)
+        shown = report.grid("answer", (name + arrow[TALKING_MEASURES[name][1]] for name in names))
         for answer in dict.fromkeys(answer for answer, _ in found):
-            shown.add_row(answer, *(_cell(found.get((answer, name))) for name in names))
+            shown.add_row(answer, *(report.mean_cell(found.get((answer, name))) for name in names))
         console.print(shown)
     console.print(
         f"{stamp['clips']} clips of {stamp['people']} people; ±: half of the 95 % bootstrap interval over people; the "
         "head of a drawn clip moves as it likes, so psnr, ssim and the depth of drawn clips also count its pose",
         style="dim",
     )
-    for name, reason in stamp["left_out"].items():
-        console.print(f"left out: {name} ({reason})", style="yellow", markup=False)
-
-
-def _cell(row: dict[str, Any] | None) -> str:
-    if row is None or not row["n"]:
-        return ""
-    digits = {"dB": 1, "of 2": 4}.get(row["unit"], 3)
-    low, high = row["mean_ci"]
-    return f"{row['mean']:.{digits}f}" + ("" if np.isnan(low) else f"±{(high - low) / 2:.{digits}f}")
+    report.print_left_out(stamp, console)

@@ -12,18 +12,18 @@ from pathlib import Path
 def new_owner() -> str:
     """A name for this run: host, machine, process, when that began, and a few random letters."""
     host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:40]
-    return f"{host}_{_machine()}_{os.getpid()}_{_began(os.getpid())}_{secrets.token_hex(3)}"
+    return f"{host}_{machine()}_{os.getpid()}_{_began(os.getpid())}_{secrets.token_hex(3)}"
 
 
 def lives(owner: str) -> bool | None:
     """Whether a run is alive; None where it is of another machine (or container), so that one cannot tell."""
     parts = owner.split("_")
-    if len(parts) != 5 or parts[1] != _machine() or not parts[2].isdecimal():
+    if len(parts) != 5 or parts[1] != machine() or not parts[2].isdecimal():
         return None
     return bool(_began(int(parts[2]))) and str(_began(int(parts[2]))) == parts[3]
 
 
-def _machine() -> str:
+def machine() -> str:
     """This boot of this machine and, in containers, their own numbering of processes."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().split("-")[0]

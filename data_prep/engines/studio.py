@@ -39,7 +39,8 @@ from jdap.shards.writer import ShardWriter
 GPU_FRAMES = 64
 #: Bytes of a pixel in a shard, about.
 PIXEL_BYTES = 1.1
-_studios: dict[str, Studio] = {}
+#: Device → the studio that this process has built.
+studios: dict[str, Studio] = {}
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def make(settings: StudioSettings) -> Callable[[Task], list[ClipRow]]:
     """What photographs a person, see :class:`data_prep.engines.unit.WorkOrder`; a process builds its studio once."""
     if multiprocessing.parent_process() is not None:
         torch.set_num_threads(1)  # workers are the parallelism
-    studio = _studios.get(settings.device) or _studios.setdefault(settings.device, Studio(settings.device))
+    studio = studios.get(settings.device) or studios.setdefault(settings.device, Studio(settings.device))
     job, made = settings.job, dict[str, tuple[Sample, float]]()
     together = 1 if settings.device == "cpu" else max(GPU_FRAMES // job.frames, 1)
 

@@ -85,7 +85,7 @@ def make_sample(studio: Studio, job: PersonJob, index: int) -> Sample:
 
 def make_batch(studio: Studio, job: PersonJob, indices: Sequence[int]) -> list[Sample]:
     """The samples of several people, photographed together; each is what it would be alone."""
-    planned = [_plan(studio, job, index) for index in indices]
+    planned = [plan(studio, job, index) for index in indices]
     # Light is asked of the truth, and relit pictures are of no use without it.
     shots = studio.photograph(
         [shoot for shoot, _ in planned], job.size, shadows=job.shadows, truth=job.truth or job.relight
@@ -93,7 +93,7 @@ def make_batch(studio: Studio, job: PersonJob, indices: Sequence[int]) -> list[S
     return [_sample(studio, job, shoot, talk, shot) for (shoot, talk), shot in zip(planned, shots, strict=True)]
 
 
-def _plan(studio: Studio, job: PersonJob, index: int) -> tuple[Shoot, Talk | None]:
+def plan(studio: Studio, job: PersonJob, index: int) -> tuple[Shoot, Talk | None]:
     """What happens before the camera, and what is said."""
     names = studio.bust.model.expression_names
     person = draw_person(job.seed, index, len(studio.bust.model.identity_KV3))

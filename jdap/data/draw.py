@@ -24,6 +24,7 @@ from jdap.data.position import StreamPosition
 from jdap.data.transforms import Example
 from jdap.shards import schema
 from jdap.shards.latents import latents_member
+from jdap.shards.sample import decode_picture
 from jdap.shards.schema import FITTED, FRAME_KINDS, OPTIONAL_KINDS, STUDIO, Record, SchemaError, frame_member
 from jdap.units import SAMPLE_RATE
 
@@ -170,9 +171,11 @@ def decode(
     record, members, targets = drawn.record, drawn.members, drawn.targets
 
     def stack(kind: str, read: Callable[[bytes], np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.stack([_read(members, kind, i, read, record) for i in targets])).unsqueeze(1)
+        return torch.from_numpy(np.stack([decode_picture(members, kind, i, read, record) for i in targets])).unsqueeze(
+            1
+        )
 
-    rgb = [_read(members, "rgb", i, schema.decode_rgb, record) for i in (drawn.reference, *targets)]
+    rgb = [decode_picture(members, "rgb", i, schema.decode_rgb, record) for i in (drawn.reference, *targets)]
     rgb_F3HW = torch.from_numpy(np.stack(rgb)).permute(0, 3, 1, 2).contiguous().float().div_(255)
     arrays = schema.decode_arrays(members["arrays.safetensors"], record.frames)
     shown = list(targets)
@@ -248,19 +251,6 @@ def names_of(examples: Sequence[Any], times: int = 1) -> dict[str, Any]:
 
 def _decode_mm(data: bytes) -> np.ndarray:
     return depth.from_tenths(schema.decode_depth(data))
-
-
-def _read(
-    members: dict[str, bytes], kind: str, index: int, read: Callable[[bytes], np.ndarray], record: Record
-) -> np.ndarray:
-    name = frame_member(kind, index)
-    try:
-        picture = read(members[name])
-    except SchemaError as error:
-        raise SchemaError(f"{name}: {error}") from error
-    if picture.shape[:2] != (record.size_px, record.size_px):
-        raise SchemaError(f"{name}: {picture.shape[1]}x{picture.shape[0]} pixels, the record says {record.size_px}")
-    return picture
 
 
 def _lip_opening_mm(record: Record) -> Tensor:

@@ -44,7 +44,8 @@ class Telling:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:  # elsewhere it would leave an empty line
+            self._bar.stop()
 
     @property
     def due(self) -> bool:

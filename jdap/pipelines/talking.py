@@ -19,8 +19,8 @@ from jdap.choices import FROM_REFERENCE, NULL, WINDOW_STARTS
 from jdap.diffusion.denoiser import Network, Pair
 from jdap.diffusion.draws import draw_frames
 from jdap.diffusion.samplers import ddim, guided, needed_branches
+from jdap.models.clip.before import Anchor, MotionFrames
 from jdap.models.clip.conditions import Conditions
-from jdap.models.clip.unet import Anchor, MotionFrames
 from jdap.models.image.attention import Reference
 from jdap.pipelines.base import LATENTS, Callback
 from jdap.pipelines.pictures import Pictures, Portrait, check_pictures, decode, depth_as, kind_of, rgb_as, rgb_of

@@ -140,14 +140,18 @@ def _decode_frames(kind: str, members: dict[str, bytes], record: Record) -> np.n
     }
     readers |= {name: decode for name, (_, decode) in schema.TRUTH_MAPS.items()}
     decode = readers.get(kind, schema.decode_depth)
-    frames = []
-    for i in range(record.frames):
-        name = frame_member(kind, i)
-        try:
-            frame = decode(members[name])
-        except SchemaError as error:
-            raise SchemaError(f"{name}: {error}") from error
-        if frame.shape[:2] != (record.size_px, record.size_px):
-            raise SchemaError(f"{name}: {frame.shape[1]}x{frame.shape[0]} pixels, the record says {record.size_px}")
-        frames.append(frame)
-    return np.stack(frames)
+    return np.stack([decode_picture(members, kind, i, decode, record) for i in range(record.frames)])
+
+
+def decode_picture(
+    members: dict[str, bytes], kind: str, index: int, decode: Callable[[bytes], np.ndarray], record: Record
+) -> np.ndarray:
+    """The map ``kind`` of frame ``index``, (H, W) or (H, W, 3). Raises SchemaError that names the member."""
+    name = frame_member(kind, index)
+    try:
+        picture = decode(members[name])
+    except SchemaError as error:
+        raise SchemaError(f"{name}: {error}") from error
+    if picture.shape[:2] != (record.size_px, record.size_px):
+        raise SchemaError(f"{name}: {picture.shape[1]}x{picture.shape[0]} pixels, the record says {record.size_px}")
+    return picture

@@ -15,8 +15,8 @@ from jdap.batch import ClipBatch
 from jdap.diffusion.denoiser import JointDenoiser, JointLoss, Pair
 from jdap.diffusion.draws import StepSlice, draw_noise, draw_timesteps
 from jdap.diffusion.timesteps import DEPTH_TO_IMAGE, IMAGE_TO_DEPTH, LOG_SNR, UNIFORM, TimestepLaw
+from jdap.models.clip.before import Anchor, MotionFrames
 from jdap.models.clip.conditions import Conditions
-from jdap.models.clip.unet import Anchor, MotionFrames
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.pipelines.talking_weights import WindowShape
 from jdap.stages.parts.clip_latents import encode_clip

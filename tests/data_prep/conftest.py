@@ -1,4 +1,4 @@
-"""A face model of five vertices in the layout of ICT-FaceKit's OBJ folder."""
+"""The head model and a studio, built once; a face model of five vertices in the layout of ICT-FaceKit's OBJ folder."""
 
 import json
 import subprocess
@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from data_prep.head.model import MorphableModel, load_ict
+from data_prep.studio.photograph import Studio
 
 HOUSE = Path(__file__).resolve().parents[2]
 NEUTRAL = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0.5, 0.5, 1.25]])
@@ -24,6 +27,18 @@ def write_obj(path: Path, vertices: np.ndarray) -> None:
     # A quad of one material and a triangle of another, with texture corners of their own.
     lines += ["usemtl M_Face", "f 1/1 2/2 3/3 4/4", "usemtl M_Teeth", "f 5/6 1/5 3/2", ""]
     path.write_text("\n".join(lines))
+
+
+@pytest.fixture(scope="session")
+def model(assets: Path) -> MorphableModel:
+    """ICT-FaceKit's head."""
+    return load_ict(assets / "ict_facekit")
+
+
+@pytest.fixture(scope="session")
+def room(assets: Path) -> Studio:
+    """A studio on the CPU."""
+    return Studio()
 
 
 @pytest.fixture

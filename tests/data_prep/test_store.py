@@ -182,6 +182,7 @@ def test_uploads_that_break_off_are_tried_again(tmp_path: Path) -> None:
         go(source, "flaky://out2", retries=0)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_in_one_line_and_leaves_nothing_half(tmp_path: Path) -> None:
     """A real limit of the operating system: files may not grow beyond some bytes, too few for the second shard."""
     source = draw_folder(tmp_path / "in", "a.mp4", "b.mp4")

@@ -105,7 +105,7 @@ def expose(rgb_BSS3: Tensor, sensors: Sequence[Sensor], gains: Sequence[float], 
     picture = picture * (1 - column([sensor.vignette for sensor in sensors]) * (at.square()[:, None] + at.square()) / 2)
     for i, sensor in enumerate(sensors):
         if sensor.blur > 0:
-            picture[i] = _gaussian(picture[i : i + 1], sensor.blur * side)[0]
+            picture[i] = gaussian_blur(picture[i : i + 1], sensor.blur * side)[0]
         if any(sensor.motion):
             picture[i] = _shaken(picture[i : i + 1], sensor.motion)[0]
     streams = [np.random.default_rng((sensor.seed, frame)) for sensor, frame in zip(sensors, frames, strict=True)]
@@ -130,7 +130,8 @@ def _shaken(picture_13SS: Tensor, motion: tuple[float, float]) -> Tensor:
     return moved.mean(0, keepdim=True)
 
 
-def _gaussian(picture_13SS: Tensor, radius_px: float) -> Tensor:
+def gaussian_blur(picture_13SS: Tensor, radius_px: float) -> Tensor:
+    """The picture blurred by a Gaussian of this standard deviation; its border goes on outside."""
     reach = max(1, round(3 * radius_px))
     taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=picture_13SS.device) / radius_px) ** 2)
     taps = taps / taps.sum()

@@ -52,7 +52,7 @@ class OpenSky:
 
 def measure_transfer(rest_V3: Tensor, faces_T3: Tensor, occluders_T: Tensor, directions: int = DIRECTIONS) -> OpenSky:
     """Measure the transfer of a mesh; only the triangles of the mask ``occluders_T`` cast shadows."""
-    towards = _fibonacci_sphere(directions).to(rest_V3)
+    towards = fibonacci_sphere(directions).to(rest_V3)
     middle = (rest_V3[faces_T3[occluders_T]].amin((0, 1)) + rest_V3[faces_T3[occluders_T]].amax((0, 1))) / 2
     middle[1] = middle[1].clamp_min(0)  # the head matters, the chest may leave the map
     camera = rest_V3.new_tensor([[_SIDE / _SPAN_MM * _DISTANCE_MM, _SIDE / 2, _SIDE / 2]])
@@ -71,7 +71,7 @@ def measure_transfer(rest_V3: Tensor, faces_T3: Tensor, occluders_T: Tensor, dir
     return OpenSky(towards, full * torch.cat(seen).T, full)
 
 
-def _fibonacci_sphere(count: int) -> Tensor:
+def fibonacci_sphere(count: int) -> Tensor:
     """(count, 3) evenly spread unit vectors."""
     i = np.arange(count) + 0.5
     height, turn = 1 - 2 * i / count, np.pi * (1 + 5**0.5) * i

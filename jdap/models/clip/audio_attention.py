@@ -81,20 +81,14 @@ class AudioReader(PlainAttention):
     def __init__(self, name: str, layer: AudioLayer) -> None:
         self.name, self.layer = name, layer
 
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-        beside: AttentionContext | None = None,
+    def answer(
+        self, attn: Attention, hidden_BND: Tensor, context_BMD: Tensor | None, beside: AttentionContext
     ) -> Tensor:
-        """(N, P, D) → (N, P, D)."""
-        out = super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb, beside)
-        if beside is None or beside.audio is None:
+        """What is seen, and added to it what is heard."""
+        out = super().answer(attn, hidden_BND, context_BMD, beside)
+        if beside.audio is None:
             return out
-        heard = beside.audio_scale * self.layer(hidden_states[beside.audio_from :], beside.audio[self.name])
+        heard = beside.audio_scale * self.layer(hidden_BND[beside.audio_from :], beside.audio[self.name])
         if beside.keep_audio is not None:
             heard = heard * beside.keep_audio[:, None, None]
         # not in place: of a cross-attention without tokens every place of the answer is the same memory

@@ -6,57 +6,30 @@ latent cells, L tokens of D channels a frame.
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.models.unets.unet_motion_model import MotionAdapter, UNetMotionModel
+from diffusers.models.unets.unet_motion_model import MotionAdapter
 from diffusers.utils import logging
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from jdap.models.clip.audio_attention import AudioAttention, AudioReader
+from jdap.models.clip.before import Anchor, MotionFrames, put_before
+from jdap.models.clip.blocks import moves, still_down, still_up, with_motion
 from jdap.models.clip.motion import load_motion
 from jdap.models.component import Component
 from jdap.models.image.attention import AttentionContext, Features, Layers, PlainAttention, Reference, ReferenceReader
 from jdap.models.image.joint_unet import JointUNet, no_tokens, project_features, seen_latents
+from jdap.models.image.plain import sees
 from jdap.models.loading import WeightsError, load_strict, one_line
 
 #: Folders of the component's folder.
 MOTION_FOLDER, AUDIO_ATTENTION = "motion", "audio_attention"
-
-
-class MotionFrames(NamedTuple):
-    """What came before the frames that are made: ``rgb``, ``depth`` (B, M, C, h, w), timesteps ``t`` (B,) of both.
-
-    Frames that are known are clean latents at timestep 0 (or a little above, noised as much). At the start of a clip
-    there are none: :meth:`null`.
-    """
-
-    rgb: Tensor
-    depth: Tensor
-    t: Tensor
-
-    @classmethod
-    def null(cls, like_BMChw: Tensor, timesteps: int) -> MotionFrames:
-        """No frames: zeros at the last timestep, at which a latent is said to hold nothing."""
-        zeros = torch.zeros_like(like_BMChw)
-        return cls(zeros, zeros, torch.full((len(zeros),), timesteps - 1, device=zeros.device))
-
-
-class Anchor(NamedTuple):
-    """The reference as a frame that every window sees: RGB latents (B, C, h, w) at timestep 0, and no depth.
-
-    ``last`` is the timestep at which a latent is said to hold nothing, as the anchor's depth does, and all of it in
-    clips that may not see their reference.
-    """
-
-    rgb: Tensor
-    last: int
 
 
 class ClipUNet(Component, ModelMixin):
@@ -89,7 +62,7 @@ class ClipUNet(Component, ModelMixin):
             )
         level = logging.get_verbosity()
         logging.set_verbosity_error()  # diffusers warns of a cast that there is not
-        self.unet = _with_motion(joint.unet, motion)
+        self.unet = with_motion(joint.unet, motion)
         logging.set_verbosity(level)
         self.motion_config: dict[str, Any] = dict(motion.config)
         self.audio = audio
@@ -108,7 +81,7 @@ class ClipUNet(Component, ModelMixin):
         self.unet.freeze_unet2d_params()
         blocks: Any = self.unet.down_blocks
         #: finest levels without attention, which see each frame by itself: their many cells are too dear for motion
-        self.still_levels = next(i for i, block in enumerate(blocks) if _sees(block))
+        self.still_levels = next(i for i, block in enumerate(blocks) if sees(block))
         ups: Any = self.unet.up_blocks
         for block in (*blocks[: self.still_levels], *ups[len(ups) - self.still_levels :]):
             block.motion_modules.requires_grad_(False)
@@ -186,17 +159,8 @@ class ClipUNet(Component, ModelMixin):
         clips = len(rgb_NChw) // frames
         z = torch.cat([rgb_NChw, depth_NChw], dim=1).unflatten(0, (clips, frames))
         t = torch.stack([t_rgb_N, t_depth_N]).unflatten(1, (clips, frames))
-        before = 0
-        if motion is not None:
-            known = torch.cat([motion.rgb, motion.depth], dim=2)
-            before, times = known.shape[1], clips // len(known)
-            z = torch.cat([known.repeat(times, 1, 1, 1, 1).to(z.dtype), z], dim=1)
-            t = torch.cat([motion.t.repeat(times)[None, :, None].expand(2, -1, before), t], dim=2)
-        if anchor is not None:
-            first, t_first = _anchored(anchor, clips, reference_from, keep_reference_B)
-            z, t = torch.cat([first.to(z.dtype), z], dim=1), torch.cat([t_first, t], dim=2)
-            before += 1
-        whole = before + frames
+        z, t = put_before(z, t, motion, anchor, reference_from, keep_reference_B)
+        whole = z.shape[1]
         if whole > self.max_frames:
             raise ValueError(f"{whole} frames at once; the motion modules have positions for {self.max_frames}")
 
@@ -226,20 +190,20 @@ class ClipUNet(Component, ModelMixin):
         skips = [x]
         for level, block in enumerate(unet.down_blocks):
             if level < self.still_levels:
-                x, left = _still_down(block, x, emb)
+                x, left = still_down(block, x, emb)
             else:
-                x, left = self._run(block, x, emb, num_frames=whole, **(seeing if _sees(block) else {}))
+                x, left = self._run(block, x, emb, num_frames=whole, **(seeing if sees(block) else {}))
             skips += left
-        x = self._run(unet.mid_block, x, emb, **({"num_frames": whole} if _moves(unet.mid_block) else {}), **seeing)
+        x = self._run(unet.mid_block, x, emb, **({"num_frames": whole} if moves(unet.mid_block) else {}), **seeing)
         for level, block in enumerate(unet.up_blocks, 1 - len(unet.up_blocks)):
             count = len(block.resnets)
             taken, skips = tuple(skips[-count:]), skips[:-count]
             if -level < self.still_levels:
-                x = _still_up(block, x, emb, taken)
+                x = still_up(block, x, emb, taken)
                 continue
             more = {"res_hidden_states_tuple": taken, "upsample_size": skips[-1].shape[2:] if skips else None}
-            x = self._run(block, x, emb, num_frames=whole, **more, **(seeing if _sees(block) else {}))
-        x = x.unflatten(0, (clips, whole))[:, before:].flatten(0, 1)
+            x = self._run(block, x, emb, num_frames=whole, **more, **(seeing if sees(block) else {}))
+        x = x.unflatten(0, (clips, whole))[:, whole - frames :].flatten(0, 1)
         rgb, depth = unet.conv_out(unet.conv_act(unet.conv_norm_out(x))).chunk(2, dim=1)
         return rgb, depth
 
@@ -297,60 +261,3 @@ class ClipUNet(Component, ModelMixin):
         if self.checkpointing and torch.is_grad_enabled():
             return checkpoint(block, x, temb=emb, use_reentrant=False, **given)
         return block(x, temb=emb, **given)
-
-
-def _with_motion(plain: UNet2DConditionModel, motion: MotionAdapter) -> UNetMotionModel:
-    """The layers of both, with copies of their tensors.
-
-    diffusers takes the time embedding for four times the first width, which it need not be: ours are the plain UNet's.
-    """
-    made: UNetMotionModel = UNetMotionModel.from_unet2d(plain, motion, load_weights=False)
-    for name, layer in plain.named_modules():
-        if name == "time_embedding" or name.endswith(".time_emb_proj"):
-            made.set_submodule(name, copy.deepcopy(layer))
-    made.load_state_dict({**plain.state_dict(), **motion.state_dict()})
-    return made
-
-
-def _anchored(anchor: Anchor, clips: int, reference_from: int, keep_B: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Anchors of all clips (clips, 1, 2·C, h, w) and their timesteps (2, clips, 1); nothing where there is none."""
-    latents = anchor.rgb.repeat(clips // len(anchor.rgb), 1, 1, 1)
-    seen = torch.arange(clips, device=latents.device) >= reference_from
-    if keep_B is not None:
-        seen = seen & keep_B.to(latents.device).repeat(clips // len(keep_B))
-    rgb = latents * seen[:, None, None, None]
-    t_rgb = torch.where(seen, 0, anchor.last)
-    return torch.cat([rgb, torch.zeros_like(rgb)], dim=1)[:, None], torch.stack(
-        [t_rgb, t_rgb.new_full((clips,), anchor.last)]
-    )[..., None]
-
-
-def _still_down(block: Any, x: Tensor, emb: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """A block of the way down without its motion modules, as diffusers' ``DownBlock2D`` does it."""
-    left = []
-    for resnet in block.resnets:
-        x = resnet(x, emb)
-        left.append(x)
-    for downsampler in block.downsamplers or ():
-        x = downsampler(x)
-        left.append(x)
-    return x, tuple(left)
-
-
-def _still_up(block: Any, x: Tensor, emb: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
-    """A block of the way up without its motion modules, as diffusers' ``UpBlock2D`` does it."""
-    for resnet, skip in zip(block.resnets, reversed(skips), strict=True):
-        x = resnet(torch.cat([x, skip], dim=1), emb)
-    for upsampler in block.upsamplers or ():
-        x = upsampler(x)
-    return x
-
-
-def _sees(block: Any) -> bool:
-    """Whether a block has spatial attention."""
-    return getattr(block, "has_cross_attention", False)
-
-
-def _moves(block: Any) -> bool:
-    """Whether the mid block has motion modules; AnimateDiff's later ones have none there."""
-    return hasattr(block, "motion_modules")

@@ -115,14 +115,18 @@ class PlainAttention:
         """(B, N, D) → (B, N, D). diffusers passes on only what this signature names."""
         if attention_mask is not None:
             raise ValueError("these attention layers take no attention_mask")
-        if encoder_hidden_states is not None and encoder_hidden_states.shape[1] == 0:
+        return self.answer(attn, hidden_states, encoder_hidden_states, beside or AttentionContext())
+
+    def answer(
+        self, attn: Attention, hidden_BND: Tensor, context_BMD: Tensor | None, beside: AttentionContext
+    ) -> Tensor:
+        """What the layer answers, (B, N, D); without a context it looks at itself."""
+        if context_BMD is not None and context_BMD.shape[1] == 0:
             bias: Tensor = attn.to_out[0].bias  # type: ignore[index, assignment, union-attr]
-            return (bias / attn.rescale_output_factor).expand_as(hidden_states)
-        own = project(attn, hidden_states if encoder_hidden_states is None else encoder_hidden_states, self.rotary)
-        query = attn.to_q(hidden_states)
-        out = self.mix(
-            turned(query, attn.heads) if self.rotary else query, own, attn.heads, beside or AttentionContext()
-        )
+            return (bias / attn.rescale_output_factor).expand_as(hidden_BND)
+        own = project(attn, hidden_BND if context_BMD is None else context_BMD, self.rotary)
+        query = attn.to_q(hidden_BND)
+        out = self.mix(turned(query, attn.heads) if self.rotary else query, own, attn.heads, beside)
         return attn.to_out[1](attn.to_out[0](out)) / attn.rescale_output_factor
 
     def mix(self, query_BND: Tensor, own: KeyValue, heads: int, beside: AttentionContext) -> Tensor:
@@ -173,20 +177,14 @@ class ReferenceWriter(PlainAttention):
     def __init__(self, name: str, rotary: bool = False) -> None:
         self.name, self.rotary = name, rotary
 
-    def leave(self, hidden_BND: Tensor, beside: AttentionContext | None) -> None:
+    def leave(self, hidden_BND: Tensor, beside: AttentionContext) -> None:
         """Write down a layer's input, once: under gradient checkpointing the backward pass comes by again."""
-        if beside is not None and beside.written is not None:
+        if beside.written is not None:
             beside.written.setdefault(self.name, hidden_BND)
 
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-        beside: AttentionContext | None = None,
+    def answer(
+        self, attn: Attention, hidden_BND: Tensor, context_BMD: Tensor | None, beside: AttentionContext
     ) -> Tensor:
-        """(B, N, D) → (B, N, D)."""
-        self.leave(hidden_states, beside)
-        return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask)
+        """As without a reader, after its input is left behind."""
+        self.leave(hidden_BND, beside)
+        return super().answer(attn, hidden_BND, context_BMD, beside)

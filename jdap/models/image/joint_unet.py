@@ -7,8 +7,7 @@ cross-attention.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
@@ -16,13 +15,12 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
-from jdap.models.component import Component, marked
-from jdap.models.image.attention import AttentionContext, Features, KeyValue, PlainAttention, Reference, ReferenceReader
+from jdap.models.image.attention import AttentionContext, Features, KeyValue, Reference, ReferenceReader
+from jdap.models.image.plain import AroundOneUNet, set_self_attention
 from jdap.models.image.rotary import turned
-from jdap.models.loading import load_strict
 
 
-class JointUNet(Component, ModelMixin):
+class JointUNet(AroundOneUNet, ModelMixin):
     """Denoises the latents of a portrait and of its depth map at once.
 
     It owns a plain ``UNet2DConditionModel`` of 2·C channels out, which is what a weights folder holds. In go the two
@@ -40,7 +38,7 @@ class JointUNet(Component, ModelMixin):
     """
 
     def __init__(self, unet: UNet2DConditionModel, rotary: bool = False) -> None:
-        super().__init__()
+        super().__init__(unet, rotary)
         config = unet.config
         channels_in, channels_out = config["in_channels"], config["out_channels"]
         if channels_out % 2 or channels_in not in (channels_out, channels_out // 2 * 3):
@@ -50,13 +48,7 @@ class JointUNet(Component, ModelMixin):
             )
         if config["time_cond_proj_dim"] != config["block_out_channels"][0]:
             raise ValueError("a joint UNet needs time_cond_proj_dim == block_out_channels[0] for the depth timestep")
-        self.unet, self.rotary = unet, rotary
-        unet.register_to_config(_rotary=rotary)
-        processors: dict[str, Any] = {
-            name: ReferenceReader(name, rotary) if ".attn1." in name else PlainAttention()
-            for name in unet.attn_processors
-        }
-        unet.set_attn_processor(processors)
+        set_self_attention(unet, ReferenceReader, rotary)
 
     @property
     def latent_channels(self) -> int:
@@ -67,16 +59,6 @@ class JointUNet(Component, ModelMixin):
     def sees_reference(self) -> bool:
         """Whether the reference's latents go into the first layer beside what is noisy."""
         return self.unet.config["in_channels"] > self.unet.config["out_channels"]
-
-    def write(self, folder: Path) -> None:
-        """Write the plain UNet, whose config notes ``_rotary``."""
-        self.unet.save_pretrained(folder)
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """See :meth:`jdap.models.component.Component.read`."""
-        unet = load_strict(UNet2DConditionModel, folder)
-        return cls(unet, marked(unet.config, "rotary", folder)).eval()
 
     @apply_forward_hook
     def project_reference(self, features: Features) -> Reference:

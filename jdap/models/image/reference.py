@@ -5,8 +5,7 @@ Shapes: R people, P pictures of each, C latent channels, h x w latent cells, M t
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
@@ -14,13 +13,12 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from jdap.models.component import Component, marked
-from jdap.models.image.attention import AttentionContext, Features, PlainAttention, ReferenceWriter
+from jdap.models.image.attention import AttentionContext, Features, ReferenceWriter
 from jdap.models.image.joint_unet import no_tokens
-from jdap.models.loading import load_strict
+from jdap.models.image.plain import AroundOneUNet, sees, set_self_attention
 
 
-class ReferenceNet(Component, ModelMixin):
+class ReferenceNet(AroundOneUNet, ModelMixin):
     """Turns the latents of reference pictures into features for the joint UNet's self-attention.
 
     It owns a plain ``UNet2DConditionModel`` of C channels with the joint UNet's widths and attention layers, and runs
@@ -34,28 +32,12 @@ class ReferenceNet(Component, ModelMixin):
     """
 
     def __init__(self, unet: UNet2DConditionModel, rotary: bool = False) -> None:
-        super().__init__()
-        self.unet, self.rotary = unet, rotary
-        unet.register_to_config(_rotary=rotary)
-        processors: dict[str, Any] = {
-            name: ReferenceWriter(name, rotary) if ".attn1." in name else PlainAttention()
-            for name in unet.attn_processors
-        }
-        unet.set_attn_processor(processors)
+        super().__init__(unet, rotary)
+        set_self_attention(unet, ReferenceWriter, rotary)
         blocks: Any = unet.up_blocks
-        self._last = max(i for i, block in enumerate(blocks) if _sees(block))
+        self._last = max(i for i, block in enumerate(blocks) if sees(block))
         for parameter in self._unread():
             parameter.requires_grad_(False)
-
-    def write(self, folder: Path) -> None:
-        """Write the plain UNet, whose config notes ``_rotary``."""
-        self.unet.save_pretrained(folder)
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """See :meth:`jdap.models.component.Component.read`."""
-        unet = load_strict(UNet2DConditionModel, folder)
-        return cls(unet, marked(unet.config, "rotary", folder)).eval()
 
     def forward(self, latents: Tensor, tokens_RLD: Tensor | None = None) -> Features:
         """Clean latents (R, C, h, w), or (R, P, C, h, w) of P pictures each → features by self-attention layer.
@@ -83,7 +65,7 @@ class ReferenceNet(Component, ModelMixin):
         x = unet.conv_in(pictures)
         skips = [x]
         for block in unet.down_blocks:
-            x, left = self._run(block, x, temb=emb, **(seeing if _sees(block) else {}))
+            x, left = self._run(block, x, temb=emb, **(seeing if sees(block) else {}))
             skips += left
         x = self._run(unet.mid_block, x, temb=emb, **seeing)
         for i, block in enumerate(unet.up_blocks[: self._last + 1]):
@@ -93,7 +75,7 @@ class ReferenceNet(Component, ModelMixin):
                 self._read_last(block, x, emb, taken, seeing)
                 return
             size = skips[-1].shape[2:]
-            more = {"res_hidden_states_tuple": taken, "upsample_size": size, **(seeing if _sees(block) else {})}
+            more = {"res_hidden_states_tuple": taken, "upsample_size": size, **(seeing if sees(block) else {})}
             x = self._run(block, x, temb=emb, **more)
 
     def _read_last(self, block: Any, x: Tensor, emb: Tensor, skips: tuple[Tensor, ...], seeing: dict[str, Any]) -> None:
@@ -134,8 +116,3 @@ class ReferenceNet(Component, ModelMixin):
             self.unet.conv_norm_out, self.unet.conv_out,
         ]  # fmt: skip
         return [parameter for module in dead for parameter in module.parameters()]
-
-
-def _sees(block: Any) -> bool:
-    """Whether a block has attention."""
-    return getattr(block, "has_cross_attention", False)

@@ -6,7 +6,7 @@ Shapes: B pictures, C latent channels of the codec, h x w latent cells.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
@@ -15,8 +15,9 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
 from jdap.models.component import Component, marked
-from jdap.models.image.attention import AttentionContext, Features, PlainAttention, Reference, ReferenceReader
+from jdap.models.image.attention import AttentionContext, Features, Reference, ReferenceReader
 from jdap.models.image.joint_unet import JointUNet, no_tokens, project_features, seen_latents
+from jdap.models.image.plain import set_self_attention
 from jdap.models.loading import load_strict
 
 
@@ -48,11 +49,7 @@ class SeparateUNets(Component, ModelMixin):
             raise ValueError(f"separate UNets have C (or 2·C) → C and 2·C → C channels, got {shapes}")
         self.rgb, self.depth, self.rotary = rgb, depth, rotary
         for unet in (rgb, depth):  # the depth network has no reference, and reads itself alone
-            readers: dict[str, Any] = {
-                name: ReferenceReader(name, rotary) if ".attn1." in name else PlainAttention()
-                for name in unet.attn_processors
-            }
-            unet.set_attn_processor(readers)
+            set_self_attention(unet, ReferenceReader, rotary)
             unet.register_to_config(_rotary=rotary)
 
     @property

@@ -66,6 +66,7 @@ def test_rows_of_clips_are_not_compiled():
     assert {r.frames for r in cases(parsed())} == {0}
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_its_rows(tmp_path, capsys):
     file = tmp_path / "rows.json"
     argv = ["--preset", "tiny", "--size", "32", "--device", "cpu", "--sampling-steps", "0", "--threads", "1"]

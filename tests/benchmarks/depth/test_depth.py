@@ -5,21 +5,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import fakes
 import numpy as np
 import pytest
 import torch
-from networks import small_codec
+from networks import small_pipeline
 from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks.__main__ import main
-from jdap.diffusion.schedule import NoiseSchedule
-from jdap.models.image.build import unet
-from jdap.models.image.joint_unet import JointUNet
-from jdap.models.image.reference import ReferenceNet
 from jdap.pipelines.portrait import PortraitPipeline
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,17 +30,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    shape: dict[str, Any] = {"widths": (32, 32), "layers": 1, "head_dim": 16}
     folder = tmp_path_factory.mktemp("weights") / "weights"
-    PortraitPipeline(
-        small_codec(),
-        JointUNet(unet(6, depth_timestep=True, **shape)),
-        ReferenceNet(unet(3, depth_timestep=False, **shape)),
-        NoiseSchedule(),
-        preset="tiny",
-        size_px=SIZE,
-    ).save_pretrained(folder)
+    small_pipeline(32, 32).save_pretrained(folder)
     mean = fakes.sample(seed=1, frames=1, size_px=SIZE).depth_mm_FHW
     save_file({"mean_depth": torch.from_numpy(mean) / 500 - 1}, folder / "mean_depth.safetensors")
     return folder

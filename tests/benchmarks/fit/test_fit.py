@@ -18,8 +18,7 @@ from data_prep.video.video import UnreadableVideo
 
 
 @pytest.fixture(scope="module")
-def ict(request: pytest.FixtureRequest) -> MorphableModel:
-    request.getfixturevalue("assets")
+def ict(assets: Path) -> MorphableModel:
     return load_ict()
 
 

@@ -7,7 +7,7 @@ import fakes
 import numpy as np
 import pytest
 import torch
-from networks import small_codec
+from networks import networks, small_codec, small_pipeline
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -15,26 +15,13 @@ from benchmarks.__main__ import main
 from benchmarks.modes import identity as modes_identity
 from benchmarks.modes import measure, modes
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.models.image.build import unet
-from jdap.models.image.joint_unet import JointUNet
-from jdap.models.image.reference import ReferenceNet
 from jdap.models.image.separate import separated
 from jdap.pipelines.portrait import PortraitPipeline
-
-SHAPE = {"widths": (32, 32), "layers": 1, "head_dim": 16}
 
 
 @pytest.fixture(scope="module")
 def pipeline() -> PortraitPipeline:
-    torch.manual_seed(0)
-    return PortraitPipeline(
-        small_codec().eval(),
-        JointUNet(unet(6, depth_timestep=True, **SHAPE)).eval(),
-        ReferenceNet(unet(3, depth_timestep=False, **SHAPE)).eval(),
-        NoiseSchedule(),
-        preset="tiny",
-        size_px=32,
-    )
+    return small_pipeline(32, 32)
 
 
 @pytest.fixture(scope="module")
@@ -106,15 +93,11 @@ def test_joint_generation_is_measured_on_its_own_head(pipeline, fake_batch, monk
 @pytest.mark.parametrize("kind", ["no reference", "shared timestep", "separate"])
 def test_ablated_networks_answer_what_they_can(kind, fake_batch):
     batch = fake_batch()
-    torch.manual_seed(0)
-    networks = [JointUNet(unet(6, depth_timestep=True, **SHAPE)), ReferenceNet(unet(3, depth_timestep=False, **SHAPE))]
-    if kind == "no reference":
-        networks[1] = None
-    if kind == "separate":
-        networks[0] = separated(networks[0])
+    joint, reference = networks()
     ablated = PortraitPipeline(
         small_codec().eval(),
-        *networks,
+        separated(joint) if kind == "separate" else joint,
+        None if kind == "no reference" else reference,
         NoiseSchedule(),
         preset="tiny",
         size_px=32,

@@ -106,6 +106,7 @@ def test_a_model_is_fine_tuned_and_measured(home, tmp_path, monkeypatch, capsys)
     assert "left out: identity" in printed
 
 
+@pytest.mark.slow
 def test_at_sd15_by_lora_whose_weights_are_plain(home, tmp_path):
     assert train(home, tmp_path, "sd15") == 0
     before, after = (PortraitPipeline.from_pretrained(f) for f in (home / "sd15", tmp_path / "weights"))

@@ -24,8 +24,8 @@ from jdap.diffusion.samplers import ddim
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.metrics.depth import absrel, align_scale_shift, delta1, ground_truth, rmse
 from jdap.metrics.mouth import MouthReader, save_readers
+from jdap.models.clip.before import Anchor, MotionFrames
 from jdap.models.clip.conditions import Conditions
-from jdap.models.clip.unet import Anchor, MotionFrames
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import WindowShape
 
@@ -139,6 +139,7 @@ def test_what_cannot_be_done_is_told_in_a_line(weights, shards, tmp_path, capsys
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_talking_from_weights_to_files(weights, shards, tmp_path, capsys):
     command = ["talking", "--weights", f"with={weights / 'with'}", "--image", str(weights / "image")]
     command += ["--shards", shards, "--steps", "2", "--out", str(tmp_path), "--seconds", "0.9"]

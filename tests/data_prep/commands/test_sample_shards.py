@@ -36,6 +36,7 @@ def test_who_is_in_them(folder, people):
         assert all((s.mean_head_mm_FHW is not None) == ((folder, split) == ("shards", "test")) for s in samples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "kind", "index"), [("shards", "stills", 3), ("talking", "talk", 1)])
 def test_the_studio_draws_them_again(assets, folder, kind, index):
     split = "test"

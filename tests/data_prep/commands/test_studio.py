@@ -15,7 +15,7 @@ from data_prep.commands.studio import StudioError
 from data_prep.commands.verify import verify
 from data_prep.engines import studio as studio_units
 from data_prep.engines.plan import PrepareError
-from data_prep.head.model import head_to_camera, load_ict
+from data_prep.head.model import head_to_camera
 from data_prep.head.rasterise import rasterise
 from data_prep.options import studio as options
 from data_prep.studio.looks.noise import draw_lattice
@@ -27,23 +27,12 @@ from data_prep.studio.people import (
     make_batch,
     make_sample,
 )
-from data_prep.studio.photograph import Studio
 from data_prep.studio.scene import Shoot, draw_scene
 from jdap.geometry import project
 from jdap.shards.reader import read_samples
 from jdap.units import FPS
 
 SIZE = 64
-
-
-@pytest.fixture(scope="module")
-def room(assets):
-    return Studio()
-
-
-@pytest.fixture(scope="module")
-def model(assets):
-    return load_ict(assets / "ict_facekit")
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +301,7 @@ class TestCommand:
 
     @pytest.fixture(autouse=True)
     def _built(self, room, monkeypatch):
-        monkeypatch.setitem(studio_units._studios, "cpu", room)
+        monkeypatch.setitem(studio_units.studios, "cpu", room)
 
     def test_writes_shards_that_verify_and_a_sheet(self, tmp_path, capsys):
         out, sheet = tmp_path / "val", tmp_path / "sheet.png"
@@ -354,7 +343,7 @@ class TestCommand:
 
     def test_a_gpus_batches_make_the_same_samples(self, room, tmp_path, monkeypatch):
         """People of a unit are photographed together, as a GPU wants them; here it is a CPU by another name."""
-        monkeypatch.setitem(studio_units._studios, "cuda", room)
+        monkeypatch.setitem(studio_units.studios, "cuda", room)
         made, batches = {}, []
         monkeypatch.setattr(studio_units, "make_batch", lambda *a: batches.append(len(a[2])) or make_batch(*a))
         job = PersonJob(1, 2, 16, "clips")
@@ -368,6 +357,7 @@ class TestCommand:
         assert made["cpu"] == made["cuda"]
         assert batches == [1, 1, 1, 3]
 
+    @pytest.mark.slow
     def test_workers_change_no_bytes(self, tmp_path):
         tars = []
         for workers in (1, 2):

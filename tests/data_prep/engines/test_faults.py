@@ -101,6 +101,7 @@ def test_a_dead_workers_video_is_left_open(tmp_path: Path, monkeypatch: pytest.M
     assert (row["reason"], row["fault"]) == ("the worker was killed by SIGSEGV, 1 times", "machine")
 
 
+@pytest.mark.slow
 def test_an_endless_loop_in_native_code_costs_its_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """(Two processes start: seconds.)"""
     monkeypatch.setattr(scheduler, "DEATHS", 1)

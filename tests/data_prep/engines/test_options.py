@@ -5,15 +5,12 @@ import json
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import gpus
 import pytest
 import torch
 
-from data_prep.clips.steps.pipeline import Task
 from data_prep.clips.steps.settings import SettingsError, read_settings
 from data_prep.engines.hire import Engine
 from data_prep.engines.options import read_engine
@@ -58,26 +55,7 @@ def test_what_makes_no_sense_is_refused(words: tuple[str, ...]) -> None:
         read_engine(parse(*words), workers=1)
 
 
-@dataclass(frozen=True)
-class OnGpu:
-    """Settings of a pipeline that says which GPU it sees."""
-
-    device: str = "cuda"
-    thresholds: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-
-def make(settings: OnGpu) -> Callable[[Task], list[dict]]:
-    def work(task: Task) -> list[dict]:
-        (task.path.parent / f"worker-{os.getpid()}").touch()
-        until = time.monotonic() + 60
-        while len(list(task.path.parent.glob("worker-*"))) < 4 and time.monotonic() < until:  # all have begun
-            time.sleep(0.05)
-        row = {"source": str(task.path), "clip_id": task.base_id, "frames": 0, "scores": {}, "seconds": {}}
-        return [row | {"status": "rejected", "reason": f"{os.getpid()} sees GPU {os.environ['CUDA_VISIBLE_DEVICES']}"}]
-
-    return work
-
-
+@pytest.mark.slow
 def test_rays_workers_share_gpus_by_fractions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four actors on a cluster that says it has two GPUs; this process has none. (A cluster starts: ten seconds.)"""
     ray = pytest.importorskip("ray")
@@ -89,7 +67,7 @@ def test_rays_workers_share_gpus_by_fractions(tmp_path: Path, monkeypatch: pytes
     ray.init("local", num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
     signal.signal(signal.SIGTERM, ends)  # Ray's own would outlive it
     try:
-        prepare([tmp_path / "in"], tmp_path / "out", OnGpu(), Engine("ray", workers=4, gpus=0.5), make=make)
+        prepare([tmp_path / "in"], tmp_path / "out", gpus.OnGpu(4), Engine("ray", workers=4, gpus=0.5), make=gpus.make)
     finally:
         ray.shutdown()
     rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]

@@ -70,6 +70,7 @@ def test_every_video_has_its_row_and_kept_ones_their_sheet(whole: Path) -> None:
     assert sorted(p.name for p in whole.parent.iterdir()) == ["out"]
 
 
+@pytest.mark.slow
 def test_ray_writes_the_same_bytes(videos: Path, whole: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     go(videos, tmp_path / "out", Engine("ray", workers=2))

@@ -11,15 +11,14 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import drawn_videos
+import gpus
 import pytest
 import torch
 from drawn_videos import Settings, draw_folder, fork
 
-from data_prep.clips.steps.pipeline import Task
 from data_prep.commands.verify import verify
 from data_prep.engines import claims, owner, run, scheduler
 from data_prep.engines.gpus import least_used, local_rank, my_gpus
@@ -147,7 +146,7 @@ def test_a_rank_that_is_killed_costs_its_unit(
     monkeypatch.setattr(claims, "LEASE_S", 1.0)
     monkeypatch.setattr(scheduler, "POLL_S", 0.1)
     out = tmp_path / "out"
-    before = (lambda: setattr(owner, "_machine", lambda: "another")) if place == "elsewhere" else int
+    before = (lambda: setattr(owner, "machine", lambda: "another")) if place == "elsewhere" else int
     first = start(0, 2, videos, out, tmp_path / "0.json", before)
     while not (recorded(out) and claimed(out) - recorded(out)):
         time.sleep(0.01)
@@ -238,26 +237,6 @@ def test_publishing_a_unit_lists_no_store(videos: Path, tmp_path: Path, monkeypa
     assert counts[0] == counts[1]
 
 
-@dataclass(frozen=True)
-class OnGpu:
-    """Settings of a pipeline that says which GPU it sees."""
-
-    device: str = "cuda"
-    thresholds: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-
-def make(settings: OnGpu) -> Callable[[Task], list[dict]]:
-    def work(task: Task) -> list[dict]:
-        (task.path.parent / f"rank-{os.getpid()}").touch()
-        until = time.monotonic() + 30
-        while len(list(task.path.parent.glob("rank-*"))) < 8 and time.monotonic() < until:  # all have begun
-            time.sleep(0.01)
-        row = {"source": str(task.path), "clip_id": task.base_id, "frames": 0, "scores": {}, "seconds": {}}
-        return [row | {"status": "rejected", "reason": f"GPU {os.environ['CUDA_VISIBLE_DEVICES']}"}]
-
-    return work
-
-
 @pytest.mark.parametrize("variable", ["LOCAL_RANK", "SLURM_LOCALID"])
 def test_eight_ranks_of_a_node_use_its_eight_gpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
@@ -273,7 +252,8 @@ def test_eight_ranks_of_a_node_use_its_eight_gpus(
         if child == 0:
             try:
                 os.environ[variable] = str(k)
-                prepare([tmp_path / "in"], tmp_path / "out", OnGpu(), Engine(workers=0, rank=k, world=8), make=make)
+                rank = Engine(workers=0, rank=k, world=8)
+                prepare([tmp_path / "in"], tmp_path / "out", gpus.OnGpu(8), rank, make=gpus.make)
                 os._exit(0)
             finally:
                 traceback.print_exc()
@@ -282,7 +262,7 @@ def test_eight_ranks_of_a_node_use_its_eight_gpus(
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 8
     rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
     assert len(rows) == 16
-    assert {row["reason"] for row in rows} == {f"GPU {k}" for k in range(8)}
+    assert {row["reason"].split(" sees ")[1] for row in rows} == {f"GPU {k}" for k in range(8)}
 
 
 def test_the_gpus_of_a_node_are_shared_out() -> None:

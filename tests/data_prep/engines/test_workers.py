@@ -81,18 +81,21 @@ def test_a_missing_model_ends_the_run_with_its_message(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
 
 
+@pytest.mark.slow
 def test_workers_that_die_while_they_load_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "DEATHS", 0)
     with pytest.raises(PrepareError, match=r"load models .* SIGSEGV"):
         go(tmp_path, Odd(load="crash"), "a.mp4")
 
 
+@pytest.mark.slow
 def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"(?s)in prepare\n.*one over nothing"):
         go(tmp_path, Odd(video="bug"), "a.mp4")
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
     """They would write on beside the run that takes over."""
     source = draw_folder(tmp_path / "in", "wait.mp4")

@@ -14,16 +14,15 @@ from data_prep.fit.fit import Fit, FitSettings, Observed, default_camera, expres
 from data_prep.fit.points import LIDS, HeadPoints
 from data_prep.fit.render import HeadRenderer
 from data_prep.head.landmarks import LANDMARK_COUNT, Correspondence, load_correspondence
-from data_prep.head.model import MorphableModel, head_to_camera, load_ict
+from data_prep.head.model import MorphableModel, head_to_camera
 from data_prep.head.rasterise import interpolate, rasterise
 from data_prep.video.faces import FaceFinder
 from jdap.geometry import PinholeCamera, project
 
 
 @pytest.fixture(scope="module")
-def ict(request: pytest.FixtureRequest) -> MorphableModel:
-    request.getfixturevalue("assets")
-    return load_ict()
+def ict(model: MorphableModel) -> MorphableModel:
+    return model
 
 
 def test_camera_by_field_of_view_but_not_too_near() -> None:

@@ -19,14 +19,13 @@ from data_prep.head.landmarks import (
     load_correspondence,
     oval_region,
 )
-from data_prep.head.model import MorphableModel, head_to_camera, load_ict
+from data_prep.head.model import MorphableModel, head_to_camera
 from jdap.geometry import PinholeCamera, axis_angle_to_matrix, project, vertex_normals
 
 
 @pytest.fixture(scope="module")
-def ict(request: pytest.FixtureRequest) -> MorphableModel:
-    request.getfixturevalue("assets")
-    return load_ict()
+def ict(model: MorphableModel) -> MorphableModel:
+    return model
 
 
 def test_similarity_recovers_scale_turn_and_shift() -> None:

@@ -14,11 +14,6 @@ from data_prep.head.rasterise import per_face, rasterise
 from jdap.geometry import project, vertex_normals
 
 
-@pytest.fixture(scope="module")
-def model(assets) -> MorphableModel:
-    return load_ict(assets / "ict_facekit")
-
-
 def obj_vertices(path):
     return np.array([[float(x) for x in line.split()[1:]] for line in path.open() if line.startswith("v ")])
 

@@ -9,8 +9,7 @@ import torch
 from data_prep.head.normals import VertexNormals
 from data_prep.head.rasterise import rasterise
 from data_prep.studio.looks import light, picture
-from data_prep.studio.people import PersonJob, _plan, make_batch
-from data_prep.studio.photograph import Studio
+from data_prep.studio.people import PersonJob, make_batch, plan
 from data_prep.studio.truth import Truth
 from jdap import depth
 from jdap.data import draw
@@ -24,13 +23,8 @@ MATT = PersonJob(6, 2, SIZE, truth=True, shadows=False)
 
 
 @pytest.fixture(scope="module")
-def room(assets):
-    return Studio()
-
-
-@pytest.fixture(scope="module")
 def shoots(room):
-    return [_plan(room, RELIT, index)[0] for index in range(3)]
+    return [plan(room, RELIT, index)[0] for index in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +36,7 @@ def shots(room, shoots):
 @pytest.fixture(scope="module")
 def matt(room):
     """Without shadows: the sample, and its truth in memory."""
-    (shot,) = room.photograph([_plan(room, MATT, 1)[0]], SIZE, truth=True, shadows=False)
+    (shot,) = room.photograph([plan(room, MATT, 1)[0]], SIZE, truth=True, shadows=False)
     return make_batch(room, MATT, [1])[0], shot.truth
 
 

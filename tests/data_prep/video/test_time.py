@@ -260,6 +260,7 @@ def test_ticks_of_a_single_frame() -> None:
     assert (ticks.source_K.tolist(), ticks.times_K.tolist(), ticks.starts) == ([0], [3.0], (0,))
 
 
+@pytest.mark.slow
 def test_memory_does_not_hold_the_packets(tmp_path: Path, peak_of: Callable[[str], int]) -> None:
     """126 MB of packets are looked through in a quarter of that."""
     path, side = tmp_path / "large.mov", 512

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
 from torch.utils.data import DataLoader
+from training import trainer
 
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.guard import FiniteGuard, NotFinite
@@ -41,19 +42,9 @@ def batches(count, worst=None):
 
 
 def fit(folder, model, data, steps, *callbacks, ckpt=None, **settings) -> L.Trainer:
-    trainer = L.Trainer(
-        default_root_dir=folder,
-        max_steps=steps,
-        accelerator="cpu",
-        logger=False,
-        callbacks=list(callbacks),
-        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **settings,
-    )
-    trainer.fit(model, data, ckpt_path=ckpt, weights_only=ckpt and True)
-    return trainer
+    run = trainer(folder, steps, *callbacks, **settings)
+    run.fit(model, data, ckpt_path=ckpt, weights_only=ckpt and True)
+    return run
 
 
 @pytest.mark.parametrize("ema_first", [True, False])

@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 from networks import small_codec
 from settings import make_stage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training import trainer
 
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.guard import FiniteGuard, NotFinite
@@ -19,6 +20,8 @@ from jdap.callbacks.logs import DepthTable, NoiseLog
 from jdap.data.modules import ImageDataModule
 from jdap.stages.image import ImageStage
 from jdap.stages.parts.report import HalfReport, StepReport
+
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +31,6 @@ def folder(tmp_path_factory):
     torch.manual_seed(0)
     small_codec().save_pretrained(folder / "codec")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def small_networks(monkeypatch):
-    monkeypatch.setattr("jdap.models.image.build.TINY_WIDTHS", (32, 64))
 
 
 class Poison(L.Callback):
@@ -57,21 +55,8 @@ def fit(folder, out, *callbacks, steps=4, model=None, val=False, logger=False, c
     model = model or make_stage(ImageStage, codec=codec, size_px=32, learning_rate=1e-3, warmup_steps=1)
     train = str(folder / "train")
     data = ImageDataModule(train, train if val else None, batch_size=2, size_px=32, epoch_steps=10)
-    trainer = L.Trainer(
-        default_root_dir=out,
-        max_steps=steps,
-        max_epochs=-1,
-        accelerator="cpu",
-        logger=logger,
-        callbacks=list(callbacks),
-        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        gradient_clip_val=1.0,
-        **options,
-    )
-    trainer.fit(model, data, ckpt_path=ckpt, weights_only=ckpt and True)
+    run = trainer(out, steps, *callbacks, logger=logger, gradient_clip_val=1.0, **options)
+    run.fit(model, data, ckpt_path=ckpt, weights_only=ckpt and True)
     return model
 
 
@@ -172,16 +157,7 @@ def test_averages_of_bfloat16_weights_are_float32(tmp_path):
             return torch.optim.SGD(self.parameters(), lr=0.5)
 
     line, ema, weights = Line(), EMA(decay=0.999), Weights()
-    trainer = L.Trainer(
-        default_root_dir=tmp_path,
-        max_steps=3,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        callbacks=[weights, ema],
-    )
-    trainer.fit(line, torch.utils.data.DataLoader(torch.rand(8, 4)))
+    trainer(tmp_path, 3, weights, ema).fit(line, torch.utils.data.DataLoader(torch.rand(8, 4)))
     expected = weights.seen[0]["layer.weight"]
     for n, seen in enumerate(weights.seen[1:], 1):
         expected = torch.lerp(expected, seen["layer.weight"], 1 - ramped(0.999, n))

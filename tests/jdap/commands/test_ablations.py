@@ -14,6 +14,8 @@ from jdap.configs import CONFIGS
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.image import ImageStage
 
+pytestmark = pytest.mark.usefixtures("small_networks")
+
 
 @pytest.fixture(scope="module")
 def fakes(tmp_path_factory):
@@ -23,11 +25,6 @@ def fakes(tmp_path_factory):
     torch.manual_seed(0)
     small_codec().save_pretrained(folder / "codec")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def small_networks(monkeypatch):
-    monkeypatch.setattr("jdap.models.image.build.TINY_WIDTHS", (32, 64))
 
 
 def settings(fakes, out, *overlays) -> list[str]:

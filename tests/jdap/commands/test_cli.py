@@ -12,9 +12,9 @@ import pytest
 import torch
 import yaml
 from fakes import write_fakes
-from networks import small_codec
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training import write_stills
 
 from jdap.__main__ import COMMANDS, main
 from jdap.commands.runs import EVALUATION, TRAINING_DOES
@@ -25,12 +25,7 @@ from jdap.pipelines.portrait import PortraitPipeline
 
 @pytest.fixture(scope="module")
 def fakes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("fakes")
-    write_fakes(folder / "train", people=4, frames=2, size_px=64, seed=0)
-    write_fakes(folder / "val", people=2, frames=2, size_px=64, seed=1)
-    torch.manual_seed(0)
-    small_codec().save_pretrained(folder / "codec")
-    return folder
+    return write_stills(tmp_path_factory.mktemp("fakes"), 64)
 
 
 def arguments(fakes, out) -> list[str]:
@@ -115,7 +110,9 @@ def test_train_depth_says_what_it_cannot_start_from(fakes, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("overlay", ["image-hybrid.yaml", "image-studio-first.yaml"])
+@pytest.mark.parametrize(
+    "overlay", ["image-hybrid.yaml", pytest.param("image-studio-first.yaml", marks=pytest.mark.slow)]
+)
 def test_hybrid_configs_go_on_top_of_a_preset(fakes, tmp_path, overlay):
     write_fakes(tmp_path / "fitted", people=3, frames=2, size_px=64, seed=2, depth_source="fitted")
     argv = image_arguments(fakes, tmp_path / "run")
@@ -137,6 +134,7 @@ def test_hybrid_configs_go_on_top_of_a_preset(fakes, tmp_path, overlay):
     assert set(shares) == {"data/share_studio"} | ({"data/share_fitted"} if overlay == "image-hybrid.yaml" else set())
 
 
+@pytest.mark.slow
 def test_the_recipe_of_the_shipped_weights_runs(fakes, tmp_path):
     long = [word for name in ("tiny", "tiny-long") for word in ("--config", str(CONFIGS / f"image-{name}.yaml"))]
     command, *given = image_arguments(fakes, tmp_path / "run")

@@ -5,9 +5,8 @@ import json
 import pytest
 import torch
 from diffusers import AutoencoderTiny
-from fakes import write_fakes
-from networks import small_codec
 from stable_diffusion import small_vae, write_file, write_folder
+from training import write_stills
 
 from jdap.__main__ import main
 from jdap.configs import CONFIGS
@@ -17,9 +16,7 @@ from jdap.pipelines.portrait import PortraitPipeline
 
 @pytest.fixture(scope="module")
 def fakes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("presets")
-    write_fakes(folder / "train", people=4, frames=2, size_px=64, seed=0)
-    write_fakes(folder / "val", people=2, frames=2, size_px=64, seed=1)
+    folder = write_stills(tmp_path_factory.mktemp("presets"), 64)
     torch.manual_seed(0)
     AutoencoderTiny(
         *(3, 3, (16, 16, 16, 16), (16, 16, 16, 16)),
@@ -27,7 +24,6 @@ def fakes(tmp_path_factory):
         num_encoder_blocks=(1, 1, 1, 1),
         num_decoder_blocks=(1, 1, 1, 1),
     ).save_pretrained(folder / "taesd")
-    small_codec().save_pretrained(folder / "codec")
     small_vae().save_pretrained(folder / "vae")
     write_folder(folder / "sd")
     write_file(folder / "sd.safetensors", "2.x")
@@ -52,7 +48,10 @@ def answer(folder) -> torch.Tensor:
     return depth
 
 
-@pytest.mark.parametrize(("codec", "kind", "channels"), [("codec", ImageCodec, 3), ("taesd", DiffusersCodec, 5)])
+@pytest.mark.parametrize(
+    ("codec", "kind", "channels"),
+    [("codec", ImageCodec, 3), pytest.param("taesd", DiffusersCodec, 5, marks=pytest.mark.slow)],
+)
 def test_small_trains_on_any_codec(fakes, tmp_path, codec, kind, channels):
     narrow = ["--model.networks.widths", "[64,64]", "--model.codec", str(fakes / codec)]
     assert main([*arguments(fakes, tmp_path, "small"), *narrow]) == 0
@@ -63,7 +62,7 @@ def test_small_trains_on_any_codec(fakes, tmp_path, codec, kind, channels):
     answer(tmp_path / "weights")
 
 
-@pytest.mark.parametrize("source", ["sd", "sd.safetensors"])
+@pytest.mark.parametrize("source", [pytest.param("sd", marks=pytest.mark.slow), "sd.safetensors"])
 def test_sd15_trains_from_stable_diffusion_and_goes_on_from_its_weights(fakes, tmp_path, source):
     run = [*arguments(fakes, tmp_path / "run", "sd15"), "--trainer.accumulate_grad_batches", "1"]
     if source == "sd":

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from fakes import write_fakes
 from networks import small_codec
+from training import write_stills
 
 from jdap.__main__ import main
 from jdap.callbacks import progress
@@ -23,9 +24,7 @@ from jdap.shards.writer import ShardWriter
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Drawn people of 32 pixels, and a codec."""
-    folder = tmp_path_factory.mktemp("data")
-    write_fakes(folder / "train", people=4, frames=2, size_px=32, seed=0)
-    write_fakes(folder / "val", people=2, frames=2, size_px=32, seed=1)
+    folder = write_stills(tmp_path_factory.mktemp("data"))
     write_fakes(folder / "test", people=3, frames=2, size_px=32, seed=2)
     small_codec(factor=4, encoder_widths=(16, 16), decoder_widths=(16, 16)).save_pretrained(folder / "codec")
     config = yaml.safe_load((CONFIGS / "image-tiny.yaml").read_text())

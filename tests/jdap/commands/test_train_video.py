@@ -85,6 +85,7 @@ def test_small_trains_on_image_weights(given, tmp_path):
     assert TalkingPipeline.from_pretrained(tmp_path / "weights").shape.frames == 14
 
 
+@pytest.mark.slow
 def test_sd15_trains_from_animatediff_and_a_speech_network(given, tmp_path):
     """Stable Diffusion's architecture, with image tokens, under bf16-mixed and gradient checkpointing."""
     speech = f"wav2vec2:{given / 'wav2vec2'}"

@@ -6,13 +6,13 @@ import json
 import logging
 import tarfile
 
-import lightning as L
 import pytest
 import torch
 from fakes import write_fakes
 from networks import small_codec
 from settings import make_stage
 from stable_diffusion import small_image_encoder
+from training import trainer
 
 from data_prep.commands.verify import verify
 from jdap import depth
@@ -26,12 +26,13 @@ from jdap.data.modules import ClipDataModule, ImageDataModule
 from jdap.data.tars import samples_of
 from jdap.data.transforms import augment
 from jdap.models.codec import fingerprint, load_codec
-from jdap.models.image import build as builders
 from jdap.shards.latents import decode_members
 from jdap.shards.reader import read_tar
 from jdap.shards.urls import ShardError
 from jdap.stages.codec import CodecStage
 from jdap.stages.image import ImageStage
+
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 PEOPLE, FRAMES, SIZE = 4, 2, 32
 
@@ -66,11 +67,6 @@ def cached(shards, codec, tmp_path_factory):
     for name in ("studio", "fitted"):
         cache(str(shards / name), codec, folder / name, mirrored=True, batch_size=7)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def small_networks(monkeypatch):
-    monkeypatch.setattr(builders, "TINY_WIDTHS", (32, 64))
 
 
 def module(train, **options) -> ImageDataModule:
@@ -172,18 +168,7 @@ def test_a_run_on_latents_trains_and_keeps_the_mean_depth(shards, cached, codec,
     before = [p.clone() for p in model.unet.parameters()]
     data = module(of(cached, "studio", "fitted"))
     data.specs["val"] = str(shards / "studio")
-    trainer = L.Trainer(
-        default_root_dir=tmp_path,
-        max_steps=3,
-        accelerator="cpu",
-        logger=False,
-        callbacks=[mean],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        limit_val_batches=1,
-    )
-    trainer.fit(model, data)
+    trainer(tmp_path, 3, mean, limit_val_batches=1).fit(model, data)
     assert any(not torch.equal(a, b) for a, b in zip(before, model.unet.parameters(), strict=True))
     # the mean over every picture and its mirror image, by the batches of evaluation
     batches = [

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import webdataset as wds
+from reading import keys
 
 from jdap.batch import ClipBatch
 from jdap.data import draw
@@ -29,15 +30,6 @@ def clips(tmp_path_factory):
     fakes.write_fakes(folder / "c", people=2, frames=10, chunks=2, size_px=16, fps=25.0)
     fakes.write_fakes(folder / "s", people=2, frames=3, size_px=16, first_person=2)
     return folder
-
-
-def keys(stages, batches: int | None = None) -> list[str]:
-    found: list[str] = []
-    for n, batch in enumerate(wds.DataPipeline(*stages)):
-        if n == batches:
-            break
-        found += batch.key
-    return found
 
 
 def record(frames: int, fps: float = 25.0) -> Record:

@@ -10,6 +10,7 @@ import fsspec
 import pytest
 import torch
 import webdataset as wds
+from reading import keys
 
 from jdap.batch import ImageBatch
 from jdap.data import tars
@@ -46,15 +47,6 @@ def memory(stills):
 
 def every_key(stills_frames: int = FRAMES) -> list[str]:
     return sorted(f"fake-0-{p}-stills-0-000000/{f:04d}" for p in range(PEOPLE) for f in range(stills_frames))
-
-
-def keys(stages, batches: int | None = None) -> list[str]:
-    found: list[str] = []
-    for n, batch in enumerate(wds.DataPipeline(*stages)):
-        if n == batches:
-            break
-        found += batch.key
-    return found
 
 
 def names(urls) -> list[str]:

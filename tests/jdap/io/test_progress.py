@@ -18,10 +18,12 @@ def now(monkeypatch):
 
 
 def test_without_a_terminal_there_is_a_line_every_half_minute(now, capsys):
-    with Telling("frame", 75, console=Console(file=io.StringIO())) as telling:
+    screen = io.StringIO()
+    with Telling("frame", 75, console=Console(file=screen)) as telling:
         for done in range(1, 61):
             now[0] += 1.0
             telling.tell(done, f"{telling.rate(done):.2f} frames/s")
+    assert screen.getvalue() == ""
     assert capsys.readouterr().err.splitlines() == [
         "frame 30 of 75, 1.00 frames/s, 0:45 left",
         "frame 60 of 75, 1.00 frames/s, 0:15 left",

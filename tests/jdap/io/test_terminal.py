@@ -41,6 +41,7 @@ def test_help_on_a_terminal_of_ascii(command: tuple[str, ...]) -> None:
     (done.stdout + done.stderr).decode("ascii")
 
 
+@pytest.mark.slow
 def test_a_photo_of_any_name_on_a_terminal_of_ascii(small_photo: Path) -> None:
     photo = small_photo.rename(small_photo.with_name("zoë 東京 🎬.png"))
     out = photo.parent / "out"
@@ -57,6 +58,7 @@ def small_photo(tmp_path: Path) -> Path:
     return tmp_path / "a.png"
 
 
+@pytest.mark.slow
 def test_without_a_home_it_is_one_line(small_photo: Path) -> None:
     """No HOME, and a user whom the system does not know: there is nowhere to keep downloads in."""
     code = (

@@ -26,13 +26,17 @@ def tone(amplitude: float = 0.5, seconds: float = 1.0) -> np.ndarray:
 def write(path: Path, sound: np.ndarray, layout: str) -> Path:
     """(channels, N) as 16-bit WAV."""
     with av.open(str(path), "w") as out:
-        stream = out.add_stream("pcm_s16le", rate=RATE, layout=layout)
-        packed = np.rint(np.ascontiguousarray(sound.T).reshape(1, -1) * 32767).astype(np.int16)
-        frame = av.AudioFrame.from_ndarray(packed, "s16", layout)
-        frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
-        out.mux(stream.encode(frame))
-        out.mux(stream.encode())
+        encode(out, sound, layout)
     return path
+
+
+def encode(out: av.container.OutputContainer, sound: np.ndarray, layout: str) -> None:
+    stream = out.add_stream("pcm_s16le", rate=RATE, layout=layout)
+    packed = np.rint(np.ascontiguousarray(sound.T).reshape(1, -1) * 32767).astype(np.int16)
+    frame = av.AudioFrame.from_ndarray(packed, "s16", layout)
+    frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
+    out.mux(stream.encode(frame))
+    out.mux(stream.encode())
 
 
 def level(sound: np.ndarray) -> float:
@@ -127,12 +131,7 @@ def quicktime(path: Path, sound: np.ndarray, names: list[str]) -> Path:
     count = len(sound)
     layout = {2: "stereo", 4: "quad", 6: "5.1", 8: "7.1"}[count]
     with av.open(str(path), "w", format="mov") as out:
-        stream = out.add_stream("pcm_s16le", rate=RATE, layout=layout)
-        packed = np.rint(np.ascontiguousarray(sound.T).reshape(1, -1) * 32767).astype(np.int16)
-        frame = av.AudioFrame.from_ndarray(packed, "s16", layout)
-        frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
-        out.mux(stream.encode(frame))
-        out.mux(stream.encode())
+        encode(out, sound, layout)
     data = path.read_bytes()
     at = data.index(b"chan") - 4
     size = int.from_bytes(data[at : at + 4], "big")

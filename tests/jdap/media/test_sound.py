@@ -219,6 +219,7 @@ def telephone(path: Path, minutes: int) -> None:
             out.writeframes(second * 60)
 
 
+@pytest.mark.slow
 def test_an_hour_is_read_and_no_block_is_kept(tmp_path):
     telephone(tmp_path / "hour.wav", 60)
     opened = open_sound(tmp_path / "hour.wav")

@@ -11,8 +11,8 @@ from talker import SHAPE, SIZE, person, speech, talker
 from jdap.diffusion.denoiser import Pair
 from jdap.diffusion.draws import draw_frames
 from jdap.diffusion.samplers import ddim
+from jdap.models.clip.before import Anchor, MotionFrames
 from jdap.models.clip.conditions import Conditions
-from jdap.models.clip.unet import Anchor, MotionFrames
 from jdap.pipelines.pictures import Portrait
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.sound_windows import SoundWindows

@@ -1,5 +1,5 @@
 """Trainings of the image and the temporal stage on some processes of one machine, told as torchrun tells; run by
-test_stages_ranks.
+test_ranks.
 
     python ranks.py FOLDER
 

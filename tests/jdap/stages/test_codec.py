@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderTiny
-from fakes import write_fakes
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from networks import CODEC
 from settings import make_stage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training import trainer, write_stills
 
 from jdap import depth as depth_frames
 from jdap.data.modules import ImageDataModule
@@ -26,23 +26,8 @@ SMALL = CODEC | {"warmup_steps": 5, "learning_rate": 5e-3}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("fakes")
-    write_fakes(folder / "train", people=4, frames=2, size_px=32, seed=0)
-    write_fakes(folder / "val", people=2, frames=2, size_px=32, seed=1)
+    folder = write_stills(tmp_path_factory.mktemp("fakes"))
     return ImageDataModule(str(folder / "train"), str(folder / "val"), batch_size=4, size_px=32, epoch_steps=10)
-
-
-def trainer(folder, steps, **settings) -> L.Trainer:
-    return L.Trainer(
-        default_root_dir=folder,
-        max_steps=steps,
-        max_epochs=-1,
-        accelerator="cpu",
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **{"logger": False, "enable_checkpointing": False} | settings,
-    )
 
 
 def score(stage: CodecStage, data: ImageDataModule, folder) -> dict[str, float]:
@@ -131,13 +116,13 @@ def test_the_rate_ends_with_the_steps_or_the_time(data, tmp_path, monkeypatch):
             self.seen.append(trainer.optimizers[0].param_groups[0]["lr"] / SMALL["learning_rate"])
 
     rates = Rates()
-    trainer(tmp_path, 10, callbacks=[rates]).fit(make_stage(CodecStage, **SMALL), data)
+    trainer(tmp_path, 10, rates).fit(make_stage(CodecStage, **SMALL), data)
     by_steps = [min(1, (i + 1) / 5) * (1 - i / 10) for i in range(10)]
     assert rates.seen == pytest.approx(by_steps)
     # A clock by which a step takes 10 seconds: the time is over long before a million steps are.
     rates, timer = Rates(), Timer({"seconds": 80})
     monkeypatch.setattr(timer, "time_elapsed", lambda stage="train": 10.0 * len(rates.seen))
-    trainer(tmp_path, 1_000_000, callbacks=[rates, timer]).fit(make_stage(CodecStage, **SMALL), data)
+    trainer(tmp_path, 1_000_000, rates, timer).fit(make_stage(CodecStage, **SMALL), data)
     assert rates.seen == pytest.approx([min(1, (i + 1) / 5) * (1 - i / 8) for i in range(8)], abs=1e-4)
 
 

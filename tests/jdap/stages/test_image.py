@@ -3,13 +3,13 @@ import dataclasses
 import lightning as L
 import pytest
 import torch
-from fakes import write_fakes
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from networks import small_codec
 from PIL import Image
 from safetensors.torch import load_file
 from settings import make_stage
+from training import trainer, write_stills
 
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.export import ExportWeights
@@ -18,31 +18,20 @@ from jdap.callbacks.samples import SampleGrid
 from jdap.callbacks.sources import SourceLog
 from jdap.data.curriculum import Source
 from jdap.data.modules import ImageDataModule
-from jdap.models.image import build as builders
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.image import ImageStage
+
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("fakes")
-    write_fakes(folder / "train", people=4, frames=2, size_px=32, seed=0)
-    write_fakes(folder / "val", people=2, frames=2, size_px=32, seed=1)
-    return folder
+    return write_stills(tmp_path_factory.mktemp("fakes"))
 
 
 @pytest.fixture(scope="module")
-def codec(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("codec")
-    small_codec().save_pretrained(folder)
-    return str(folder)
-
-
-@pytest.fixture(autouse=True)
-def small_networks(monkeypatch):
-    """The same builder with fewer channels: what is tested here is the loop."""
-    monkeypatch.setattr(builders, "TINY_WIDTHS", (32, 64))
+def codec(shards):
+    return str(shards / "codec")
 
 
 def data(shards) -> ImageDataModule:
@@ -52,21 +41,6 @@ def data(shards) -> ImageDataModule:
 def stage(codec, **settings) -> ImageStage:
     torch.manual_seed(0)
     return make_stage(ImageStage, codec=codec, size_px=32, **{"learning_rate": 1e-3, "warmup_steps": 2, **settings})
-
-
-def trainer(folder, steps, *callbacks) -> L.Trainer:
-    return L.Trainer(
-        default_root_dir=folder,
-        max_steps=steps,
-        max_epochs=-1,
-        accelerator="cpu",
-        logger=False,
-        callbacks=list(callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=1,
-    )
 
 
 def test_a_run_ends_with_weights_that_answer(shards, codec, tmp_path):

@@ -1,13 +1,12 @@
 import dataclasses
 import json
 
-import lightning as L
 import pytest
 import torch
-from fakes import write_fakes
 from PIL import Image
 from safetensors.torch import load_file
 from settings import make_stage
+from training import trainer, write_stills
 
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.export import ExportWeights
@@ -32,10 +31,7 @@ SHAPE = {"widths": (32, 64), "layers": 1, "head_dim": 16}
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("fakes")
-    write_fakes(folder / "train", people=4, frames=2, size_px=32, seed=0)
-    write_fakes(folder / "val", people=2, frames=2, size_px=32, seed=1)
-    return folder
+    return write_stills(tmp_path_factory.mktemp("fakes"))
 
 
 @pytest.fixture(scope="module")
@@ -67,22 +63,6 @@ def silent(model: OneStepStage) -> OneStepStage:
 
 def first_batch(shards):
     return next(iter(data(shards).val_dataloader()))
-
-
-def trainer(folder, steps, *callbacks) -> L.Trainer:
-    return L.Trainer(
-        default_root_dir=folder,
-        max_steps=steps,
-        max_epochs=-1,
-        accelerator="cpu",
-        logger=False,
-        callbacks=list(callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=1,
-    )
 
 
 def rmse(depth, batch) -> float:

@@ -39,6 +39,7 @@ def runs(tmp_path_factory):
     return {p.stem: torch.load(p, weights_only=True) for p in sorted(folder.glob("*.pt"))}
 
 
+@pytest.mark.slow
 def test_all_trained(runs):
     modes = ["alone.0", "whole.0", "accumulated.0", "ddp.0", "ddp.1"]
     assert set(runs) == {*modes, "fsdp.0", "fsdp.1", *(f"clips-{mode}" for mode in modes)}
@@ -48,6 +49,7 @@ PAIRS = [("whole.0", "accumulated.0"), ("alone.0", "ddp.0"), ("alone.0", "fsdp.0
 PAIRS += [("clips-whole.0", "clips-accumulated.0"), ("clips-alone.0", "clips-ddp.0")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("one", "other"), PAIRS)
 @pytest.mark.parametrize("what", ["weights", "averages"])
 def test_weights_and_averages_are_those_of_one_process(runs, one, other, what):
@@ -62,6 +64,7 @@ def test_weights_and_averages_are_those_of_one_process(runs, one, other, what):
     assert moved > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["ddp", "fsdp", "clips-ddp"])
 def test_the_mean_loss_over_processes_is_that_of_one(runs, mode):
     alone = runs["clips-alone.0" if "clips" in mode else "alone.0"]["losses"]
@@ -72,6 +75,7 @@ def test_the_mean_loss_over_processes_is_that_of_one(runs, mode):
     assert all(torch.equal(a, b) for a, b in zip(*(end.values() for end in ends), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["alone", "ddp", "fsdp", "clips-alone", "clips-ddp"])
 def test_averages_are_exported_whole_and_states_of_the_optimiser_are_saved(runs, mode):
     run = runs[f"{mode}.0"]

@@ -142,7 +142,11 @@ def same(one, other) -> bool:
     return True
 
 
-@pytest.fixture(scope="module", params=[(pictures, 0), (pictures, 2), (clips, 0)], ids=["0", "2", "clips"])
+@pytest.fixture(
+    scope="module",
+    params=[(pictures, 0), pytest.param((pictures, 2), marks=pytest.mark.slow), (clips, 0)],
+    ids=["0", "2", "clips"],
+)
 def whole(request, folder):
     """A run that nothing stopped."""
     made, workers = request.param

@@ -2,20 +2,21 @@
 
 import dataclasses
 
-import lightning as L
 import pytest
 import torch
 from fakes import write_fakes
 from networks import small_codec
 from settings import make_stage
+from training import trainer
 
 from jdap.data.modules import ImageDataModule
 from jdap.diffusion.denoiser import Pair
 from jdap.diffusion.draws import draw_noise, draw_timesteps
 from jdap.diffusion.timesteps import DEPTH_TO_IMAGE, IMAGE_TO_DEPTH
-from jdap.models.image import build as builders
 from jdap.stages.image import ImageStage
 from jdap.stages.parts.steps import place_of
+
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +26,6 @@ def folder(tmp_path_factory):
     torch.manual_seed(0)
     small_codec().save_pretrained(folder / "codec")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def small_networks(monkeypatch):
-    monkeypatch.setattr(builders, "TINY_WIDTHS", (32, 64))
 
 
 def stage(folder, **settings) -> ImageStage:
@@ -150,21 +146,10 @@ def test_a_run_with_targets_accumulates_and_validates(folder, tmp_path):
     data = ImageDataModule(
         str(folder / "train"), str(folder / "train"), batch_size=8, size_px=32, targets=2, epoch_steps=4
     )
-    trainer = L.Trainer(
-        default_root_dir=tmp_path,
-        max_steps=2,
-        accumulate_grad_batches=2,
-        limit_val_batches=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    trainer.fit(model, data)
-    assert trainer.global_step == 2
-    assert trainer.optimizers[0].param_groups[0]["betas"] == (0.9, 0.9)
-    shown = {name for name in trainer.callback_metrics if name.startswith("val/lookup/")}
+    run = trainer(tmp_path, 2, accumulate_grad_batches=2, limit_val_batches=1)
+    run.fit(model, data)
+    assert run.global_step == 2
+    assert run.optimizers[0].param_groups[0]["betas"] == (0.9, 0.9)
+    shown = {name for name in run.callback_metrics if name.startswith("val/lookup/")}
     assert shown == {f"val/lookup/{s}_{t}" for s in ("own", "other", "none", "itself") for t in (300, 500, 700, 900)}
-    assert all(trainer.callback_metrics[name] > 0 for name in shown)
+    assert all(run.callback_metrics[name] > 0 for name in shown)

@@ -156,6 +156,7 @@ def rows_of(inputs: list[Path], out: Path, workers: int) -> list[dict]:
     return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_shards_do_not_depend_on_the_workers(inputs: Path, tmp_path: Path) -> None:
     chosen = [inputs / "moves.mp4", inputs / "text.mp4"]
     one, two = (rows_of(chosen, tmp_path / str(workers), workers) for workers in (0, 2))
@@ -179,7 +180,9 @@ def test_wrong_arguments_are_told_in_one_line(words: list[str], tmp_path: Path, 
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("engine", "sign"), [("local", "workers.log"), ("ray", "unit-*/0")])
+@pytest.mark.parametrize(
+    ("engine", "sign"), [("local", "workers.log"), pytest.param("ray", "unit-*/0", marks=pytest.mark.slow)]
+)
 def test_a_terminated_run_leaves_nothing_half_written(inputs: Path, tmp_path: Path, engine: str, sign: str) -> None:
     """SIGTERM while a worker is busy: the plan alone, no worker left."""
     if engine == "ray":

@@ -5,7 +5,6 @@ import pytest
 import torch
 from skimage.color import rgb2lab
 
-from data_prep.head.model import load_ict
 from data_prep.studio.looks import backdrop, light, person, picture, shadow, surface
 from data_prep.studio.looks.noise import draw_lattice, smoothstep, value_noise
 from data_prep.studio.looks.regions import BROWS, CHIN, EYELID_VERTICES, LIP_TOP, find_regions
@@ -15,11 +14,6 @@ NOSE_TIP = 4857
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
-
-
-@pytest.fixture(scope="module")
-def model(assets):
-    return load_ict(assets / "ict_facekit")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +123,7 @@ class TestRegions:
 
 class TestLight:
     def test_harmonics_are_orthogonal_on_the_sphere(self):
-        basis = light.harmonics(shadow._fibonacci_sphere(20_000))
+        basis = light.harmonics(shadow.fibonacci_sphere(20_000))
         gram = (basis.T @ basis / 20_000).numpy()
         off = gram - np.diag(np.diag(gram))
         assert np.abs(off).max() < 1e-3
@@ -236,7 +230,7 @@ class TestPicture:
     def test_blur_keeps_the_mean(self):
         point = torch.zeros(65, 65, 3)
         point[32, 32] = 0.5
-        blurred = picture._gaussian(point.permute(2, 0, 1)[None], 2.0)
+        blurred = picture.gaussian_blur(point.permute(2, 0, 1)[None], 2.0)
         assert float(blurred.sum()) == pytest.approx(1.5, rel=1e-4)
         spread = (blurred[0, 0].sum(0) * (torch.arange(65) - 32) ** 2).sum() / blurred[0, 0].sum()
         assert float(spread) == pytest.approx(4.0, rel=0.05)

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from scipy.ndimage import binary_fill_holes
 
-from data_prep.head.model import PART_NAMES, head_to_camera, load_ict
+from data_prep.head.model import PART_NAMES, head_to_camera
 from data_prep.head.rasterise import rasterise
 from data_prep.studio.looks import backdrop, camera_response, mesh, person, surface
 from data_prep.studio.looks.beard import NO_BEARD, BeardLook
-from data_prep.studio.looks.bust import make_bust, turn_to
+from data_prep.studio.looks.bust import turn_to
 from data_prep.studio.looks.hair import STYLES, draw_hair
 from data_prep.studio.looks.hats import HAT_KINDS, draw_hat
 from data_prep.studio.looks.trim import COLLARS
@@ -27,8 +27,8 @@ def rng(seed=0):
 
 
 @pytest.fixture(scope="module")
-def bust(assets):
-    return make_bust(load_ict(assets / "ict_facekit"))
+def bust(room):
+    return room.bust
 
 
 @pytest.fixture(scope="module")

@@ -125,6 +125,7 @@ class TestCorpus:
             corpus.sentences("en", "all")
 
     @needs_espeak
+    @pytest.mark.slow
     def test_every_sound_of_it_has_a_viseme(self):
         assert set(LANGUAGES) == set(corpus.languages())
         for language, (_, accents) in LANGUAGES.items():

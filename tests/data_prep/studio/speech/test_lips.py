@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_prep.head.model import head_to_camera, load_ict
+from data_prep.head.model import head_to_camera
 from data_prep.head.mouth import LIPS_INNER, measure_mouth
 from data_prep.head.rasterise import rasterise
 from data_prep.studio.speech import espeak, lips, talk
@@ -21,11 +21,6 @@ from jdap.units import FPS, SAMPLE_RATE
 SEEDS = range(12)
 FRAMES = 75
 needs_espeak = pytest.mark.skipif(not espeak.available(), reason="espeakng-loader is not installed")
-
-
-@pytest.fixture(scope="module")
-def model(assets):
-    return load_ict(assets / "ict_facekit")
 
 
 def identity(seed):
@@ -156,6 +151,7 @@ class TestClip:
         opens_s = fine[np.flatnonzero(mouth.opening_mm(amounts) > 1.5)[0]]
         assert abs(opens_s - onset_s) < 0.04, "within a frame"
 
+    @pytest.mark.slow
     def test_is_a_pure_function_across_processes(self, talks, model, tmp_path):
         mouth = measure_mouth(model, identity(3))
         np.savez(tmp_path / "mouth.npz", rest=mouth.rest_mm_3, opens=mouth.opens_mm_E3, names=np.array(mouth.names))

@@ -6,8 +6,9 @@ from networks import C, latents, networks, seeing_networks
 from torch import nn
 
 from jdap.models.clip.audio_attention import AudioLayer, new_audio_attention
+from jdap.models.clip.before import Anchor, MotionFrames
 from jdap.models.clip.motion import new_motion
-from jdap.models.clip.unet import Anchor, ClipUNet, MotionFrames
+from jdap.models.clip.unet import ClipUNet
 from jdap.models.image.build import build
 
 B, F, M, L, D = 2, 3, 2, 5, 12

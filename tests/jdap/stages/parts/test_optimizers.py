@@ -5,6 +5,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Timer
 from settings import make_stage
+from training import trainer
 
 from jdap.stages.codec import CodecStage
 from jdap.stages.image import ImageStage
@@ -68,18 +69,9 @@ def test_mixed_precision_goes_with_clipped_gradients(precision, fused, tmp_path)
 
     line = Line()
     before = line.layer.weight.clone()
-    trainer = L.Trainer(
-        max_steps=1,
-        precision=precision,
-        gradient_clip_val=1.0,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        default_root_dir=tmp_path,
-    )
-    trainer.fit(line, torch.utils.data.DataLoader(torch.ones(4, 2)))
-    assert trainer.optimizers[0].param_groups[0]["fused"] is fused
+    run = trainer(tmp_path, 1, precision=precision, gradient_clip_val=1.0)
+    run.fit(line, torch.utils.data.DataLoader(torch.ones(4, 2)))
+    assert run.optimizers[0].param_groups[0]["fused"] is fused
     assert not torch.equal(line.layer.weight, before)
 
 
