@@ -47,7 +47,7 @@ _WHAT = (
         "cost.footprint",
         "memory and seconds of training and sampling at a preset's full size, with random weights",
     ),
-    ("preparation", "cost.preparation", "frames a second of data preparation by stage, and its memory on a long video"),
+    ("preparation", "cost.preparation", "frames a second of data preparation by step, and its memory on a long video"),
     ("coding", "cost.coding", "size and decode time of the ways to code frames and depth in shards"),
 )
 COMMANDS = {

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-#: The methods of :data:`benchmarks.depth.method.METHODS`, in their order.
-DEPTH_METHODS = ("jdap", "mean", "posed_mean_head", "flat")
+#: The methods of :data:`benchmarks.depth.method.DEPTH_METHODS`, in their order.
+METHOD_NAMES = ("jdap", "mean", "posed_mean_head", "flat")
 #: A scan in the folder of development assets.
 DEFAULT_SCAN = Path("scans") / "james"
 #: The builders of :data:`jdap.models.image.build.BUILDERS`.

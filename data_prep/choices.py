@@ -23,7 +23,7 @@ MAX_PEOPLE = 1_000_000
 #: What is skin on a scan: mediapipe's oval, or everything.
 FACE, MESH = "face", "mesh"
 #: Views of a scan: degrees to the right, and millimetres from the camera.
-YAWS_DEG = tuple(range(-40, 41, 10))
-DISTANCE_MM = 800.0
+RING_YAWS_DEG = tuple(range(-40, 41, 10))
+CAMERA_DISTANCE_MM = 800.0
 #: Layouts of face models.
 MODEL_KINDS = ("flame", "bfm", "ict")

@@ -28,7 +28,7 @@ from jdap.io.remote import remote_errors, stamp_of
 
 T = TypeVar("T")
 #: Folder of what is being written, with the run's name behind it.
-PARTS = ".part-"
+UNFINISHED = ".part-"
 
 
 def is_url(place: str | Path) -> bool:
@@ -84,7 +84,7 @@ class Store:
 
     def entries(self) -> list[str]:
         """Names of the files and folders straight in it, but for what is being written."""
-        return [name for name in self._try(self._entries) if not name.startswith(PARTS)]
+        return [name for name in self._try(self._entries) if not name.startswith(UNFINISHED)]
 
     def walk(self) -> dict[str, int]:
         """Name → bytes of all files, at any depth; hidden files and folders are left out."""
@@ -133,7 +133,7 @@ class Store:
     def remove_parts(self, owner: str) -> None:
         """Delete what a run has left half written."""
         if self.path is not None and owner and "/" not in contained(owner):
-            shutil.rmtree(self.path / f"{PARTS}{owner}", ignore_errors=True)
+            shutil.rmtree(self.path / f"{UNFINISHED}{owner}", ignore_errors=True)
 
     def _try(self, do: Callable[[], T]) -> T:
         def mapped() -> T:
@@ -261,7 +261,7 @@ class Store:
     def _flushed(self, data: bytes | BinaryIO) -> Path:
         """A file of these bytes among the run's parts."""
         assert self.path is not None
-        folder = self.path / f"{PARTS}{self.owner}"
+        folder = self.path / f"{UNFINISHED}{self.owner}"
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / secrets.token_hex(8)
         try:

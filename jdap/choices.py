@@ -6,17 +6,17 @@ METHODS = (CLEAN, REPAINT)
 #: Strength of the reference, and how far guided predictions are brought back: chosen on validation people.
 GUIDANCE, RESCALE = 2.0, 0.7
 #: What stands for the motion frames of the first window: nothing, or the reference.
-NULL, REFERENCE = "null", "reference"
-STARTS = (NULL, REFERENCE)
+NULL, FROM_REFERENCE = "null", "reference"
+WINDOW_STARTS = (NULL, FROM_REFERENCE)
 #: Frames that neighbouring windows share.
 OVERLAP = 2
 #: The readers of mouths that ship, of preset tiny's codec.
 READERS = "shipped:mouth/mouth.safetensors"
 #: How depth is written.
-VIDEO, PNG, NONE = "video", "png", "none"
-DEPTH_FORMATS = (VIDEO, PNG, NONE)
+VIDEO, PNG, NO_DEPTH_FILE = "video", "png", "none"
+DEPTH_FORMATS = (VIDEO, PNG, NO_DEPTH_FILE)
 #: x264's constant rate factor: visually lossless is about 18.
 CRF = 18
 #: What is done with several faces.
-LARGEST, ALL, REFUSE = "largest", "all", "refuse"
-SEVERAL = (LARGEST, ALL, REFUSE)
+LARGEST, EVERY_FACE, REFUSE = "largest", "all", "refuse"
+SEVERAL = (LARGEST, EVERY_FACE, REFUSE)

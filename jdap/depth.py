@@ -29,7 +29,7 @@ TENTHS_PER_MM = 10
 #: The farthest depth a 16-bit file can hold.
 MAX_DEPTH_MM = np.iinfo(np.uint16).max / TENTHS_PER_MM
 #: Normalised depth as 16 bits: 0 is no value, 1 is depth -1 (near), 65535 is depth +1 (far).
-NO_VALUE, STEPS = 0, 65534
+NO_VALUE, DEPTH_LEVELS = 0, 65534
 ENCODING = "uint16; 0 = no value; depth = 2 * (value - 1) / 65534 - 1"
 #: Below this relief a picture has no usable depth range (a face's relief is about 100 mm).
 MIN_RANGE_MM = 1.0
@@ -52,13 +52,13 @@ def from_tenths(tenths: np.ndarray) -> np.ndarray:
 
 def to_uint16(depth: np.ndarray) -> np.ndarray:
     """Depth in [-1, 1] (NaN: no value) → uint16 as in :data:`ENCODING`."""
-    steps = np.rint((np.clip(depth, -1, 1) + 1) / 2 * STEPS) + 1
+    steps = np.rint((np.clip(depth, -1, 1) + 1) / 2 * DEPTH_LEVELS) + 1
     return np.where(np.isnan(depth), NO_VALUE, steps).astype(np.uint16)
 
 
 def from_uint16(value: np.ndarray) -> np.ndarray:
     """The inverse of :func:`to_uint16`: float32, NaN where there is no value."""
-    depth = 2 * (value.astype(np.float32) - 1) / STEPS - 1
+    depth = 2 * (value.astype(np.float32) - 1) / DEPTH_LEVELS - 1
     return np.where(value == NO_VALUE, np.float32(np.nan), depth)
 
 

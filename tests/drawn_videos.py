@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from data_prep.clips.steps.pipeline import Task, failed_row
-from data_prep.video.video import FrameReader, VideoError, open_video
+from data_prep.video.video import FrameReader, UnreadableVideo, open_video
 from jdap.shards.writer import ShardWriter
 from jdap.units import FPS
 
@@ -79,7 +79,7 @@ def make(settings: Settings) -> Callable[[Task], list[dict]]:
         try:
             video = open_video(task.path)
             frames = list(FrameReader(video).read(0, FRAMES))
-        except VideoError as error:
+        except UnreadableVideo as error:
             return [failed_row(task, str(error).removeprefix(f"{task.path}: "))]
         rgb = np.stack([np.asarray(Image.fromarray(frame).resize((settings.size,) * 2)) for frame in frames])
         drawn = fakes.sample(int(rgb.sum()), 0, FRAMES, settings.size, FPS)
@@ -90,7 +90,7 @@ def make(settings: Settings) -> Callable[[Task], list[dict]]:
             "frames": FRAMES,
             "scores": {"brightness": float(rgb.mean()) / 255},
         }
-        row |= {"status": "kept", "reason": "", "seconds": {"draw": time.perf_counter() - started}}
+        row |= {"status": "kept", "reason": "", "seconds": {"render": time.perf_counter() - started}}
         if task.path.name.startswith("reject"):
             return [row | {"status": "rejected", "reason": "brightness 0.1 is under 0.2"}]
         record = dataclasses.replace(drawn.record, clip_id=clip_id, person_id=clip_id, source=task.name)

@@ -28,7 +28,7 @@ from rich.console import Console
 from torch import Tensor
 
 from benchmarks import BenchmarkError, report
-from benchmarks.codec.report import draw, markdown, table
+from benchmarks.codec.report import markdown, plot, table
 from jdap.batch import ImageBatch
 from jdap.configs import BASE, CONFIGS
 from jdap.data.modules import ImageDataModule
@@ -242,6 +242,6 @@ def run(args: argparse.Namespace) -> int:
     report.write_json(args.out / "codec.json", {"rows": rows, "stamp": stamp})
     report.write_csv(args.out / "codec.csv", rows)
     markdown(rows, args.out / "codec.md")
-    draw(rows, args.out / "codec.png")
+    plot(rows, args.out / "codec.png")
     console.print(table(rows))
     return 0

@@ -15,7 +15,7 @@ from rich.table import Table
 from jdap.io.files import write_whole
 
 #: header -> text of a row, in the order of the columns
-COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+TABLE_COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "factor": lambda r: f"{r['factor']}",
     "C": lambda r: f"{r['channels']}",
     "widths": lambda r: f"{r['widths']}",
@@ -41,21 +41,21 @@ PANELS = (
 def table(rows: Sequence[dict[str, Any]]) -> Table:
     """For the terminal."""
     made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for header in COLUMNS:
+    for header in TABLE_COLUMNS:
         made.add_column(header, justify="right")
     for row in _ordered(rows):
-        made.add_row(*(text(row) for text in COLUMNS.values()))
+        made.add_row(*(text(row) for text in TABLE_COLUMNS.values()))
     return made
 
 
 def markdown(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Write the table as Markdown."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---:|" * len(COLUMNS)]
-    lines += ["| " + " | ".join(text(row) for text in COLUMNS.values()) + " |" for row in _ordered(rows)]
+    lines = ["| " + " | ".join(TABLE_COLUMNS) + " |", "|" + "---:|" * len(TABLE_COLUMNS)]
+    lines += ["| " + " | ".join(text(row) for text in TABLE_COLUMNS.values()) + " |" for row in _ordered(rows)]
     write_whole(path, ("\n".join(lines) + "\n").encode())
 
 
-def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Write a PNG: error against seconds of training, and at the end against the seconds of a sampled portrait."""
     panels = [panel for panel in PANELS if rows[0][panel[0]] is not None]
     figure = Figure(figsize=(4.2 * len(panels), 6.6), dpi=110, layout="constrained")

@@ -30,14 +30,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import BenchmarkError, report
-from jdap.data.shards import ALONE, Turns, resolve_shards, usable
-from jdap.data.tars import Faults, read_tars
+from jdap.data.shards import ALONE, ShardOrder, resolve_shards, usable
+from jdap.data.tars import BadSamplePolicy, read_tars
 from jdap.io.progress import track
 from jdap.shards import schema
 
 RGB, DEPTH, SKIN, CONFIDENCE = "rgb", "depth", "skin", "confidence"
-KINDS = (RGB, DEPTH, SKIN, CONFIDENCE)
-FRAMES = 4
+MEMBER_KINDS = (RGB, DEPTH, SKIN, CONFIDENCE)
+FRAMES_DECODED = 4
 
 
 @dataclass(frozen=True)
@@ -112,15 +112,16 @@ def _decode_bytes(data: bytes) -> np.ndarray:
 
 
 def read_pictures(shards: str, limit: int, shrink: int) -> Iterator[dict[str, np.ndarray]]:
-    """Pictures by :data:`KINDS` of ``limit`` frames, at most :data:`FRAMES` of a sample, sides divided by ``shrink``.
+    """Pictures by :data:`MEMBER_KINDS` of ``limit`` frames, at most :data:`FRAMES_DECODED` of a sample; sides are
+    divided by ``shrink``.
 
     RGB is averaged; of the others every ``shrink``-th pixel is taken. Raises :class:`jdap.data.shards.ShardError` where
     there are no shards or a bad one.
     """
-    faults, count = Faults(strict=True), 0
-    once = Turns(resolve_shards(shards), ALONE, faults, seed=0, endless=False)
+    faults, count = BadSamplePolicy(strict=True), 0
+    once = ShardOrder(resolve_shards(shards), ALONE, faults, seed=0, endless=False)
     for sample, record in usable(read_tars(once(), faults), faults):
-        for frame in sorted({round(i) for i in np.linspace(0, record.frames - 1, min(FRAMES, record.frames))}):
+        for frame in sorted({round(i) for i in np.linspace(0, record.frames - 1, min(FRAMES_DECODED, record.frames))}):
             rgb = schema.decode_rgb(sample[schema.frame_member(RGB, frame)])
             found = {RGB: np.asarray(Image.fromarray(rgb).reduce(shrink))}
             for kind, decode in ((DEPTH, schema.decode_depth), (SKIN, schema.decode_skin), (CONFIDENCE, _decode_grey)):
@@ -195,7 +196,7 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     report.write_json(args.out / "coding.json", {"rows": rows, "stamp": stamp})
     report.write_csv(args.out / "coding.csv", rows)
-    for kind in KINDS:
+    for kind in MEMBER_KINDS:
         if of_kind := [row for row in rows if row["kind"] == kind]:
             console.print(_table(of_kind))
     return 0

@@ -1,7 +1,7 @@
-"""``python -m benchmarks preparation``: frames a second of data preparation, by stage, and the memory that it takes.
+"""``python -m benchmarks preparation``: frames a second of data preparation, by step, and the memory that it takes.
 
 Each of ``--workers`` processes, with one thread, runs all videos through the whole pipeline, as ``prepare`` does.
-Frames a second are all frames of all processes over the wall time. Shares of stages are processor time, fair where
+Frames a second are all frames of all processes over the wall time. Shares of steps are processor time, fair where
 other programs run; threads of mediapipe and decoders are counted in it. Building the models is not.
 
 ``--minutes`` makes a long video of the first one: :data:`LOOP_S` seconds of it, ``--height`` pixels high, repeated.
@@ -31,7 +31,7 @@ from rich.table import Table
 
 from benchmarks import BenchmarkError, report
 from data_prep.clips.quality import KEPT
-from data_prep.clips.steps import Settings, Tools
+from data_prep.clips.steps import PrepareSettings, Tools
 from data_prep.clips.steps.pipeline import Task, prepare_video
 from data_prep.video.video import FrameReader, find_videos, open_video
 from jdap.io.device import find_device
@@ -40,17 +40,17 @@ from jdap.units import FPS
 LOOP_S = 4.0
 
 
-def measure(videos: list[Path], settings: Settings, folder: Path) -> dict[str, Any]:
-    """Prepare videos in this process; seconds of wall and processor, frames, seconds by stage, peak of memory."""
+def measure(videos: list[Path], settings: PrepareSettings, folder: Path) -> dict[str, Any]:
+    """Prepare videos in this process; seconds of wall and processor, frames, seconds by step, peak of memory."""
     torch.set_num_threads(1)
     tools = Tools(settings, clock=time.process_time)
-    stages, frames, kept = Counter[str](), 0, 0
+    steps, frames, kept = Counter[str](), 0, 0
     wall, processor = time.perf_counter(), time.process_time()
     for k, video in enumerate(videos):
         for row in prepare_video(Task(video, video.name, f"v{k}", folder / str(k), folder / "sheets"), tools):
             if "details" in row:
                 raise BenchmarkError(f"{video}: {row['reason']}")
-            stages.update(row["seconds"])
+            steps.update(row["seconds"])
             frames += row["frames"]
             kept += row["frames"] if row["status"] == KEPT else 0
     return {
@@ -58,7 +58,7 @@ def measure(videos: list[Path], settings: Settings, folder: Path) -> dict[str, A
         "kept_frames": kept,
         "wall_s": time.perf_counter() - wall,
         "processor_s": time.process_time() - processor,
-        "stages_s": dict(stages),
+        "steps_s": dict(steps),
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 
@@ -95,15 +95,15 @@ def loop_video(source: Path, target: Path, seconds: float, height: int) -> None:
 def summarise(found: list[dict[str, Any]], wall_s: float) -> dict[str, Any]:
     """Figures of all processes together."""
     frames = sum(f["frames"] for f in found)
-    stages = Counter[str]()
+    steps = Counter[str]()
     for one in found:
-        stages.update(one["stages_s"])
+        steps.update(one["steps_s"])
     return {
         "frames": frames,
         "kept_frames": sum(f["kept_frames"] for f in found),
         "frames_per_s": frames / wall_s,
         "frames_per_processor_s": frames / sum(f["processor_s"] for f in found),
-        "ms_a_frame": {name: 1000 * seconds / frames for name, seconds in stages.most_common()},
+        "ms_a_frame": {name: 1000 * seconds / frames for name, seconds in steps.most_common()},
         "peak_mb": max(f["peak_bytes"] for f in found) / 1e6,
     }
 
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     device = str(find_device(args.device))
     if args.workers < 1 or args.minutes < 0 or args.height < 16 or args.height % 2:
         raise BenchmarkError("--workers must be at least 1, --minutes not negative, --height even")
-    settings, console = Settings(args.size, device), Console()
+    settings, console = PrepareSettings(args.size, device), Console()
     videos = [path for path, _ in find_videos(args.videos)]
     with tempfile.TemporaryDirectory() as folder:
         if args.minutes:
@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
             started = [pool.submit(measure, videos, settings, Path(folder) / f"worker{k}") for k in range(args.workers)]
             found = [one.result() for one in started]
     figures = summarise(found, max(one["wall_s"] for one in found))
-    table = Table("stage", "processor ms a frame", "share", box=box.SIMPLE)
+    table = Table("step", "processor ms a frame", "share", box=box.SIMPLE)
     total = sum(figures["ms_a_frame"].values())
     for name, spent in figures["ms_a_frame"].items():
         table.add_row(name, f"{spent:.1f}", f"{spent / total:.0%}")

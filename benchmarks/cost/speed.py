@@ -6,9 +6,10 @@ Three parts, each interleaved (A, B, A, B …):
     A step (forward, backward, AdamW) of the joint UNet with its ReferenceNet, against the sum of the steps of the two
     plain UNets, each by itself.
 ``sampling``
-    A guided sampling run of one picture, against the usual design (:mod:`benchmarks.cost.bank`).
+    A guided sampling run of one picture, against the usual design (:mod:`benchmarks.cost.reference_bank`).
 ``pace``
-    Pictures a second of ``jdap train-image`` at preset tiny on the shards that ship (:mod:`benchmarks.cost.pace`).
+    Pictures a second of ``jdap train-image`` at preset tiny on the shards that ship
+    (:mod:`benchmarks.cost.throughput`).
 
 Ratios are medians over rounds, by the clock that ``--clock`` names: the wall's, or on a CPU the processor's, which does
 not count what other programs take.
@@ -29,13 +30,13 @@ from rich.table import Table
 
 from benchmarks import BenchmarkError, report
 from benchmarks.choices import CLOCKS, TARGET_WIDTHS
-from benchmarks.cost.clock import Timing, compare, interleaved
 from benchmarks.cost.speed_steps import sampling_runs, training_steps
+from benchmarks.cost.timing import Timing, compare, interleaved
 from jdap.io.device import find_device
 from jdap.io.progress import track
 
 #: (part, latent cells a side) → the largest ratio that we accept, at widths 64, 128, 256, 256.
-TARGETS = {("training", 32): 1.30, ("training", 64): 1.40, ("sampling", 32): 0.75, ("sampling", 64): 0.65}
+ACCEPTED_RATIOS = {("training", 32): 1.30, ("training", 64): 1.40, ("sampling", 32): 0.75, ("sampling", 64): 0.65}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
                 rows.append(_row("sampling", name, size, timings, "ours", [theirs], CLOCKS[clock], args.widths))
     paces = []
     if "pace" in args.parts:
-        from benchmarks.cost.pace import pace  # Lightning and the data take a while to import
+        from benchmarks.cost.throughput import pace  # Lightning and the data take a while to import
 
         paces = pace(args.pace_steps, args.repeats, device, args.dtype)
     stamp = report.software_stamp() | {
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 def target(part: str, size: int, widths: Sequence[int]) -> float | None:
     """The ratio that ``part`` should stay under at latents of ``size``², None where none was set: for other widths."""
-    return TARGETS.get((part, size)) if tuple(widths) == TARGET_WIDTHS else None
+    return ACCEPTED_RATIOS.get((part, size)) if tuple(widths) == TARGET_WIDTHS else None
 
 
 def _row(

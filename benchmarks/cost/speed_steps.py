@@ -14,8 +14,8 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from benchmarks.cost.bank import BankedGuidance
-from benchmarks.cost.clock import Call
+from benchmarks.cost.reference_bank import BankedGuidance
+from benchmarks.cost.timing import Call
 from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
 from jdap.diffusion.samplers import ddim, guided
 from jdap.diffusion.schedule import NoiseSchedule

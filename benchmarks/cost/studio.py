@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import BenchmarkError, report
-from data_prep.studio.people import Job, make_batch
+from data_prep.studio.people import PersonJob, make_batch
 from data_prep.studio.photograph import Studio
 from jdap.io.progress import Telling
 
@@ -39,7 +39,7 @@ def _open(device: str) -> None:
     _studio = Studio(device)
 
 
-def _work(job: Job, indices: range) -> float:
+def _work(job: PersonJob, indices: range) -> float:
     """Make and encode samples; the processor time it took, seconds."""
     assert _studio is not None
     started = time.process_time()
@@ -52,7 +52,9 @@ def _ready() -> bool:
     return _studio is not None
 
 
-def measure(job: Job, people: int, together: int, repeats: int, pool: ProcessPoolExecutor | None) -> dict[str, Any]:
+def measure(
+    job: PersonJob, people: int, together: int, repeats: int, pool: ProcessPoolExecutor | None
+) -> dict[str, Any]:
     """Pictures a second over ``people`` people, ``together`` of them photographed at a time.
 
     ``per_second`` (median), ``slowest``, ``fastest``; ``per_cpu_second``: median per second of processor time;
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise BenchmarkError(f"--device {args.device}: torch finds no GPU here; use --device cpu")
     shadows = {"on": [True], "off": [False], "both": [True, False]}[args.shadows]
-    jobs = [Job(0, args.frames, size, shadows=on) for size in args.sizes for on in shadows]
+    jobs = [PersonJob(0, args.frames, size, shadows=on) for size in args.sizes for on in shadows]
     lines = [(job, max(batch // args.frames, 1)) for job in jobs for batch in args.batches]
     console, rows = Console(), list[dict[str, Any]]()
     with Telling("line", len(lines) * len(args.workers), console=Console(stderr=True)) as telling:

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from benchmarks import BenchmarkError, report
 from benchmarks.counts import count_pictures
-from benchmarks.depth.method import METHODS, Method, Settings
-from benchmarks.depth.picture import Case, draw_cases
-from benchmarks.depth.scores import RANKING, Scores, measure, rows, timed_prediction
+from benchmarks.depth.method import DEPTH_METHODS, Method, MethodSettings
+from benchmarks.depth.picture import DepthExample, plot_cases
+from benchmarks.depth.scores import RANKING, DepthScores, measure, rows, timed_prediction
 from jdap.batch import ImageBatch
 from jdap.data.modules import ImageDataModule
 from jdap.io.assets import resolve
@@ -44,7 +44,9 @@ def pictures(loader: Iterable[ImageBatch], device: torch.device, limit: int | No
             return
 
 
-def cases(methods: Iterable[Method], again: Callable[[], Iterable[ImageBatch]], scores: Scores) -> list[Case]:
+def cases(
+    methods: Iterable[Method], again: Callable[[], Iterable[ImageBatch]], scores: DepthScores
+) -> list[DepthExample]:
     """Best, median and worst picture by RMSE of the first method that has a row, with every method's prediction.
 
     ``again`` gives the batches of the test set once more: keeping all of them would take memory without bound.
@@ -52,7 +54,7 @@ def cases(methods: Iterable[Method], again: Callable[[], Iterable[ImageBatch]], 
     serving = [method for method in methods if method.name in scores.values]
     order = np.argsort(scores.column(serving[0].name, RANKING, "rmse"), kind="stable")
     picked = {"best": order[0], "median": order[(len(order) - 1) // 2], "worst": order[-1]}
-    found: dict[str, Case] = {}
+    found: dict[str, DepthExample] = {}
     first = 0
     for batch in again():
         target, mask = ground_truth(RANKING, batch.depth_mm, batch.skin, batch.range_mm)
@@ -68,7 +70,7 @@ def cases(methods: Iterable[Method], again: Callable[[], Iterable[ImageBatch]], 
     return [found[title] for title in picked]
 
 
-def every_case(methods: Sequence[Method], batch: ImageBatch) -> list[Case]:
+def every_case(methods: Sequence[Method], batch: ImageBatch) -> list[DepthExample]:
     """All pictures of a batch that can be measured, titled by their keys, with each method's prediction."""
     target, mask = ground_truth(RANKING, batch.depth_mm, batch.skin, batch.range_mm)
     aligned = _aligned(methods, batch, target, mask)
@@ -80,8 +82,10 @@ def _aligned(methods: Iterable[Method], batch: ImageBatch, target: Tensor, mask:
     return {m.name: align_scale_shift(timed_prediction(m, batch)[0], target, mask) for m in methods}
 
 
-def _case(title: str, batch: ImageBatch, i: int, target: Tensor, mask: Tensor, aligned: dict[str, Tensor]) -> Case:
-    return Case(
+def _case(
+    title: str, batch: ImageBatch, i: int, target: Tensor, mask: Tensor, aligned: dict[str, Tensor]
+) -> DepthExample:
+    return DepthExample(
         title=title,
         key=batch.key[i],
         rgb_HW3=((batch.rgb[i].float().permute(1, 2, 0) + 1) / 2).cpu().numpy(),
@@ -95,8 +99,8 @@ def _case(title: str, batch: ImageBatch, i: int, target: Tensor, mask: Tensor, a
 def build_methods(args: argparse.Namespace) -> tuple[list[Method], int | None]:
     """The methods that the options name, and the side in pixels that they ask for; None: any will do."""
     weights = None if args.weights is None else Path(resolve(args.weights))
-    settings = Settings(weights, args.steps, args.ensemble, args.seed, find_device(args.device))
-    methods = [METHODS[name](settings) for name in args.methods or METHODS]
+    settings = MethodSettings(weights, args.steps, args.ensemble, args.seed, find_device(args.device))
+    methods = [DEPTH_METHODS[name](settings) for name in args.methods or DEPTH_METHODS]
     own = [method.size_px for method in methods if hasattr(method, "size_px")]
     return methods, args.size or (own[0] if own else None)
 
@@ -121,13 +125,13 @@ def run(args: argparse.Namespace) -> int:
     if not scores.key:
         raise BenchmarkError(f"{args.shards}: nothing to measure: none of {scores.empty} pictures has depth on skin")
     drawn = cases(methods, lambda: batches("drawing cases"), scores)
-    draw_cases(drawn, args.out / "depth.png")
+    plot_cases(drawn, args.out / "depth.png")
     stamp = {"shards": args.shards, "size_px": size_px or "as stored", "people": len(set(scores.person_id))}
     publish("depth", scores, args, stamp, console)
     return 0
 
 
-def publish(name: str, scores: Scores, args: argparse.Namespace, stamp: dict[str, Any], console: Console) -> None:
+def publish(name: str, scores: DepthScores, args: argparse.Namespace, stamp: dict[str, Any], console: Console) -> None:
     """Print the table and write ``NAME.json`` and ``NAME.csv``; ``stamp`` says what is known of the data alone."""
     device = find_device(args.device)
     table = rows(scores, args.seed)

@@ -2,7 +2,8 @@
 
 A method reads an :class:`jdap.batch.ImageBatch` and returns a depth map a picture, in any affine frame, larger =
 farther. It must be a pure function of the batch: the same batch gives the same maps, so that a benchmark can ask again
-for the pictures that it draws. To add one, write a class with ``name`` and ``predict`` and put it in :data:`METHODS`.
+for the pictures that it draws. To add one, write a class with ``name`` and ``predict`` and put it in
+:data:`DEPTH_METHODS`.
 
 Shapes: B pictures, H x W pixels.
 """
@@ -24,8 +25,9 @@ from torch import Tensor
 
 from benchmarks import BenchmarkError
 from jdap.batch import ImageBatch
+from jdap.pipelines.weights import MEAN_DEPTH_FILE
 
-MEAN_DEPTH_FILE, MEAN_DEPTH_KEY = "mean_depth.safetensors", "mean_depth"
+MEAN_DEPTH_KEY = "mean_depth"
 
 
 class Unavailable(Exception):
@@ -46,7 +48,7 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True)
-class Settings:
+class MethodSettings:
     """What methods are built from: the weights folder, sampling steps and ensemble size, the seed and the device."""
 
     weights: Path | None
@@ -76,7 +78,7 @@ class Jdap:
 
     name = "jdap"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: MethodSettings) -> None:
         # Imported here, because the baselines need none of the networks.
         from jdap.pipelines.portrait import PortraitPipeline
 
@@ -120,7 +122,7 @@ class TrainingMean:
 
     name = "mean"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: MethodSettings) -> None:
         path = settings.weights_for(self.name) / MEAN_DEPTH_FILE
         if not path.is_file():
             raise BenchmarkError(
@@ -175,7 +177,7 @@ class PosedMeanHead:
 
 
 #: name -> how it is built. The order is that of the table.
-METHODS: dict[str, Callable[[Settings], Method]] = {
+DEPTH_METHODS: dict[str, Callable[[MethodSettings], Method]] = {
     Jdap.name: Jdap,
     TrainingMean.name: TrainingMean,
     PosedMeanHead.name: lambda settings: PosedMeanHead(),

@@ -24,7 +24,7 @@ _BARE = "0.93"
 
 
 @dataclass(frozen=True)
-class Case:
+class DepthExample:
     """One picture: ``rgb_HW3`` in [0, 1]; ``target_HW`` in the normalised frame (0.1 near … 1 far) and the measured
     ``mask_HW``; ``range_mm``, the millimetres between 0.1 and 1; aligned ``predictions`` (H, W) by method.
     """
@@ -38,7 +38,7 @@ class Case:
     predictions: dict[str, np.ndarray]
 
 
-def draw_cases(cases: Sequence[Case], path: Path) -> None:
+def plot_cases(cases: Sequence[DepthExample], path: Path) -> None:
     """Write a PNG with two rows a case: depths above, errors below; colours mean the same in the whole picture."""
     methods = list(cases[0].predictions)
     limit = _error_limit(cases)
@@ -66,7 +66,7 @@ def draw_cases(cases: Sequence[Case], path: Path) -> None:
     _save(figure, title, path)
 
 
-def draw_views(cases: Sequence[Case], path: Path) -> None:
+def plot_views(cases: Sequence[DepthExample], path: Path) -> None:
     """Write a PNG of views, two a row: picture, ground truth, what the first method says, and its error."""
     (method, *_), limit = cases[0].predictions, _error_limit(cases)
     rows = -(-len(cases) // 2)
@@ -91,7 +91,7 @@ def draw_views(cases: Sequence[Case], path: Path) -> None:
     _save(figure, f"Image-to-depth on renders of a scan: {method}, normalised frame", path)
 
 
-def _show_error(axis: Axes, case: Case, method: str, limit: float) -> AxesImage:
+def _show_error(axis: Axes, case: DepthExample, method: str, limit: float) -> AxesImage:
     wrong = case.predictions[method] - case.target_HW
     rmse = float(np.sqrt(np.mean(wrong[case.mask_HW] ** 2)))
     axis.set_title(f"RMSE {rmse:.4f} ≈ {rmse / (FAR - NEAR) * case.range_mm:.1f} mm", fontsize=8)
@@ -105,7 +105,7 @@ def _save(figure: Figure, title: str, path: Path) -> None:
     write_whole(path, buffer.getvalue())
 
 
-def _error_limit(cases: Sequence[Case]) -> float:
+def _error_limit(cases: Sequence[DepthExample]) -> float:
     """The end of the colour scale of errors: 99 % of the first method's lie within, and it shows 0.05 at least.
 
     Set by the baselines it would hide the errors that the picture is looked at for.

@@ -24,9 +24,9 @@ from rich.console import Console
 from benchmarks import BenchmarkError
 from benchmarks.choices import DEFAULT_SCAN
 from benchmarks.depth.depth import build_methods, every_case, part_of, publish
-from benchmarks.depth.picture import draw_views
+from benchmarks.depth.picture import plot_views
 from benchmarks.depth.scores import measure
-from data_prep.fit.draw import HeadRenderer
+from data_prep.fit.render import HeadRenderer
 from data_prep.head.landmarks import load_correspondence
 from data_prep.head.model import load_ict
 from data_prep.scans import place as scans
@@ -37,10 +37,10 @@ from jdap.io.device import find_device
 from jdap.io.fetch import ENVIRONMENT
 from jdap.io.progress import track
 
-YAWS_DEG = tuple(float(yaw) for yaw in np.linspace(-40, 40, 10))
+SCAN_YAWS_DEG = tuple(float(yaw) for yaw in np.linspace(-40, 40, 10))
 #: Where a scan lies in a folder of assets.
 #: Side of the pictures, when no method asks for one.
-SIZE_PX = 128
+SCAN_SIZE_PX = 128
 SOURCE = "scan"
 
 
@@ -50,19 +50,19 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     folders = _folders(args.scan)
     methods, size_px = build_methods(args)
-    batch = draw_batch(folders, size_px or SIZE_PX, args.seed, find_device(args.device), console)
+    batch = render_batch(folders, size_px or SCAN_SIZE_PX, args.seed, find_device(args.device), console)
     scores = measure(methods, _cut(batch, args.batch_size), frozenset(args.methods or ()))
     serving = [method for method in methods if method.name in scores.values]
     args.out.mkdir(parents=True, exist_ok=True)
     drawn = [case for part in _cut(batch, args.batch_size) for case in every_case(serving, part)]
-    draw_views(drawn, args.out / "scan.png")
-    stamp = {"scans": [str(folder) for folder in folders], "yaws_deg": YAWS_DEG, "size_px": batch.rgb.shape[-1]}
+    plot_views(drawn, args.out / "scan.png")
+    stamp = {"scans": [str(folder) for folder in folders], "yaws_deg": SCAN_YAWS_DEG, "size_px": batch.rgb.shape[-1]}
     interval = "people" if len(folders) > 1 else "views"
     publish("scan", scores, args, {**stamp, "people": len(folders), "interval_over": interval}, console)
     return 0
 
 
-def draw_batch(folders: list[Path], size: int, seed: int, device: torch.device, console: Console) -> ImageBatch:
+def render_batch(folders: list[Path], size: int, seed: int, device: torch.device, console: Console) -> ImageBatch:
     """Every view of the scans as one batch of pictures (10 a scan, S x S), each its own reference.
 
     Groups for intervals are people; the views, where there is one person only.
@@ -74,10 +74,10 @@ def draw_batch(folders: list[Path], size: int, seed: int, device: torch.device, 
         found = scans.place(read_scan(folder), model, correspondence)
         head = found.to(device)
         rng = np.random.default_rng(seed)
-        yaws = track(list(enumerate(YAWS_DEG)), f"view of {head.scan.name}", console)
+        yaws = track(list(enumerate(SCAN_YAWS_DEG)), f"view of {head.scan.name}", console)
         # Every other picture stands before one colour.
-        own = [scans.draw(head, yaw, size, rng, plain=i % 2 == 0) for i, yaw in yaws]
-        names = [f"{head.scan.name} {yaw:+.0f}°" for yaw in YAWS_DEG]
+        own = [scans.render_view(head, yaw, size, rng, plain=i % 2 == 0) for i, yaw in yaws]
+        names = [f"{head.scan.name} {yaw:+.0f}°" for yaw in SCAN_YAWS_DEG]
         views += own
         mean_mm.append(scans.mean_heads(own, renderer))
         keys += names

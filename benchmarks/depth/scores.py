@@ -19,13 +19,13 @@ from benchmarks.depth.method import Method, TrainingMean, Unavailable
 from jdap.batch import ImageBatch
 from jdap.metrics.bootstrap import grouped_interval, interval, resampled_means
 from jdap.metrics.depth import (
+    DEPTH_FRAMES,
+    DEPTH_MEASURES,
     FAR,
-    FRAMES,
-    MEASURES,
     NEAR,
     NORMALISED,
     SCALE_SHIFT,
-    UNITS,
+    UNIT_OF_FRAME,
     check_finite,
     ground_truth,
     scale_shift,
@@ -36,7 +36,7 @@ RANKING = NORMALISED
 
 
 @dataclass
-class Scores:
+class DepthScores:
     """What was measured, a picture at a time, in the order of the test set."""
 
     key: list[str] = field(default_factory=list)
@@ -56,7 +56,9 @@ class Scores:
         return np.array(self.values[method][frame][measure])
 
 
-def measure(methods: Iterable[Method], batches: Iterable[ImageBatch], required: frozenset[str] = frozenset()) -> Scores:
+def measure(
+    methods: Iterable[Method], batches: Iterable[ImageBatch], required: frozenset[str] = frozenset()
+) -> DepthScores:
     """Ask every method for every picture, and measure each answer in both frames.
 
     A method that the data cannot serve (:class:`Unavailable`) is dropped as a whole, so that all rows are about the
@@ -64,7 +66,9 @@ def measure(methods: Iterable[Method], batches: Iterable[ImageBatch], required: 
     finite on skin.
     """
     serving = {method.name: method for method in methods}
-    scores = Scores(values={name: {f: {} for f in FRAMES} for name in serving}, seconds={name: [] for name in serving})
+    scores = DepthScores(
+        values={name: {f: {} for f in DEPTH_FRAMES} for name in serving}, seconds={name: [] for name in serving}
+    )
     for batch in batches:
         _, mask = ground_truth(RANKING, batch.depth_mm, batch.skin, batch.range_mm)
         keep = mask.flatten(1).any(1)
@@ -81,25 +85,25 @@ def measure(methods: Iterable[Method], batches: Iterable[ImageBatch], required: 
                 del serving[name], scores.values[name], scores.seconds[name]
                 continue
             scores.seconds[name].append((seconds, len(batch)))
-            for frame in FRAMES:
+            for frame in DEPTH_FRAMES:
                 for key, values in _score(prediction, batch, frame).items():
                     scores.values[name][frame].setdefault(key, []).extend(values[keep].tolist())
     return scores
 
 
-def rows(scores: Scores, seed: int) -> list[dict[str, Any]]:
+def rows(scores: DepthScores, seed: int) -> list[dict[str, Any]]:
     """The table: one row a method and frame, as ``depth.json`` holds it; ``scores`` has one picture at least.
 
     Intervals are 95 % percentile intervals of the bootstrap over people, NaN when there is one person only.
     """
     table = []
-    for frame in FRAMES:
+    for frame in DEPTH_FRAMES:
         for name in scores.values:
             row: dict[str, Any] = {"method": name, "frame": frame, "alignment": SCALE_SHIFT, "n": len(scores.key)}
-            columns = {key: scores.column(name, frame, key) for key in MEASURES}
+            columns = {key: scores.column(name, frame, key) for key in DEPTH_MEASURES}
             row |= {key: float(values.mean()) for key, values in columns.items()}
             row |= {f"{key}_ci": list(grouped_interval(v, scores.person_id, seed=seed)) for key, v in columns.items()}
-            row["unit"] = UNITS[frame]
+            row["unit"] = UNIT_OF_FRAME[frame]
             row["rmse_share"] = float(scores.column(name, frame, "rmse_share").mean())
             row["negative_scale"] = float((scores.column(name, frame, "scale") < 0).mean())
             row |= _against_mean(scores, name, frame, seed)
@@ -136,12 +140,12 @@ def _score(prediction: Tensor, batch: ImageBatch, frame: str) -> dict[str, Tenso
     target, mask = ground_truth(frame, batch.depth_mm, batch.skin, batch.range_mm)
     scale, shift = scale_shift(prediction, target, mask)
     aligned = scale[:, None, None, None] * prediction.double() + shift[:, None, None, None]
-    values = {name: measure(aligned, target, mask) for name, measure in MEASURES.items()}
+    values = {name: measure(aligned, target, mask) for name, measure in DEPTH_MEASURES.items()}
     face = batch.range_mm[:, 1] - batch.range_mm[:, 0] if frame != NORMALISED else FAR - NEAR
     return values | {"scale": scale, "rmse_share": values["rmse"] / face}
 
 
-def _against_mean(scores: Scores, name: str, frame: str, seed: int) -> dict[str, Any]:
+def _against_mean(scores: DepthScores, name: str, frame: str, seed: int) -> dict[str, Any]:
     # How far RMSE lies under that of the training mean, as a share of it. Both means come from the same resampled
     # people, so what is hard for everybody does not widen the interval.
     if name == TrainingMean.name or TrainingMean.name not in scores.values:

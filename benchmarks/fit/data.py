@@ -16,14 +16,14 @@ from torch import Tensor
 from benchmarks import BenchmarkError
 from data_prep.convert.derive import attach, mirror_pairs, read_obj, register
 from data_prep.convert.refine import LOOKS, refine
-from data_prep.fit.draw import DepthMaps, HeadRenderer
 from data_prep.fit.fit import CHEEKS, Fit, Observed, default_camera, expression_prior
+from data_prep.fit.render import DepthMaps, HeadRenderer
 from data_prep.head import assets
-from data_prep.head.landmarks import LANDMARKS, Correspondence
+from data_prep.head.landmarks import LANDMARK_COUNT, Correspondence
 from data_prep.head.model import MorphableModel, head_to_camera
 from data_prep.scans import place as scans
 from data_prep.scans.files import read_scan
-from data_prep.studio.motion import takes
+from data_prep.studio.motion import performance
 from data_prep.studio.people import draw_person
 from data_prep.video.faces import FaceFinder
 from data_prep.video.video import FrameReader, find_videos, open_video
@@ -39,7 +39,7 @@ DRAWN_SEED = 11
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class TrueDepth:
     """True depth of frames: ``depth_mm_FSS`` (0 = none), ``face_FSS`` bool, ``camera_px_F3``."""
 
     depth_mm_FSS: np.ndarray
@@ -67,7 +67,7 @@ def read_clips(folders: Sequence[Path], frames: int, model: MorphableModel) -> d
 
 def observe(faces: Sequence[Face], camera: PinholeCamera, model: MorphableModel) -> Observed:
     """What mediapipe found of one person, frame by frame."""
-    landmarks = torch.from_numpy(np.stack([face.landmarks_px_N3[:LANDMARKS] for face in faces]))
+    landmarks = torch.from_numpy(np.stack([face.landmarks_px_N3[:LANDMARK_COUNT] for face in faces]))
     scores = torch.from_numpy(np.stack([face.blendshapes_B for face in faces]))
     return Observed(landmarks, expression_prior(scores, faces[0].names, model), camera)
 
@@ -95,14 +95,14 @@ def held_out(clips: dict[str, Observed], folds: int, model: MorphableModel) -> d
 
 def scan_views(
     folder: Path, yaws_deg: Sequence[float], size: int, model: MorphableModel, correspondence: Correspondence
-) -> tuple[Observed, Truth]:
+) -> tuple[Observed, TrueDepth]:
     """A scan's views as mediapipe sees them, and their depth.
 
     The crops' cameras are known, as the pipeline knows them up to the lens; landmarks are brought to one camera.
     """
     head = scans.place(read_scan(folder), model, correspondence)
     rng = np.random.default_rng(0)
-    views = [scans.draw(head, yaw, size, rng, plain=i % 2 == 0) for i, yaw in enumerate(yaws_deg)]
+    views = [scans.render_view(head, yaw, size, rng, plain=i % 2 == 0) for i, yaw in enumerate(yaws_deg)]
     with Landmarker() as landmarker:
         faces = [
             _only(landmarker.find(view.rgb_SS3), f"{folder} at {yaw:.0f}°")
@@ -111,11 +111,11 @@ def scan_views(
     camera = torch.stack([view.camera_px_3 for view in views])
     seen = observe(faces, PinholeCamera(VIEW_F_PX, 0.0, 0.0, 1, 1), model)
     points = torch.cat([seen.landmarks_px_FN3[..., :2] - camera[:, None, 1:], seen.landmarks_px_FN3[..., 2:]], -1)
-    truth = Truth(np.stack([v.depth_mm_SS for v in views]), np.stack([v.skin_SS for v in views]), camera)
+    truth = TrueDepth(np.stack([v.depth_mm_SS for v in views]), np.stack([v.skin_SS for v in views]), camera)
     return Observed(points * (VIEW_F_PX / camera[:, 0])[:, None, None], seen.prior_FE, seen.camera), truth
 
 
-def studio_clips(folder: Path, model: MorphableModel) -> dict[str, tuple[Observed, Truth]]:
+def studio_clips(folder: Path, model: MorphableModel) -> dict[str, tuple[Observed, TrueDepth]]:
     """Person → clip of ``python -m data_prep studio --clips``, as mediapipe sees it, and its depth."""
     clips = {}
     with Landmarker() as landmarker:
@@ -124,7 +124,7 @@ def studio_clips(folder: Path, model: MorphableModel) -> dict[str, tuple[Observe
                 faces = [_only(landmarker.find(rgb), sample.key) for rgb in sample.rgb_FHW3]
                 camera_px = sample.arrays["camera_px"]
                 camera = _camera(camera_px[0], sample.record.size_px)
-                truth = Truth(sample.depth_mm_FHW, sample.skin_FHW, torch.from_numpy(camera_px))
+                truth = TrueDepth(sample.depth_mm_FHW, sample.skin_FHW, torch.from_numpy(camera_px))
                 clips[sample.record.person_id] = (observe(faces, camera, model), truth)
     if not clips:
         raise BenchmarkError(
@@ -133,9 +133,9 @@ def studio_clips(folder: Path, model: MorphableModel) -> dict[str, tuple[Observe
     return clips
 
 
-def drawn_clips(
+def rendered_clips(
     people: int, frames: int, size: int, noise_px: float, model: MorphableModel, correspondence: Correspondence
-) -> dict[str, tuple[Observed, Truth]]:
+) -> dict[str, tuple[Observed, TrueDepth]]:
     """Person → landmarks of the studio's heads and moves with white noise, and depth of a few frames.
 
     Scores are the true expressions with noise of 0.08. No picture is drawn: this is what the fit alone loses.
@@ -144,7 +144,7 @@ def drawn_clips(
     for index in range(people):
         generator = torch.Generator().manual_seed(index)
         person = draw_person(DRAWN_SEED, index, len(model.identity_KV3))
-        take = takes.draw_clip(np.random.default_rng([DRAWN_SEED, index]), model.expression_names, frames, size)
+        take = performance.draw_clip(np.random.default_rng([DRAWN_SEED, index]), model.expression_names, frames, size)
         expression, rotation, translation, camera = (
             torch.from_numpy(a)
             for a in (take.expression_FE, take.rotation_F3, take.translation_mm_F3, take.camera_px_F3)
@@ -163,8 +163,8 @@ def drawn_clips(
         few = few_of(frames)
         # Depth is looked at on a coarse grid: its errors are smooth.
         coarse = camera[few] * (DEPTH_SIZE_PX / size)
-        maps = renderer.draw(identity, expression[few], rotation[few], translation[few], coarse, DEPTH_SIZE_PX)
-        clips[person.person_id] = (seen, Truth(maps.depth_mm_FHW, maps.skin_FHW, coarse))
+        maps = renderer.render(identity, expression[few], rotation[few], translation[few], coarse, DEPTH_SIZE_PX)
+        clips[person.person_id] = (seen, TrueDepth(maps.depth_mm_FHW, maps.skin_FHW, coarse))
     return clips
 
 
@@ -173,10 +173,10 @@ def few_of(frames: int) -> list[int]:
     return sorted({frames // 4, 3 * frames // 4})
 
 
-def draw_fit(renderer: HeadRenderer, fitted: Fit, frames: list[int], camera_px_F3: Tensor, size: int) -> DepthMaps:
+def render_fit(renderer: HeadRenderer, fitted: Fit, frames: list[int], camera_px_F3: Tensor, size: int) -> DepthMaps:
     """Depth and spread of some frames of a fit."""
     pose = fitted.expression_FE[frames], fitted.rotation_F3[frames], fitted.translation_mm_F3[frames]
-    return renderer.draw(fitted.identity_K, *pose, camera_px_F3, size, fitted.covariance_KK)
+    return renderer.render(fitted.identity_K, *pose, camera_px_F3, size, fitted.covariance_KK)
 
 
 def _camera(camera_px_3: np.ndarray | Tensor, size: int) -> PinholeCamera:

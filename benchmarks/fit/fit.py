@@ -34,13 +34,13 @@ from rich.table import Table
 
 from benchmarks import BenchmarkError, report
 from benchmarks.choices import DEFAULT_SCAN
-from benchmarks.depth.scan import YAWS_DEG
-from benchmarks.fit.data import Observed, drawn_clips, held_out, read_clips, scan_views, studio_clips
+from benchmarks.depth.scan import SCAN_YAWS_DEG
+from benchmarks.fit.data import Observed, held_out, read_clips, rendered_clips, scan_views, studio_clips
 from benchmarks.fit.measure import (
     ScanFigures,
     clip_figures,
     counts,
-    drawn_figures,
+    rendered_figures,
     rmse_mm,
     studio_trust,
     trust_figures,
@@ -52,25 +52,25 @@ from jdap.io.fetch import ENVIRONMENT
 from jdap.io.progress import track
 
 VIDEOS = tuple(Path("videos") / name for name in ("grid", "motion", "talking"))
-FRAMES, SIZE_PX, NOISE_PX = 32, 512, 1.0
+FIT_FRAMES, FIT_SIZE_PX, NOISE_PX = 32, 512, 1.0
 VIEW_SIZE_PX = 256
 
-BASE = FitSettings()
+FIT_DEFAULTS = FitSettings()
 #: name → settings, and whether the face oval is trusted as other landmarks are.
 ABLATIONS: dict[str, tuple[FitSettings, bool]] = {
-    "as shipped": (BASE, False),
-    "no smoothness": (BASE.unordered(), False),
-    "no openings": (replace(BASE, opening_sd=math.inf), False),
-    "no Huber (squares)": (replace(BASE, huber=1e9), False),
-    "expression sd 0.05": (replace(BASE, expression_sd=0.05), False),
-    "expression sd 0.3": (replace(BASE, expression_sd=0.3), False),
-    "identity sd 0.3": (replace(BASE, identity_sd=0.3), False),
-    "identity sd 0.5, 80 modes": (replace(BASE, identity_sd=0.5, identity_modes=80), False),
-    "every frame counts": (replace(BASE, views=1e6), False),
-    "free lens (sd 2 %)": (replace(BASE, focal_sd=0.02), False),
-    "contour slides 3 mm": (replace(BASE, along_mm=3, across_mm=3), False),
-    "oval trusted in full": (BASE, True),
-    "… and slides 6 mm": (replace(BASE, along_mm=6, across_mm=6), True),
+    "as shipped": (FIT_DEFAULTS, False),
+    "no smoothness": (FIT_DEFAULTS.unordered(), False),
+    "no openings": (replace(FIT_DEFAULTS, opening_sd=math.inf), False),
+    "no Huber (squares)": (replace(FIT_DEFAULTS, huber=1e9), False),
+    "expression sd 0.05": (replace(FIT_DEFAULTS, expression_sd=0.05), False),
+    "expression sd 0.3": (replace(FIT_DEFAULTS, expression_sd=0.3), False),
+    "identity sd 0.3": (replace(FIT_DEFAULTS, identity_sd=0.3), False),
+    "identity sd 0.5, 80 modes": (replace(FIT_DEFAULTS, identity_sd=0.5, identity_modes=80), False),
+    "every frame counts": (replace(FIT_DEFAULTS, views=1e6), False),
+    "free lens (sd 2 %)": (replace(FIT_DEFAULTS, focal_sd=0.02), False),
+    "contour slides 3 mm": (replace(FIT_DEFAULTS, along_mm=3, across_mm=3), False),
+    "oval trusted in full": (FIT_DEFAULTS, True),
+    "… and slides 6 mm": (replace(FIT_DEFAULTS, along_mm=6, across_mm=6), True),
 }
 
 
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if "ablation" in args.parts:
         results["ablation"] = bench.ablation()
     machine = {"threads": torch.get_num_threads(), "device": args.device}
-    stamp = report.software_stamp() | machine | {"settings": vars(BASE)}
+    stamp = report.software_stamp() | machine | {"settings": vars(FIT_DEFAULTS)}
     args.out.mkdir(parents=True, exist_ok=True)
     report.write_json(args.out / "fit.json", results | {"stamp": stamp})
     return 0
@@ -115,14 +115,14 @@ class Bench:
     def _scan(self) -> ScanFigures:
         def make() -> ScanFigures:
             folder = self.args.scan or _asset(DEFAULT_SCAN)
-            seen, truth = scan_views(folder, YAWS_DEG, VIEW_SIZE_PX, self.model, self.correspondence)
+            seen, truth = scan_views(folder, SCAN_YAWS_DEG, VIEW_SIZE_PX, self.model, self.correspondence)
             return ScanFigures(seen, truth, self.model, self.correspondence)
 
         return self._once("scan", make)
 
     def _drawn(self) -> Any:
         def make() -> Any:
-            return drawn_clips(self.args.people, FRAMES, SIZE_PX, NOISE_PX, self.model, self.correspondence)
+            return rendered_clips(self.args.people, FIT_FRAMES, FIT_SIZE_PX, NOISE_PX, self.model, self.correspondence)
 
         return self._once("drawn", make)
 
@@ -145,21 +145,23 @@ class Bench:
     def scan(self) -> list[dict[str, Any]]:
         """Every method."""
         rows = []
-        for name, (rmse, share) in self._scan().methods(BASE).items():
+        for name, (rmse, share) in self._scan().methods(FIT_DEFAULTS).items():
             figures = report.mean_and_interval(rmse, [str(i) for i in range(len(rmse))], 0)
             row = {"method": name, "rmse_mm": figures, "worst_mm": float(rmse.max()), "share": share}
             rows.append(row | {"views_mm": rmse.tolist()})
-        title = f"scan, {len(YAWS_DEG)} yaws within ±40°: RMSE after scale and shift, mm; share of the true face"
+        title = f"scan, {len(SCAN_YAWS_DEG)} yaws within ±40°: RMSE after scale and shift, mm; share of the true face"
         self._table(title, ("method", "rmse_mm", "worst_mm", "share"), rows)
         return rows
 
     def drawn(self) -> list[dict[str, Any]]:
         """Depth error, and speed."""
         clips = self._drawn()
-        errors = drawn_figures(clips, self.model, self.correspondence, BASE)
+        errors = rendered_figures(clips, self.model, self.correspondence, FIT_DEFAULTS)
         figures = {"depth_mm": report.mean_and_interval(errors, list(clips), 0), "worst_mm": float(errors.max())}
         row = figures | self._speed()
-        title = f"{len(clips)} drawn clips, {FRAMES} frames, {NOISE_PX:g} px noise at {SIZE_PX}²: median error, mm"
+        title = (
+            f"{len(clips)} drawn clips, {FIT_FRAMES} frames, {NOISE_PX:g} px noise at {FIT_SIZE_PX}²: median error, mm"
+        )
         self._table(title, tuple(row), [row])
         return [row]
 
@@ -175,20 +177,20 @@ class Bench:
                 fit_tracks(batch, model, correspondence)
                 if self.args.device.startswith("cuda"):
                     torch.cuda.synchronize()
-            speeds[f"fps_{name}"] = FRAMES * len(tracks) / (time.perf_counter() - clock)
-            speeds[f"fps_{name}_processor"] = FRAMES * len(tracks) / (time.process_time() - processor)
+            speeds[f"fps_{name}"] = FIT_FRAMES * len(tracks) / (time.perf_counter() - clock)
+            speeds[f"fps_{name}_processor"] = FIT_FRAMES * len(tracks) / (time.process_time() - processor)
         return speeds
 
     def trust(self) -> list[dict[str, Any]]:
         """Scan with shared identity, single views, and studio people."""
         scan, rows = self._scan(), []
         kinds = {
-            "scan, identity shared": trust_figures(scan.shared(BASE), scan.truth),
-            "scan, single views": trust_figures(scan.single(BASE), scan.truth),
+            "scan, identity shared": trust_figures(scan.shared(FIT_DEFAULTS), scan.truth),
+            "scan, single views": trust_figures(scan.single(FIT_DEFAULTS), scan.truth),
         }
         if self.args.studio:
             clips = studio_clips(self.args.studio, self.model)
-            kinds["studio people"] = list(studio_trust(clips, self.model, self.correspondence, BASE).values())
+            kinds["studio people"] = list(studio_trust(clips, self.model, self.correspondence, FIT_DEFAULTS).values())
         for name, figures in kinds.items():
             whose = [str(i) for i in range(len(figures))]
             rows.append(
@@ -217,7 +219,7 @@ class Bench:
             scan = ScanFigures(self._scan().seen, self._scan().truth, self.model, shipped)
             for kind, maps in (("shared_mm", scan.shared(settings)), ("single_mm", scan.single(settings))):
                 row[kind] = float(rmse_mm(maps.depth_mm_FHW, scan.truth, counts(maps, scan.truth)).mean())
-            row["drawn_mm"] = float(drawn_figures(self._drawn(), self.model, shipped, settings).mean())
+            row["drawn_mm"] = float(rendered_figures(self._drawn(), self.model, shipped, settings).mean())
             rows.append(row)
             self.console.log(*(_cell(value) for value in row.values()))  # what there is, should the rest take too long
         self._table("ablation: means over clips; scan; drawn clips", tuple(rows[0]), rows)

@@ -15,11 +15,11 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from benchmarks.fit.data import Observed, Truth, draw_fit, few_of, part
+from benchmarks.fit.data import Observed, TrueDepth, few_of, part, render_fit
 from data_prep.convert.derive import read_obj
-from data_prep.fit.draw import DepthMaps, HeadRenderer
 from data_prep.fit.fit import Fit, FitSettings, fit_tracks
 from data_prep.fit.points import LIDS, LIPS
+from data_prep.fit.render import DepthMaps, HeadRenderer
 from data_prep.head import assets
 from data_prep.head.landmarks import Correspondence
 from data_prep.head.model import MorphableModel
@@ -54,7 +54,7 @@ def aligned_error(depth_mm_SS: np.ndarray, truth_mm_SS: np.ndarray, where_SS: np
     return columns @ np.linalg.lstsq(columns, truth, rcond=None)[0] - truth
 
 
-def rmse_mm(maps_mm_FSS: np.ndarray, truth: Truth, where_FSS: np.ndarray) -> np.ndarray:
+def rmse_mm(maps_mm_FSS: np.ndarray, truth: TrueDepth, where_FSS: np.ndarray) -> np.ndarray:
     """(F,) root mean square error of each frame, millimetres."""
     return np.array(
         [
@@ -64,7 +64,7 @@ def rmse_mm(maps_mm_FSS: np.ndarray, truth: Truth, where_FSS: np.ndarray) -> np.
     )
 
 
-def counts(maps: DepthMaps, truth: Truth) -> np.ndarray:
+def counts(maps: DepthMaps, truth: TrueDepth) -> np.ndarray:
     """(F, S, S) bool: true face with true depth, and skin that the fit believes."""
     return maps.skin_FHW & truth.face_FSS & (truth.depth_mm_FSS > 0)
 
@@ -72,25 +72,25 @@ def counts(maps: DepthMaps, truth: Truth) -> np.ndarray:
 class ScanFigures:
     """A scan's views: fits that share the identity, fits of single views, and baselines."""
 
-    def __init__(self, seen: Observed, truth: Truth, model: MorphableModel, correspondence: Correspondence):
+    def __init__(self, seen: Observed, truth: TrueDepth, model: MorphableModel, correspondence: Correspondence):
         self.seen, self.truth, self.model, self.correspondence = seen, truth, model, correspondence
         self.renderer = HeadRenderer(model, correspondence)
         self.size = truth.depth_mm_FSS.shape[1]
 
-    def _draw(self, fitted: Fit, frames: slice = slice(None)) -> DepthMaps:
+    def _render(self, fitted: Fit, frames: slice = slice(None)) -> DepthMaps:
         camera = self.truth.camera_px_F3[frames].clone()
         camera[:, 0] *= fitted.focal_px / self.seen.camera.f_px
-        return draw_fit(self.renderer, fitted, list(range(len(camera))), camera, self.size)
+        return render_fit(self.renderer, fitted, list(range(len(camera))), camera, self.size)
 
     def shared(self, settings: FitSettings) -> DepthMaps:
         """One identity for all views."""
-        return self._draw(fit_tracks([self.seen], self.model, self.correspondence, settings.unordered())[0])
+        return self._render(fit_tracks([self.seen], self.model, self.correspondence, settings.unordered())[0])
 
     def single(self, settings: FitSettings) -> DepthMaps:
         """Each view by itself; all in one batch."""
         views = [part(self.seen, [f]) for f in range(len(self.seen.prior_FE))]
         fits = fit_tracks(views, self.model, self.correspondence, settings)
-        drawn = [self._draw(fitted, slice(f, f + 1)) for f, fitted in enumerate(fits)]
+        drawn = [self._render(fitted, slice(f, f + 1)) for f, fitted in enumerate(fits)]
         spread = [maps.spread_mm_FHW for maps in drawn if maps.spread_mm_FHW is not None]
         return DepthMaps(
             np.concatenate([maps.depth_mm_FHW for maps in drawn]),
@@ -109,8 +109,8 @@ class ScanFigures:
         maps = {
             "fit, identity shared by the views": shared.depth_mm_FHW,
             "fit, each view by itself": single.depth_mm_FHW,
-            "posed mean head": self._draw(posed).depth_mm_FHW,
-            "posed mean head with expression": self._draw(talking).depth_mm_FHW,
+            "posed mean head": self._render(posed).depth_mm_FHW,
+            "posed mean head with expression": self._render(talking).depth_mm_FHW,
             "mediapipe's z": self.mediapipe_mm(),
             "flat plane": np.full_like(shared.depth_mm_FHW, FAR_MM),
         }
@@ -130,8 +130,8 @@ class ScanFigures:
         return rasterise(vertices, torch.from_numpy(faces).long(), camera, self.size, self.size).depth_mm.numpy()
 
 
-def drawn_figures(
-    clips: dict[str, tuple[Observed, Truth]],
+def rendered_figures(
+    clips: dict[str, tuple[Observed, TrueDepth]],
     model: MorphableModel,
     correspondence: Correspondence,
     settings: FitSettings,
@@ -142,14 +142,14 @@ def drawn_figures(
         fitted = fit_tracks([seen], model, correspondence, settings)[0]
         camera = truth.camera_px_F3.clone()
         camera[:, 0] *= fitted.focal_px / seen.camera.f_px
-        maps = draw_fit(renderer, fitted, few_of(len(seen.prior_FE)), camera, truth.depth_mm_FSS.shape[1])
+        maps = render_fit(renderer, fitted, few_of(len(seen.prior_FE)), camera, truth.depth_mm_FSS.shape[1])
         where = counts(maps, truth)
         errors = [(maps.depth_mm_FHW[f] - truth.depth_mm_FSS[f])[where[f]] for f in range(len(where))]
         medians.append(np.mean([np.median(np.abs(e - np.median(e))) for e in errors]))
     return np.array(medians)
 
 
-def trust_figures(maps: DepthMaps, truth: Truth) -> list[dict[str, float]]:
+def trust_figures(maps: DepthMaps, truth: TrueDepth) -> list[dict[str, float]]:
     """Of each frame: ``spearman`` of spread and error's size, pixel by pixel; ``rmse_mm`` and ``predicted_mm`` (rms of
     the spread); ``least_fifth_mm``, ``most_fifth_mm``: rmse of the fifths of pixels trusted least and most.
     """
@@ -172,7 +172,7 @@ def trust_figures(maps: DepthMaps, truth: Truth) -> list[dict[str, float]]:
 
 
 def studio_trust(
-    clips: dict[str, tuple[Observed, Truth]],
+    clips: dict[str, tuple[Observed, TrueDepth]],
     model: MorphableModel,
     correspondence: Correspondence,
     settings: FitSettings,
@@ -183,8 +183,8 @@ def studio_trust(
         fitted, few = fit_tracks([seen], model, correspondence, settings)[0], few_of(len(seen.prior_FE))
         camera: Tensor = truth.camera_px_F3[few].clone()
         camera[:, 0] *= fitted.focal_px / seen.camera.f_px
-        maps = draw_fit(renderer, fitted, few, camera, truth.depth_mm_FSS.shape[1])
-        rows = trust_figures(maps, Truth(truth.depth_mm_FSS[few], truth.face_FSS[few], camera))
+        maps = render_fit(renderer, fitted, few, camera, truth.depth_mm_FSS.shape[1])
+        rows = trust_figures(maps, TrueDepth(truth.depth_mm_FSS[few], truth.face_FSS[few], camera))
         found[name] = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
     return found
 

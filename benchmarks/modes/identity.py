@@ -17,7 +17,7 @@ from benchmarks.modes import measure as modes
 from jdap.batch import ImageBatch
 from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker
 from jdap.io.fetch import AssetError
-from jdap.metrics.identity import SIDE_PX, FaceEmbedder, distance, separation
+from jdap.metrics.identity import IDENTITY_SIDE_PX, FaceEmbedder, distance, separation
 
 IDENTITY, FACE_FOUND = "identity", "face_found"
 
@@ -36,17 +36,17 @@ class Identity:
         A picture in which none is found gets the mean of the others' (the middle of the picture where there are none),
         so that a drawing is not left out because it failed.
         """
-        large = F.interpolate(rgb_B3HW.float().cpu(), (SIDE_PX, SIDE_PX), mode="bicubic").clamp(-1, 1)
+        large = F.interpolate(rgb_B3HW.float().cpu(), (IDENTITY_SIDE_PX, IDENTITY_SIDE_PX), mode="bicubic").clamp(-1, 1)
         pixels = ((large + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
         points = np.full((len(pixels), FACE_LANDMARKS, 2), np.nan)
         for one, picture in zip(points, pixels, strict=True):
             if faces := self.landmarker.find(picture):
                 one[...] = faces[0].landmarks_px_N3[:FACE_LANDMARKS, :2]
         found = ~np.isnan(points).any((1, 2))
-        points[~found] = points[found].mean(0) if found.any() else SIDE_PX / 2
-        return points * (rgb_B3HW.shape[-1] / SIDE_PX), torch.from_numpy(found)
+        points[~found] = points[found].mean(0) if found.any() else IDENTITY_SIDE_PX / 2
+        return points * (rgb_B3HW.shape[-1] / IDENTITY_SIDE_PX), torch.from_numpy(found)
 
-    def add(self, outcomes: dict[str, modes.Outcome], batch: ImageBatch) -> None:
+    def add(self, outcomes: dict[str, modes.Answers], batch: ImageBatch) -> None:
         """Note distances: of depth-to-image and inpainting to the true picture, of joint generation to the reference.
 
         Pictures drawn for the true picture's geometry are cropped by its landmarks, the others by their own.
@@ -58,21 +58,21 @@ class Identity:
         self.embeddings += [true, reference]
         others, lonely = modes.other_people(batch.person_id)
         for question, outcome in outcomes.items():
-            if question == modes.JOINT:
-                drawn_at, drawn_found = self.landmarks(outcome.rgb[modes.JOINT])
-                outcome.add(modes.JOINT, FACE_FOUND, drawn_found.double())
+            if question == modes.JOINT_QUESTION:
+                drawn_at, drawn_found = self.landmarks(outcome.rgb[modes.JOINT_QUESTION])
+                outcome.add(modes.JOINT_QUESTION, FACE_FOUND, drawn_found.double())
                 outcome.add(modes.TRUE, FACE_FOUND, found.double())
-                drawn = self.embed(outcome.rgb[modes.JOINT], drawn_at)
-                outcome.add(modes.JOINT, IDENTITY, distance(drawn, reference))
+                drawn = self.embed(outcome.rgb[modes.JOINT_QUESTION], drawn_at)
+                outcome.add(modes.JOINT_QUESTION, IDENTITY, distance(drawn, reference))
                 outcome.add(modes.TRUE, IDENTITY, distance(true, reference))
                 outcome.add(modes.OTHER, IDENTITY, modes.without(distance(true[others], reference), lonely))
-            elif question in (modes.DEPTH_TO_IMAGE, modes.INPAINT_BOTH, modes.INPAINT_RGB):
+            elif question in (modes.DEPTH_TO_IMAGE_QUESTION, modes.INPAINT_BOTH, modes.INPAINT_RGB):
                 for answer, rgb in outcome.rgb.items():
                     if answer == modes.REFERENCE:
                         outcome.add(answer, IDENTITY, distance(reference, true))
                     elif answer != modes.OTHER:
                         outcome.add(answer, IDENTITY, distance(self.embed(rgb, at), true))
-                    elif question == modes.DEPTH_TO_IMAGE:
+                    elif question == modes.DEPTH_TO_IMAGE_QUESTION:
                         outcome.add(answer, IDENTITY, modes.without(distance(true[others], true), lonely))
 
     def separation(self) -> dict[str, float]:

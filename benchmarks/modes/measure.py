@@ -1,6 +1,6 @@
 """What a model's answers to the four questions are worth: one function a question, on one batch of held-out pictures.
 
-Each asks the pipeline and returns an :class:`Outcome`: numbers a picture of every *answer* (the model's, by either
+Each asks the pipeline and returns an :class:`Answers`: numbers a picture of every *answer* (the model's, by either
 method, and what it is to be compared with), and the pictures. Other benchmarks may call them with other pipelines.
 docs/benchmarks.md says what each measure and each baseline is.
 
@@ -20,7 +20,7 @@ from benchmarks.depth.method import seeded
 from jdap import depth as depth_frames
 from jdap.batch import ImageBatch, other_people
 from jdap.choices import CLEAN, METHODS, REPAINT
-from jdap.metrics.depth import FAR, MEASURES, NEAR, NORMALISED, align_scale_shift, ground_truth, rmse
+from jdap.metrics.depth import DEPTH_MEASURES, FAR, NEAR, NORMALISED, align_scale_shift, ground_truth, rmse
 from jdap.models.image.separate import SeparateUNets
 from jdap.pipelines.masks import fill_unknown, paste_known
 from jdap.pipelines.pictures import PT
@@ -28,7 +28,7 @@ from jdap.pipelines.portrait import GUIDANCE, PortraitPipeline
 
 #: Answers that are not the model's.
 CODEC, REFERENCE, OTHER, TRUE, NEAREST, MEAN = "codec", "reference", "other person", "true", "nearest pixel", "mean"
-IMAGE_TO_DEPTH, DEPTH_TO_IMAGE, JOINT = "image-to-depth", "depth-to-image", "joint"
+IMAGE_TO_DEPTH_QUESTION, DEPTH_TO_IMAGE_QUESTION, JOINT_QUESTION = "image-to-depth", "depth-to-image", "joint"
 #: The model's answers, where they are not just named by their method.
 ONE_STEP, EITHER, RESAMPLED = "clean, 1 step", "either", "resampled"
 #: What the hole is cut out of.
@@ -38,7 +38,7 @@ HEAD = 0.95
 
 
 @dataclass(frozen=True)
-class Settings:
+class ModeSettings:
     """How the model is asked: DDIM ``steps`` of what is not one-step, ``guidance`` wherever RGB is drawn, RePaint's
     ``resample`` where it is tried, and the ``seed``."""
 
@@ -49,7 +49,7 @@ class Settings:
 
 
 @dataclass
-class Outcome:
+class Answers:
     """``values[answer][measure]`` (B,) float, NaN where a picture has no such number; ``rgb[answer]`` (B, 3, H, W) and
     ``depth[answer]`` (B, 1, H, W), what was drawn, in [-1, 1]."""
 
@@ -63,21 +63,21 @@ class Outcome:
 
 
 def image_to_depth(
-    pipeline: PortraitPipeline, batch: ImageBatch, settings: Settings, mean_depth: Tensor | None = None
-) -> Outcome:
+    pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSettings, mean_depth: Tensor | None = None
+) -> Answers:
     """Depth of pictures in one step (and by RePaint in ``settings.steps``), scale and shift aligned on skin.
 
     Beside: the codec's reconstruction of the true depth; the training mean (B, 1, H, W) where it is given; the true
     depth of another person.
     """
-    out = Outcome()
+    out = Answers()
     for method in methods_of(pipeline):
         answer = ONE_STEP if method == CLEAN else REPAINT
         out.depth[answer] = pipeline.image_to_depth(
             batch.rgb,
             steps=1 if method == CLEAN else settings.steps,
             method=method,
-            generator=seeded(settings.seed, [IMAGE_TO_DEPTH, answer, *batch.key]),
+            generator=seeded(settings.seed, [IMAGE_TO_DEPTH_QUESTION, answer, *batch.key]),
         ).depth
     out.depth[CODEC] = codec_depth(pipeline, batch.depth)
     if mean_depth is not None:
@@ -87,22 +87,22 @@ def image_to_depth(
     target, mask = ground_truth(NORMALISED, batch.depth_mm, batch.skin, batch.range_mm)
     for answer, depth in out.depth.items():
         aligned = align_scale_shift(depth, target, mask)
-        for name, measure in MEASURES.items():
+        for name, measure in DEPTH_MEASURES.items():
             values = measure(aligned, target, mask)
             out.add(answer, name, without(values, lonely) if answer == OTHER else values)
     return out
 
 
 def depth_to_image(
-    pipeline: PortraitPipeline, batch: ImageBatch, settings: Settings, estimator: PortraitPipeline | None = None
-) -> Outcome:
+    pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSettings, estimator: PortraitPipeline | None = None
+) -> Answers:
     """Pictures of the true depth and the reference, against the true ones; ``depth_rmse``: is the depth still theirs?
 
     It is estimated by ``estimator`` (None: the pipeline itself). Separate networks have no answer of their own.
 
     Beside: the codec's reconstruction of the true picture; the reference picture; the true picture of another person.
     """
-    out = Outcome()
+    out = Answers()
     for method in () if isinstance(pipeline.unet, SeparateUNets) else methods_of(pipeline):
         out.rgb[method] = pipeline.depth_to_image(
             batch.depth,
@@ -110,7 +110,7 @@ def depth_to_image(
             steps=settings.steps,
             guidance=settings.guidance,
             method=method,
-            generator=seeded(settings.seed, [DEPTH_TO_IMAGE, *batch.key]),
+            generator=seeded(settings.seed, [DEPTH_TO_IMAGE_QUESTION, *batch.key]),
         )
     out.rgb[CODEC] = pipeline.codec.decode(pipeline.codec.encode(batch.rgb)).clamp(-1, 1)
     out.rgb[REFERENCE] = batch.reference_rgb
@@ -131,8 +131,8 @@ def depth_to_image(
 
 
 def joint(
-    pipeline: PortraitPipeline, batch: ImageBatch, settings: Settings, estimator: PortraitPipeline | None = None
-) -> Outcome:
+    pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSettings, estimator: PortraitPipeline | None = None
+) -> Answers:
     """Portraits drawn from the reference: is the depth that is drawn the depth of the picture that is drawn?
 
     Depth is estimated again from the drawn RGB (by ``estimator``; None: the pipeline itself) and compared with the
@@ -140,20 +140,20 @@ def joint(
     their depth (what estimating costs); the depth estimated of another person's drawn picture (no alignment of the
     halves at all).
     """
-    out = Outcome()
+    out = Answers()
     estimator = estimator or pipeline
     made = pipeline.generate(
         reference_of(pipeline, batch),
         count=len(batch),
         steps=settings.steps,
         guidance=settings.guidance,
-        generator=seeded(settings.seed, [JOINT, *batch.key]),
+        generator=seeded(settings.seed, [JOINT_QUESTION, *batch.key]),
         output_type=PT,
     )
     others, lonely = other_people(batch.person_id)
     again = estimated(estimator, made.rgb, settings, batch.key)
     for answer, rgb, depth, found in (
-        (JOINT, made.rgb, made.depth, again),
+        (JOINT_QUESTION, made.rgb, made.depth, again),
         (TRUE, batch.rgb, batch.depth, estimated(estimator, batch.rgb, settings, batch.key)),
         (OTHER, made.rgb[others], made.depth, again[others]),
     ):
@@ -164,7 +164,7 @@ def joint(
     return out
 
 
-def inpaint(pipeline: PortraitPipeline, batch: ImageBatch, settings: Settings, what: str) -> Outcome:
+def inpaint(pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSettings, what: str) -> Answers:
     """Half of the face is hidden (:func:`half_face`) in RGB, in depth, or in both, and drawn from the rest.
 
     ``what`` is one of INPAINT_BOTH, INPAINT_RGB, INPAINT_DEPTH: what is hidden; the other half of the latents is known
@@ -174,7 +174,7 @@ def inpaint(pipeline: PortraitPipeline, batch: ImageBatch, settings: Settings, w
     hole = half_face(batch.skin)
     known_rgb = ~hole if what != INPAINT_DEPTH else torch.ones_like(hole)
     known_depth = ~hole if what != INPAINT_RGB else torch.ones_like(hole)
-    out = Outcome()
+    out = Answers()
     asked = {m: (m, 1) for m in methods_of(pipeline)}
     if what == INPAINT_BOTH:
         method = methods_of(pipeline)[0]
@@ -276,7 +276,7 @@ def masked_mean(values_B1HW: Tensor, mask_B1HW: Tensor) -> Tensor:
     return total / torch.where(count > 0, count, torch.nan)
 
 
-def estimated(pipeline: PortraitPipeline, rgb: Tensor, settings: Settings, keys: Sequence[str]) -> Tensor:
+def estimated(pipeline: PortraitPipeline, rgb: Tensor, settings: ModeSettings, keys: Sequence[str]) -> Tensor:
     """Depth (B, 1, H, W) of drawn pictures, in one step as it is measured elsewhere (RePaint needs all of them)."""
     steps = 1 if CLEAN in methods_of(pipeline) else settings.steps
     return pipeline.image_to_depth(rgb, steps=steps, generator=seeded(settings.seed, ["again", *keys])).depth

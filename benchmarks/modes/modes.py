@@ -23,7 +23,7 @@ from benchmarks import BenchmarkError, report
 from benchmarks.counts import count_pictures
 from benchmarks.depth.depth import pictures
 from benchmarks.depth.method import MEAN_DEPTH_FILE, TrainingMean
-from benchmarks.depth.method import Settings as MethodSettings
+from benchmarks.depth.method import MethodSettings as MethodSettings
 from benchmarks.modes import identity as modes_identity
 from benchmarks.modes import measure
 from jdap.batch import ImageBatch
@@ -36,7 +36,7 @@ from jdap.pipelines.grid import depth_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
 
 #: measure -> (unit, whether higher is better)
-MEASURES = {
+MODE_MEASURES = {
     "rmse": ("0.1-1", False),
     "absrel": ("", False),
     "delta1": ("", True),
@@ -49,7 +49,7 @@ MEASURES = {
     "face_found": ("share", True),
 }
 #: Pairs of the model's answers that are compared picture by picture.
-COMPARED = (
+PAIRS_COMPARED = (
     (measure.ONE_STEP, REPAINT),
     (CLEAN, REPAINT),
     (measure.EITHER, measure.RESAMPLED),
@@ -60,14 +60,14 @@ HIDDEN = "hidden"
 
 
 @dataclass
-class Scores:
+class ModeScores:
     """Numbers of every picture, in the order of the test set: ``values[question][answer][measure]``."""
 
     key: list[str] = field(default_factory=list)
     person_id: list[str] = field(default_factory=list)
     values: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
 
-    def add(self, outcomes: dict[str, measure.Outcome], batch: ImageBatch) -> None:
+    def add(self, outcomes: dict[str, measure.Answers], batch: ImageBatch) -> None:
         """Take in a batch."""
         self.key += batch.key
         self.person_id += batch.person_id
@@ -81,27 +81,27 @@ class Scores:
 def ask(
     pipeline: PortraitPipeline,
     batch: ImageBatch,
-    settings: measure.Settings,
+    settings: measure.ModeSettings,
     mean_depth: Tensor | None = None,
     estimator: PortraitPipeline | None = None,
-) -> tuple[dict[str, measure.Outcome], dict[str, float]]:
+) -> tuple[dict[str, measure.Answers], dict[str, float]]:
     """All questions about a batch, and the seconds that each took."""
-    outcomes: dict[str, measure.Outcome] = {}
+    outcomes: dict[str, measure.Answers] = {}
     seconds: dict[str, float] = {}
     for question in (
-        measure.IMAGE_TO_DEPTH,
-        measure.DEPTH_TO_IMAGE,
-        measure.JOINT,
+        measure.IMAGE_TO_DEPTH_QUESTION,
+        measure.DEPTH_TO_IMAGE_QUESTION,
+        measure.JOINT_QUESTION,
         measure.INPAINT_BOTH,
         measure.INPAINT_RGB,
         measure.INPAINT_DEPTH,
     ):
         start = time.perf_counter()
-        if question == measure.IMAGE_TO_DEPTH:
+        if question == measure.IMAGE_TO_DEPTH_QUESTION:
             outcomes[question] = measure.image_to_depth(pipeline, batch, settings, mean_depth)
-        elif question == measure.DEPTH_TO_IMAGE:
+        elif question == measure.DEPTH_TO_IMAGE_QUESTION:
             outcomes[question] = measure.depth_to_image(pipeline, batch, settings, estimator)
-        elif question == measure.JOINT:
+        elif question == measure.JOINT_QUESTION:
             outcomes[question] = measure.joint(pipeline, batch, settings, estimator)
         else:
             outcomes[question] = measure.inpaint(pipeline, batch, settings, question)
@@ -110,7 +110,7 @@ def ask(
     return outcomes, seconds
 
 
-def rows(scores: Scores, seed: int) -> list[dict[str, Any]]:
+def rows(scores: ModeScores, seed: int) -> list[dict[str, Any]]:
     """The table: a row a question, answer and measure, with the mean and its bootstrap interval over people.
 
     Rows of two answers are the mean of the differences, picture by picture. Pictures without a number are left out of a
@@ -119,7 +119,7 @@ def rows(scores: Scores, seed: int) -> list[dict[str, Any]]:
     table = []
     for question, answers in scores.values.items():
         columns = dict(answers)
-        for first, second in COMPARED:
+        for first, second in PAIRS_COMPARED:
             pair = [next((a for a in answers if a == x or a.startswith(f"{x} ")), None) for x in (first, second)]
             if pair[0] is not None and pair[1] is not None:
                 one, other = answers[pair[0]], answers[pair[1]]
@@ -129,7 +129,7 @@ def rows(scores: Scores, seed: int) -> list[dict[str, Any]]:
             for name, values in found.items():
                 row: dict[str, Any] = {"question": question, "answer": answer, "measure": name}
                 row |= report.mean_and_interval(np.array(values), scores.person_id, seed)
-                table.append(row | dict(zip(("unit", "higher_is_better"), MEASURES[name], strict=True)))
+                table.append(row | dict(zip(("unit", "higher_is_better"), MODE_MEASURES[name], strict=True)))
     return table
 
 
@@ -148,12 +148,12 @@ def run(args: argparse.Namespace) -> int:
         pipeline.schedule.spaced(args.steps)
     except ValueError as error:
         raise BenchmarkError(f"--steps: {error}") from error
-    settings = measure.Settings(args.steps, args.guidance, args.resample, args.seed)
+    settings = measure.ModeSettings(args.steps, args.guidance, args.resample, args.seed)
     data = ImageDataModule(
         test=args.shards, batch_size=args.batch_size, size_px=pipeline.size_px, eval_frames=args.targets
     )
     mean = TrainingMean(MethodSettings(folder)) if (folder / MEAN_DEPTH_FILE).is_file() else None
-    scores, columns, seconds = Scores(), [], dict[str, float]()
+    scores, columns, seconds = ModeScores(), [], dict[str, float]()
     columns_of: list[str] = []
     with modes_identity.identity() as (identity, reason):
         total = count_pictures(args.shards, args.limit, args.targets)
@@ -200,7 +200,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def panels(batch: ImageBatch, outcomes: dict[str, measure.Outcome]) -> dict[str, Tensor]:
+def panels(batch: ImageBatch, outcomes: dict[str, measure.Answers]) -> dict[str, Tensor]:
     """The pictures of a batch for people, by the label of their column: (B, 3, H, W) in [-1, 1] each.
 
     Answers that ablated networks do not give have no column.
@@ -213,12 +213,12 @@ def panels(batch: ImageBatch, outcomes: dict[str, measure.Outcome]) -> dict[str,
     }
     both = (measure.INPAINT_BOTH, measure.EITHER)
     for label, (question, answer), half in (
-        ("image-to-depth", (measure.IMAGE_TO_DEPTH, measure.ONE_STEP), "depth"),
-        ("… repaint", (measure.IMAGE_TO_DEPTH, REPAINT), "depth"),
-        ("depth-to-image", (measure.DEPTH_TO_IMAGE, CLEAN), "rgb"),
-        ("… repaint ", (measure.DEPTH_TO_IMAGE, REPAINT), "rgb"),
-        ("joint", (measure.JOINT, measure.JOINT), "rgb"),
-        ("joint: depth", (measure.JOINT, measure.JOINT), "depth"),
+        ("image-to-depth", (measure.IMAGE_TO_DEPTH_QUESTION, measure.ONE_STEP), "depth"),
+        ("… repaint", (measure.IMAGE_TO_DEPTH_QUESTION, REPAINT), "depth"),
+        ("depth-to-image", (measure.DEPTH_TO_IMAGE_QUESTION, CLEAN), "rgb"),
+        ("… repaint ", (measure.DEPTH_TO_IMAGE_QUESTION, REPAINT), "rgb"),
+        ("joint", (measure.JOINT_QUESTION, measure.JOINT_QUESTION), "rgb"),
+        ("joint: depth", (measure.JOINT_QUESTION, measure.JOINT_QUESTION), "depth"),
         ("half hidden", (measure.INPAINT_BOTH, HIDDEN), "rgb"),
         ("inpainted", both, "rgb"),
         ("… depth", both, "depth"),
@@ -240,7 +240,7 @@ def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console:
         found = {(row["answer"], row["measure"]): row for row in table if row["question"] == question}
         names = list(dict.fromkeys(name for _, name in found))
         console.print(question, style="bold")
-        shown = report.grid("answer", (name + ("↑" if MEASURES[name][1] else "↓") for name in names))
+        shown = report.grid("answer", (name + ("↑" if MODE_MEASURES[name][1] else "↓") for name in names))
         for answer in dict.fromkeys(answer for answer, _ in found):
             shown.add_row(answer, *(report.mean_cell(found.get((answer, name))) for name in names))
         console.print(shown)

@@ -24,7 +24,7 @@ from jdap.data.modules import ImageDataModule
 from jdap.pipelines.grid import depth_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
 
-COLUMNS = ("reference", "picture", "codec's", "sampled", "true depth", "codec's", "sampled")
+SHEET_COLUMNS = ("reference", "picture", "codec's", "sampled", "true depth", "codec's", "sampled")
 
 
 def psnr(made: Tensor, true: Tensor, mask: Tensor) -> float:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     stamp = report.software_stamp() | {"weights": args.weights, "shards": args.shards, "steps": args.steps}
     report.write_json(args.out / "overfit.json", {"psnr": found, "pictures": len(batch), "stamp": stamp})
     depths = [depth_picture(d) for d in (batch.depth, codec_depth, made.depth)]
-    labelled_grid([batch.reference_rgb, batch.rgb, codec_rgb, made.rgb, *depths], COLUMNS).save(
+    labelled_grid([batch.reference_rgb, batch.rgb, codec_rgb, made.rgb, *depths], SHEET_COLUMNS).save(
         args.out / "overfit.png"
     )
     return 0

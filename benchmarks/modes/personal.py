@@ -27,8 +27,8 @@ from benchmarks.depth.depth import pictures
 from benchmarks.depth.method import seeded
 from benchmarks.modes import identity as modes_identity
 from benchmarks.modes.identity import FACE_FOUND
-from benchmarks.modes.measure import CODEC, DEPTH_TO_IMAGE, REFERENCE, TRUE, Outcome, Settings, psnr, ssim
-from benchmarks.modes.modes import MEASURES
+from benchmarks.modes.measure import CODEC, DEPTH_TO_IMAGE_QUESTION, REFERENCE, TRUE, Answers, ModeSettings, psnr, ssim
+from benchmarks.modes.modes import MODE_MEASURES
 from jdap.batch import ImageBatch
 from jdap.data.modules import ImageDataModule
 from jdap.io import assets as shipped
@@ -37,15 +37,15 @@ from jdap.io.progress import Telling
 from jdap.pipelines.grid import depth_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
 
-DRAWN, BEFORE = "drawn", "before"
+SAMPLED, BEFORE = "drawn", "before"
 #: What the drawn picture's numbers are compared with, picture by picture.
-COMPARED = (BEFORE, REFERENCE)
+ARMS_COMPARED = (BEFORE, REFERENCE)
 #: Columns of pictures in the sheet.
 ABREAST = 2
 
 
 @dataclass
-class Found:
+class PersonalScores:
     """Of every picture: its ``block`` of time, ``values[answer][measure]``, and what goes into the sheet."""
 
     block: list[str] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Found:
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     shown: dict[str, list[Tensor]] = field(default_factory=dict)
 
-    def add(self, outcome: Outcome, batch: ImageBatch, frames: int) -> None:
+    def add(self, outcome: Answers, batch: ImageBatch, frames: int) -> None:
         """Take in a batch; a block is so many ``frames``."""
         self.key += batch.key
         self.block += [block_of(key, frames) for key in batch.key]
@@ -61,7 +61,7 @@ class Found:
             for name, values in measures.items():
                 self.values.setdefault(answer, {}).setdefault(name, []).extend(values.tolist())
         shown = {"its depth": depth_picture(batch.depth), **outcome.rgb, TRUE: batch.rgb}
-        for label in ("its depth", BEFORE, DRAWN, TRUE):
+        for label in ("its depth", BEFORE, SAMPLED, TRUE):
             if label in shown:
                 self.shown.setdefault(label, []).extend(shown[label].cpu())
 
@@ -94,50 +94,50 @@ def led_by(batches: Iterator[ImageBatch], known: dict[str, Tensor], where: str) 
 def ask(
     pipelines: dict[str, PortraitPipeline],
     batch: ImageBatch,
-    settings: Settings,
+    settings: ModeSettings,
     identity: modes_identity.Identity | None = None,
-) -> Outcome:
+) -> Answers:
     """Pictures drawn for the true depth by each pipeline, and their numbers beside the codec's and the reference's."""
-    out = Outcome()
+    out = Answers()
     for name, pipeline in pipelines.items():
         out.rgb[name] = pipeline.depth_to_image(
             batch.depth,
             reference=batch.reference_rgb,
             steps=settings.steps,
             guidance=settings.guidance,
-            generator=seeded(settings.seed, [DEPTH_TO_IMAGE, *batch.key]),
+            generator=seeded(settings.seed, [DEPTH_TO_IMAGE_QUESTION, *batch.key]),
         )
-    codec, whole = pipelines[DRAWN].codec, torch.ones_like(batch.skin)
+    codec, whole = pipelines[SAMPLED].codec, torch.ones_like(batch.skin)
     out.rgb[CODEC] = codec.decode(codec.encode(batch.rgb)).clamp(-1, 1)
     out.rgb[REFERENCE] = batch.reference_rgb
     for answer, rgb in out.rgb.items():
         out.add(answer, "psnr", psnr(rgb, batch.rgb, whole))
         out.add(answer, "ssim", ssim(rgb, batch.rgb, whole))
     if identity is not None:
-        identity.add({DEPTH_TO_IMAGE: out}, batch)
+        identity.add({DEPTH_TO_IMAGE_QUESTION: out}, batch)
         for answer, rgb in out.rgb.items():
             out.add(answer, FACE_FOUND, identity.landmarks(rgb)[1].double())
     return out
 
 
-def rows(found: Found, seed: int) -> list[dict[str, Any]]:
-    """A row an answer and measure, then the mean differences, picture by picture, from :data:`COMPARED`."""
+def rows(found: PersonalScores, seed: int) -> list[dict[str, Any]]:
+    """A row an answer and measure, then the mean differences, picture by picture, from :data:`ARMS_COMPARED`."""
     columns = dict(found.values)
-    for other in (name for name in COMPARED if name in found.values):
-        columns[f"{DRAWN} − {other}"] = {
+    for other in (name for name in ARMS_COMPARED if name in found.values):
+        columns[f"{SAMPLED} − {other}"] = {
             name: (np.array(values) - np.array(found.values[other][name])).tolist()
-            for name, values in found.values[DRAWN].items()
+            for name, values in found.values[SAMPLED].items()
         }
     return [
         {"answer": answer, "measure": name}
         | report.mean_and_interval(np.array(values), found.block, seed)
-        | dict(zip(("unit", "higher_is_better"), MEASURES[name], strict=True))
+        | dict(zip(("unit", "higher_is_better"), MODE_MEASURES[name], strict=True))
         for answer, measures in columns.items()
         for name, values in measures.items()
     ]
 
 
-def sheet(found: Found, count: int) -> Any:
+def sheet(found: PersonalScores, count: int) -> Any:
     """So many pictures, evenly over time: depth, what was drawn before and is drawn now, and the true one."""
     there = len(found.key)
     rows_count = max(1, min(count, there) // ABREAST)
@@ -154,15 +154,15 @@ def sheet(found: Found, count: int) -> Any:
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, and write the files into ``args.out``."""
     console, device = Console(), find_device(args.device)
-    folders = {DRAWN: args.weights} | ({BEFORE: args.before} if args.before else {})
+    folders = {SAMPLED: args.weights} | ({BEFORE: args.before} if args.before else {})
     pipelines = {n: PortraitPipeline.from_pretrained(shipped.resolve(f)).to(device) for n, f in folders.items()}
     if any(pipeline.reference is None for pipeline in pipelines.values()):
         raise BenchmarkError(f"{' and '.join(folders.values())}: weights without a ReferenceNet are led by nobody")
-    size_px, settings = pipelines[DRAWN].size_px, Settings(args.steps, args.guidance, seed=args.seed)
+    size_px, settings = pipelines[SAMPLED].size_px, ModeSettings(args.steps, args.guidance, seed=args.seed)
     data = ImageDataModule(
         test=args.shards, batch_size=args.batch_size, size_px=size_px, eval_frames=args.targets
     ).test_dataloader()
-    known, found = references(args.reference, size_px), Found()
+    known, found = references(args.reference, size_px), PersonalScores()
     total = count_pictures(args.shards, args.limit, args.targets)
     with modes_identity.identity() as (identity, reason), Telling("picture", total, console=console) as telling:
         for batch in led_by(pictures(data, device, args.limit), known, args.reference):
@@ -189,7 +189,7 @@ def run(args: argparse.Namespace) -> int:
 def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:
     """A row an answer, a column a measure: mean and half of the 95 % interval's width."""
     names = list(dict.fromkeys(row["measure"] for row in table))
-    shown = report.grid("answer", (name + ("↑" if MEASURES[name][1] else "↓") for name in names))
+    shown = report.grid("answer", (name + ("↑" if MODE_MEASURES[name][1] else "↓") for name in names))
     cells = {(row["answer"], row["measure"]): report.mean_cell(row) for row in table}
     for answer in dict.fromkeys(row["answer"] for row in table):
         shown.add_row(answer, *(cells.get((answer, name), "") for name in names))

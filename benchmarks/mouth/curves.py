@@ -19,15 +19,15 @@ from jdap.faces.landmarker import Landmarker
 from jdap.metrics.lips import amplitude_ratio, best_lag, correlation
 from jdap.metrics.mouth import DEPTH, RGB, MouthReader
 
-LANDMARKS = "landmarks"
+FROM_LANDMARKS = "landmarks"
 #: mediapipe's landmarks: the middle of the inner edge of the upper and the lower lip, the outer corners of the eyes.
-LIPS, EYES = (13, 14), (33, 263)
+MIDDLE_OF_LIPS, EYE_CORNERS = (13, 14), (33, 263)
 #: Pictures are enlarged to this side before faces are looked for in them.
 SEARCH_PX = 512
 #: Of a clip in which a face is found in a smaller share of frames than this, landmarks give no curve.
 FOUND = 0.5
 #: measure -> whether higher is better; None: neither
-MEASURES = {"correlation": True, "best": True, "lag": None, "amplitude": None}
+CURVE_MEASURES = {"correlation": True, "best": True, "lag": None, "amplitude": None}
 
 
 @dataclass
@@ -52,13 +52,13 @@ class Curves:
             self.others.setdefault(arm, []).append(true)
 
     def values(self, arm: str, reader: str) -> dict[str, np.ndarray]:
-        """Each of :data:`MEASURES` (clips,), NaN where a clip has no such number."""
-        found: dict[str, list[float]] = {name: [] for name in MEASURES}
+        """Each of :data:`CURVE_MEASURES` (clips,), NaN where a clip has no such number."""
+        found: dict[str, list[float]] = {name: [] for name in CURVE_MEASURES}
         for made, true in zip(self.read[arm][reader], self.others.get(arm, self.true), strict=True):
             pair = made[None], true[None]
             lag, best = best_lag(*pair)
             numbers = (correlation(*pair), best, lag.double(), amplitude_ratio(*pair))
-            for name, value in zip(MEASURES, numbers, strict=True):
+            for name, value in zip(CURVE_MEASURES, numbers, strict=True):
                 found[name].append(float("nan") if best.isnan() else float(value))
         return {name: np.array(values) for name, values in found.items()}
 
@@ -75,7 +75,7 @@ def read_all(
     if depth_F1HW is not None:
         found[DEPTH] = readers[DEPTH](depth_F1HW[None])[0].cpu()
     if landmarker is not None:
-        found[LANDMARKS] = landmark_opening(landmarker, rgb_F3HW)
+        found[FROM_LANDMARKS] = landmark_opening(landmarker, rgb_F3HW)
     return found
 
 
@@ -89,7 +89,7 @@ def landmark_opening(landmarker: Landmarker, rgb_F3HW: Tensor) -> Tensor:
     for i, pixels in enumerate(((large + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()):
         if faces := landmarker.detect(pixels):
             points = faces[0].landmarks_px_N3[:, :2]
-            lips, eyes = (np.linalg.norm(points[a] - points[b]) for a, b in (LIPS, EYES))
+            lips, eyes = (np.linalg.norm(points[a] - points[b]) for a, b in (MIDDLE_OF_LIPS, EYE_CORNERS))
             opening[i] = float(lips / eyes)
     return opening if opening.isfinite().double().mean() >= FOUND else torch.full_like(opening, torch.nan)
 
@@ -107,11 +107,11 @@ def rows(curves: Curves, pairs: Sequence[tuple[str, str]] = (), seed: int = 0) -
         for reader in curves.read.get(first, {}):
             if (second, reader) in found:
                 one, other = found[first, reader], found[second, reader]
-                columns.append((f"{first} − {second}", reader, {n: one[n] - other[n] for n in MEASURES}, []))
+                columns.append((f"{first} − {second}", reader, {n: one[n] - other[n] for n in CURVE_MEASURES}, []))
     for arm, reader, values, read in columns:
         for name, numbers in values.items():
             row = {"arm": arm, "reader": reader, "measure": name}
             row |= report.mean_and_interval(numbers, curves.person_id, seed)
             found_share = float(torch.cat(read).isfinite().double().mean()) if read else None
-            table.append(row | {"higher_is_better": MEASURES[name], "found": found_share})
+            table.append(row | {"higher_is_better": CURVE_MEASURES[name], "found": found_share})
     return table

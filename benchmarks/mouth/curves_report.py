@@ -15,11 +15,11 @@ from rich.console import Console
 from torch import Tensor
 
 from benchmarks import report
-from benchmarks.mouth.curves import MEASURES, Curves
+from benchmarks.mouth.curves import CURVE_MEASURES, Curves
 from jdap.io.files import write_whole
 
 #: Frames of each clip that are shown in a strip.
-STRIP = 20
+CURVE_STRIP_FRAMES = 20
 _COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
 
 
@@ -35,13 +35,13 @@ def print_table(
     for reader in dict.fromkeys(row["reader"] for row in table):
         found = {(row["arm"], row["measure"]): row for row in table if row["reader"] == reader}
         console.print(f"read from {reader}", style="bold")
-        headers = ("clips", "correlation↑", "95 % interval", *list(MEASURES)[1:], "found", *extra)
+        headers = ("clips", "correlation↑", "95 % interval", *list(CURVE_MEASURES)[1:], "found", *extra)
         shown = report.grid("arm", headers)
         for arm in dict.fromkeys(arm for arm, _ in found):
             first = found[arm, "correlation"]
             low, high = first["mean_ci"]
             cells = [str(first["n"]), _number(first["mean"]), "" if np.isnan(low) else f"{low:+.3f} … {high:+.3f}"]
-            cells += [_number(found[arm, name]["mean"], 2) for name in list(MEASURES)[1:]]
+            cells += [_number(found[arm, name]["mean"], 2) for name in list(CURVE_MEASURES)[1:]]
             cells += ["" if first["found"] is None else f"{100 * first['found']:.0f} %"]
             cells += [_number(of(first), 2) for of in extra.values()]
             shown.add_row(arm, *cells)
@@ -54,7 +54,7 @@ def print_table(
     report.print_left_out(stamp, console)
 
 
-def draw(
+def plot(
     curves: Curves, arms: Sequence[str], path: Path, strips: dict[str, list[Tensor]] | None = None, clips: int = 4
 ) -> None:
     """Write a PNG: a row a clip with the true curve and each arm's by each reader, and under it strips of frames.
@@ -80,7 +80,7 @@ def draw(
                 axes.set_ylabel(curves.person_id[k], fontsize=7)
         for row, (arm, frames) in enumerate(strips.items()):
             axes = figure.add_subplot(grid[k * len(heights) + 1 + row, :])
-            shown = frames[k][np.linspace(0, len(frames[k]) - 1, STRIP).round().astype(int)]
+            shown = frames[k][np.linspace(0, len(frames[k]) - 1, CURVE_STRIP_FRAMES).round().astype(int)]
             axes.imshow(((shown.clamp(-1, 1) + 1) / 2).permute(2, 0, 3, 1).flatten(1, 2).numpy())
             axes.set(xticks=[], yticks=[])
             axes.set_ylabel(arm, fontsize=7)
@@ -92,12 +92,12 @@ def draw(
 
 
 def _plot(axes: Axes, curves: Curves, k: int, reader: str, arms: Sequence[str]) -> None:
-    axes.plot(_drawn(curves.true[k]), color="black", linewidth=1.8, label="true")
+    axes.plot(_plotted(curves.true[k]), color="black", linewidth=1.8, label="true")
     for arm, colour in zip(arms, _COLOURS, strict=False):
         if reader in curves.read.get(arm, {}):
             r = curves.values(arm, reader)["correlation"][k]
             curve = curves.read[arm][reader][k]
-            axes.plot(_drawn(curve), color=colour, linewidth=1, label=arm)
+            axes.plot(_plotted(curve), color=colour, linewidth=1, label=arm)
             axes.text(
                 0.01 + 0.16 * arms.index(arm), 0.02, f"{r:.2f}", color=colour, fontsize=7, transform=axes.transAxes
             )
@@ -105,7 +105,7 @@ def _plot(axes: Axes, curves: Curves, k: int, reader: str, arms: Sequence[str]) 
     axes.margins(x=0)
 
 
-def _drawn(curve_F: Tensor) -> np.ndarray:
+def _plotted(curve_F: Tensor) -> np.ndarray:
     values = curve_F.double().numpy()
     if not np.isfinite(values).any():
         return values

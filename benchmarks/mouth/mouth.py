@@ -25,14 +25,23 @@ from benchmarks import report
 from benchmarks.clips import talking_clips
 from benchmarks.counts import count_clips
 from benchmarks.mouth.curves import Curves, read_all, rows
-from benchmarks.mouth.curves_report import draw, print_table
+from benchmarks.mouth.curves_report import plot, print_table
 from benchmarks.mouth.training import blur, frames_of, pictures, through_codec, train
 from jdap.batch import ClipBatch
 from jdap.faces.landmarker import Landmarker
 from jdap.io.assets import resolve
 from jdap.io.fetch import AssetError
 from jdap.io.progress import Telling, track
-from jdap.metrics.mouth import CROP_RADII, DEPTH, KINDS, RGB, SIDE_PX, MouthReader, load_readers, save_readers
+from jdap.metrics.mouth import (
+    CROP_RADII,
+    DEPTH,
+    READER_CHANNELS,
+    READER_SIDE_PX,
+    RGB,
+    MouthReader,
+    load_readers,
+    save_readers,
+)
 from jdap.models.codec import Codec, load_codec
 
 TRUE, CODEC, TWICE, PASTED, PASTED_CODEC = "true", "codec", "codec twice", "one mouth", "one mouth, codec"
@@ -111,14 +120,14 @@ def run(args: argparse.Namespace) -> int:
     }
     report.write_json(args.out / "mouth.json", {"rows": table, "stamp": stamp, "clips": clips_json(curves)})
     report.write_csv(args.out / "mouth.csv", table)
-    draw(curves, (TRUE, CODEC, PASTED_CODEC), args.out / "mouth.png")
+    plot(curves, (TRUE, CODEC, PASTED_CODEC), args.out / "mouth.png")
     print_table(table, stamp, console, extra={"MAE, mm": lambda row: row["mae_mm"]})
     return 0
 
 
 def _train(args: argparse.Namespace, codec: Codec, console: Console) -> tuple[dict[str, MouthReader], dict[str, Any]]:
     """The readers, and what the stamp says of their training (seconds are the processor's)."""
-    clips = talking_clips(args.train, SIDE_PX, stride=args.stride, silent=True)
+    clips = talking_clips(args.train, READER_SIDE_PX, stride=args.stride, silent=True)
     frames = frames_of(track(clips, "training clip", console, count_clips(args.train)), codec, args.seed)
     readers, seconds = {}, {}
     with Telling("step", args.steps * len(frames), console=console) as telling:
@@ -143,7 +152,7 @@ def measure(
     """Curves by condition; mean absolute errors in mm by condition and reader; why there are no landmarks, or ""."""
     curves, errors = Curves(), dict[str, dict[str, list[float]]]()
     with landmarks() as (landmarker, reason):
-        for clip in talking_clips(args.test, SIDE_PX, args.limit):
+        for clip in talking_clips(args.test, READER_SIDE_PX, args.limit):
             curves.key += clip.key
             curves.person_id += clip.person_id
             curves.true.append(clip.lip_opening_mm[0])
@@ -151,7 +160,7 @@ def measure(
                 # A landmark model takes most of the time, and on softer pictures finds no faces.
                 found = read_all(readers, landmarker if name in (TRUE, CODEC) else None, rgb, depth)
                 curves.add(name, found)
-                for kind in KINDS:
+                for kind in READER_CHANNELS:
                     off = (found[kind] - clip.lip_opening_mm[0]).abs().mean()
                     errors.setdefault(name, {}).setdefault(kind, []).append(float(off))
             on_clip()

@@ -20,11 +20,11 @@ from torch import Generator, Tensor
 from benchmarks import BenchmarkError
 from jdap import depth as depth_frames
 from jdap.batch import ClipBatch
-from jdap.metrics.mouth import DEPTH, OPENING_UNIT_MM, RGB, SIDE_PX, USUAL_RADIUS_PX, MouthReader
+from jdap.metrics.mouth import DEPTH, OPENING_UNIT_MM, READER_SIDE_PX, RGB, USUAL_RADIUS_PX, MouthReader
 from jdap.models.codec import Codec
 
 #: Standard deviations at most of the noise in latents (unit variance), of blur in pixels, and of noise in a picture.
-LATENT_NOISE, BLUR_PX, NOISE = 0.3, 2.5, 0.06
+LATENT_NOISE, BLUR_PX, PICTURE_NOISE = 0.3, 2.5, 0.06
 #: A random view: e-folds of zoom, shift as a share of the picture's half side.
 ZOOM, SHIFT = 0.2, 0.12
 #: Where the reader looks in training: off the true mouth by these shares of its radius, in a clip and in each of its
@@ -36,7 +36,7 @@ CODEC_BATCH = 64
 
 
 @dataclass(frozen=True)
-class Frames:
+class MouthClips:
     """Clips of equally many frames to train on: ``versions`` of them (K, F, C, H, W) uint8, true and through the codec;
     where mouths are (K, F, 3), and the opening in millimetres (K, F)."""
 
@@ -67,7 +67,7 @@ def _decoded(codec: Codec, latents_FChw: Tensor, channels: int) -> Tensor:
     return depth_frames.from_codec(made) if channels == 1 else made.clamp(-1, 1)
 
 
-def frames_of(clips: Iterable[ClipBatch], codec: Codec, seed: int = 0) -> dict[str, Frames]:
+def frames_of(clips: Iterable[ClipBatch], codec: Codec, seed: int = 0) -> dict[str, MouthClips]:
     """The frames of clips by kind. Raises BenchmarkError where clips have different lengths."""
     generator = Generator().manual_seed(seed)
     versions: dict[str, tuple[list[Tensor], ...]] = {kind: ([], [], []) for kind in (RGB, DEPTH)}
@@ -86,11 +86,11 @@ def frames_of(clips: Iterable[ClipBatch], codec: Codec, seed: int = 0) -> dict[s
     if len({len(x) for x in openings}) > 1:
         raise BenchmarkError(f"--train: clips have {sorted({len(x) for x in openings})} frames, not equally many")
     where, opening = torch.stack(mouths), torch.stack(openings)
-    return {kind: Frames(tuple(map(torch.stack, some)), where, opening) for kind, some in versions.items()}
+    return {kind: MouthClips(tuple(map(torch.stack, some)), where, opening) for kind, some in versions.items()}
 
 
 def train(
-    frames: Frames,
+    frames: MouthClips,
     steps: int,
     seed: int = 0,
     clips: int = 6,
@@ -133,7 +133,7 @@ def _loss(
     mouth = mouth_px_BG3[:, :SOUGHT]
     found, heat = reader.find(view_BGCHW[:, :SOUGHT])
     side = round(heat.shape[-1] ** 0.5)
-    cell = (mouth[..., :2] * (side / SIDE_PX)).long().clamp(0, side - 1)
+    cell = (mouth[..., :2] * (side / READER_SIDE_PX)).long().clamp(0, side - 1)
     where = F.cross_entropy(heat.flatten(0, 1), (cell[..., 1] * side + cell[..., 0]).flatten())
     off = (found - mouth)[..., :2].norm(dim=-1).mean() / USUAL_RADIUS_PX
     size = (found[..., 2] / mouth[..., 2]).log().abs().mean()
@@ -150,7 +150,7 @@ def _misplaced(mouth_px_BG3: Tensor, generator: Generator) -> Tensor:
     return torch.cat([mouth_px_BG3[..., :2] + off * radius, radius * size[..., None]], -1)
 
 
-def batch(frames: Frames, clips: int, group: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+def batch(frames: MouthClips, clips: int, group: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Random views (B, G, C, H, W) float32 of random frames, one version, view and blur a clip; mouths and openings."""
     count, length = frames.opening_mm_KF.shape
     k = torch.randint(count, (clips, 1), generator=generator)
@@ -163,7 +163,7 @@ def batch(frames: Frames, clips: int, group: int, generator: Generator) -> tuple
     view, mouth = _seen(view, frames.mouth_px_KF3[k, f], zoom, shift, mirror)
     soft = BLUR_PX * torch.rand(clips, generator=generator) * (torch.rand(clips, generator=generator) < 0.5)
     view = torch.stack([blur(one, sigma) for one, sigma in zip(view, soft.tolist(), strict=True)])
-    level = NOISE * torch.rand(clips, 1, 1, 1, 1, generator=generator)
+    level = PICTURE_NOISE * torch.rand(clips, 1, 1, 1, 1, generator=generator)
     view = view + level * torch.randn(view.shape, generator=generator)
     if view.shape[2] == 3:
         view = view * (1 + 0.3 * _even(generator, clips, 1, 3, 1, 1)) + 0.2 * _even(generator, clips, 1, 1, 1, 1)
@@ -179,9 +179,9 @@ def _seen(
     flat = clips_BGCHW.flatten(0, 1)
     grid = F.affine_grid(matrix.repeat_interleave(group, 0), list(flat.shape), align_corners=False)
     seen = F.grid_sample(flat, grid, padding_mode="border", align_corners=False).unflatten(0, clips_BGCHW.shape[:2])
-    at = (mouth_px_BG3[..., :2] / SIDE_PX * 2 - 1 - shift_B2[:, None]) * zoom_B[:, None, None]
+    at = (mouth_px_BG3[..., :2] / READER_SIDE_PX * 2 - 1 - shift_B2[:, None]) * zoom_B[:, None, None]
     at = at * torch.stack([mirror_B, torch.ones_like(mirror_B)], -1)[:, None]
-    return seen, torch.cat([(at + 1) / 2 * SIDE_PX, mouth_px_BG3[..., 2:] * zoom_B[:, None, None]], -1)
+    return seen, torch.cat([(at + 1) / 2 * READER_SIDE_PX, mouth_px_BG3[..., 2:] * zoom_B[:, None, None]], -1)
 
 
 def blur(frames_FCHW: Tensor, sigma_px: float) -> Tensor:

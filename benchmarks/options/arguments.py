@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.choices import DEPTH_METHODS, FIRST, MIDDLE
+from benchmarks.choices import FIRST, METHOD_NAMES, MIDDLE
 from jdap.commands.arguments import positive as positive
 from jdap.io.device import AUTO, DEVICE_HELP
 
@@ -39,8 +39,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the table (JSON, CSV) and the picture")
     parser.add_argument(
         "--methods",
-        type=words_of(DEPTH_METHODS),
-        help=f"comma-separated, of {','.join(DEPTH_METHODS)}; by default all that the data can serve",
+        type=words_of(METHOD_NAMES),
+        help=f"comma-separated, of {','.join(METHOD_NAMES)}; by default all that the data can serve",
     )
     parser.add_argument("--steps", type=positive, default=1, help="sampling steps of ours (default 1)")
     parser.add_argument("--ensemble", type=positive, default=1, help="seeds of ours that are averaged (default 1)")

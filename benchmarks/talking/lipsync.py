@@ -26,7 +26,7 @@ from benchmarks import BenchmarkError, report
 from benchmarks.choices import FIRST
 from benchmarks.clips import talking_clips
 from benchmarks.mouth.curves import Curves, read_all, rows
-from benchmarks.mouth.curves_report import draw, print_table
+from benchmarks.mouth.curves_report import plot, print_table
 from benchmarks.mouth.mouth import CODEC, TRUE, clips_json, landmarks
 from benchmarks.mouth.training import through_codec
 from jdap.batch import ClipBatch
@@ -40,11 +40,11 @@ from jdap.pipelines.talking import TalkingPipeline
 STILL = "still portrait"
 OTHERS, OTHERS_CURVE, SILENCE = "another's sound", "another's sound and curve", "silence"
 #: Clips in the picture.
-DRAWN = 4
+CLIPS_SHOWN = 4
 
 
 @dataclass
-class Drawn:
+class SampledClips:
     """What is kept of the clips: curves, the frames of the first few by arm, and seconds of drawing."""
 
     curves: Curves = field(default_factory=Curves)
@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     controls = not args.no_controls
     total = len(clips) * (len(pipelines) + 2 * controls)
     with landmarks() as (landmarker, reason), Telling("clip", total, console=console) as telling:
-        drawn = Drawn()
+        drawn = SampledClips()
         for i, clip in enumerate(clips):
             beside(drawn, clip, pipelines[first], args.reference, readers, landmarker)
             for name, pipeline in pipelines.items():
@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
                     drawn.curves.add(arm, found)
                     if curve is not None:
                         drawn.curves.add(f"{name}, {OTHERS_CURVE}", found, curve)
-                    if i < DRAWN and not what:
+                    if i < CLIPS_SHOWN and not what:
                         drawn.strips.setdefault(arm, []).append(made.rgb)
                     telling.advance()
 
@@ -160,12 +160,14 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     report.write_json(args.out / "lipsync.json", {"rows": table, "stamp": stamp, "clips": clips_json(drawn.curves)})
     report.write_csv(args.out / "lipsync.csv", table)
-    draw(drawn.curves, (CODEC, *pipelines), args.out / "lipsync.png", drawn.strips, DRAWN)
+    plot(drawn.curves, (CODEC, *pipelines), args.out / "lipsync.png", drawn.strips, CLIPS_SHOWN)
     print_table(table, stamp, console)
     return 0
 
 
-def beside(drawn: Drawn, clip: ClipBatch, pipeline: TalkingPipeline, which: str, readers: Any, landmarker: Any) -> None:
+def beside(
+    drawn: SampledClips, clip: ClipBatch, pipeline: TalkingPipeline, which: str, readers: Any, landmarker: Any
+) -> None:
     """Note a clip and what drawn ones are compared with: true frames, the codec's, and the reference repeated."""
     curves = drawn.curves
     curves.key += clip.key
@@ -178,5 +180,5 @@ def beside(drawn: Drawn, clip: ClipBatch, pipeline: TalkingPipeline, which: str,
     at = 0 if which == FIRST else len(rgb) // 2
     still = [x[at : at + 1].expand(len(rgb), -1, -1, -1) for x in coded]
     curves.add(STILL, read_all(readers, landmarker, *still))
-    if len(curves.key) <= DRAWN:
+    if len(curves.key) <= CLIPS_SHOWN:
         drawn.strips.setdefault(TRUE, []).append(rgb)

@@ -16,10 +16,10 @@ from jdap.batch import ClipBatch
 from jdap.diffusion.denoiser import Pair
 from jdap.diffusion.draws import draw_frames
 from jdap.diffusion.samplers import ddim
-from jdap.metrics.depth import MEASURES, NORMALISED, ground_truth, scale_shift
+from jdap.metrics.depth import DEPTH_MEASURES, NORMALISED, ground_truth, scale_shift
 from jdap.metrics.motion import border_jumps, changes, flicker, jitter, static_pairs
 from jdap.models.clip.before import Anchor, MotionFrames
-from jdap.models.clip.conditions import Drive
+from jdap.models.clip.conditions import Conditions
 from jdap.pipelines.sound_windows import SoundWindows
 from jdap.pipelines.talking import TalkingPipeline, WindowShape
 
@@ -31,7 +31,7 @@ def depth_of_clip(made_F1HW: Tensor, clip: ClipBatch) -> dict[str, float]:
     # Frames one below the other are one picture, and get one alignment.
     scale, shift = scale_shift(*(x.flatten(0, 2)[None, None] for x in (made_F1HW, target, mask)))
     aligned = scale * made_F1HW.double() + shift
-    return {name: float(measure(aligned, target, mask).nanmean()) for name, measure in MEASURES.items()}
+    return {name: float(measure(aligned, target, mask).nanmean()) for name, measure in DEPTH_MEASURES.items()}
 
 
 def likeness(made_F3HW: Tensor, clip: ClipBatch) -> dict[str, float]:
@@ -113,7 +113,7 @@ def estimate(
             tokens = pipeline.audio(heard[None], shape.motion_frames + shape.frames, shape.audio_margin)
             if pipeline.drive is not None:
                 free = heard.new_full((1, tokens.shape[1], 7), torch.nan)
-                tokens = torch.cat([tokens, pipeline.drive(Drive(free[..., :6], free[..., 6]))], dim=2)
+                tokens = torch.cat([tokens, pipeline.drive(Conditions(free[..., :6], free[..., 6]))], dim=2)
             given["audio"] = pipeline.unet.project_audio(tokens, shape.anchor)
         network = partial(pipeline.unet, motion=motion, **given)
         noise = draw_frames(Pair(rgb, rgb), seed, first, shape.noise_sharing)

@@ -19,17 +19,17 @@ from jdap.io.files import write_whole
 from jdap.pipelines.grid import depth_picture
 
 #: Frames of a clip that are shown.
-STRIP = 10
+PICTURE_STRIP_FRAMES = 10
 
 
-def draw_clips(clips: Sequence[dict[str, Tensor]], path: Path) -> None:
+def plot_clips(clips: Sequence[dict[str, Tensor]], path: Path) -> None:
     """Write a PNG: for each clip a strip of frames of every label's RGB (F, 3, H, W) or depth (F, 1, H, W)."""
     strips = [(label, frames) for clip in clips for label, frames in clip.items()]
-    figure = Figure(figsize=(STRIP + 0.3, 1.06 * len(strips) + 0.2), dpi=110)
+    figure = Figure(figsize=(PICTURE_STRIP_FRAMES + 0.3, 1.06 * len(strips) + 0.2), dpi=110)
     FigureCanvasAgg(figure)
     figure.set_layout_engine("constrained")
     for axes, (label, frames) in zip(figure.subplots(len(strips), 1, squeeze=False)[:, 0], strips, strict=True):
-        shown = frames[np.linspace(0, len(frames) - 1, STRIP).round().astype(int)]
+        shown = frames[np.linspace(0, len(frames) - 1, PICTURE_STRIP_FRAMES).round().astype(int)]
         pictures = depth_picture(shown) if shown.shape[1] == 1 else shown
         axes.imshow(((pictures.clamp(-1, 1) + 1) / 2).permute(2, 0, 3, 1).flatten(1, 2).numpy())
         axes.set(xticks=[], yticks=[])
@@ -37,7 +37,7 @@ def draw_clips(clips: Sequence[dict[str, Tensor]], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_long(long: Long, path: Path) -> None:
+def plot_long(long: Long, path: Path) -> None:
     """Write a PNG: resident memory against the video's seconds, and changes from frame to frame, borders marked."""
     figure = Figure(figsize=(10, 6), dpi=110)
     FigureCanvasAgg(figure)

@@ -30,7 +30,7 @@ from benchmarks.mouth.training import through_codec
 from benchmarks.talking import measure
 from benchmarks.talking.lipsync import load_arms, reference_of, spoken
 from benchmarks.talking.long import Long, long_video
-from benchmarks.talking.picture import draw_clips, draw_long
+from benchmarks.talking.picture import plot_clips, plot_long
 from jdap.batch import ClipBatch
 from jdap.io.device import find_device
 from jdap.io.progress import Telling, track
@@ -41,11 +41,11 @@ from jdap.pipelines.talking import TalkingPipeline
 from jdap.units import SAMPLE_RATE
 
 TRUE, CODEC, STILL, OTHER, BY_FRAME = "true", "codec", "still portrait", "other person", "frame by frame"
-LIKENESS, DEPTH, STEADY, STEADY_DRAWN, BORDERS = (
+LIKENESS, DEPTH_QUESTION, STEADY, STEADY_DRAWN, BORDERS = (
     "likeness", "depth", "steadiness on true frames", "steadiness on drawn frames", "window borders",
 )  # fmt: skip
 #: measure -> (unit, whether higher is better; None: neither)
-MEASURES: dict[str, tuple[str, bool | None]] = {
+TALKING_MEASURES: dict[str, tuple[str, bool | None]] = {
     "identity": ("distance", False),
     "face_found": ("share", True),
     "psnr": ("dB", True),
@@ -64,11 +64,11 @@ MEASURES: dict[str, tuple[str, bool | None]] = {
 #: Frames of each clip whose faces are compared.
 FACES = 6
 #: Clips in the picture.
-DRAWN = 3
+CLIPS_IN_PICTURE = 3
 
 
 @dataclass
-class Scores:
+class TalkingScores:
     """Numbers of every clip in their order: ``values[question][answer][measure]``, NaN where there is none."""
 
     key: list[str] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Scores:
             place.setdefault(name, []).append(value)
 
 
-def rows(scores: Scores, seed: int) -> list[dict[str, Any]]:
+def rows(scores: TalkingScores, seed: int) -> list[dict[str, Any]]:
     """A row a question, answer and measure. Differences of each question's first answer and the others are paired."""
     table = []
     for question, answers in scores.values.items():
@@ -94,7 +94,7 @@ def rows(scores: Scores, seed: int) -> list[dict[str, Any]]:
             columns[f"{first} − {other}"] = differences
         for answer, found in columns.items():
             for name, values in found.items():
-                unit, better = MEASURES[name]
+                unit, better = TALKING_MEASURES[name]
                 row: dict[str, Any] = {"question": question, "answer": answer, "measure": name}
                 row |= report.mean_and_interval(np.array(values), scores.person_id, seed)
                 table.append(row | {"unit": unit, "higher_is_better": better})
@@ -112,7 +112,7 @@ class Measuring:
         identity: modes_identity.Identity | None,
     ) -> None:
         self.pipelines, self.image, self.args, self.identity = pipelines, image, args, identity
-        self.scores = Scores()
+        self.scores = TalkingScores()
         self.panels: list[dict[str, Tensor]] = []
         self.others: Tensor | None = None
 
@@ -136,11 +136,13 @@ class Measuring:
         seen[BY_FRAME] = self.by_frame(rgb, f"true {clip.key[0]}")
         self.likeness(clip, reference, made, coded, at)
         for name, portrait in made.items():
-            scores.add(DEPTH, f"{name}, drawn", measure.depth_of_clip(portrait.depth, clip))
+            scores.add(DEPTH_QUESTION, f"{name}, drawn", measure.depth_of_clip(portrait.depth, clip))
         for name, depth in seen.items():
-            scores.add(DEPTH, f"{name}, of true frames" if name in made else name, measure.depth_of_clip(depth, clip))
-        scores.add(DEPTH, CODEC, measure.depth_of_clip(coded.depth, clip))
-        scores.add(DEPTH, STILL, measure.depth_of_clip(measure.repeated(coded.depth[at], frames), clip))
+            scores.add(
+                DEPTH_QUESTION, f"{name}, of true frames" if name in made else name, measure.depth_of_clip(depth, clip)
+            )
+        scores.add(DEPTH_QUESTION, CODEC, measure.depth_of_clip(coded.depth, clip))
+        scores.add(DEPTH_QUESTION, STILL, measure.depth_of_clip(measure.repeated(coded.depth[at], frames), clip))
         head = clip.depth_mm[0] > 0
         both = head[1:] & head[:-1]
         for name, depth in (*seen.items(), (CODEC, coded.depth), (TRUE, clip.depth[0])):
@@ -153,7 +155,7 @@ class Measuring:
             joins = measure.borders(frames, self.pipelines[name].shape)
             scores.add(BORDERS, name, measure.jumps(*portrait, joins))
             scores.add(BORDERS, f"{TRUE}, at {name}'s borders", measure.jumps(rgb, clip.depth[0], joins))
-        if len(self.panels) < DRAWN:
+        if len(self.panels) < CLIPS_IN_PICTURE:
             panels = {"true": rgb, "true depth": clip.depth[0], f"{BY_FRAME}, of true": seen[BY_FRAME]}
             for name, portrait in made.items():
                 panels |= {name: portrait.rgb, f"{name}: depth": portrait.depth, f"{name}, of true": seen[name]}
@@ -241,10 +243,10 @@ def run(args: argparse.Namespace) -> int:
     results = {"rows": table, "stamp": stamp, "clips": per_clip, "long": None if long is None else long.to_json()}
     report.write_json(args.out / "talking.json", results)
     report.write_csv(args.out / "talking.csv", table)
-    draw_clips(measuring.panels, args.out / "talking.png")
+    plot_clips(measuring.panels, args.out / "talking.png")
     print_table(table, stamp, console)
     if long is not None:
-        draw_long(long, args.out / "talking_long.png")
+        plot_long(long, args.out / "talking_long.png")
         console.print(long.sentence())
     return 0
 
@@ -255,9 +257,9 @@ def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console:
     arrow = {True: "↑", False: "↓", None: ""}
     for question in dict.fromkeys(row["question"] for row in table):
         found = {(row["answer"], row["measure"]): row for row in table if row["question"] == question}
-        names = [name for name in MEASURES if any(name == measured for _, measured in found)]
+        names = [name for name in TALKING_MEASURES if any(name == measured for _, measured in found)]
         console.print(question, style="bold")
-        shown = report.grid("answer", (name + arrow[MEASURES[name][1]] for name in names))
+        shown = report.grid("answer", (name + arrow[TALKING_MEASURES[name][1]] for name in names))
         for answer in dict.fromkeys(answer for answer, _ in found):
             shown.add_row(answer, *(report.mean_cell(found.get((answer, name))) for name in names))
         console.print(shown)

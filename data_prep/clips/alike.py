@@ -14,8 +14,8 @@ from array import array
 import numpy as np
 
 #: Parts of a hash, each of 16 bits: what differs in fewer than two bits a part has one with at most one.
-PARTS = 4
-MOST_BITS = 2 * PARTS - 1
+HASH_PARTS = 4
+MOST_BITS = 2 * HASH_PARTS - 1
 _NEAR = np.array([0, *(1 << bit for bit in range(16))], np.uint16)
 
 
@@ -73,4 +73,4 @@ class Alike:
 
 def _parts(hashes_P: np.ndarray) -> np.ndarray:
     """(P, PARTS) uint16."""
-    return np.ascontiguousarray(hashes_P).view(np.uint16).reshape(len(hashes_P), PARTS)
+    return np.ascontiguousarray(hashes_P).view(np.uint16).reshape(len(hashes_P), HASH_PARTS)

@@ -1,7 +1,7 @@
-"""The record that travels through the pipeline: which stage fills which field, in which unit.
+"""The record that travels through the pipeline: which step fills which field, in which unit.
 
-A clip starts as a segment of a video; the stage ``people`` makes a clip of each person in each shot of it, and from
-then on a clip is one face in consecutive frames. A stage that turns a clip down sets ``reason``, and later stages do
+A clip starts as a segment of a video; the step ``people`` makes a clip of each person in each shot of it, and from
+then on a clip is one face in consecutive frames. A step that turns a clip down sets ``reason``, and later steps do
 not see it.
 
 Shapes: F frames at 25 fps, N landmarks, B blendshapes, S audio samples.
@@ -41,19 +41,19 @@ class Clip:
     blendshape_names  their 52 names                                                             people
     beside            of each frame, boxes (M, 4) of the other faces of the picture, pixels      people
     skin_FN3          (F, 478, 3) uint8: colour of the picture at the landmarks                  people
-    fingerprint       what duplicates are known by, :func:`data_prep.clips.quality.fingerprint`  draw
+    fingerprint       what duplicates are known by, :func:`data_prep.clips.quality.fingerprint`  render
     camera            of the whole picture                                                       fit
     fit               identity, expressions, pose, residuals (:class:`data_prep.fit.fit.Fit`)    fit
     window_px_F3      (F, 3) float64: left, top, size of the square crop in the whole picture    crop
     camera_px_F3      (F, 3) float32: f, cx, cy in pixels of the stored frames                   crop
     audio             (S,) float32 in [-1, 1] at 16 kHz, or None where the video has none        sound
     scores            name → (F,) float32, see :mod:`data_prep.clips.quality`                    any
-    numbers           scores of the clip as a whole: sync                                        draw
-    written           how many frames went into samples                                          draw
+    numbers           scores of the clip as a whole: sync                                        render
+    written           how many frames went into samples                                          render
     reason            why it was turned down, or a remark on a kept clip; empty if nothing is    any
     status            ``kept``, ``rejected`` or ``failed``; ``held`` is decided at the end       any
     details           of a failure: the traceback                                                the runner
-    seconds           stage → seconds it took                                                    the runner
+    seconds           step → seconds it took                                                    the runner
     ================  =========================================================================  =========
     """
 

@@ -24,14 +24,14 @@ from data_prep.clips.quality import HELD, KEPT
 from jdap.depth import FAR_QUANTILE, NEAR_QUANTILE
 from jdap.geometry import normals_from_depth
 
-TILE, BAR = 256, 18
+CONTACT_TILE_PX, BAR = 256, 18
 INDEXED = 2000
 LANDMARK, MODEL = (60, 230, 90), (255, 60, 60)
 WARM, COLD = np.array([1.0, 0.72, 0.45]), np.array([0.5, 0.65, 1.0])
 
 
 @dataclass(eq=False)
-class Row:
+class SheetFrame:
     """One frame of a sheet.
 
     * ``label``: text under it
@@ -48,13 +48,13 @@ class Row:
     model_px_N2: np.ndarray
 
 
-def shrunk(row: Row) -> Row:
+def shrunk(row: SheetFrame) -> SheetFrame:
     """The row at a tile's size, if it is larger; it holds arrays of its own, so that a clip's frames can be let go."""
     size = row.rgb_SS3.shape[0]
-    side = min(size, TILE)
+    side = min(size, CONTACT_TILE_PX)
     zoom = side / size
     at = ((np.arange(side) + 0.5) / zoom).astype(int)
-    return Row(
+    return SheetFrame(
         row.label,
         np.asarray(Image.fromarray(row.rgb_SS3).resize((side, side), Image.Resampling.BOX)),
         row.depth_mm_SS[np.ix_(at, at)],
@@ -70,25 +70,28 @@ class Sheet:
     """A clip's sheet: a title and its rows."""
 
     title: str
-    rows: list[Row] = field(default_factory=list)
+    rows: list[SheetFrame] = field(default_factory=list)
 
 
-def draw_sheet(sheet: Sheet) -> bytes:
+def render_sheet(sheet: Sheet) -> bytes:
     """The sheet as a PNG."""
-    picture = Image.new("RGB", (4 * TILE, BAR + len(sheet.rows) * (TILE + BAR)), (20, 20, 24))
+    picture = Image.new("RGB", (4 * CONTACT_TILE_PX, BAR + len(sheet.rows) * (CONTACT_TILE_PX + BAR)), (20, 20, 24))
     draw = ImageDraw.Draw(picture)
     draw.text((4, 3), sheet.title, fill=(255, 255, 255))
     for i, row in enumerate(sheet.rows):
-        top = BAR + i * (TILE + BAR)
+        top = BAR + i * (CONTACT_TILE_PX + BAR)
         tiles = (row.rgb_SS3, row.rgb_SS3, _overlay(row), _depth_colours(row))
         for j, tile in enumerate(tiles):
-            picture.paste(Image.fromarray(tile).resize((TILE, TILE), Image.Resampling.BICUBIC), (j * TILE, top))
-        scale = TILE / row.rgb_SS3.shape[0]
+            picture.paste(
+                Image.fromarray(tile).resize((CONTACT_TILE_PX, CONTACT_TILE_PX), Image.Resampling.BICUBIC),
+                (j * CONTACT_TILE_PX, top),
+            )
+        scale = CONTACT_TILE_PX / row.rgb_SS3.shape[0]
         for points, colour in ((row.landmarks_px_N2, LANDMARK), (row.model_px_N2, MODEL)):
-            for x, y in points * scale + [TILE, top]:
-                if TILE <= x < 2 * TILE and top <= y < top + TILE:
+            for x, y in points * scale + [CONTACT_TILE_PX, top]:
+                if CONTACT_TILE_PX <= x < 2 * CONTACT_TILE_PX and top <= y < top + CONTACT_TILE_PX:
                     draw.point((x, y), fill=colour)
-        draw.text((4, top + TILE + 3), row.label, fill=(200, 200, 200))
+        draw.text((4, top + CONTACT_TILE_PX + 3), row.label, fill=(200, 200, 200))
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
@@ -111,7 +114,7 @@ def write_index(path: Path, rows: Iterator[dict]) -> None:
     path.write_bytes("\n".join(parts).encode(errors="replace"))
 
 
-def _overlay(row: Row) -> np.ndarray:
+def _overlay(row: SheetFrame) -> np.ndarray:
     """The fitted head, lit from the camera, half transparent over the frame."""
     depth = torch.from_numpy(row.depth_mm_SS)[None, None]
     normals = normals_from_depth(depth, torch.from_numpy(row.camera_px_3)[None])[0]
@@ -121,7 +124,7 @@ def _overlay(row: Row) -> np.ndarray:
     return np.where(seen, 0.4 * row.rgb_SS3 + 0.6 * colour, row.rgb_SS3).clip(0, 255).astype(np.uint8)
 
 
-def _depth_colours(row: Row) -> np.ndarray:
+def _depth_colours(row: SheetFrame) -> np.ndarray:
     has = row.depth_mm_SS > 0
     believed = row.depth_mm_SS[row.skin_SS & has]
     if not believed.size:

@@ -1,6 +1,6 @@
 """What a clip is judged by: scores of every frame, one number a clip, thresholds, and the decision at the very end.
 
-Every stage adds scores of every frame. :data:`SCORES` lists them: how frames become the clip's number, and
+Every step adds scores of every frame. :data:`SCORES` lists them: how frames become the clip's number, and
 between which values a clip is kept. Nothing is thrown away by a threshold: what fails one is *held*, drawn and
 stored apart, and :func:`select` admits it when the threshold changes. What cannot be measured at all (no face, a face
 behind another one) is *rejected*.
@@ -90,7 +90,7 @@ SCORES: tuple[Score, ...] = (
     Score("sync_confidence", "sync_confidence", "mean"),
     Score("sync_offset_frames", "sync_offset_frames", "mean"),
 )
-DEFAULTS: Thresholds = {s.name: (s.least, s.most) for s in SCORES if s.least > -INF or s.most < INF}
+THRESHOLDS: Thresholds = {s.name: (s.least, s.most) for s in SCORES if s.least > -INF or s.most < INF}
 
 _STATISTICS = {
     "mean": lambda x: np.mean(x),
@@ -144,11 +144,11 @@ def why_not(scores: Mapping[str, float], thresholds: Thresholds) -> str:
 
 
 def parse_thresholds(least: str = "", most: str = "", known: Mapping[str, object] | None = None) -> Thresholds:
-    """:data:`DEFAULTS`, changed by ``--min`` and ``--max``: ``face_px=96,sharpness=20``; ``face_px=none`` lifts one.
+    """:data:`THRESHOLDS`, changed by ``--min`` and ``--max``: ``face_px=96,sharpness=20``; ``face_px=none`` lifts one.
 
     Raises :class:`ThresholdError` for what is no number, or names no score.
     """
-    found, names = dict(DEFAULTS), known or {score.name: None for score in SCORES}
+    found, names = dict(THRESHOLDS), known or {score.name: None for score in SCORES}
     for text, side in ((least, 0), (most, 1)):
         for part in filter(None, (p.strip() for p in text.split(","))):
             name, equals, number = (x.strip() for x in part.partition("="))

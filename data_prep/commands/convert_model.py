@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data_prep.convert.derive import draw, mirror_pairs, read_obj, refine_on
+from data_prep.convert.derive import mirror_pairs, read_obj, refine_on, render_correspondence
 from data_prep.convert.layouts import FLAME_MM, read_bfm, read_flame
 from data_prep.convert.transfer import transfer
 from data_prep.head import assets
@@ -87,6 +87,6 @@ def correspond(path: Path, out: Path | None, picture: Path | None, people: list[
         save_face_model(out, replace(face, correspondence=refined))
         console.print(f"written: {out}", soft_wrap=True)
     if picture is not None:
-        draw(refined, face.model, picture)
+        render_correspondence(refined, face.model, picture)
         console.print(f"picture: {picture}", soft_wrap=True)
     return 0

@@ -6,7 +6,7 @@ import argparse
 
 from data_prep.commands import convert_model
 from data_prep.convert import derive
-from data_prep.head.landmarks import SHIPPED
+from data_prep.head.landmarks import CORRESPONDENCE_FILE
 from data_prep.video.video import find_videos
 
 
@@ -15,4 +15,4 @@ def run(args: argparse.Namespace) -> int:
     people = [path for path, _ in find_videos(args.people)]
     if args.face_model is not None:
         return convert_model.correspond(args.face_model, args.out, args.picture, people)
-    return derive.main(args.out or SHIPPED, args.picture, people)
+    return derive.main(args.out or CORRESPONDENCE_FILE, args.picture, people)

@@ -33,7 +33,7 @@ from jdap.shards.writer import ShardWriter, sidecar_path
 from jdap.units import SAMPLE_RATE
 
 #: Frames of a sample at most: ten seconds. A sample is read whole.
-MAX_FRAMES = 250
+LONGEST_SAMPLE = 250
 #: What says that a folder is ours, and how it was made.
 NOTE = "hold-out.json"
 TRAIN, TEST = "train", "test"
@@ -71,11 +71,11 @@ class Chunk:
 
 
 #: A frame: its chunk, and its number there.
-Frame = tuple[Chunk, int]
+ChunkFrame = tuple[Chunk, int]
 
 
 @dataclass
-class Outcome:
+class HoldOutOutcome:
     """Frames of ``train`` and ``test``, those ``between`` that neither has, and whose they are."""
 
     train: int = 0
@@ -84,7 +84,7 @@ class Outcome:
     people: set[str] = field(default_factory=set)
 
 
-def hold_out(shards: str | Path, out: Path, share: float = 0.2, gap_s: float = 0.2) -> Outcome:
+def hold_out(shards: str | Path, out: Path, share: float = 0.2, gap_s: float = 0.2) -> HoldOutOutcome:
     """Write ``out/train`` and ``out/test``; an older folder of ours is replaced.
 
     ``gap_s`` seconds of each clip lie between them. Raises :class:`HoldOutError` where ``out`` is not ours or nothing
@@ -93,7 +93,7 @@ def hold_out(shards: str | Path, out: Path, share: float = 0.2, gap_s: float = 0
     out = Path(os.path.abspath(out))
     if out.exists() and any(out.iterdir()) and not (out / NOTE).exists():
         raise HoldOutError(f"{out} exists, is not empty, and was not made by hold-out: name another folder")
-    part, outcome = out.with_name(f"{out.name}.part"), Outcome()
+    part, outcome = out.with_name(f"{out.name}.part"), HoldOutOutcome()
     shutil.rmtree(part, ignore_errors=True)
     try:
         with ShardWriter(part / TRAIN, "clips") as train, ShardWriter(part / TEST, "clips") as test:
@@ -110,7 +110,7 @@ def hold_out(shards: str | Path, out: Path, share: float = 0.2, gap_s: float = 0
 
 
 def _split(
-    frames: list[Frame], share: float, gap_s: float, train: ShardWriter, test: ShardWriter, outcome: Outcome
+    frames: list[ChunkFrame], share: float, gap_s: float, train: ShardWriter, test: ShardWriter, outcome: HoldOutOutcome
 ) -> None:
     """The frames of a clip, or of a person's stills, in their order."""
     count, record = len(frames), frames[0][0].record
@@ -125,7 +125,7 @@ def _split(
     outcome.people.add(record.person_id)
 
 
-def _groups(store: Store) -> Iterator[list[Frame]]:
+def _groups(store: Store) -> Iterator[list[ChunkFrame]]:
     """The frames of each clip, and of each person's stills. Only what is not complete yet is held in memory."""
     names = store.names()
     tars = sorted(name for name in names if name.endswith(".tar"))
@@ -156,27 +156,27 @@ def _owner(record: Record) -> tuple[str, str]:
     return ("clip", record.clip_id) if record.fps else ("stills", record.person_id)
 
 
-def _pieces(frames: list[Frame]) -> Iterator[list[Frame]]:
+def _pieces(frames: list[ChunkFrame]) -> Iterator[list[ChunkFrame]]:
     """Runs of consecutive frames of one clip, or of one sample's stills, cut evenly where they are too long."""
-    runs: list[list[Frame]] = []
+    runs: list[list[ChunkFrame]] = []
     for frame in frames:
         if runs and _follows(runs[-1][-1], frame):
             runs[-1].append(frame)
         else:
             runs.append([frame])
     for run in runs:
-        parts = -(-len(run) // MAX_FRAMES)
+        parts = -(-len(run) // LONGEST_SAMPLE)
         bounds = [len(run) * k // parts for k in range(parts + 1)]
         yield from (run[low:high] for low, high in pairwise(bounds))
 
 
-def _follows(one: Frame, other: Frame) -> bool:
+def _follows(one: ChunkFrame, other: ChunkFrame) -> bool:
     (before, i), (after, j) = one, other
     same = before.record.clip_id == after.record.clip_id and before.record.size_px == after.record.size_px
     return same and before.record.first_frame + i + 1 == after.record.first_frame + j
 
 
-def _stored(piece: list[Frame]) -> StoredSample:
+def _stored(piece: list[ChunkFrame]) -> StoredSample:
     """Frames as one sample. What only some chunks have (a kind of map, an array, a score, sound) is left out."""
     chunks = {id(chunk): chunk for chunk, _ in piece}
     spans = {key: [i for chunk, i in piece if id(chunk) == key] for key in chunks}

@@ -14,7 +14,7 @@ from data_prep.clips.steps import read_settings
 from data_prep.engines.options import read_engine
 from data_prep.engines.plan import PrepareError
 from data_prep.engines.prepare import prepare
-from data_prep.engines.records import SHEETS, Row
+from data_prep.engines.records import SHEETS, ClipRow
 from data_prep.engines.run import told_if_full
 from jdap.commands.dispatch import ended_by_sigterm
 
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
         raise PrepareError(f"--unit-mb must be at least 1, got {args.unit_mb}")
     console = Console()
 
-    def tell(row: Row) -> None:
+    def tell(row: ClipRow) -> None:
         if row["status"] != KEPT:
             line = f"{row['status']}: {row['source']}: {row['reason']}"
             console.print(line.encode(errors="replace").decode(), markup=False, highlight=False, soft_wrap=True)

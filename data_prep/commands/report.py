@@ -21,7 +21,7 @@ from rich.table import Table
 from data_prep.choices import PAGE, REPORT
 from data_prep.clips.quality import HELD, KEPT, reason_kind
 from data_prep.engines.plan import load_plan
-from data_prep.engines.records import Done, Row, read_records
+from data_prep.engines.records import ClipRow, Done, read_records
 from data_prep.store import Store
 from jdap.shards.writer import sidecar_path
 
@@ -46,7 +46,7 @@ class _Tally:
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     scores: dict[str, dict[str, list[float]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
 
-    def add(self, row: Row) -> None:
+    def add(self, row: ClipRow) -> None:
         """Count a row."""
         status = row["status"]
         self.sources.add(row["source"])
@@ -57,8 +57,8 @@ class _Tally:
             self.reasons[kind][status] += 1
             if len(self.examples[kind]) < EXAMPLES:
                 self.examples[kind].append(f"{row['clip_id']}: {row['reason']}")
-        for stage, spent in row["seconds"].items():
-            self.seconds[stage] += spent
+        for step, spent in row["seconds"].items():
+            self.seconds[step] += spent
         if status in (KEPT, HELD):
             for name, value in row["scores"].items():
                 self.scores[name][status].append(value)
@@ -71,7 +71,7 @@ def summarise(place: str | Path) -> dict[str, Any]:
     * ``frames``: those of kept clips
     * ``clips``, ``clip_frames``: status → count
     * ``reasons``: kind of reason → {``clips``, ``status``, ``examples``} (not of kept clips), the most frequent first
-    * ``seconds``: stage → worker's seconds; ``frames_per_second``: kept and held frames over their sum
+    * ``seconds``: step → worker's seconds; ``frames_per_second``: kept and held frames over their sum
     * ``scores``: score → {``quantiles``: 5 %, median, 95 % of kept clips; ``edges``, ``kept``, ``held``: a histogram;
       ``least``, ``most``: thresholds of the plan, or None}
 
@@ -110,7 +110,7 @@ def summarise(place: str | Path) -> dict[str, Any]:
             kind: {"clips": counts.total(), "status": counts.most_common(1)[0][0], "examples": tally.examples[kind]}
             for kind, counts in sorted(tally.reasons.items(), key=lambda item: (-item[1].total(), item[0]))
         },
-        "seconds": {stage: round(seconds, 2) for stage, seconds in tally.seconds.items()},
+        "seconds": {step: round(seconds, 2) for step, seconds in tally.seconds.items()},
         "frames_per_second": round(drawn / spent, 2) if spent else 0.0,
         "scores": {name: _histogram(values, thresholds.get(name)) for name, values in sorted(tally.scores.items())},
     }
@@ -133,11 +133,11 @@ def print_report(report: dict[str, Any], console: Console) -> None:
             table.add_row(reason, str(told["clips"]), told["status"])
         console.print(table)
     if report["seconds"]:
-        table = Table("stage", "seconds", "share", "ms a frame", title="Time of a worker")
+        table = Table("step", "seconds", "share", "ms a frame", title="Time of a worker")
         drawn = max(sum(report["clip_frames"].get(status, 0) for status in (KEPT, HELD)), 1)
         total = max(sum(report["seconds"].values()), 1e-9)
-        for stage, spent in report["seconds"].items():
-            table.add_row(stage, f"{spent:.1f}", f"{spent / total:.0%}", f"{1000 * spent / drawn:.1f}")
+        for step, spent in report["seconds"].items():
+            table.add_row(step, f"{spent:.1f}", f"{spent / total:.0%}", f"{1000 * spent / drawn:.1f}")
         table.add_row("all", f"{total:.1f}", "", f"{1000 * total / drawn:.1f}")
         console.print(table)
         console.print(f"{report['frames_per_second']:g} frames a second and worker")
@@ -183,21 +183,21 @@ def _add_sidecars(tally: _Tally, sidecars: list[dict[str, Any]]) -> None:
     """What sidecars tell where there are no rows."""
     for sidecar in sidecars:
         tally.frames[KEPT] += int(sidecar.get("frames", 0))
-        for stage, spent in sidecar.get("seconds", {}).items():
-            tally.seconds[stage] += spent
+        for step, spent in sidecar.get("seconds", {}).items():
+            tally.seconds[step] += spent
         for reason, count in sidecar.get("rejected", {}).items():
             tally.reasons[reason]["rejected"] += count
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report and write it."""
-    from data_prep.commands.report_page import draw_page  # pillow and the sheets are of no use to what only counts
+    from data_prep.commands.report_page import render_page  # pillow and the sheets are of no use to what only counts
 
     report = summarise(args.folder)
     console = Console()
     print_report(report, console)
     store = Store(args.folder)
     store.write(REPORT, json.dumps(report, indent=1).encode())
-    store.write(PAGE, draw_page(report, store))
+    store.write(PAGE, render_page(report, store))
     console.print(f"look at {args.folder}/{PAGE}", markup=False, soft_wrap=True)
     return 0

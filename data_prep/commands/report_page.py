@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_prep.clips.contact_sheet import BAR, TILE
+from data_prep.clips.contact_sheet import BAR, CONTACT_TILE_PX
 from data_prep.clips.quality import HELD, KEPT, SCORES, reason_kind
-from data_prep.engines.records import SHEETS, Row, read_rows
+from data_prep.engines.records import SHEETS, ClipRow, read_rows
 from data_prep.store import Store
 
 #: Clips that are shown: kept ones from all over the set, those that fit worst, and held ones.
 SPREAD, WORST, OUT = 12, 6, 9
 #: Width of a clip's strip, pixels.
-STRIP = 640
+STRIP_PX = 640
 COLOURS = {KEPT: "#4fb286", HELD: "#e0a83e", "rejected": "#c8664f", "failed": "#8d6bb0"}
 MEANS = {
     KEPT: "in the shards",
@@ -57,7 +57,7 @@ td.w{width:34%}.track{height:11px;border-radius:3px;margin-top:6px}
 """
 
 
-def draw_page(report: dict[str, Any], store: Store) -> bytes:
+def render_page(report: dict[str, Any], store: Store) -> bytes:
     """The page of a report of :func:`data_prep.commands.report.summarise`, with pictures from ``store``."""
     name = html.escape(str(store).rstrip("/").rpartition("/")[2] or str(store))
     parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>{name}</title>"]
@@ -112,11 +112,11 @@ def _time(report: dict[str, Any]) -> Iterable[str]:
     frames = max(frames or report["frames"], 1)
     total, most = max(sum(seconds.values()), 1e-9), max(*seconds.values(), 1e-9)
     yield "<h2>What a worker's time went into</h2>"
-    yield "<table><tr><th>stage<th class=n>seconds<th class=n>share<th class=n>ms a frame<th></tr>"
-    for stage, spent in seconds.items():
+    yield "<table><tr><th>step<th class=n>seconds<th class=n>share<th class=n>ms a frame<th></tr>"
+    for step, spent in seconds.items():
         bar = f"<div class=track style='width:{100 * spent / most:.1f}%;background:#5d8fc9'></div>"
         cells = (f"{spent:,.1f}", f"{100 * spent / total:.0f} %", f"{1000 * spent / frames:.1f}")
-        yield f"<tr><td>{html.escape(stage)}{''.join(f'<td class=n>{c}' for c in cells)}<td class=w>{bar}</tr>"
+        yield f"<tr><td>{html.escape(step)}{''.join(f'<td class=n>{c}' for c in cells)}<td class=w>{bar}</tr>"
     yield f"<tr><td>all<td class=n>{total:,.1f}<td class=n><td class=n>{1000 * total / frames:.1f}<td></tr></table>"
 
 
@@ -160,7 +160,7 @@ def _plot(told: dict[str, Any]) -> str:
 def _clips(report: dict[str, Any], store: Store) -> Iterable[str]:
     if not report["clips"]:
         return
-    kept, held = list[Row](), list[Row]()
+    kept, held = list[ClipRow](), list[ClipRow]()
     for row in read_rows(store):
         if row["status"] in (KEPT, HELD):
             (kept if row["status"] == KEPT else held).append(
@@ -177,13 +177,13 @@ def _clips(report: dict[str, Any], store: Store) -> Iterable[str]:
     yield from _gallery(store, "Held clips", "Other thresholds admit them: data_prep select.", _spread(held, OUT))
 
 
-def _spread(rows: Sequence[Row], count: int) -> list[Row]:
+def _spread(rows: Sequence[ClipRow], count: int) -> list[ClipRow]:
     """At most so many, evenly from first to last."""
     at = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
     return [rows[k] for k in np.unique(at)]
 
 
-def _gallery(store: Store, title: str, about: str, rows: Iterable[Row]) -> Iterable[str]:
+def _gallery(store: Store, title: str, about: str, rows: Iterable[ClipRow]) -> Iterable[str]:
     shown = [(row, strip) for row in rows if (strip := _strip(store, row["clip_id"]))]
     if not shown:
         return
@@ -204,10 +204,10 @@ def _strip(store: Store, clip_id: str) -> str:
         sheet = Image.open(io.BytesIO(store.read(f"{SHEETS}/{clip_id}.png"))).convert("RGB")
     except (OSError, ValueError):
         return ""
-    rows = max((sheet.height - BAR) // (TILE + BAR), 1)
-    top = BAR + rows // 2 * (TILE + BAR)
-    strip = sheet.crop((0, top, sheet.width, min(top + TILE, sheet.height)))
-    strip = strip.resize((STRIP, max(round(STRIP * strip.height / strip.width), 1)), Image.Resampling.LANCZOS)
+    rows = max((sheet.height - BAR) // (CONTACT_TILE_PX + BAR), 1)
+    top = BAR + rows // 2 * (CONTACT_TILE_PX + BAR)
+    strip = sheet.crop((0, top, sheet.width, min(top + CONTACT_TILE_PX, sheet.height)))
+    strip = strip.resize((STRIP_PX, max(round(STRIP_PX * strip.height / strip.width), 1)), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     strip.save(buffer, "JPEG", quality=86)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -29,10 +29,10 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from data_prep.choices import DISTANCE_MM, FACE, MESH, YAWS_DEG
+from data_prep.choices import CAMERA_DISTANCE_MM, FACE, MESH, RING_YAWS_DEG
 from data_prep.clips.quality import FAILED, KEPT, reason_kind
 from data_prep.engines.records import MANIFEST
-from data_prep.fit.draw import HeadRenderer
+from data_prep.fit.render import HeadRenderer
 from data_prep.head.files import FaceModel, load_face_model
 from data_prep.scans import place as scan
 from data_prep.scans.files import MESHES, ScanError, read_notes, read_picture, read_scan
@@ -54,13 +54,13 @@ class ScansError(ValueError):
 class Ring:
     """Views of scans that bring no cameras: every yaw with every pitch (degrees) and distance (mm)."""
 
-    yaws: Sequence[float] = YAWS_DEG
+    yaws: Sequence[float] = RING_YAWS_DEG
     pitches: Sequence[float] = (0.0,)
-    distances_mm: Sequence[float] = (DISTANCE_MM,)
+    distances_mm: Sequence[float] = (CAMERA_DISTANCE_MM,)
 
 
 @dataclass(frozen=True)
-class Settings:
+class ScanSettings:
     """What the command line says; ``size`` is the side of the pictures, pixels."""
 
     size: int = 512
@@ -82,7 +82,7 @@ def find_scans(folder: Path) -> list[Path]:
     return sorted(held)
 
 
-def make_sample(folder: Path, name: str, settings: Settings, face: FaceModel) -> Sample:
+def make_sample(folder: Path, name: str, settings: ScanSettings, face: FaceModel) -> Sample:
     """One scan's sample; ``name`` tells it from others. Raises :class:`ScanError` where it is of no use."""
     notes = read_notes(folder)
     read = read_scan(folder, notes.mm_per_unit or settings.mm_per_unit)
@@ -105,7 +105,7 @@ def make_sample(folder: Path, name: str, settings: Settings, face: FaceModel) ->
     else:
         ring = settings.ring
         views = [
-            scan.draw(head, yaw, settings.size, rng, pitch_deg=pitch, distance_mm=distance)
+            scan.render_view(head, yaw, settings.size, rng, pitch_deg=pitch, distance_mm=distance)
             for pitch, distance, yaw in product(ring.pitches, ring.distances_mm, ring.yaws)
         ]
     blind = [i for i, view in enumerate(views) if not view.skin_SS.any()]
@@ -115,7 +115,7 @@ def make_sample(folder: Path, name: str, settings: Settings, face: FaceModel) ->
 
 
 def _sample(
-    person_id: str, name: str, views: list[scan.View], head: scan.Head, settings: Settings, face: FaceModel
+    person_id: str, name: str, views: list[scan.View], head: scan.Head, settings: ScanSettings, face: FaceModel
 ) -> Sample:
     camera, rotation, translation = (
         torch.stack([getattr(view, field) for view in views]).cpu()
@@ -155,7 +155,7 @@ def _safe(name: str) -> str:
     return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def prepare_scans(folder: Path, out: Path, settings: Settings, overwrite: bool = False) -> list[dict[str, Any]]:
+def prepare_scans(folder: Path, out: Path, settings: ScanSettings, overwrite: bool = False) -> list[dict[str, Any]]:
     """Every scan below ``folder`` into shards at ``out``, which is there whole or not at all; the manifest's rows.
 
     Raises :class:`ScansError` where ``out`` holds something already and ``overwrite`` is not set, or no scan is found.
@@ -180,7 +180,7 @@ def prepare_scans(folder: Path, out: Path, settings: Settings, overwrite: bool =
     return rows
 
 
-def _row(folder: Path, name: str, settings: Settings, face: FaceModel, writer: ShardWriter) -> dict[str, Any]:
+def _row(folder: Path, name: str, settings: ScanSettings, face: FaceModel, writer: ShardWriter) -> dict[str, Any]:
     """Make one scan's sample and store it; what became of it."""
     row: dict[str, Any] = {"source": str(folder), "clip_id": f"scan-{_safe(name)}", "status": KEPT, "reason": ""}
     started = time.perf_counter()
@@ -210,7 +210,7 @@ def run(args: argparse.Namespace) -> int:
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise ScansError("--device cuda: this torch sees no CUDA device; use --device cpu")
     ring = Ring(args.yaws, args.pitches, args.distances_mm)
-    settings = Settings(args.size, ring, args.region, args.mm_per_unit, args.seed, args.device, args.mean_head)
+    settings = ScanSettings(args.size, ring, args.region, args.mm_per_unit, args.seed, args.device, args.mean_head)
     rows = prepare_scans(args.folder, args.out, settings, args.overwrite)
     console = Console()
     for row in rows:

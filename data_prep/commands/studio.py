@@ -15,7 +15,7 @@ from data_prep.engines.options import read_engine
 from data_prep.engines.run import told_if_full
 from data_prep.engines.studio import photograph_people
 from data_prep.studio.looks.backdrop import find_pictures
-from data_prep.studio.people import Job
+from data_prep.studio.people import PersonJob
 from data_prep.studio.sheet import PEOPLE, ContactSheet
 from data_prep.studio.speech.sheet import TalkSheet
 from jdap.commands.dispatch import ended_by_sigterm
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.device.startswith("cuda") and args.engine != "ray" and not torch.cuda.is_available():
         raise StudioError(f"--device {args.device}: torch finds no GPU here; use --device cpu")
     first = SPLIT_START[args.split] + args.first
-    job = Job(
+    job = PersonJob(
         args.seed,
         args.frames,
         args.size,

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from data_prep.clips.quality import HELD, KEPT
-from data_prep.engines.plan import FOLDER, Plan, Unit, load_plan
+from data_prep.engines.plan import PLAN_FOLDER, Plan, Unit, load_plan
 from data_prep.engines.records import MANIFEST, Done, read_records
 from data_prep.store import Store
 from jdap.io.progress import track
@@ -33,7 +33,7 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Problem:
+class Defect:
     """Something wrong with a file of a shard folder; ``name``: its name in the folder."""
 
     name: str
@@ -54,7 +54,7 @@ class _Seen:
     frames: dict[str, Counter[str]] = field(default_factory=dict)
 
 
-def verify(place: str | Path, console: Console | None = None) -> list[Problem]:
+def verify(place: str | Path, console: Console | None = None) -> list[Defect]:
     """Everything that is wrong with the shards below ``place``; an empty list is a clean bill.
 
     Checks that nothing half-written lies there, that every shard has its sidecar and the size, SHA-256 and counts
@@ -68,7 +68,7 @@ def verify(place: str | Path, console: Console | None = None) -> list[Problem]:
     files = store.walk()
     shards = [name for name in files if name.endswith(".tar")]
     problems = [
-        Problem(name, "half-written, left by an interrupted run: delete it") for name in files if name.endswith(".part")
+        Defect(name, "half-written, left by an interrupted run: delete it") for name in files if name.endswith(".part")
     ]
     plan = load_plan(store)
     if not shards and not problems and plan is None:
@@ -77,10 +77,10 @@ def verify(place: str | Path, console: Console | None = None) -> list[Problem]:
         )
     seen = _Seen()
     for shard in track(shards, "shard", console) if console else shards:
-        problems += [Problem(shard, what) for what in _verify_shard(store, shard, files[shard], seen)]
+        problems += [Defect(shard, what) for what in _verify_shard(store, shard, files[shard], seen)]
     for person, where in sorted(seen.splits.items()):
         if len(where) > 1:
-            problems.append(Problem(".", f"{person} is in more than one split: {', '.join(sorted(where))}"))
+            problems.append(Defect(".", f"{person} is in more than one split: {', '.join(sorted(where))}"))
     return problems + (list(_verify_plan(store, plan, files, seen)) if plan is not None else [])
 
 
@@ -149,38 +149,38 @@ def _read_sidecar(store: Store, shard: str) -> dict[str, Any] | str:
     return f"sidecar {path.name} lacks {sorted(missing)}" if missing else sidecar
 
 
-def _verify_plan(store: Store, plan: Plan, files: dict[str, int], seen: _Seen) -> Iterator[Problem]:
+def _verify_plan(store: Store, plan: Plan, files: dict[str, int], seen: _Seen) -> Iterator[Defect]:
     """Plan against records, records against shards, and the manifest against the records."""
     missing, told = dict(plan.units), set[str]()
     manifest = hashlib.sha256()
     for name, done in read_records(store):
         if isinstance(done, str):
-            yield Problem(name, done)
+            yield Defect(name, done)
             continue
         for row in done.rows:
             manifest.update(f"{json.dumps(row)}\n".encode())
         told |= {shard["shard"] for shard in done.shards}
         unit = missing.get(done.unit)
         if unit is None:
-            yield Problem(name, "belongs to no unit of the plan: delete it")
+            yield Defect(name, "belongs to no unit of the plan: delete it")
         elif done.sha256 == unit.sha256(plan.settings):
             del missing[done.unit]
             for what in _verify_record(unit, done, seen):
-                yield Problem(name, what)
+                yield Defect(name, what)
     if missing:
         first = min(missing.values(), key=lambda unit: unit.number)
-        yield Problem(
-            FOLDER, f"{len(missing)} of {len(plan.units)} units are not done (first: {first.name}): prepare again"
+        yield Defect(
+            PLAN_FOLDER, f"{len(missing)} of {len(plan.units)} units are not done (first: {first.name}): prepare again"
         )
     for shard in sorted(set(seen.frames) - told):
         if shard.removeprefix(f"{HELD}/").startswith("clips-"):
-            yield Problem(shard, "belongs to no unit that is done: prepare again, or delete it")
+            yield Defect(shard, "belongs to no unit that is done: prepare again, or delete it")
     if not missing and MANIFEST not in files:
-        yield Problem(MANIFEST, "is missing: prepare again writes it")
+        yield Defect(MANIFEST, "is missing: prepare again writes it")
     elif not missing:
         with store.local(MANIFEST) as path, path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").digest() != manifest.digest():
-                yield Problem(MANIFEST, "does not say what the records say: prepare again writes it")
+                yield Defect(MANIFEST, "does not say what the records say: prepare again writes it")
 
 
 def _verify_record(unit: Unit, done: Done, seen: _Seen) -> Iterator[str]:

@@ -24,7 +24,7 @@ from scipy.spatial import cKDTree
 from data_prep.convert.refine import person_of, refine
 from data_prep.head import assets
 from data_prep.head.closest import closest_points, face_normals
-from data_prep.head.landmarks import FACE_OVAL, LANDMARKS, Correspondence, encode_correspondence
+from data_prep.head.landmarks import FACE_OVAL, LANDMARK_COUNT, Correspondence, encode_correspondence
 from data_prep.head.model import MorphableModel, head_to_camera, load_ict
 from data_prep.head.rasterise import interpolate, rasterise
 from jdap.geometry import project, vertex_normals
@@ -67,7 +67,7 @@ def main(out: Path, picture: Path | None, people: list[Path]) -> int:
     write_whole(out, encode_correspondence(correspondence))
     console.print(f"written: {out}", soft_wrap=True)
     if picture is not None:
-        draw(correspondence, model, picture)
+        render_correspondence(correspondence, model, picture)
         console.print(f"picture: {picture}")
     return 0
 
@@ -90,8 +90,10 @@ def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
     vertices = np.array([[float(x) for x in line[1:4]] for line in lines if line[:1] == ["v"]]) * 10
     faces = np.array([[int(c.split("/")[0]) - 1 for c in line[1:4]] for line in lines if line[:1] == ["f"]])
-    if vertices.shape != (LANDMARKS, 3):
-        raise ValueError(f"{path} is not mediapipe's canonical face: it has {len(vertices)} vertices, not {LANDMARKS}")
+    if vertices.shape != (LANDMARK_COUNT, 3):
+        raise ValueError(
+            f"{path} is not mediapipe's canonical face: it has {len(vertices)} vertices, not {LANDMARK_COUNT}"
+        )
     return vertices, faces
 
 
@@ -185,7 +187,7 @@ def _vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return normals[0].numpy()
 
 
-def draw(correspondence: Correspondence, model: MorphableModel, path: Path, size: int = 900) -> None:
+def render_correspondence(correspondence: Correspondence, model: MorphableModel, path: Path, size: int = 900) -> None:
     """A PNG of the landmarks (dots, the face oval's in red) on the mean head, frontal and three-quarter."""
     views = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.8, 0.0]])
     drawn = model.drawn()

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from data_prep.fit.fit import CHEEKS, FitSettings, Observed, default_camera, expression_prior, fit_tracks
 from data_prep.head.closest import closest_points
-from data_prep.head.landmarks import LANDMARKS, Correspondence
+from data_prep.head.landmarks import LANDMARK_COUNT, Correspondence
 from data_prep.head.model import MorphableModel, head_to_camera
 from data_prep.video.faces import FaceFinder
 from data_prep.video.video import FrameReader, open_video
@@ -34,7 +34,7 @@ from jdap.geometry import project, vertex_normals
 #: How a round fits: pose alone at first, then shapes with priors so tight that they follow only what is a person's own.
 #: Nothing but landmarks and priors: looks do not follow one another in time.
 _ROUND = FitSettings(identity_modes=80, landmark_sd=0.03, focal_sd=0, opening_sd=math.inf).unordered()
-ROUNDS = (
+REFINEMENTS = (
     *(replace(_ROUND, identity_sd=1e-3, expression_sd=1e-3),) * 2,
     *(replace(_ROUND, identity_sd=0.15, expression_sd=0.05),) * 2,
 )
@@ -60,7 +60,7 @@ def person_of(video_path: Path, model: MorphableModel) -> Observed:
     if len(alone) < LOOKS:
         raise ValueError(f"{video_path}: a single face is in {len(alone)} frames only; give videos of one person each")
     chosen = [alone[i] for i in np.linspace(0, len(alone) - 1, LOOKS).round().astype(int)]
-    landmarks = torch.from_numpy(np.stack([face.landmarks_px_N3[:LANDMARKS] for face in chosen]))
+    landmarks = torch.from_numpy(np.stack([face.landmarks_px_N3[:LANDMARK_COUNT] for face in chosen]))
     scores = torch.from_numpy(np.stack([face.blendshapes_B for face in chosen]))
     prior = expression_prior(scores, chosen[0].names, model)
     across = float((landmarks[:, CHEEKS[0], :2] - landmarks[:, CHEEKS[1], :2]).norm(dim=-1).max())
@@ -73,7 +73,7 @@ def refine(
     """The refined correspondence; ``pairs`` (N,) is each landmark's mirror image. Every person counts alike."""
     vertices, skin = model.mean_V3.double().numpy(), model.skin_faces().numpy()
     normals = vertex_normals(model.mean_V3[None], model.skin_faces())
-    for settings in ROUNDS:
+    for settings in REFINEMENTS:
         shift_mm, _ = common_shift(correspondence, people, model, normals, settings, pairs)
         moved = correspondence.points(model.mean_V3[None])[0].double().numpy() + shift_mm
         _, triangle, weights = closest_points(moved, vertices, skin)
@@ -82,7 +82,7 @@ def refine(
             corners_N3=torch.from_numpy(skin[triangle]),
             weights_N3=torch.from_numpy(weights).float(),
         )
-    _, spread = common_shift(correspondence, people, model, normals, ROUNDS[-1], pairs)
+    _, spread = common_shift(correspondence, people, model, normals, REFINEMENTS[-1], pairs)
     trust = np.clip(np.median(spread) / spread, LEAST_TRUST, 1)
     return replace(correspondence, trust_N=torch.from_numpy(trust).float())
 

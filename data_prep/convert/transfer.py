@@ -55,15 +55,15 @@ BELONGS_MM = 20.0
 INDEPENDENT = 1000.0
 #: Iterated closest points: rounds, every how many vertices of ICT's skin, the distance (mm) at which one counts half,
 #: and the share of distances across the normal.
-ROUNDS, SPARSE, TRIM_MM, SLIDE = 15, 12, 3.0, 0.01
+ICP_ROUNDS, SPARSE, TRIM_MM, SLIDE = 15, 12, 3.0, 0.01
 #: Radial basis functions let points miss by a share of a millimetre.
 SMOOTHING = 1.0
 #: Points that are looked up at a time, among so many triangles each.
-CHUNK, CANDIDATES = 4096, 16
+VERTICES_AT_ONCE, CANDIDATES = 4096, 16
 
 
 @dataclass(frozen=True)
-class Transfer:
+class TransferQuality:
     """How well it went, millimetres unless noted.
 
     * ``scale``: the face's size as a share of ICT's mean head's
@@ -78,7 +78,7 @@ class Transfer:
     expression_left_rms: float
 
 
-def transfer(name: str, raw: RawModel, donor: FaceModel, kind: str, source: str) -> tuple[FaceModel, Transfer]:
+def transfer(name: str, raw: RawModel, donor: FaceModel, kind: str, source: str) -> tuple[FaceModel, TransferQuality]:
     """The foreign model with everything of the donor's (ICT-FaceKit); ``name`` is for messages.
 
     Raises ModelFileError where the model is no face, or not in millimetres.
@@ -123,7 +123,7 @@ def transfer(name: str, raw: RawModel, donor: FaceModel, kind: str, source: str)
         uv_U2=torch.from_numpy(raw.uv_U2),
         uv_faces_T3=torch.from_numpy(raw.uv_faces_T3),
     )
-    report = Transfer(
+    report = TransferQuality(
         scale,
         float(np.median(np.linalg.norm(settled - closest, axis=1))),
         float(np.sqrt(np.square(moved[:, face]).sum(2).mean())),
@@ -176,7 +176,7 @@ def _align(matrix: np.ndarray, ict: MorphableModel, mean: np.ndarray, faces: np.
     points = ict.mean_V3.double().numpy()[skin]
     normals = vertex_normals(ict.mean_V3[None].double(), ict.skin_faces())[0].numpy()[skin]
     with_one = np.column_stack([points, np.ones(len(points))])
-    for _ in range(ROUNDS):
+    for _ in range(ICP_ROUNDS):
         moved = with_one @ matrix.T
         closest, triangle, _ = closest_points(moved, mean, faces, CANDIDATES, normals)
         corners = mean[faces[triangle]]
@@ -209,8 +209,8 @@ def _nearest(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(distance mm, triangle, barycentric weights) of the nearest point of the carried head."""
     faces, found = ict.faces_T3.numpy(), []
-    for low in range(0, len(points_P3), CHUNK):
-        part = slice(low, low + CHUNK)
+    for low in range(0, len(points_P3), VERTICES_AT_ONCE):
+        part = slice(low, low + VERTICES_AT_ONCE)
         found.append(closest_points(points_P3[part], donor_D3, faces, CANDIDATES, normals_P3[part]))
     closest, triangle, weights = (np.concatenate(values) for values in zip(*found, strict=True))
     return np.linalg.norm(closest - points_P3, axis=1), triangle, weights

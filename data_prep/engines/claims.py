@@ -18,7 +18,7 @@ from data_prep.engines.owner import lives
 from data_prep.engines.plan import Unit
 from data_prep.store import Store
 
-FOLDER = "claims"
+CLAIMS_FOLDER = "claims"
 #: Seconds between signs of life, and without any after which a run counts as dead.
 BEAT_S, LEASE_S = 15.0, 90.0
 #: Seconds after which a run looks again which units others have finished.
@@ -96,9 +96,9 @@ class Claims:
 
     def win(self, name: str) -> bool:
         """Claim ``name``; whether it is this run's now."""
-        won = self.store.create(f"{FOLDER}/{name}", self.owner.encode())
+        won = self.store.create(f"{CLAIMS_FOLDER}/{name}", self.owner.encode())
         if won:
-            self._mine.add(f"{FOLDER}/{name}")
+            self._mine.add(f"{CLAIMS_FOLDER}/{name}")
         return won
 
     def win_from_dead(self, name: str) -> bool:
@@ -107,8 +107,8 @@ class Claims:
 
     def release(self, name: str) -> None:
         """Let go of ``name``."""
-        self.store.remove([f"{FOLDER}/{name}"])
-        self._mine.discard(f"{FOLDER}/{name}")
+        self.store.remove([f"{CLAIMS_FOLDER}/{name}"])
+        self._mine.discard(f"{CLAIMS_FOLDER}/{name}")
 
     def _free(self, name: str, owner: str) -> bool:
         """Whether nobody alive holds a claim (any more); what the dead have left goes."""
@@ -116,14 +116,14 @@ class Claims:
         if now == "":
             return True
         if now == owner and self._knows(owner) is False:
-            self.store.remove([f"{FOLDER}/{name}", self._sign(owner)])
+            self.store.remove([f"{CLAIMS_FOLDER}/{name}", self._sign(owner)])
             self.store.remove_parts(owner)
             return True
         return False
 
     def _owner_of(self, name: str) -> str:
         try:
-            return self.store.read(f"{FOLDER}/{name}").decode(errors="replace")
+            return self.store.read(f"{CLAIMS_FOLDER}/{name}").decode(errors="replace")
         except FileNotFoundError:
             return ""
 
@@ -147,11 +147,11 @@ class Claims:
 
     def _tidy(self) -> None:
         """Remove what runs have left that are known to be dead: claims of units that they had finished, too."""
-        names = [name.rpartition("/")[2] for name in self.store.names(FOLDER)]
+        names = [name.rpartition("/")[2] for name in self.store.names(CLAIMS_FOLDER)]
         for name in names:
             owner = name.removeprefix("run-") if name.startswith("run-") else self._owner_of(name)
             if lives(owner) is False:
-                self.store.remove([f"{FOLDER}/{name}"])
+                self.store.remove([f"{CLAIMS_FOLDER}/{name}"])
                 self.store.remove_parts(owner)
 
     def _refresh(self) -> None:
@@ -161,7 +161,7 @@ class Claims:
             self._looked = self.clock()
 
     def _sign(self, owner: str) -> str:
-        return f"{FOLDER}/run-{owner}"
+        return f"{CLAIMS_FOLDER}/run-{owner}"
 
     def _beat(self) -> None:
         self._beats += 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from data_prep.engines.gpus import find_gpus
 from data_prep.engines.local import Alone, Crew, Processes
 from data_prep.engines.plan import PrepareError
-from data_prep.engines.unit import Work
+from data_prep.engines.unit import WorkOrder
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Engine:
         return self.kind == "local" and self.workers == 0
 
 
-def hire(work: Work, engine: Engine, units: int) -> tuple[Crew, int]:
+def hire(work: WorkOrder, engine: Engine, units: int) -> tuple[Crew, int]:
     """The engine's workers for so many units, and how many workers there may be."""
     if engine.kind == "ray":
         from data_prep.engines.ray_cluster import Actors  # an extra

@@ -11,14 +11,14 @@ import fsspec
 
 from data_prep.machine.retry import RETRIES, retrying
 from data_prep.store import is_url
-from data_prep.video.video import SUFFIXES, find_videos
+from data_prep.video.video import VIDEO_SUFFIXES, find_videos
 from jdap.io.remote import remote_errors, stamp_of
 
 #: Bytes of a video that is not there.
 GONE = -1
 
 
-class Found(NamedTuple):
+class InputFile(NamedTuple):
     """An input: path or URL, the name that its id is made of, its bytes, its modification time or ETag, and its id
     (``item``) where it is not made of its name."""
 
@@ -29,14 +29,14 @@ class Found(NamedTuple):
     item: str = ""
 
 
-def find_inputs(inputs: Sequence[str | Path], retries: int = RETRIES) -> list[Found]:
+def find_inputs(inputs: Sequence[str | Path], retries: int = RETRIES) -> list[InputFile]:
     """The videos that inputs stand for, sorted by name and path.
 
     Paths and folders as :func:`data_prep.video.video.find_videos` reads them. A URL stands for the file, or for all
     video files below it. Raises OSError where a server does not say what a folder holds; of a single video that it does
     not tell of, the row will say so.
     """
-    found: list[Found] = []
+    found: list[InputFile] = []
     for place in inputs:
         if is_url(place):
             found += _ask(str(place), retries)
@@ -45,24 +45,24 @@ def find_inputs(inputs: Sequence[str | Path], retries: int = RETRIES) -> list[Fo
     return sorted(found, key=lambda f: (f.name, f.path))
 
 
-def _local(path: Path, name: str) -> Found:
+def _local(path: Path, name: str) -> InputFile:
     try:
         status = path.stat()
     except OSError:  # its row will say what is wrong with it
-        return Found(str(path), name, GONE)
-    return Found(str(path), name, status.st_size, str(status.st_mtime_ns))
+        return InputFile(str(path), name, GONE)
+    return InputFile(str(path), name, status.st_size, str(status.st_mtime_ns))
 
 
-def _ask(url: str, retries: int) -> list[Found]:
+def _ask(url: str, retries: int) -> list[InputFile]:
     try:
         return retrying(lambda: _find_remote(url), retries)
     except OSError:
-        if Path(url).suffix.lower() not in SUFFIXES:
+        if Path(url).suffix.lower() not in VIDEO_SUFFIXES:
             raise
-        return [Found(url, "/".join(url.split("/")[-2:]), GONE)]
+        return [InputFile(url, "/".join(url.split("/")[-2:]), GONE)]
 
 
-def _find_remote(url: str) -> list[Found]:
+def _find_remote(url: str) -> list[InputFile]:
     with remote_errors(url):
         fs, root = fsspec.core.url_to_fs(url)
         root = root.rstrip("/")
@@ -70,14 +70,14 @@ def _find_remote(url: str) -> list[Found]:
             with remote_errors(url):  # a server that fails is not one that says no
                 info = fs.info(root)
         except FileNotFoundError:
-            return [Found(url, "/".join(root.split("/")[-2:]), GONE)]
+            return [InputFile(url, "/".join(root.split("/")[-2:]), GONE)]
         if info["type"] != "directory":
-            return [Found(url, "/".join(root.split("/")[-2:]), info.get("size") or 0, stamp_of(info))]
+            return [InputFile(url, "/".join(root.split("/")[-2:]), info.get("size") or 0, stamp_of(info))]
         found = []
         for path, inside in fs.find(root, detail=True).items():
             relative = path.removeprefix(root).lstrip("/")
             hidden = any(part.startswith(".") for part in relative.split("/"))
-            if Path(path).suffix.lower() in SUFFIXES and not hidden:
+            if Path(path).suffix.lower() in VIDEO_SUFFIXES and not hidden:
                 name = f"{root.rpartition('/')[2]}/{relative}"
-                found.append(Found(fs.unstrip_protocol(path), name, inside.get("size") or 0, stamp_of(inside)))
-        return found or [Found(url, root.rpartition("/")[2], GONE)]
+                found.append(InputFile(fs.unstrip_protocol(path), name, inside.get("size") or 0, stamp_of(inside)))
+        return found or [InputFile(url, root.rpartition("/")[2], GONE)]

@@ -21,8 +21,8 @@ from typing import Any, Protocol, TypeVar, cast
 import torch
 
 from data_prep.engines.gpus import least_used, take_gpu, use_gpu
-from data_prep.engines.records import Row
-from data_prep.engines.unit import Fault, Step, UnitWorker, Work
+from data_prep.engines.records import ClipRow
+from data_prep.engines.unit import Fault, UnitWorker, VideoStep, WorkOrder
 
 T = TypeVar("T")
 
@@ -49,10 +49,10 @@ class Crew(Protocol):
     def hire(self) -> int:
         """Start a worker."""
 
-    def give(self, worker: int, step: Step) -> None:
+    def give(self, worker: int, step: VideoStep) -> None:
         """Send a step to a worker that has answered all it was sent."""
 
-    def wait(self) -> tuple[int, list[Row] | Fault | Died | Trouble]:
+    def wait(self) -> tuple[int, list[ClipRow] | Fault | Died | Trouble]:
         """Wait for an answer. A worker that died is gone."""
 
     def end(self, worker: int) -> None:
@@ -65,21 +65,21 @@ class Crew(Protocol):
 class Alone:
     """One worker, which is this very process: nothing protects it from a decoder that crashes. Errors are raised."""
 
-    def __init__(self, work: Work, gpus: Sequence[str] = ()):
+    def __init__(self, work: WorkOrder, gpus: Sequence[str] = ()):
         if gpus:
             use_gpu(gpus[0])
         self._worker = UnitWorker(work)
-        self._answer: list[Row] | Fault = []
+        self._answer: list[ClipRow] | Fault = []
 
     def hire(self) -> int:
         """There is one already."""
         return 0
 
-    def give(self, worker: int, step: Step) -> None:
+    def give(self, worker: int, step: VideoStep) -> None:
         """Do the step."""
         self._answer = self._worker(step)
 
-    def wait(self) -> tuple[int, list[Row] | Fault]:
+    def wait(self) -> tuple[int, list[ClipRow] | Fault]:
         """The answer."""
         return 0, self._answer
 
@@ -109,7 +109,7 @@ class Processes:
     after deaths.
     """
 
-    def __init__(self, work: Work, log: Path, gpus: Sequence[str] = ()):
+    def __init__(self, work: WorkOrder, log: Path, gpus: Sequence[str] = ()):
         self.work, self.log, self.gpus = work, log, gpus
         self._workers: dict[int, _Process] = {}
         self._hired = 0
@@ -126,12 +126,12 @@ class Processes:
         self._workers[number] = _Process(process, ours, gpu)
         return number
 
-    def give(self, worker: int, step: Step) -> None:
+    def give(self, worker: int, step: VideoStep) -> None:
         """Send a step."""
         with suppress(OSError):  # it is dead already, as wait() will tell
             self._workers[worker].pipe.send(step)
 
-    def wait(self) -> tuple[int, list[Row] | Fault | Died | Trouble]:
+    def wait(self) -> tuple[int, list[ClipRow] | Fault | Died | Trouble]:
         """Wait until one has answered or died."""
         while True:
             numbers = {worker.pipe: number for number, worker in self._workers.items()}
@@ -189,7 +189,7 @@ def _how(code: int, limit_s: float) -> str:
     return f"the worker ended with exit status {code}"
 
 
-def _serve(work: Work, pipe: Connection, log: Path, gpu: str | None) -> None:
+def _serve(work: WorkOrder, pipe: Connection, log: Path, gpu: str | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.choices import UNIT_BYTES
-from data_prep.engines.inputs import GONE, Found
+from data_prep.engines.inputs import GONE, InputFile
 from data_prep.store import Store, is_url
 
-FOLDER = "plan"
-VERSION = 2
+PLAN_FOLDER = "plan"
+PLAN_VERSION = 2
 #: Videos in a unit at most, however small; and units at least, if there are as many videos, so that workers have work.
 UNIT_VIDEOS, LEAST_UNITS = 500, 8
 
@@ -41,7 +41,7 @@ class PrepareError(ValueError):
 
 
 @dataclass(frozen=True)
-class Video:
+class PlannedVideo:
     """An input: ``path`` or URL, the ``name`` that its id is made of, ``video_id``, its ``bytes``, its ``stamp``
     (modification time or ETag), and the stamp that it was planned with (``edition``): another if it has moved since."""
 
@@ -58,7 +58,7 @@ class Unit:
     """The videos of one shard; ``number`` names the shard."""
 
     number: int
-    videos: tuple[Video, ...]
+    videos: tuple[PlannedVideo, ...]
 
     @property
     def name(self) -> str:
@@ -68,7 +68,7 @@ class Unit:
     def sha256(self, settings: dict[str, Any]) -> str:
         """Of all that decides the shard's bytes: settings, and ids, names, sizes and editions of the videos."""
         videos = [[v.video_id, v.name, v.bytes, v.edition] for v in self.videos]
-        return hashlib.sha256(json.dumps([VERSION, settings, videos], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([PLAN_VERSION, settings, videos], sort_keys=True).encode()).hexdigest()
 
 
 @dataclass
@@ -87,16 +87,16 @@ class Plan:
 
 def load_plan(store: Store) -> Plan | None:
     """The plan of a folder, or None where there is none. Raises :class:`PrepareError` for one that cannot be read."""
-    names = [name for name in store.names(FOLDER) if name.endswith(".json")]
+    names = [name for name in store.names(PLAN_FOLDER) if name.endswith(".json")]
     plan: Plan | None = None
     for name, data in zip(names, store.read_all(names), strict=True):
         try:
             generation = json.loads(data)
-            if generation["version"] != VERSION:
-                raise ValueError(f"version {generation['version']}, this is {VERSION}")
+            if generation["version"] != PLAN_VERSION:
+                raise ValueError(f"version {generation['version']}, this is {PLAN_VERSION}")
             plan = plan or Plan(generation["settings"], software=generation["software"])
             for unit in generation["units"]:
-                videos = tuple(_checked(Video(*video)) for video in unit["videos"])
+                videos = tuple(_checked(PlannedVideo(*video)) for video in unit["videos"])
                 plan.units[int(unit["number"])] = Unit(int(unit["number"]), videos)
             plan.generations = int(Path(name).stem) + 1
         except (ValueError, KeyError, TypeError) as error:
@@ -108,7 +108,7 @@ def load_plan(store: Store) -> Plan | None:
 
 def make_plan(
     store: Store,
-    found: Sequence[Found],
+    found: Sequence[InputFile],
     settings: dict[str, Any],
     unit_bytes: int = UNIT_BYTES,
     software: dict[str, str] | None = None,
@@ -124,7 +124,7 @@ def make_plan(
         units = _missing(plan, found, unit_bytes)
         if not units and plan.generations:
             return plan
-        if store.create(f"{FOLDER}/{plan.generations:06d}.json", _generation(plan, units)):
+        if store.create(f"{PLAN_FOLDER}/{plan.generations:06d}.json", _generation(plan, units)):
             plan.units |= {unit.number: unit for unit in units}
             plan.generations += 1
             return plan
@@ -145,14 +145,14 @@ def video_id(name: str) -> str:
     return f"{stem}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
-def _checked(video: Video) -> Video:
+def _checked(video: PlannedVideo) -> PlannedVideo:
     """A video as a plan has it; its id becomes part of paths. Raises ValueError."""
     if not re.fullmatch(r"[A-Za-z0-9-]+", video.video_id):
         raise ValueError(f"{video.video_id!r} is no id of a video")
     return video
 
 
-def _missing(plan: Plan, found: Sequence[Found], unit_bytes: int) -> list[Unit]:
+def _missing(plan: Plan, found: Sequence[InputFile], unit_bytes: int) -> list[Unit]:
     """Units to add to a plan, new or in place of those of the same number."""
     planned = {v.path: (unit.number, k) for unit in plan.units.values() for k, v in enumerate(unit.videos)}
     here = {one.path for one in found}
@@ -161,8 +161,8 @@ def _missing(plan: Plan, found: Sequence[Found], unit_bytes: int) -> list[Unit]:
         video = plan.units[number].videos[k]
         if path not in here and not is_url(path) and not Path(path).exists():
             moved.setdefault((video.name, video.bytes), []).append(path)
-    changed: dict[int, dict[int, Video]] = {}
-    new: list[Found] = []
+    changed: dict[int, dict[int, PlannedVideo]] = {}
+    new: list[InputFile] = []
     seen: Counter[str] = Counter()
     for one in found:
         path, name, size, stamp, _ = one
@@ -179,7 +179,7 @@ def _missing(plan: Plan, found: Sequence[Found], unit_bytes: int) -> list[Unit]:
         old = plan.units[number].videos[k]
         if (old.path, old.bytes, old.stamp) != (path, size, stamp) and size != GONE:
             edition = old.edition if old.path != path and old.bytes == size else stamp
-            changed.setdefault(number, {})[k] = Video(path, name, old.video_id, size, stamp, edition)
+            changed.setdefault(number, {})[k] = PlannedVideo(path, name, old.video_id, size, stamp, edition)
     units = [
         Unit(number, tuple(videos.get(k, v) for k, v in enumerate(plan.units[number].videos)))
         for number, videos in changed.items()
@@ -187,12 +187,12 @@ def _missing(plan: Plan, found: Sequence[Found], unit_bytes: int) -> list[Unit]:
     return units + _group(new, plan, unit_bytes)
 
 
-def _group(new: list[Found], plan: Plan, unit_bytes: int) -> list[Unit]:
+def _group(new: list[InputFile], plan: Plan, unit_bytes: int) -> list[Unit]:
     """New videos in units of about ``unit_bytes``, numbered on from the plan's."""
     taken = {v.video_id for unit in plan.units.values() for v in unit.videos}
     number = max(plan.units, default=-1) + 1
     most = min(unit_bytes, sum(max(one.bytes, 0) for one in new) // LEAST_UNITS)
-    groups: list[list[Video]] = []
+    groups: list[list[PlannedVideo]] = []
     filled = 0
     for path, name, size, stamp, item in new:
         base = chosen = item or video_id(name)
@@ -204,7 +204,7 @@ def _group(new: list[Found], plan: Plan, unit_bytes: int) -> list[Unit]:
         if not groups or filled + max(size, 0) > most or len(groups[-1]) == UNIT_VIDEOS:
             groups.append([])
             filled = 0
-        groups[-1].append(Video(path, name, chosen, size, stamp, stamp))
+        groups[-1].append(PlannedVideo(path, name, chosen, size, stamp, stamp))
         filled += max(size, 0)
     return [Unit(number + k, tuple(videos)) for k, videos in enumerate(groups)]
 
@@ -214,7 +214,7 @@ def _generation(plan: Plan, units: list[Unit]) -> bytes:
         json.dumps({"number": u.number, "videos": [list(dataclasses.astuple(v)) for v in u.videos]}) for u in units
     ]
     told = f'"settings": {json.dumps(plan.settings, sort_keys=True)}, "software": {json.dumps(plan.software)}'
-    head = f'{{"version": {VERSION}, {told},\n"units": [\n'
+    head = f'{{"version": {PLAN_VERSION}, {told},\n"units": [\n'
     return (head + ",\n".join(lines) + "\n]}\n").encode()
 
 

@@ -18,9 +18,9 @@ from data_prep.clips.steps.pipeline import Task, make_pipeline
 from data_prep.engines.hire import Engine
 from data_prep.engines.inputs import find_inputs
 from data_prep.engines.plan import make_plan, plain
-from data_prep.engines.records import Row
-from data_prep.engines.run import Outcome, finish, look, open_store
-from data_prep.engines.unit import Work
+from data_prep.engines.records import ClipRow
+from data_prep.engines.run import RunOutcome, finish, look, open_store
+from data_prep.engines.unit import WorkOrder
 from data_prep.machine.retry import RETRIES
 from data_prep.machine.software import changes, digest, software
 from data_prep.machine.watchdog import LIMIT_S
@@ -35,22 +35,22 @@ def prepare(
     settings: Any,
     engine: Engine = HERE,
     *,
-    make: Callable[[Any], Callable[[Task], list[Row]]] = make_pipeline,
+    make: Callable[[Any], Callable[[Task], list[ClipRow]]] = make_pipeline,
     unit_bytes: int = UNIT_BYTES,
     retries: int = RETRIES,
     overwrite: bool = False,
     retry: bool = False,
     limit_s: float = LIMIT_S,
     scratch_root: Path | None = None,
-    tell: Callable[[Row], Any] = lambda row: None,
+    tell: Callable[[ClipRow], Any] = lambda row: None,
     note: Callable[[str], Any] = lambda line: None,
-) -> Outcome:
+) -> RunOutcome:
     """Prepare videos into a folder of shards, as far as this is not done; ``tell`` is given every row that is made,
     ``note`` lines about the run. ``retry``: units with failures that are not their videos' are made again.
 
     ``limit_s``: seconds without progress after which a worker is ended. ``scratch_root``: on a local disk (default:
     below ``$TMPDIR``). ``make(settings)`` builds what a worker does with a video, see
-    :class:`data_prep.engines.unit.Work`.
+    :class:`data_prep.engines.unit.WorkOrder`.
 
     Raises :class:`data_prep.engines.plan.PrepareError` where ``out`` holds something that is not ours, or was begun
     with other settings; OSError where it cannot be written to. Finished shards stay, and nothing that is not finished
@@ -63,7 +63,7 @@ def prepare(
         if told := changes(plan.software, now):
             note(f"{out} was begun with other versions: {'; '.join(told)}. What is made now may differ a little")
         limit_s = 0.0 if engine.alone else limit_s
-        work = Work(make, settings, plan.settings, str(out), folder, retries, store.owner, limit_s, now)
+        work = WorkOrder(make, settings, plan.settings, str(out), folder, retries, store.owner, limit_s, now)
         return finish(store, plan, work, engine, retry, tell)
 
 

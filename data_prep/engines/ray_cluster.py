@@ -17,8 +17,8 @@ from typing import Any
 
 from data_prep.engines.local import Died, Trouble, attempt
 from data_prep.engines.plan import PrepareError
-from data_prep.engines.records import Row
-from data_prep.engines.unit import Fault, Step, UnitWorker, Work
+from data_prep.engines.records import ClipRow
+from data_prep.engines.unit import Fault, UnitWorker, VideoStep, WorkOrder
 
 # Nothing is to be sent home, and warnings of things that are not used here say nothing.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -34,12 +34,12 @@ except ImportError as error:
 class _Actor:
     """A :class:`UnitWorker` in a process of Ray's."""
 
-    def start(self, work: Work) -> Trouble | None:
+    def start(self, work: WorkOrder) -> Trouble | None:
         """Build it."""
         self._worker = attempt(UnitWorker, work)
         return self._worker if isinstance(self._worker, Trouble) else None
 
-    def do(self, step: Step) -> list[Row] | Fault | Trouble:
+    def do(self, step: VideoStep) -> list[ClipRow] | Fault | Trouble:
         """A step of its."""
         assert not isinstance(self._worker, Trouble)
         return attempt(self._worker, step)
@@ -52,7 +52,7 @@ class Actors:
     be; 0 = as many as the cluster has room for. Raises :class:`PrepareError` where it has room for none.
     """
 
-    def __init__(self, work: Work, workers: int, address: str | None = None, gpus: float = 0):
+    def __init__(self, work: WorkOrder, workers: int, address: str | None = None, gpus: float = 0):
         self.work = work
         self._ours = not ray.is_initialized()
         if self._ours:
@@ -78,7 +78,7 @@ class Actors:
         self._pending[self._actors[number].start.remote(self.work).future()] = number
         return number
 
-    def give(self, worker: int, step: Step) -> None:
+    def give(self, worker: int, step: VideoStep) -> None:
         """Send a step."""
         self._pending[self._actors[worker].do.remote(step).future()] = worker
 
@@ -87,7 +87,7 @@ class Actors:
         ray.kill(self._actors.pop(worker))
         self._started.discard(worker)
 
-    def wait(self) -> tuple[int, list[Row] | Fault | Died | Trouble]:
+    def wait(self) -> tuple[int, list[ClipRow] | Fault | Died | Trouble]:
         """Wait until one has answered or died."""
         while True:
             # Not by ray.wait: what a signal's handler raises there, as SystemExit(143), comes out as SystemExit(1).

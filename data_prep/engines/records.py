@@ -14,7 +14,7 @@ from data_prep.machine.faults import is_open
 from data_prep.store import Store, contained
 from jdap.shards.writer import sidecar_path
 
-Row = dict[str, Any]
+ClipRow = dict[str, Any]
 #: Where records and contact sheets lie in the store, and what is made of all rows.
 RECORDS, SHEETS, MANIFEST = "units", "contact", "manifest.jsonl"
 #: What ``python -m data_prep report`` writes beside them.
@@ -31,7 +31,7 @@ class Done:
     unit: int
     sha256: str
     shards: tuple[dict[str, Any], ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ClipRow, ...]
     software: dict[str, str]
 
     @property
@@ -105,7 +105,7 @@ def is_done(plan: Plan, unit: Unit, store: Store) -> bool:
     return right and all(sidecar in there for sidecar in sidecars)
 
 
-def read_rows(store: Store) -> Iterator[Row]:
+def read_rows(store: Store) -> Iterator[ClipRow]:
     """The rows of all units that are done, in order."""
     for _, done in read_records(store):
         if isinstance(done, Done):

@@ -1,7 +1,7 @@
 """One run over a plan: what it holds, which units it claims, its workers, and what is written at the end.
 
 Videos (:mod:`data_prep.engines.prepare`) and people of the studio (:mod:`data_prep.engines.studio`) are both made so.
-What a worker does with a unit's items is theirs to say (:class:`data_prep.engines.unit.Work`).
+What a worker does with a unit's items is theirs to say (:class:`data_prep.engines.unit.WorkOrder`).
 """
 
 from __future__ import annotations
@@ -21,26 +21,25 @@ from rich.console import Console
 from data_prep.choices import PAGE, REPORT
 from data_prep.clips import contact_sheet
 from data_prep.clips.quality import HELD, KEPT
-from data_prep.engines.claims import FOLDER as CLAIMS
-from data_prep.engines.claims import Claims
-from data_prep.engines.drive import drive
+from data_prep.engines.claims import CLAIMS_FOLDER, Claims
 from data_prep.engines.hire import Engine, hire
 from data_prep.engines.owner import lives, new_owner
-from data_prep.engines.plan import FOLDER, Plan, PrepareError, Unit
+from data_prep.engines.plan import PLAN_FOLDER, Plan, PrepareError, Unit
 from data_prep.engines.records import (
     MANIFEST,
     RECORDS,
     SHEETS,
-    Row,
+    ClipRow,
     is_done,
     missing_units,
     read_rows,
 )
+from data_prep.engines.scheduler import drive
 from data_prep.engines.scratch import scratch
-from data_prep.engines.unit import Work
+from data_prep.engines.unit import WorkOrder
 from data_prep.machine.faults import is_open
-from data_prep.machine.retry import FULL
-from data_prep.store import PARTS, Store
+from data_prep.machine.retry import STORAGE_FULL
+from data_prep.store import UNFINISHED, Store
 from jdap.io.progress import Telling
 
 #: Folder of the runs' work folders, below ``$TMPDIR``.
@@ -48,7 +47,7 @@ SCRATCH = "jdap-prepare"
 
 
 @dataclass
-class Outcome:
+class RunOutcome:
     """What became of this run: units made, already there, and done or being done by other ranks; of the units made all
     clips, the kept ones, their frames, and how many failed by no fault of theirs (``open``)."""
 
@@ -64,13 +63,13 @@ class Outcome:
 def finish(
     store: Store,
     plan: Plan,
-    work: Work,
+    work: WorkOrder,
     engine: Engine,
     retry: bool = False,
-    tell: Callable[[Row], Any] = lambda row: None,
+    tell: Callable[[ClipRow], Any] = lambda row: None,
     contact: bool = True,
     what: str = "video",
-) -> Outcome:
+) -> RunOutcome:
     """Do the units of a plan that are not done, as far as other runs do not do them; ``tell`` is given every row.
 
     The one that finds the plan complete writes manifest and index. ``retry``: units with failures that are not their
@@ -79,7 +78,7 @@ def finish(
     """
     before, had = store.stamp(MANIFEST), _done(store)
     todo = missing_units(plan, store, retry)
-    outcome, made = Outcome(there=len(plan.units) - len(todo)), set[int]()
+    outcome, made = RunOutcome(there=len(plan.units) - len(todo)), set[int]()
     first = len(todo) * engine.rank // engine.world  # ranks begin in different places, and seldom meet
     with _claims(store, plan, [*todo[first:], *todo[:first]], retry) as claims:
         if todo:
@@ -117,10 +116,10 @@ def _claims(store: Store, plan: Plan, todo: list[Unit], retry: bool) -> Claims:
 def _do(
     claims: Claims,
     todo: list[Unit],
-    work: Work,
+    work: WorkOrder,
     engine: Engine,
-    outcome: Outcome,
-    tell: Callable[[Row], Any],
+    outcome: RunOutcome,
+    tell: Callable[[ClipRow], Any],
     what: str,
 ) -> set[int]:
     """Do what can be claimed; the numbers of the units that were made."""
@@ -133,7 +132,7 @@ def _do(
                 telling.advance(done - at.get(unit.number, 0), f"{outcome.kept} clips kept" if outcome.clips else "")
                 at[unit.number] = done
 
-        def on_unit(unit: Unit, rows: list[Row]) -> None:
+        def on_unit(unit: Unit, rows: list[ClipRow]) -> None:
             claims.release(unit.name)
             on_video(unit, len(unit.videos))
             outcome.made += 1
@@ -162,9 +161,9 @@ def open_store(out: str | Path, retries: int, root: Path | None = None) -> Itera
         if path.exists() and not path.is_dir():
             raise PrepareError(f"{path} is a file: name a folder")
         path.mkdir(parents=True, exist_ok=True)
-        for part in path.glob(f"{PARTS}*"):
-            if lives(part.name.removeprefix(PARTS)) is False:
-                store.remove_parts(part.name.removeprefix(PARTS))
+        for part in path.glob(f"{UNFINISHED}*"):
+            if lives(part.name.removeprefix(UNFINISHED)) is False:
+                store.remove_parts(part.name.removeprefix(UNFINISHED))
     with scratch(root or Path(tempfile.gettempdir()) / SCRATCH, store.owner) as folder:
         try:
             yield store, folder
@@ -187,16 +186,16 @@ def look(store: Store, overwrite: bool, engine: Engine) -> None:
     if overwrite and engine.world > 1:
         raise PrepareError("--overwrite would delete what other ranks make: delete the folder before you start them")
     entries = set(store.entries())
-    if entries <= {FOLDER, CLAIMS} and not overwrite:  # new, or another rank is about to plan it
+    if entries <= {PLAN_FOLDER, CLAIMS_FOLDER} and not overwrite:  # new, or another rank is about to plan it
         return
-    if not store.names(FOLDER):
+    if not store.names(PLAN_FOLDER):
         if not entries:
             return
         raise PrepareError(f"{store} exists, is not empty, and holds no plan of ours: name another folder")
     if overwrite:
         ours = [name for name in store.names() if name.startswith(("clips-", MANIFEST, REPORT, PAGE))]
         # The plan last: what a killed --overwrite leaves is ours.
-        for folder in (HELD, RECORDS, SHEETS, CLAIMS, FOLDER):
+        for folder in (HELD, RECORDS, SHEETS, CLAIMS_FOLDER, PLAN_FOLDER):
             ours += store.names(folder)
         store.remove(ours)
 
@@ -221,7 +220,7 @@ def told_if_full(out: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in STORAGE_FULL:
             raise
         raise PrepareError(
             f"{error.strerror} ({error.filename or out}): finished shards are whole and stay; make room, then run the "

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from data_prep.clips.quality import HELD, KEPT, DuplicateFinder, Thresholds, select
 from data_prep.engines.plan import Unit
-from data_prep.engines.records import RECORDS, Done, Row, read_records
+from data_prep.engines.records import RECORDS, ClipRow, Done, read_records
 from data_prep.engines.run import open_store, sum_up
 from data_prep.engines.unit import publish, write_shards
 from data_prep.machine.retry import RETRIES
@@ -67,7 +67,7 @@ def select_again(place: str, thresholds: Thresholds, duplicates: bool = False, r
     return outcome
 
 
-def _exchange(store: Store, folder: Path, done: Done, rows: list[Row]) -> None:
+def _exchange(store: Store, folder: Path, done: Done, rows: list[ClipRow]) -> None:
     """Write a unit's shards and record anew: samples stay in the order of the rows."""
     unit, was = Unit(done.unit, ()), {row["clip_id"]: row["status"] for row in done.rows}
     streams = {
@@ -103,11 +103,11 @@ class _Stream:
             raise SelectError(f"no sample of {clip_id} where its record says: run verify, and prepare again")
 
 
-def _unmarked(row: Row) -> Row:
+def _unmarked(row: ClipRow) -> ClipRow:
     return {name: value for name, value in row.items() if name != "duplicate_of"}
 
 
-def _count(done: Done, rows: list[Row], outcome: Selection) -> None:
+def _count(done: Done, rows: list[ClipRow], outcome: Selection) -> None:
     for before, after in zip(done.rows, rows, strict=True):
         outcome.kept += after["status"] == KEPT
         outcome.held += after["status"] == HELD

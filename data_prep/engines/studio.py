@@ -20,16 +20,16 @@ import torch
 from data_prep.clips.quality import KEPT, Thresholds
 from data_prep.clips.steps.pipeline import Task
 from data_prep.engines.hire import Engine
-from data_prep.engines.inputs import Found
+from data_prep.engines.inputs import InputFile
 from data_prep.engines.plan import Plan, make_plan, plain
-from data_prep.engines.records import Row
-from data_prep.engines.run import Outcome, finish, look, open_store
-from data_prep.engines.unit import Work
+from data_prep.engines.records import ClipRow
+from data_prep.engines.run import RunOutcome, finish, look, open_store
+from data_prep.engines.unit import WorkOrder
 from data_prep.machine.retry import RETRIES
 from data_prep.machine.software import changes, digest, software
 from data_prep.machine.watchdog import LIMIT_S
 from data_prep.store import Store
-from data_prep.studio.people import Job, make_batch, person_id_of
+from data_prep.studio.people import PersonJob, make_batch, person_id_of
 from data_prep.studio.photograph import Studio
 from jdap.shards.reader import read_samples
 from jdap.shards.sample import Sample
@@ -47,7 +47,7 @@ studios: dict[str, Studio] = {}
 class StudioSettings:
     """What a worker is told: the job, the device, and that nothing is held."""
 
-    job: Job
+    job: PersonJob
     device: str = "cpu"
     thresholds: Thresholds = field(default_factory=dict)
 
@@ -60,7 +60,7 @@ class StudioSettings:
 
 
 def photograph_people(
-    job: Job,
+    job: PersonJob,
     indices: range,
     out: str | Path,
     engine: Engine,
@@ -74,7 +74,7 @@ def photograph_people(
     first: int = 0,
     show: Callable[[Sample], Any] = lambda sample: None,
     note: Callable[[str], Any] = lambda line: None,
-) -> Outcome:
+) -> RunOutcome:
     """Photograph the people ``indices`` into a folder of shards, as far as this is not done; ``show`` is given the
     ``first`` people's samples at the end, ``note`` lines about the run.
 
@@ -87,29 +87,29 @@ def photograph_people(
         if told := changes(plan.software, now):
             note(f"{out} was begun with other versions: {'; '.join(told)}")
         limit_s = 0.0 if engine.alone else limit_s
-        work = Work(make, settings, plan.settings, str(out), folder, retries, store.owner, limit_s, now)
+        work = WorkOrder(make, settings, plan.settings, str(out), folder, retries, store.owner, limit_s, now)
         outcome = finish(store, plan, work, engine, retry, contact=False, what="person")
         for sample in first_samples(store, plan, first):
             show(sample)
     return outcome
 
 
-def find_people(job: Job, indices: range) -> list[Found]:
+def find_people(job: PersonJob, indices: range) -> list[InputFile]:
     """The people as items of a plan, in order."""
     size = round(job.frames * job.size**2 * PIXEL_BYTES)
     names = (f"{person_id_of(job.seed, index)}-{job.kind}" for index in indices)
-    return [Found(name, name, size, item=name) for name in names]
+    return [InputFile(name, name, size, item=name) for name in names]
 
 
-def make(settings: StudioSettings) -> Callable[[Task], list[Row]]:
-    """What photographs a person, see :class:`data_prep.engines.unit.Work`; a process builds its studio once."""
+def make(settings: StudioSettings) -> Callable[[Task], list[ClipRow]]:
+    """What photographs a person, see :class:`data_prep.engines.unit.WorkOrder`; a process builds its studio once."""
     if multiprocessing.parent_process() is not None:
         torch.set_num_threads(1)  # workers are the parallelism
     studio = studios.get(settings.device) or studios.setdefault(settings.device, Studio(settings.device))
     job, made = settings.job, dict[str, tuple[Sample, float]]()
     together = 1 if settings.device == "cpu" else max(GPU_FRAMES // job.frames, 1)
 
-    def photograph(task: Task) -> list[Row]:
+    def photograph(task: Task) -> list[ClipRow]:
         if task.name not in made:
             names = (task.name, *task.ahead)[:together]
             started = time.perf_counter()
@@ -122,7 +122,7 @@ def make(settings: StudioSettings) -> Callable[[Task], list[Row]]:
         with ShardWriter(task.scratch / task.name, "clip") as writer:
             writer.write(sample)
         record = sample.record
-        row: Row = {"source": record.person_id, "clip_id": task.name, "person_id": record.person_id, "status": KEPT}
+        row: ClipRow = {"source": record.person_id, "clip_id": task.name, "person_id": record.person_id, "status": KEPT}
         spent = {"render": round(seconds, 3), "write": round(time.perf_counter() - started, 3)}
         return [row | {"reason": "", "frames": record.frames, "scores": {}, "seconds": spent}]
 

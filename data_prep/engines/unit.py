@@ -1,9 +1,9 @@
 """What a worker does with a unit of the plan: its videos one by one, then the shard.
 
-A worker is sent :class:`Step` after step. Step k prepares the unit's k-th video into the run's scratch folder; the step
-after the last one makes the shard of what is there, puts it into the store and then, last of all, the unit's record
-``units/000123.json``: rows, and names and SHA-256 of the shards. A unit is done when its record is there and belongs to
-the plan's unit; whatever else lies in the store without one is written over.
+A worker is sent one :class:`VideoStep` after another. Step k prepares the unit's k-th video into the run's scratch
+folder; the step after the last one makes the shard of what is there, puts it into the store and then, last of
+all, the unit's record ``units/000123.json``: rows, and names and SHA-256 of the shards. A unit is done when its record
+is there and belongs to the plan's unit; whatever else lies in the store without one is written over.
 
 Videos that were prepared before a worker died are not prepared again by the worker that takes over, as long as it sees
 the same scratch folder.
@@ -29,11 +29,11 @@ from fsspec.callbacks import Callback
 
 from data_prep.clips.quality import HELD, KEPT, reason_kind, select
 from data_prep.clips.steps.pipeline import Task, failed_row
-from data_prep.engines.plan import Unit, Video
-from data_prep.engines.records import RECORDS, SHEETS, Row
+from data_prep.engines.plan import PlannedVideo, Unit
+from data_prep.engines.records import RECORDS, SHEETS, ClipRow
 from data_prep.engines.scratch import shared
 from data_prep.machine.faults import MACHINE, MachineFault, not_the_videos
-from data_prep.machine.retry import FULL, may_pass, retrying
+from data_prep.machine.retry import STORAGE_FULL, may_pass, retrying
 from data_prep.machine.watchdog import beat, watched
 from data_prep.store import Store, is_url, remove_folder
 from jdap.io.files import write_whole
@@ -45,11 +45,11 @@ from jdap.shards.writer import ShardWriter, sidecar_path
 
 _ROWS = "rows.json"
 #: So many names of what comes next a worker is told, for what is better made together.
-AHEAD = 64
+UNITS_AHEAD = 64
 
 
 @dataclass(frozen=True)
-class Step:
+class VideoStep:
     """Video ``index`` of a unit; the number of its videos stands for making the shard.
 
     ``lost``: index → why there is nothing of that video: workers died of it.
@@ -74,7 +74,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkOrder:
     """What a worker is told once: everything but the units.
 
     * ``make(settings)`` builds the function that prepares a video: task → rows, samples in ``task.scratch`` as
@@ -86,7 +86,7 @@ class Work:
     * ``limit_s``: seconds without progress after which a worker is ended, 0 for never; ``software``: for the records
     """
 
-    make: Callable[[Any], Callable[[Task], list[Row]]]
+    make: Callable[[Any], Callable[[Task], list[ClipRow]]]
     settings: Any
     identity: dict[str, Any]
     place: str
@@ -100,7 +100,7 @@ class Work:
 class UnitWorker:
     """Does steps; built in the process that works. Call it with a step; it returns the rows of the last one."""
 
-    def __init__(self, work: Work):
+    def __init__(self, work: WorkOrder):
         self.work = work
         self.store = Store(work.place, work.owner, work.retries)
         # Where the worker is not on the machine of the command, the folder is not there yet.
@@ -113,7 +113,7 @@ class UnitWorker:
                 raise fault from error
             raise
 
-    def __call__(self, step: Step) -> list[Row] | Fault:
+    def __call__(self, step: VideoStep) -> list[ClipRow] | Fault:
         """Do a step: the rows of the unit where it was the last one, else none; or the machine's fault that it met.
         Raises OSError where the store or the scratch folder cannot be written to."""
         folder = self.folder / f"unit-{step.unit.name}"
@@ -129,10 +129,10 @@ class UnitWorker:
 
     def _video(self, unit: Unit, index: int, folder: Path) -> Fault | None:
         video = unit.videos[index]
-        ahead = tuple(later.name for later in unit.videos[index + 1 : index + 1 + AHEAD])
+        ahead = tuple(later.name for later in unit.videos[index + 1 : index + 1 + UNITS_AHEAD])
         task = replace(_task(video, folder), ahead=ahead)
 
-        def attempt() -> list[Row]:
+        def attempt() -> list[ClipRow]:
             remove_folder(folder)
             folder.mkdir()
             if not is_url(video.path):
@@ -147,7 +147,7 @@ class UnitWorker:
         try:
             rows = retrying(attempt, self.work.retries)
         except OSError as error:
-            if error.errno in FULL:
+            if error.errno in STORAGE_FULL:
                 raise
             tries = f" after {self.work.retries + 1} tries" if may_pass(error) and self.work.retries else ""
             return Fault(f"cannot be read: {error.strerror or error}{tries}")
@@ -158,8 +158,8 @@ class UnitWorker:
         write_whole(folder / _ROWS, json.dumps(rows).encode())
         return None
 
-    def _finish(self, step: Step, folder: Path) -> list[Row]:
-        unit, rows, tasks = step.unit, list[Row](), dict[str, Task]()
+    def _finish(self, step: VideoStep, folder: Path) -> list[ClipRow]:
+        unit, rows, tasks = step.unit, list[ClipRow](), dict[str, Task]()
         for k, video in enumerate(unit.videos):
             task = _task(video, folder / str(k))
             if k in step.lost:
@@ -169,7 +169,7 @@ class UnitWorker:
             rows += [select(row, self.work.settings.thresholds) for row in found]
             tasks |= {row["clip_id"]: task for row in found}
 
-        def samples(row: Row) -> Iterator[tuple[str, dict[str, bytes]]]:
+        def samples(row: ClipRow) -> Iterator[tuple[str, dict[str, bytes]]]:
             for shard in sorted((tasks[row["clip_id"]].scratch / row["clip_id"]).glob("*.tar")):
                 yield from read_tar(shard)
 
@@ -180,7 +180,7 @@ class UnitWorker:
 
 
 def write_shards(
-    folder: Path, name: str, rows: list[Row], samples: Callable[[Row], Iterator[tuple[str, dict[str, bytes]]]]
+    folder: Path, name: str, rows: list[ClipRow], samples: Callable[[ClipRow], Iterator[tuple[str, dict[str, bytes]]]]
 ) -> dict[str, Path]:
     """Write the shards of unit ``name`` into an empty ``folder``: name in the store → file.
 
@@ -191,8 +191,8 @@ def write_shards(
     with _Writer(folder, prefix) as writer, _Writer(folder / HELD, prefix) as held:
         for row in rows:
             target = held if row["status"] == HELD else writer
-            for stage, seconds in row["seconds"].items():
-                target.add_seconds(stage, seconds)
+            for step, seconds in row["seconds"].items():
+                target.add_seconds(step, seconds)
             if row["status"] not in (KEPT, HELD):
                 target.reject(reason_kind(row["reason"]))
                 continue
@@ -202,7 +202,7 @@ def write_shards(
     return {s.relative_to(folder).as_posix(): s for s in (*writer.shards, *held.shards)}
 
 
-def download(video: Video, target: Path) -> None:
+def download(video: PlannedVideo, target: Path) -> None:
     """A remote video's local copy. Raises OSError, also where less of it comes than was planned."""
     with remote_errors(video.path):
         fs, path = fsspec.core.url_to_fs(video.path)
@@ -225,7 +225,7 @@ def publish(
     digest: str,
     shards: dict[str, Path],
     folders: list[Path],
-    rows: list[Row],
+    rows: list[ClipRow],
     software: dict[str, str],
 ) -> None:
     """Shards, sidecars, sheets, then the record. An old record goes first: what it speaks of is written over."""
@@ -264,9 +264,9 @@ class _Writer(ShardWriter):
         return f"{self.prefix}-{index:02d}" if index else self.prefix
 
 
-def _task(video: Video, folder: Path) -> Task:
+def _task(video: PlannedVideo, folder: Path) -> Task:
     return Task(Path(video.path), video.name, video.video_id, folder / "samples", folder / SHEETS)
 
 
-def _load(folder: Path) -> list[Row]:
+def _load(folder: Path) -> list[ClipRow]:
     return json.loads((folder / _ROWS).read_bytes())

@@ -27,9 +27,9 @@ from data_prep.fit.solve import NormalEquations
 from jdap.geometry import axis_angle_to_matrix, matrix_to_axis_angle
 
 POSE = 6
-CHUNK = 64
+EQUATIONS_AT_ONCE = 64
 #: Added to the diagonal of a coefficient that is held at its bound, in inverse variances: it does not move.
-HELD = 1e12
+HOLD_FAST = 1e12
 
 
 class Layout:
@@ -70,7 +70,7 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class FitState:
     """Where the fit stands: ``identity_BK``, ``log_f_B``, ``expression_ME`` in [0, 1], ``rotation_M33`` and
     ``translation_mm_M3``.
 
@@ -83,9 +83,9 @@ class State:
     rotation_M33: Tensor
     translation_mm_M3: Tensor
 
-    def step(self, shared_BQ: Tensor, frames_MP: Tensor) -> State:
+    def step(self, shared_BQ: Tensor, frames_MP: Tensor) -> FitState:
         """The state after a step: rotations turn on the left, expressions stay within 0 … 1."""
-        return State(
+        return FitState(
             self.identity_BK + shared_BQ[:, :-1],
             self.log_f_B + shared_BQ[:, -1],
             (self.expression_ME + frames_MP[:, POSE:]).clamp(0, 1),
@@ -93,10 +93,10 @@ class State:
             self.translation_mm_M3 + frames_MP[:, 3:POSE],
         )
 
-    def where(self, take_B: Tensor, other: State, layout: Layout) -> State:
+    def where(self, take_B: Tensor, other: FitState, layout: Layout) -> FitState:
         """The tracks of ``take_B`` from ``other``, the rest from here."""
         take_M = take_B[layout.track_M]
-        return State(
+        return FitState(
             torch.where(take_B[:, None], other.identity_BK, self.identity_BK),
             torch.where(take_B, other.log_f_B, self.log_f_B),
             torch.where(take_M[:, None], other.expression_ME, self.expression_ME),
@@ -128,7 +128,7 @@ class Weights:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class FitProblem:
     """The objective of some tracks: ``landmarks_px_MN2``, ``camera_px_B3`` (f, cx, cy), the head's points, weights."""
 
     layout: Layout
@@ -140,36 +140,36 @@ class Problem:
     def chunks(self) -> Iterator[slice]:
         """All frames, cut so that Jacobians fit into memory."""
         frames = len(self.landmarks_px_MN2)
-        return (slice(start, min(start + CHUNK, frames)) for start in range(0, frames, CHUNK))
+        return (slice(start, min(start + EQUATIONS_AT_ONCE, frames)) for start in range(0, frames, EQUATIONS_AT_ONCE))
 
-    def focal_px(self, state: State, part: slice = slice(None)) -> Tensor:
+    def focal_px(self, state: FitState, part: slice = slice(None)) -> Tensor:
         """(M,) the focal length of each frame, pixels."""
         return (self.camera_px_B3[:, 0] * state.log_f_B.exp())[self.layout.track_M[part]]
 
-    def camera_points(self, state: State, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
+    def camera_points(self, state: FitState, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """(turned head points, camera points), (M, N, 3) mm each, of the frames of ``part``."""
         coefficients = torch.cat([state.identity_BK[self.layout.track_M[part]], state.expression_ME[part]], 1)
         points = self.head.mean_N3 + (self.head.basis_N3C.flatten(0, 1) @ coefficients.T).T.unflatten(1, (-1, 3))
         turned = points @ state.rotation_M33[part].transpose(1, 2)
         return turned, turned + state.translation_mm_M3[part, None]
 
-    def residuals_px(self, state: State, part: slice = slice(None)) -> Tensor:
+    def residuals_px(self, state: FitState, part: slice = slice(None)) -> Tensor:
         """Projected model point minus landmark (M, N, 2), pixels."""
         return self._residuals_px(state, self.camera_points(state, part)[1], part)
 
-    def _residuals_px(self, state: State, points_MN3: Tensor, part: slice) -> Tensor:
+    def _residuals_px(self, state: FitState, points_MN3: Tensor, part: slice) -> Tensor:
         centre = self.camera_px_B3[self.layout.track_M[part], None, 1:]
         pixels = points_MN3[..., :2] / points_MN3[..., 2:] * self.focal_px(state, part)[:, None, None] + centre
         return pixels - self.landmarks_px_MN2[part]
 
-    def residuals(self, state: State, part: slice) -> Tensor:
+    def residuals(self, state: FitState, part: slice) -> Tensor:
         """(M, N + D, 2) in standard deviations: landmarks, then differences of pairs."""
         r_px, w = self.residuals_px(state, part), self.weights
         first, second = self.head.pairs_D2.unbind(1)
         landmarks = (w.whiten_MN22[part] @ r_px[..., None])[..., 0]
         return torch.cat([landmarks, (r_px[:, first] - r_px[:, second]) * w.opening_MD[part, :, None]], 1)
 
-    def differences(self, state: State) -> Tensor:
+    def differences(self, state: FitState) -> Tensor:
         """(B, F - 2, P): second differences over time of turn, translation and expressions, 0 behind a track's end."""
         pad = self.layout.pad
         turn = pad(state.rotation_M33)
@@ -179,7 +179,7 @@ class Problem:
         second = torch.cat([step[:, 1:] - step[:, :-1], rest[:, 2:] - 2 * rest[:, 1:-1] + rest[:, :-2]], -1)
         return torch.where(self.layout.inner()[..., None], second, 0.0)
 
-    def cost(self, state: State) -> Tensor:
+    def cost(self, state: FitState) -> Tensor:
         """(B,) float64, the objective (half the sum of squares where nothing is an outlier)."""
         w = self.weights
         total = w.identity_B * state.identity_BK.double().square().sum(1) / 2
@@ -194,13 +194,13 @@ class Problem:
             total = total + (w.smooth_P * self.differences(state).double().square()).sum((1, 2)) / 2
         return total
 
-    def jacobian(self, state: State, part: slice) -> Tensor:
+    def jacobian(self, state: FitState, part: slice) -> Tensor:
         """d residuals_px / d (turn, translation, expressions, identity, log f), (M, N, 2, P + Q)."""
         turned, points = self.camera_points(state, part)
         by_point, by_focal = self._by_point(state, points, part)
         return self._rows(state, part, turned, by_point, by_focal, self.head.basis_N3C)
 
-    def _by_point(self, state: State, points_MN3: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+    def _by_point(self, state: FitState, points_MN3: Tensor, part: slice) -> tuple[Tensor, Tensor]:
         """du/dp (M, N, 2, 3) and du/dlog f (M, N, 2)."""
         x, y, z = points_MN3.unbind(-1)
         zero = torch.zeros_like(z)
@@ -210,7 +210,7 @@ class Problem:
         return by_point, points_MN3[..., :2] * (focal / z)[..., None]
 
     def _rows(
-        self, state: State, part: slice, turned: Tensor, by_point: Tensor, by_focal: Tensor, basis_N3C: Tensor
+        self, state: FitState, part: slice, turned: Tensor, by_point: Tensor, by_focal: Tensor, basis_N3C: Tensor
     ) -> Tensor:
         by_turn = torch.linalg.cross(turned[:, :, None].expand_as(by_point), by_point, dim=-1)
         by_head = by_point @ state.rotation_M33[part, None]
@@ -218,7 +218,7 @@ class Problem:
         modes = self.head.modes
         return torch.cat([by_turn, by_point, by_shape[..., modes:], by_shape[..., :modes], by_focal[..., None]], -1)
 
-    def _whitened(self, state: State, part: slice) -> tuple[Tensor, Tensor]:
+    def _whitened(self, state: FitState, part: slice) -> tuple[Tensor, Tensor]:
         """Rows of weighted least squares (M, 2 (N + D), P + Q) and their residuals, Huber's weights in both."""
         w, basis = self.weights, self.head.basis_N3C
         turned, points = self.camera_points(state, part)
@@ -242,7 +242,7 @@ class Problem:
             residuals.append(apart * scale)
         return torch.cat(rows, 1).flatten(1, 2), torch.cat(residuals, 1).flatten(1)
 
-    def linearise(self, state: State) -> NormalEquations:
+    def linearise(self, state: FitState) -> NormalEquations:
         """The Gauss-Newton system at ``state``, with Huber's function as weights."""
         w, layout, own = self.weights, self.layout, POSE + state.expression_ME.shape[1]
         tracks, shared = len(layout.lengths_B), self.head.modes + 1
@@ -273,7 +273,7 @@ class Problem:
         # A coefficient at a bound that descent would cross is held there: a projected Newton step (Bertsekas 1982).
         e, downhill = state.expression_ME, layout.flat(rights_BFP)[:, POSE:]
         held = ((e <= 0) & (downhill < 0)) | ((e >= 1) & (downhill > 0))
-        frames.diagonal(dim1=1, dim2=2)[:, POSE:] += held * HELD
+        frames.diagonal(dim1=1, dim2=2)[:, POSE:] += held * HOLD_FAST
         blocks, behind = layout.pad(frames), ~layout.pad(torch.ones_like(layout.track_M, dtype=torch.bool), False)
         blocks.diagonal(dim1=2, dim2=3)[behind] = 1
         return NormalEquations(

@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from data_prep.fit.equations import HELD, Layout, Problem, State, Weights
+from data_prep.fit.equations import HOLD_FAST, FitProblem, FitState, Layout, Weights
 from data_prep.fit.points import HeadPoints
 from data_prep.fit.start import start, whiten
 from data_prep.head.landmarks import Correspondence
@@ -231,7 +231,7 @@ def jitter_mm(relief_mm_FN: Tensor) -> Tensor:
 
 def pose_problem(
     tracks: Sequence[Observed], model: MorphableModel, correspondence: Correspondence, settings: FitSettings
-) -> tuple[Problem, State]:
+) -> tuple[FitProblem, FitState]:
     """The objective of some tracks, and where descent starts."""
     device, layout = model.device, Layout([len(track.prior_FE) for track in tracks], model.device)
     landmarks = torch.cat([track.landmarks_px_FN3 for track in tracks]).to(device, torch.float32)
@@ -250,19 +250,19 @@ def pose_problem(
         opening_MD=(1 / (settings.opening_sd * width_px_M))[:, None].expand(-1, len(head.pairs_D2)),
         huber=settings.huber,
         identity_B=(layout.lengths_B / settings.views).clamp_min(1).double() / settings.identity_sd**2,
-        log_f=_precision(settings.focal_sd) if settings.focal_sd else HELD,
+        log_f=_precision(settings.focal_sd) if settings.focal_sd else HOLD_FAST,
         expression=1 / settings.expression_sd**2,
         prior_ME=prior,
         smooth_P=prior.new_tensor([*smooth, *[_precision(settings.change_sd)] * prior.shape[1]]),
     )
-    return Problem(layout, landmarks[..., :2], camera_B3, head, weights), state
+    return FitProblem(layout, landmarks[..., :2], camera_B3, head, weights), state
 
 
 def _precision(sd: float) -> float:
     return 1 / sd**2
 
 
-def _descend(problem: Problem, state: State, settings: FitSettings) -> tuple[State, list[tuple[float, ...]]]:
+def _descend(problem: FitProblem, state: FitState, settings: FitSettings) -> tuple[FitState, list[tuple[float, ...]]]:
     """Levenberg-Marquardt, every track by itself: damping falls tenfold after a step that helps and rises tenfold until
     one does.
     """

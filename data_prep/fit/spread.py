@@ -39,7 +39,7 @@ LEAST_COSINE = 0.15
 #: Vertices count as visible from this cosine on.
 VISIBLE = 0.2
 #: Confidence is stored in so many steps: fewer make smaller files.
-STEPS = 15
+CONFIDENCE_LEVELS = 15
 
 
 class DepthSpread:
@@ -77,9 +77,9 @@ class DepthSpread:
 
 
 def confidence(spread_mm: Tensor) -> Tensor:
-    """Confidence in [0, 1], in :data:`STEPS` steps, of a spread in millimetres; 0 where the spread is 0 (unknown)."""
+    """Confidence in [0, 1], in :data:`CONFIDENCE_LEVELS` steps, of a spread in mm; 0 where it is 0 (unknown)."""
     trust = 1 / (1 + (spread_mm / HALF_MM).square())
-    return torch.where(spread_mm > 0, (trust * STEPS).round() / STEPS, 0.0)
+    return torch.where(spread_mm > 0, (trust * CONFIDENCE_LEVELS).round() / CONFIDENCE_LEVELS, 0.0)
 
 
 def _root(covariance_KK: Tensor) -> Tensor:

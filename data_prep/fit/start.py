@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from data_prep.fit.equations import State
+from data_prep.fit.equations import FitState
 from data_prep.fit.points import HeadPoints
 
 
-def start(landmarks_px_MN3: Tensor, prior_ME: Tensor, camera_px_M3: Tensor, head: HeadPoints, tracks: int) -> State:
+def start(landmarks_px_MN3: Tensor, prior_ME: Tensor, camera_px_M3: Tensor, head: HeadPoints, tracks: int) -> FitState:
     """Mean identity, expressions at their prior, and the pose that mediapipe's landmarks in 3D suggest.
 
     Their z is roughly in the scale of x and y, as under weak perspective: a similarity (Umeyama 1991) from the head's
@@ -31,11 +31,11 @@ def start(landmarks_px_MN3: Tensor, prior_ME: Tensor, camera_px_M3: Tensor, head
     place = landmarks_px_MN3.mean(1) - scale[:, None] * (rotation @ points.mean(1)[..., None])[..., 0]
     depth = camera_px_M3[:, 0] / scale
     translation = torch.cat([(place[:, :2] - camera_px_M3[:, 1:]) / scale[:, None], depth[:, None]], 1)
-    return State(points.new_zeros(tracks, modes), points.new_zeros(tracks), prior_ME, rotation, translation)
+    return FitState(points.new_zeros(tracks, modes), points.new_zeros(tracks), prior_ME, rotation, translation)
 
 
 def whiten(
-    state: State,
+    state: FitState,
     head: HeadPoints,
     camera_px_M3: Tensor,
     own_px_MN: Tensor,

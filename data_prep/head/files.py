@@ -31,20 +31,20 @@ import safetensors.numpy
 import torch
 
 from data_prep.head.ict import PACKED_NAME, ModelFileError
-from data_prep.head.landmarks import LANDMARKS, Correspondence, load_correspondence
+from data_prep.head.landmarks import LANDMARK_COUNT, Correspondence, load_correspondence
 from data_prep.head.model import PART_NAMES, MorphableModel, load_ict
 from jdap.io.files import write_whole
 
 FORMAT = "jdap face model 1"
-SUFFIXES = (".safetensors", ".npz")
+MODEL_SUFFIXES = (".safetensors", ".npz")
 TEXTS, TEXT_NAMES = "texts", ("format", "kind", "source", "expression_names", "part_names")
-ARRAYS: dict[str, type[np.generic]] = {
+HEAD_ARRAYS: dict[str, type[np.generic]] = {
     **dict.fromkeys(("mean", "identity", "expression", "uv", "weights", "trust"), np.float32),
     **dict.fromkeys(("faces", "uv_faces", "corners"), np.int32),
     **dict.fromkeys(("part", "drawn", "skin"), np.uint8),
 }
 OWN_EXPRESSION = "own_expression"
-REMEDY = "make it with `python -m data_prep convert-model`"
+CONVERT_REMEDY = "make it with `python -m data_prep convert-model`"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +77,16 @@ def load_face_model(path: Path | str | None = None, device: torch.device | str =
     if path.is_dir() or path.name == PACKED_NAME:
         raise ModelFileError(f"{path} is ICT-FaceKit's own, which is used without --face-model")
     arrays, texts = read_arrays(path)
-    missing = [name for name in ARRAYS if name not in arrays] + [name for name in TEXT_NAMES if name not in texts]
+    missing = [name for name in HEAD_ARRAYS if name not in arrays] + [name for name in TEXT_NAMES if name not in texts]
     if missing or texts["format"] != FORMAT:
-        raise ModelFileError(f"{path} is no face model of this project ({', '.join(missing) or 'format'}): {REMEDY}")
+        raise ModelFileError(
+            f"{path} is no face model of this project ({', '.join(missing) or 'format'}): {CONVERT_REMEDY}"
+        )
     if texts["part_names"].split("\n") != list(PART_NAMES):
-        raise ModelFileError(f"{path} was made by another version, with other parts of the head: {REMEDY} again")
-    for name, kind in ARRAYS.items():
+        raise ModelFileError(
+            f"{path} was made by another version, with other parts of the head: {CONVERT_REMEDY} again"
+        )
+    for name, kind in HEAD_ARRAYS.items():
         if arrays[name].dtype != kind:
             raise ModelFileError(f"{path}: {name} must be {kind.__name__}, got {arrays[name].dtype}")
     return _checked(path, arrays, texts).to(device)
@@ -90,7 +94,7 @@ def load_face_model(path: Path | str | None = None, device: torch.device | str =
 
 def _checked(path: Path, arrays: dict[str, np.ndarray], texts: dict[str, str]) -> FaceModel:
     """The model of the arrays, if their shapes agree, every index is in range and every number finite."""
-    tensors = {name: torch.from_numpy(arrays[name]) for name in ARRAYS}
+    tensors = {name: torch.from_numpy(arrays[name]) for name in HEAD_ARRAYS}
     whole = {name: tensors[name].long() for name in ("faces", "uv_faces", "corners", "part")}
     try:
         model = MorphableModel(
@@ -112,8 +116,8 @@ def _checked(path: Path, arrays: dict[str, np.ndarray], texts: dict[str, str]) -
     for name, most in (("faces", vertices), ("corners", vertices), ("part", len(PART_NAMES))):
         if whole[name].numel() and not (whole[name].min() >= 0 and whole[name].max() < most):
             raise ModelFileError(f"{path}: {name} reaches outside of 0 … {most - 1}")
-    if len(correspondence.trust_N) != LANDMARKS:
-        raise ModelFileError(f"{path} holds {len(correspondence.trust_N)} landmarks, not {LANDMARKS}")
+    if len(correspondence.trust_N) != LANDMARK_COUNT:
+        raise ModelFileError(f"{path} holds {len(correspondence.trust_N)} landmarks, not {LANDMARK_COUNT}")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ModelFileError(f"{path}: {name} holds numbers that are not finite")
@@ -139,7 +143,7 @@ def save_face_model(path: Path, face: FaceModel) -> None:
         "weights": points.weights_N3,
         "trust": points.trust_N,
     }
-    arrays = {name: np.ascontiguousarray(tensor.cpu().numpy(), ARRAYS[name]) for name, tensor in tensors.items()}
+    arrays = {name: np.ascontiguousarray(tensor.cpu().numpy(), HEAD_ARRAYS[name]) for name, tensor in tensors.items()}
     if face.own_expression_EJ.size:
         arrays[OWN_EXPRESSION] = np.ascontiguousarray(face.own_expression_EJ, np.float32)
     texts = {"format": FORMAT, "kind": face.kind, "source": face.source}
@@ -155,8 +159,8 @@ def save_face_model(path: Path, face: FaceModel) -> None:
 
 def check_suffix(path: Path) -> None:
     """Raise ModelFileError for a file name that says neither of the two forms."""
-    if path.suffix not in SUFFIXES:
-        raise ModelFileError(f"{path}: a face model's file ends in {' or '.join(SUFFIXES)}")
+    if path.suffix not in MODEL_SUFFIXES:
+        raise ModelFileError(f"{path}: a face model's file ends in {' or '.join(MODEL_SUFFIXES)}")
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from data_prep.head.model import MorphableModel
 
-SHIPPED = Path(__file__).parents[1] / "assets" / "mediapipe_to_ict.safetensors"
-LANDMARKS = 468
+CORRESPONDENCE_FILE = Path(__file__).parents[1] / "assets" / "mediapipe_to_ict.safetensors"
+LANDMARK_COUNT = 468
 #: mediapipe's face oval, in order around the face.
 FACE_OVAL = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
@@ -58,7 +58,7 @@ class Correspondence:
         return Correspondence(self.corners_N3.to(device), self.weights_N3.to(device), self.trust_N.to(device))
 
 
-def load_correspondence(path: Path = SHIPPED, device: torch.device | str = "cpu") -> Correspondence:
+def load_correspondence(path: Path = CORRESPONDENCE_FILE, device: torch.device | str = "cpu") -> Correspondence:
     """The shipped correspondence, or another file of ``python -m data_prep correspond``.
 
     Raises FileNotFoundError for a missing file and ValueError for one of another kind.
@@ -66,7 +66,7 @@ def load_correspondence(path: Path = SHIPPED, device: torch.device | str = "cpu"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: make it with `python -m data_prep correspond`")
     arrays = safetensors.numpy.load_file(path)
-    if set(arrays) != {"corners", "weights", "trust"} or arrays["corners"].shape != (LANDMARKS, 3):
+    if set(arrays) != {"corners", "weights", "trust"} or arrays["corners"].shape != (LANDMARK_COUNT, 3):
         raise ValueError(f"{path} is no correspondence file: make it with `python -m data_prep correspond`")
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     return Correspondence(tensors["corners"].long(), tensors["weights"], tensors["trust"]).to(device)

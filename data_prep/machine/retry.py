@@ -14,9 +14,9 @@ T = TypeVar("T")
 #: How often something is tried again, and the seconds before the first time; doubled for each further one.
 RETRIES, WAIT_S = 3, 1.0
 #: The disk, the quota or the allowed size of a file is used up.
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+STORAGE_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: What the operating system says of the request, not of the device or the network.
-_LASTING = FULL | {
+_LASTING = STORAGE_FULL | {
     *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY),
     *(errno.ELOOP, errno.ENAMETOOLONG, errno.EROFS, errno.EINVAL, errno.EBADF, errno.ENXIO, errno.EXDEV),
 }
@@ -34,7 +34,7 @@ def storage_fault(error: BaseException | None) -> OSError | None:
     Decoders raise OSErrors of their own for damaged pictures; those have no ``errno``.
     """
     while error is not None:
-        if isinstance(error, OSError) and error.errno is not None and (error.errno in FULL or may_pass(error)):
+        if isinstance(error, OSError) and error.errno is not None and (error.errno in STORAGE_FULL or may_pass(error)):
             return error
         error = error.__cause__
     return None

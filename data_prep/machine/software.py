@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 #: Packages whose version may change what comes of a video.
-PACKAGES = ("jdap", "torch", "numpy", "scipy", "pillow", "mediapipe", "scenedetect", "decord", "av")
+STAMPED_PACKAGES = ("jdap", "torch", "numpy", "scipy", "pillow", "mediapipe", "scenedetect", "decord", "av")
 _HOUSES = ("data_prep", "jdap")
 
 
@@ -22,7 +22,7 @@ def version_of(package: str) -> str:
 
 def software() -> dict[str, str]:
     """Package → version, and ``code``: a hash of our own source."""
-    return {name: version_of(name) for name in PACKAGES} | {"code": _code()}
+    return {name: version_of(name) for name in STAMPED_PACKAGES} | {"code": _code()}
 
 
 def changes(was: dict[str, str], now: dict[str, str]) -> list[str]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from data_prep.choices import DISTANCE_MM, FACE, MESH, YAWS_DEG
+from data_prep.choices import CAMERA_DISTANCE_MM, FACE, MESH, RING_YAWS_DEG
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,10 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards and manifest.jsonl")
     parser.add_argument("--size", type=int, default=512, help="side of the pictures, pixels (default 512)")
     numbers: dict[str, Any] = {"type": float, "nargs": "+", "metavar": "X"}
-    parser.add_argument("--yaws", default=YAWS_DEG, help="degrees, positive to the right (-40 … 40 by 10)", **numbers)
+    parser.add_argument(
+        "--yaws", default=RING_YAWS_DEG, help="degrees, positive to the right (-40 … 40 by 10)", **numbers
+    )
     parser.add_argument("--pitches", default=(0.0,), help="degrees, positive down (default 0)", **numbers)
     where = "of the head from the camera, mm (default 800); the focal length grows with it"
-    parser.add_argument("--distances-mm", default=(DISTANCE_MM,), help=where, **numbers)
+    parser.add_argument("--distances-mm", default=(CAMERA_DISTANCE_MM,), help=where, **numbers)
     parser.add_argument("--region", choices=(FACE, MESH), default=FACE, help="what is skin, for scans without a mask")
     parser.add_argument("--mm-per-unit", type=float, help="of the meshes, where scan.json does not say (1; GLB: 1000)")
     parser.add_argument("--mean-head", action="store_true", help="store the posed mean head's depth too")

@@ -35,7 +35,7 @@ MM_PER_UNIT = {".obj": 1.0, ".ply": 1.0, ".glb": 1000.0}
 NOTES = "scan.json"
 #: A head, or a person down to the hips, in millimetres, is this large across its bounding box.
 LIKELY_SIZE_MM = (120.0, 2500.0)
-UNITS = (("metres", 1000.0), ("centimetres", 10.0), ("micrometres", 1e-3))
+UNITS_GUESSED = (("metres", 1000.0), ("centimetres", 10.0), ("micrometres", 1e-3))
 
 
 class ScanError(ValueError):
@@ -148,7 +148,7 @@ def _check_size(path: Path, vertices_mm: np.ndarray) -> None:
     across = float(np.linalg.norm(np.ptp(vertices_mm, axis=0)))
     if LIKELY_SIZE_MM[0] <= across <= LIKELY_SIZE_MM[1]:
         return
-    guess = next((f", as if it were in {unit}" for unit, mm in UNITS if 150 <= across * mm <= 1000), "")
+    guess = next((f", as if it were in {unit}" for unit, mm in UNITS_GUESSED if 150 <= across * mm <= 1000), "")
     raise ScanError(f"{path}: it is {across:.3g} mm across, not a head's size{guess}; set mm_per_unit")
 
 

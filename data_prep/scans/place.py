@@ -5,9 +5,9 @@ a first drawing, the landmarks are lifted onto the surface, and the mean head of
 rigidly (:func:`place`): from then on the scan is in head axes, so that turns, the crop, the face's region and the
 baseline of the posed mean head mean what they mean elsewhere.
 
-A picture (:func:`draw`) is the texture as it is, with the light that it was taken in, before a background. RGB is the
-mean of :data:`SAMPLES` x :data:`SAMPLES` samples a pixel in linear light; depth and masks are taken at the pixels'
-centres, so they are exact.
+A picture (:func:`render_view`) is the texture as it is, with the light that it was taken in, before a background. RGB
+is the mean of :data:`SAMPLES` x :data:`SAMPLES` samples a pixel in linear light; depth and masks are taken at the
+pixels' centres, so they are exact.
 
 Shapes: V vertices, U texture coordinates, T triangles, N landmarks, H x W texels, S x S pixels, G = SAMPLES * S.
 """
@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from data_prep.choices import DISTANCE_MM
-from data_prep.fit.draw import HeadRenderer
-from data_prep.head.landmarks import FACE_OVAL, LANDMARKS, Correspondence, encircled
+from data_prep.choices import CAMERA_DISTANCE_MM
+from data_prep.fit.render import HeadRenderer
+from data_prep.head.landmarks import FACE_OVAL, LANDMARK_COUNT, Correspondence, encircled
 from data_prep.head.model import MorphableModel, head_to_camera
 from data_prep.head.rasterise import Fragments, interpolate, per_face, rasterise
 from data_prep.scans.files import Scan, ScanError, Shot
@@ -48,7 +48,7 @@ PHOTO = PinholeCamera(f_px=1407.0, cx_px=512.0, cy_px=512.0, width=1024, height=
 LIKELY_SCALE = (0.75, 1.33)
 STUDIO_GREY = torch.tensor([0.2, 0.2, 0.2])
 #: mediapipe's rims of the two eyes, in order around each.
-EYES = (
+EYE_RIMS = (
     (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
     (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
 )
@@ -59,7 +59,7 @@ class Head:
     """A scan in head axes: ``landmarks_mm_N3`` (468, 3) on it, and ``face_T`` bool: the skin of the face.
 
     The face is what lies inside mediapipe's oval and outside of the eyes, as in fitted data
-    (:mod:`data_prep.fit.draw`). ``mask_1HW`` float, on the texture's coordinates, takes its place where it is given:
+    (:mod:`data_prep.fit.render`). ``mask_1HW`` float, on the texture's coordinates, takes its place where it is given:
     skin is where it is over half. ``turn_33`` and ``shift_mm_3`` brought the mesh here: ``head = mesh @ turn + shift``.
     """
 
@@ -125,7 +125,7 @@ def face_region(scan: Scan, landmarks_mm_N3: Tensor) -> Tensor:
     """(T,) bool: triangles of a scan in head axes that lie in the face's oval and in no eye, by their centres."""
     centres = scan.vertices_mm_V3[scan.faces_T3].mean(1)
     face = encircled(centres, landmarks_mm_N3[list(FACE_OVAL)])
-    for eye in EYES:
+    for eye in EYE_RIMS:
         face &= ~encircled(centres, landmarks_mm_N3[list(eye)])
     # The oval is a cone in longitude and height: the back of a closed head would lie in none of it but for its crown.
     return face & (centres[:, 2] > 0)
@@ -139,7 +139,7 @@ def lift_landmarks(
     The mesh has head axes and is centred on the origin; ``paint(fragments, camera-space vertices (1, V, 3))`` gives the
     picture, linear RGB (:data:`PHOTO`'s height, width, 3). Raises :class:`ScanError` where no face is found.
     """
-    upright = torch.zeros(1, 3), torch.tensor([[0.0, 0.0, DISTANCE_MM]])
+    upright = torch.zeros(1, 3), torch.tensor([[0.0, 0.0, CAMERA_DISTANCE_MM]])
     vertices = head_to_camera(vertices_mm_V3[None], *upright)
     camera = PHOTO.as_tensor()[None]
     fragments = rasterise(vertices, faces_T3, camera, PHOTO.height, PHOTO.width)
@@ -148,7 +148,7 @@ def lift_landmarks(
         faces = landmarker.find((rgb * 255).round().byte().numpy())
     if not faces:
         raise ScanError(f"{name}: no face is found on it; it must look along +z with y up")
-    at_N2 = torch.from_numpy(faces[0].landmarks_px_N3[:LANDMARKS, :2])
+    at_N2 = torch.from_numpy(faces[0].landmarks_px_N3[:LANDMARK_COUNT, :2])
     u, v = at_N2.floor().long().clamp(0, PHOTO.width - 1).unbind(1)
     depth_N = fragments.depth_mm[0, v, u]
     rays = torch.cat([(at_N2 - camera[0, 1:]) / camera[0, 0], torch.ones(len(at_N2), 1)], 1)
@@ -175,14 +175,14 @@ def _sample(picture_CHW: Tensor, scan: Scan, fragments: Fragments) -> Tensor:
     return F.grid_sample(picture_CHW[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
 
 
-def draw(
+def render_view(
     head: Head,
     yaw_deg: float,
     size: int,
     rng: np.random.Generator,
     plain: bool = False,
     pitch_deg: float = 0.0,
-    distance_mm: float = DISTANCE_MM,
+    distance_mm: float = CAMERA_DISTANCE_MM,
 ) -> View:
     """The scan turned by ``yaw_deg`` (positive: to its right), after nodding by ``pitch_deg`` (positive: down).
 
@@ -192,7 +192,7 @@ def draw(
         turn = Rotation.from_euler("YX", [yaw_deg, pitch_deg], degrees=True).as_rotvec()
     else:
         turn = np.array([0.0, float(np.deg2rad(yaw_deg)), 0.0])
-    photo = replace(PHOTO, f_px=PHOTO.f_px * distance_mm / DISTANCE_MM)
+    photo = replace(PHOTO, f_px=PHOTO.f_px * distance_mm / CAMERA_DISTANCE_MM)
     translation = torch.tensor([[0.0, 0.0, distance_mm]])
     return photograph(head, torch.from_numpy(turn).float()[None], translation, photo, size, rng, plain)
 
@@ -221,7 +221,7 @@ def photograph(
     vertices = head_to_camera(scan.vertices_mm_V3[None], rotation, translation)
     exact = rasterise(vertices, scan.faces_T3, camera, size, size)
     fine = rasterise(vertices, scan.faces_T3, camera * samples, size * samples, size * samples)
-    background = draw_background(rng).draw(size * samples, device)
+    background = draw_background(rng).render(size * samples, device)
     if plain:
         background = background.mean((0, 1)).expand_as(background)
     rgb = F.avg_pool2d(_paint(scan, fine, background).permute(2, 0, 1)[None], samples)[0]
@@ -260,4 +260,4 @@ def mean_heads(views: Sequence[View], renderer: HeadRenderer) -> np.ndarray:
         torch.stack([getattr(view, name) for view in views])
         for name in ("rotation_3", "translation_mm_3", "camera_px_3")
     )
-    return renderer.draw_mean(rotation, translation, camera, len(views[0].depth_mm_SS))
+    return renderer.render_mean(rotation, translation, camera, len(views[0].depth_mm_SS))

@@ -21,9 +21,9 @@ from data_prep.choices import SPLIT_START
 from data_prep.head.mouth import measure_mouth
 from data_prep.studio.looks.light import draw_lighting
 from data_prep.studio.looks.person import draw_look
-from data_prep.studio.motion import takes
+from data_prep.studio.motion import performance
 from data_prep.studio.photograph import Studio
-from data_prep.studio.shoot import Person, Pictures, Shoot, draw_scene
+from data_prep.studio.scene import Person, ScenePictures, Shoot, draw_scene
 from data_prep.studio.speech.talk import Talk, draw_talk
 from jdap.shards.sample import Sample
 from jdap.shards.schema import STUDIO, Record
@@ -58,7 +58,7 @@ def _stream(seed: int, index: int, *purpose: int) -> np.random.Generator:
 
 
 @dataclass(frozen=True)
-class Job:
+class PersonJob:
     """What is made of each person: ``frames`` stills, independent or of one sitting, or a clip of as many frames at
     25 fps, silent or talking.
 
@@ -78,12 +78,12 @@ class Job:
     shadows: bool = True
 
 
-def make_sample(studio: Studio, job: Job, index: int) -> Sample:
+def make_sample(studio: Studio, job: PersonJob, index: int) -> Sample:
     """The sample of the person (``job.seed``, ``index``)."""
     return make_batch(studio, job, [index])[0]
 
 
-def make_batch(studio: Studio, job: Job, indices: Sequence[int]) -> list[Sample]:
+def make_batch(studio: Studio, job: PersonJob, indices: Sequence[int]) -> list[Sample]:
     """The samples of several people, photographed together; each is what it would be alone."""
     planned = [plan(studio, job, index) for index in indices]
     # Light is asked of the truth, and relit pictures are of no use without it.
@@ -93,7 +93,7 @@ def make_batch(studio: Studio, job: Job, indices: Sequence[int]) -> list[Sample]
     return [_sample(studio, job, shoot, talk, shot) for (shoot, talk), shot in zip(planned, shots, strict=True)]
 
 
-def plan(studio: Studio, job: Job, index: int) -> tuple[Shoot, Talk | None]:
+def plan(studio: Studio, job: PersonJob, index: int) -> tuple[Shoot, Talk | None]:
     """What happens before the camera, and what is said."""
     names = studio.bust.model.expression_names
     person = draw_person(job.seed, index, len(studio.bust.model.identity_KV3))
@@ -107,7 +107,7 @@ def plan(studio: Studio, job: Job, index: int) -> tuple[Shoot, Talk | None]:
     elif job.kind == "clips":
         rng = _stream(job.seed, index, _TAKE, 0)
         scenes = [draw_scene(rng, job.backgrounds)] * job.frames
-        take = takes.draw_clip(rng, names, job.frames, job.size)
+        take = performance.draw_clip(rng, names, job.frames, job.size)
     else:
         sitting = job.kind == "sittings"
         streams = [_stream(job.seed, index, _TAKE, 3 if sitting else 1, i) for i in range(job.frames)]
@@ -115,7 +115,7 @@ def plan(studio: Studio, job: Job, index: int) -> tuple[Shoot, Talk | None]:
             scenes = [draw_scene(_stream(job.seed, index, _TAKE, 3), job.backgrounds)] * job.frames
         else:
             scenes = [draw_scene(rng, job.backgrounds) for rng in streams]
-        take = takes.join([takes.draw_still(rng, names, job.size) for rng in streams])
+        take = performance.join([performance.draw_still(rng, names, job.size) for rng in streams])
     if not job.relight:
         return Shoot(person, take, scenes), talk
     if job.kind == "stills":
@@ -125,7 +125,7 @@ def plan(studio: Studio, job: Job, index: int) -> tuple[Shoot, Talk | None]:
     return Shoot(person, take, scenes, relit), talk
 
 
-def _sample(studio: Studio, job: Job, shoot: Shoot, talk: Talk | None, shot: Pictures) -> Sample:
+def _sample(studio: Studio, job: PersonJob, shoot: Shoot, talk: Talk | None, shot: ScenePictures) -> Sample:
     person, take = shoot.person, shoot.take
     arrays = {
         "camera_px": take.camera_px_F3,

@@ -1,4 +1,4 @@
-"""The camera of the studio: people, takes and scenes in; pictures, exact depth, skin masks and all other truth out.
+"""The camera of the studio: people, performances and scenes in; pictures, exact depth, skin and all other truth out.
 
 Triangles are rasterised once, on a grid of samples half a pixel apart that has the final pixels' centres among its
 samples (:mod:`data_prep.studio.looks.picture`): colour is filtered from the whole grid, depth, skin and truth are read
@@ -25,8 +25,8 @@ from data_prep.head.normals import VertexNormals
 from data_prep.head.rasterise import Fragments, Samples, rasterise
 from data_prep.studio.looks import light, picture, shadow, surface
 from data_prep.studio.looks.bust import Bust, make_bust
-from data_prep.studio.motion import takes
-from data_prep.studio.shoot import Pictures, Shoot
+from data_prep.studio.motion import performance
+from data_prep.studio.scene import ScenePictures, Shoot
 from data_prep.studio.truth import MAX_LAMPS, Truth
 from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix
 
@@ -59,7 +59,7 @@ class Studio:
         shadows: bool = True,
         truth: bool = False,
         batch: int | None = None,
-    ) -> list[Pictures]:
+    ) -> list[ScenePictures]:
         """Pictures of ``size`` pixels a side of each shoot, in order.
 
         ``shadows`` False leaves out what parts of the head take of each other's light; ``truth`` adds all that is known
@@ -70,10 +70,10 @@ class Studio:
         sitters = [_Sitter(self.bust, shoot, self.device) for shoot in shoots]
         frames = [(i, j) for i, sitter in enumerate(sitters) for j in range(len(sitter.shoot.scenes))]
         for start in range(0, len(frames), most):
-            self._draw([(sitters[i], j) for i, j in frames[start : start + most]], size, shadows, truth)
+            self._render([(sitters[i], j) for i, j in frames[start : start + most]], size, shadows, truth)
         return [sitter.pictures() for sitter in sitters]
 
-    def _draw(self, frames: list[tuple[_Sitter, int]], size: int, shadows: bool, truth: bool) -> None:
+    def _render(self, frames: list[tuple[_Sitter, int]], size: int, shadows: bool, truth: bool) -> None:
         """Draw some frames, and hand the pictures to whom they show."""
         batch = self._geometry(frames, size)
         depth_mm = picture.centres(batch.fragments.depth_mm).cpu().numpy()
@@ -87,7 +87,7 @@ class Studio:
         for k, (sitter, _) in enumerate(frames):
             one = slice(k, k + 1)
             sitter.done.append(
-                Pictures(
+                ScenePictures(
                     rgb[one],
                     depth_mm[one],
                     skin[one],
@@ -162,7 +162,7 @@ class Studio:
         grid = batch.fragments.face.shape[1]
         scenes = [sitter.shoot.scenes[j] for sitter, j in batch.frames]
         # Exposure is set by the head; the background is drawn for the picture, not for the scene.
-        backgrounds = {id(scene): scene.background.draw(grid, self.device) for scene in scenes}
+        backgrounds = {id(scene): scene.background.render(grid, self.device) for scene in scenes}
         rgb = torch.stack([backgrounds[id(scene)] / gain for scene, gain in zip(scenes, gains, strict=True)])
         rgb.flatten(0, 2)[samples.pixel_N] = colour
         sensors, numbers = [scene.sensor for scene in scenes], [j for _, j in batch.frames]
@@ -197,7 +197,7 @@ class Studio:
         opened = transfer.shadow(_padded(radiance.T).T)[self.bust.anchor_V].T
         return torch.cat([opened[:many, None], opened[many : many + len(lamps)].view(many, -1, opened.shape[1])], 1).mT
 
-    def mean_head(self, take: takes.Take, size: int) -> np.ndarray:
+    def mean_head(self, take: performance.Take, size: int) -> np.ndarray:
         """(F, S, S) float32 mm: the depth of the mean head with each frame's pose and camera."""
         arrays = (take.rotation_F3, take.translation_mm_F3, take.camera_px_F3)
         rotation, translation, camera = (torch.from_numpy(a).to(self.device) for a in arrays)
@@ -222,16 +222,16 @@ class _Sitter:
         self.neutral_V3 = bust.neutral(torch.from_numpy(shoot.person.identity_K).to(device), look, painted)
         self.worn_T = bust.dress(look)
         self.channels_VC = torch.cat([bust.rest_V3, surface.vertex_channels(bust, look, painted)], 1)
-        gaze = takes.gaze_direction(bust.model.expression_names, take.expression_FE)
+        gaze = performance.gaze_direction(bust.model.expression_names, take.expression_FE)
         self.gaze_F23 = torch.from_numpy(gaze).to(self.neutral_V3)
         self.expression_FE, self.rotation_F3, self.translation_mm_F3, self.camera_px_F3 = (
             torch.from_numpy(a).to(device)
             for a in (take.expression_FE, take.rotation_F3, take.translation_mm_F3, take.camera_px_F3)
         )
         self.gain: dict[tuple[int, int], float] = {}
-        self.done: list[Pictures] = []
+        self.done: list[ScenePictures] = []
 
-    def pictures(self) -> Pictures:
+    def pictures(self) -> ScenePictures:
         """All that was drawn, as one."""
 
         def whole(name: str) -> Any:
@@ -240,7 +240,7 @@ class _Sitter:
                 return None
             return Truth.join(parts) if isinstance(parts[0], Truth) else np.concatenate(parts)
 
-        return Pictures(*(whole(name) for name in Pictures.__dataclass_fields__))
+        return ScenePictures(*(whole(name) for name in ScenePictures.__dataclass_fields__))
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,9 +18,9 @@ from jdap import depth
 from jdap.io.files import write_whole
 from jdap.shards.sample import Sample
 
-PEOPLE, ACROSS = 100, 10
+PEOPLE, PEOPLE_ACROSS = 100, 10
 #: Larger pictures are shrunk to this many pixels; the depth's side as a share of the picture's.
-TILE, INSET = 128, 0.3
+SHEET_TILE_PX, INSET = 128, 0.3
 _TINT = np.array([0.45, 0.6, 1.0])
 
 
@@ -34,8 +34,8 @@ class ContactSheet:
         """Add a sample; beyond :data:`PEOPLE` samples nothing happens."""
         if len(self._tiles) < PEOPLE:
             picture = Image.fromarray(sample.rgb_FHW3[0])
-            if picture.width > TILE:
-                picture = picture.resize((TILE, TILE), Image.Resampling.BOX)
+            if picture.width > SHEET_TILE_PX:
+                picture = picture.resize((SHEET_TILE_PX, SHEET_TILE_PX), Image.Resampling.BOX)
             tile = np.array(picture)
             drawn = Image.fromarray(_depth_picture(sample.depth_mm_FHW[0], sample.skin_FHW[0]))
             side = round(INSET * len(tile))
@@ -47,7 +47,7 @@ class ContactSheet:
         if not self._tiles:
             raise ValueError("a contact sheet needs at least one sample")
         blank = np.zeros_like(self._tiles[0])
-        across = min(ACROSS, len(self._tiles))
+        across = min(PEOPLE_ACROSS, len(self._tiles))
         tiles = self._tiles + [blank] * (-len(self._tiles) % across)
         rows = [np.concatenate(tiles[i : i + across], 1) for i in range(0, len(tiles), across)]
         buffer = io.BytesIO()

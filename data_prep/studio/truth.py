@@ -30,7 +30,7 @@ class Truth:
 
     * ``normal_FSS3``: unit normals that are shaded, camera space (x right, y down, z forward)
     * ``albedo_FSS3``: linear RGB, 0 … 1
-    * ``part_FSS`` uint8: 1 + the index into :data:`data_prep.studio.looks.bust.PARTS`, 0 = nothing
+    * ``part_FSS`` uint8: 1 + the index into :data:`data_prep.studio.looks.bust.BUST_PARTS`, 0 = nothing
     * ``gloss_FSS``, ``sharpness_FSS``, ``wrap_FSS``: as :func:`data_prep.studio.looks.light.shade` takes them
     * ``opened_FSSL`` (F, S, S, 1 + D): how much of the ambient light and of each lamp arrives, 0 … 1
     * ``to_eye_FSS3``: unit vectors to the camera

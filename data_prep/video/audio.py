@@ -11,16 +11,16 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_prep.video.error import VideoError
+from data_prep.video.error import UnreadableVideo
 from jdap.media.containers import open_container, sound_track
-from jdap.media.sound import Faults, place
+from jdap.media.sound import SoundFaults, place
 from jdap.units import SAMPLE_RATE
 
 #: Decoding starts this much before the wanted time: coders need a run-up.
 RUN_UP_S = 1.0
 
 
-def read_audio(path: Path, start_s: float, seconds: float, faults: Faults | None = None) -> np.ndarray | None:
+def read_audio(path: Path, start_s: float, seconds: float, faults: SoundFaults | None = None) -> np.ndarray | None:
     """(seconds x 16000,) float32 in [-1, 1] from ``start_s`` on the file's own clock; None where there is no audio
     track.
 
@@ -30,7 +30,7 @@ def read_audio(path: Path, start_s: float, seconds: float, faults: Faults | None
     """
     wanted = round(seconds * SAMPLE_RATE)
     seek = start_s > RUN_UP_S
-    faults = Faults() if faults is None else faults
+    faults = SoundFaults() if faults is None else faults
     try:
         with open_container(path) as container:
             if sound_track(container) is None:
@@ -39,17 +39,19 @@ def read_audio(path: Path, start_s: float, seconds: float, faults: Faults | None
                 container.seek(int((start_s - RUN_UP_S) * av.time_base), backward=True)
             sound, first, heard = _read(container, start_s, wanted, faults, amid=seek)
         if seek and first > 0:  # a container that cannot seek there: read it all
-            vars(faults).update(vars(Faults()))
+            vars(faults).update(vars(SoundFaults()))
             with open_container(path) as container:
                 sound, _, heard = _read(container, start_s, wanted, faults)
     except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(f"{path}: the audio track cannot be decoded ({error.strerror}); encode it again") from error
+        raise UnreadableVideo(
+            f"{path}: the audio track cannot be decoded ({error.strerror}); encode it again"
+        ) from error
     if not heard:
         faults.lost_s.append((0.0, seconds))
     return sound
 
 
-def lost_ticks(faults: Faults, frames: int, fps: float) -> np.ndarray:
+def lost_ticks(faults: SoundFaults, frames: int, fps: float) -> np.ndarray:
     """(F,) float32: 1 for each frame of which some sound was lost, by the seconds in ``faults``."""
     lost = np.zeros(frames, np.float32)
     for starts, ends in faults.lost_s:
@@ -58,7 +60,7 @@ def lost_ticks(faults: Faults, frames: int, fps: float) -> np.ndarray:
 
 
 def _read(
-    container: av.container.InputContainer, start_s: float, wanted: int, faults: Faults, amid: bool = False
+    container: av.container.InputContainer, start_s: float, wanted: int, faults: SoundFaults, amid: bool = False
 ) -> tuple[np.ndarray, float, bool]:
     """The wanted samples, the place of the first decoded one (infinite if there is none), and whether any is wanted.
 

@@ -17,7 +17,7 @@ import functools
 import av
 import numpy as np
 
-from data_prep.video.error import VideoError
+from data_prep.video.error import UnreadableVideo
 from jdap.media.containers import MAX_PIXELS
 
 #: Codes of ITU-T H.273 for a matrix → those of FFmpeg's scaler. 2 and 3 say nothing.
@@ -26,7 +26,7 @@ _UNSAID = (2, 3)
 _BT601, _BT709, _BT2020 = 6, 1, 9
 #: From here on pictures that say nothing are high definition.
 HD_WIDTH, HD_HEIGHT = 1280, 577
-LIMITED, FULL = 1, 2
+LIMITED, FULL_RANGE = 1, 2
 PQ, HLG = 16, 18
 #: Light of white, and of the display that HLG is shown on, cd/m².
 WHITE, DISPLAY = 203.0, 1000.0
@@ -48,10 +48,13 @@ _ROWS = 32
 def to_srgb(frame: av.VideoFrame) -> np.ndarray:
     """(H, W, 3) uint8 sRGB of a frame as it is coded, not turned.
 
-    Raises :class:`data_prep.video.error.VideoError` for pictures that are too large or of a matrix not named above.
+    Raises :class:`data_prep.video.error.UnreadableVideo` for pictures that are too large, or of a matrix not named
+    above.
     """
     if frame.width * frame.height > MAX_PIXELS:
-        raise VideoError(f"its picture of {frame.width} x {frame.height} has over {MAX_PIXELS} pixels; make it smaller")
+        raise UnreadableVideo(
+            f"its picture of {frame.width} x {frame.height} has over {MAX_PIXELS} pixels; make it smaller"
+        )
     hdr = frame.color_trc in (PQ, HLG)
     primaries = _BT2020 if hdr and frame.color_primaries in _UNSAID else frame.color_primaries
     if not hdr and primaries not in _TO_SRGB:
@@ -80,11 +83,11 @@ def _convert(frame: av.VideoFrame, form: str, hdr: bool) -> np.ndarray:
         return frame.to_ndarray(format=form)
     matrix = _MATRICES.get(_matrix(frame, hdr))
     if matrix is None:
-        raise VideoError(
+        raise UnreadableVideo(
             f"its colours are coded by matrix {frame.colorspace} of H.273, which is not read; encode it as BT.709"
         )
-    full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
-    rgb = frame.reformat(format=form, src_colorspace=matrix, src_color_range=FULL if full else LIMITED)
+    full = frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")
+    rgb = frame.reformat(format=form, src_colorspace=matrix, src_color_range=FULL_RANGE if full else LIMITED)
     return rgb.to_ndarray()
 
 

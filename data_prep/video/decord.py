@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from torch.utils.dlpack import from_dlpack
 
-from data_prep.video.error import VideoError
+from data_prep.video.error import UnreadableVideo
 
 #: Mean absolute difference (of 255) above which decord's first frame is another frame than PyAV's. Equal frames differ
 #: by rounding in colour conversion only (measured 0.0), neighbouring frames of a talking head by 1 and more.
@@ -48,7 +48,7 @@ def read(path: Path, frames: int) -> Iterator[tuple[int, np.ndarray]]:
             return
         except (decord.DECORDError, RuntimeError) as error:
             # decord's own words hold the time of day and its source's paths: no two runs' rows would be the same.
-            raise VideoError(
+            raise UnreadableVideo(
                 f"{path}: decoding breaks off at frame {index} of {frames}; the file is damaged"
             ) from error
 

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class VideoError(ValueError):
+class UnreadableVideo(ValueError):
     """A file that cannot be read as a video; the message names it and what to do, on one line."""

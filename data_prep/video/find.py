@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 #: What a folder is searched for.
-SUFFIXES = (
+VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
     *(".ts", ".mts", ".flv", ".wmv", ".ogv", ".3gp"),
 )
@@ -15,8 +15,8 @@ SUFFIXES = (
 def find_videos(inputs: list[Path]) -> list[tuple[Path, str]]:
     """The files that inputs stand for, in order, each with a name to make an id of.
 
-    A folder stands for its video files (by suffix, :data:`SUFFIXES`, recursive, sorted), named by their path from the
-    folder's parent; every other path, also a missing one, stands for itself, named by its folder's name and its own.
+    A folder stands for its video files (by suffix, :data:`VIDEO_SUFFIXES`, recursive, sorted), named by their path from
+    the folder's parent; every other path, also a missing one, stands for itself, named by its folder and its own name.
     Folders that are linked are searched like others, each once: links may go round. Hidden files are left out. A folder
     without videos, or one that must not be read, stands for itself, so that it gets a row.
     """
@@ -51,5 +51,5 @@ def _search(root: Path) -> list[Path]:
             waiting += [Path(place, name) for name in folders if os.path.islink(os.path.join(place, name))]
             # Broken links and pipes are in, too: they get a row that says so.
             names = (name for name in files if not name.startswith("."))
-            found += [Path(place, name) for name in names if Path(name).suffix.lower() in SUFFIXES]
+            found += [Path(place, name) for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
     return found

@@ -19,7 +19,7 @@ import av
 import numpy as np
 
 from data_prep.video.colour import is_plain, to_srgb
-from data_prep.video.error import VideoError
+from data_prep.video.error import UnreadableVideo
 from data_prep.video.timeline import is_regular, repair
 from data_prep.video.turn import Turn, turn_of
 from jdap.media.containers import MAX_PIXELS, open_container
@@ -65,8 +65,8 @@ class _Track:
 
 
 def probe(path: Path) -> Probe:
-    """Look into a file. Raises :class:`data_prep.video.error.VideoError` without the file's name, or what FFmpeg and
-    the system raise."""
+    """Look into a file. Raises :class:`data_prep.video.error.UnreadableVideo` without the file's name, or what FFmpeg
+    and the system raise."""
     track, packets = _read_packets(path)
     with open_container(path) as container:
         try:
@@ -77,7 +77,7 @@ def probe(path: Path) -> Probe:
             frame = None
         if frame is None or not len(packets):
             large = "" if track.sized else f", or its picture has over {MAX_PIXELS} pixels"
-            raise VideoError(f"the video has no frames{large}; copy or encode it again")
+            raise UnreadableVideo(f"the video has no frames{large}; copy or encode it again")
         turn, plain = turn_of(frame), is_plain(frame)
         first, stamp = turn.apply(to_srgb(frame)), frame.pts
     ordered = np.sort(packets)
@@ -110,7 +110,7 @@ def _read_packets(path: Path) -> tuple[_Track, np.ndarray]:
     with open_container(path) as container:
         streams: list[Any] = [s for s in container.streams.video if s.codec_context is not None]
         if not streams:
-            raise VideoError("there is no video track in the file; give a video")
+            raise UnreadableVideo("there is no video track in the file; give a video")
         stamps = {stream.index: array("q") for stream in streams}
         for packet in container.demux(streams):
             if packet.size and not packet.is_discard:
@@ -118,12 +118,12 @@ def _read_packets(path: Path) -> tuple[_Track, np.ndarray]:
         film = min(streams, key=lambda s: _rank(s, len(stamps[s.index])))
         width, height = film.codec_context.width, film.codec_context.height
         if width * height > MAX_PIXELS:
-            raise VideoError(f"its picture of {width} x {height} has over {MAX_PIXELS} pixels; make it smaller")
+            raise UnreadableVideo(f"its picture of {width} x {height} has over {MAX_PIXELS} pixels; make it smaller")
         rate = film.guessed_rate or film.average_rate or _USUAL_FPS
         aspect = float(film.sample_aspect_ratio or 1)
         track = _Track(film.index, float(film.time_base or 0), float(rate), aspect, width * height > 0)
     if not 1 / MOST_ASPECT <= track.aspect <= MOST_ASPECT:
-        raise VideoError(f"its pixels are said to be {track.aspect:.3g} times as wide as high; encode it again")
+        raise UnreadableVideo(f"its pixels are said to be {track.aspect:.3g} times as wide as high; encode it again")
     return track, np.frombuffer(stamps[track.index], np.int64)
 
 

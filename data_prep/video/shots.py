@@ -22,7 +22,7 @@ EDGE_CHANGE = 27.0
 #: Pictures are looked at with about this many pixels across.
 WIDTH_PX = 256
 #: How far the detector looks ahead, in frames.
-AHEAD = 2
+FRAMES_AHEAD = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class _Metrics:
 
     def set_metrics(self, frame: int, metrics: dict[str, float]) -> None:
         self.latest.setdefault(frame, {}).update(metrics)
-        self.latest.pop(frame - 4 * AHEAD, None)
+        self.latest.pop(frame - 4 * FRAMES_AHEAD, None)
 
 
 def find_cuts(frames: Iterable[np.ndarray], starts: Collection[int] = ()) -> Iterator[ShotFrame]:
@@ -56,7 +56,7 @@ def find_cuts(frames: Iterable[np.ndarray], starts: Collection[int] = ()) -> Ite
     The first and the last two frames have no two others around them: there :data:`EDGE_CHANGE` alone decides.
     """
     detector = AdaptiveDetector(
-        adaptive_threshold=RATIO, min_scene_len=1, window_width=AHEAD, min_content_val=LEAST_CHANGE
+        adaptive_threshold=RATIO, min_scene_len=1, window_width=FRAMES_AHEAD, min_content_val=LEAST_CHANGE
     )
     metrics = _Metrics()
     detector.stats_manager = metrics  # type: ignore[assignment]
@@ -65,7 +65,7 @@ def find_cuts(frames: Iterable[np.ndarray], starts: Collection[int] = ()) -> Ite
         step = max(1, round(rgb.shape[1] / WIDTH_PX))
         waiting.append((number, rgb))
         detector.process_frame(number, np.ascontiguousarray(rgb[::step, ::step, ::-1]))
-        if len(waiting) > AHEAD:
+        if len(waiting) > FRAMES_AHEAD:
             yield _judge(*waiting.popleft(), metrics, starts)
     while waiting:
         yield _judge(*waiting.popleft(), metrics, starts)

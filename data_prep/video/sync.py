@@ -29,12 +29,12 @@ from jdap.faces.landmarker import face_box
 from jdap.units import SAMPLE_RATE
 
 #: A picture lasts 40 ms, a frame of MFCC 10 ms.
-SIDE_PX, WINDOW, MFCC_A_PICTURE, MFCC_WINDOW = 224, 5, 4, 20
+SYNC_SIDE_PX, WINDOW, MFCC_A_PICTURE, MFCC_WINDOW = 224, 5, 4, 20
 MOST_SHIFT = 15
 #: The picture is this many half face sizes wide, and its middle this many below the face's.
 CROP, DROP = 2.8, 0.4
 #: Windows that go through the network at a time.
-BATCH = 16
+WINDOWS_AT_ONCE = 16
 
 
 class SyncError(ValueError):
@@ -141,7 +141,7 @@ def load_syncnet(path: Path, device: str = "cpu") -> Embedders:
 
 
 class SyncMeter:
-    """Takes in the pictures of a clip one by one; memory holds :data:`BATCH` + 4 of them."""
+    """Takes in the pictures of a clip one by one; memory holds :data:`WINDOWS_AT_ONCE` + 4 of them."""
 
     def __init__(self, net: Embedders, landmarks_px_FN: np.ndarray, device: str = "cpu"):
         self._net, self._device = net, device
@@ -151,8 +151,8 @@ class SyncMeter:
 
     def add(self, k: int, rgb_HW3: np.ndarray) -> None:
         """Picture ``k`` of the clip, the whole frame (H, W, 3) uint8."""
-        self._pictures.append(crop.crop_frame(rgb_HW3, self._windows[k], SIDE_PX, black=True)[..., ::-1])
-        if len(self._pictures) == BATCH + WINDOW - 1:
+        self._pictures.append(crop.crop_frame(rgb_HW3, self._windows[k], SYNC_SIDE_PX, black=True)[..., ::-1])
+        if len(self._pictures) == WINDOWS_AT_ONCE + WINDOW - 1:
             self._embed()
 
     def finish(self, audio_S: np.ndarray) -> tuple[float, float]:
@@ -170,7 +170,9 @@ class SyncMeter:
             return float("nan"), float("nan")
         windows = mfccs.unfold(1, MFCC_WINDOW, MFCC_A_PICTURE)[:, :count].transpose(0, 1)[:, None]
         with torch.inference_mode():
-            heard = torch.cat([self._net.forward_aud(part.to(self._device)).cpu() for part in windows.split(BATCH)])
+            heard = torch.cat(
+                [self._net.forward_aud(part.to(self._device)).cpu() for part in windows.split(WINDOWS_AT_ONCE)]
+            )
         return best_shift(lips[:count], heard)
 
     def _embed(self) -> None:

@@ -21,7 +21,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from data_prep.video.error import VideoError
+from data_prep.video.error import UnreadableVideo
 
 #: The clock stops at a gap of so many usual frames, and of at least and at most so many seconds.
 GAP_FRAMES, GAP_LEAST_S, GAP_MOST_S = 50, 10.0, 60.0
@@ -30,7 +30,7 @@ FEW = 4
 #: Over this share of stamps out of order there is no telling which are right.
 WILD = 0.1
 #: Under this share of stamps the rate is all there is.
-KNOWN = 0.5
+STAMPED_SHARE = 0.5
 #: A gap takes a frame without a stamp if it is wide enough for it but for this share of a frame.
 SLACK = 0.5
 
@@ -68,16 +68,16 @@ def repair(times_M: np.ndarray, fps: float) -> np.ndarray:
     """(M,) the times of frames in the order they are shown, in seconds, NaN for frames that are to be left out.
 
     ``times_M`` has NaN where there is no stamp; ``fps`` is what the file says. Raises
-    :class:`data_prep.video.error.VideoError` where too many stamps contradict one another.
+    :class:`data_prep.video.error.UnreadableVideo` where too many stamps contradict one another.
     """
     out = np.array(times_M, np.float64)
     known = np.nonzero(np.isfinite(out))[0]
-    if len(known) < max(1, KNOWN * len(out)):
+    if len(known) < max(1, STAMPED_SHARE * len(out)):
         first = out[known[0]] - known[0] / fps if len(known) else 0.0
         return first + np.arange(len(out)) / fps
     wild = np.setdiff1d(known, known[_ascending(out[known])], assume_unique=True)
     if len(wild) > max(1, WILD * len(known)):
-        raise VideoError(
+        raise UnreadableVideo(
             f"{len(wild)} of {len(out)} time stamps go back: picture and sound cannot be matched; encode it again"
         )
     out[wild] = np.nan

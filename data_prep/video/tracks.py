@@ -22,14 +22,14 @@ LARGEST_STEP = 0.6
 #: The nearest other candidate must be this many times farther, and this many face widths on top.
 CLEARLY, APART = 2.0, 0.1
 #: Boxes that share more than this of the smaller one hide one another.
-OVERLAP = 0.15
+HIDING_OVERLAP = 0.15
 #: A face that is lost for at most this many frames (0.2 s) is filled in linearly; a longer gap ends the track.
 MAX_GAP = 5
 #: Correlation of aligned faces: neighbouring frames of a person have 0.72 and more, two people at most 0.67 and mostly
 #: under 0.58 (14 videos). After a gap an expression may have changed.
 SAME_LOOK, SAME_LOOK_LATER = 0.6, 0.45
 #: Outer corners of the eyes among mediapipe's landmarks.
-EYES = (33, 263)
+EYE_CORNERS = (33, 263)
 _GRID = np.stack(np.meshgrid(np.linspace(-0.9, 0.9, 24), np.linspace(-0.7, 1.3, 24)), -1)
 
 
@@ -85,7 +85,8 @@ class Tracker:
         faces = sorted(_once(faces), key=lambda face: float(face.landmarks_px_N3[:, 0].mean()))
         boxes = np.array([face_box(face.landmarks_px_N3) for face in faces]).reshape(-1, 4)
         hidden = [
-            any(overlap(box, other) > OVERLAP for j, other in enumerate(boxes) if j != i) for i, box in enumerate(boxes)
+            any(overlap(box, other) > HIDING_OVERLAP for j, other in enumerate(boxes) if j != i)
+            for i, box in enumerate(boxes)
         ]
         looks = [aligned(rgb_HW3, face.landmarks_px_N3) for face in faces]
         owners: dict[int, _Live] = {}
@@ -160,7 +161,7 @@ def overlap(box_4: np.ndarray, other_4: np.ndarray) -> float:
 
 def aligned(rgb_HW3: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
     """(24, 24) float32: the face in grey, turned and scaled by its eyes, without its mean, of length 1."""
-    right, left = landmarks_px[EYES[0], :2], landmarks_px[EYES[1], :2]
+    right, left = landmarks_px[EYE_CORNERS[0], :2], landmarks_px[EYE_CORNERS[1], :2]
     across = left - right
     down = np.array([-across[1], across[0]])
     place = (left + right) / 2 + _GRID[..., :1] * across + _GRID[..., 1:] * down

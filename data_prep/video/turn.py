@@ -15,7 +15,7 @@ import av
 import numpy as np
 from av.sidedata.sidedata import Type
 
-from data_prep.video.error import VideoError
+from data_prep.video.error import UnreadableVideo
 
 #: A matrix is one of the eight when no entry is farther off, of a length of 1: about half a degree.
 CLOSE = 0.01
@@ -39,7 +39,7 @@ class Turn:
 def turn_of(frame: av.VideoFrame) -> Turn:
     """What the frame's display matrix asks for.
 
-    Raises :class:`data_prep.video.error.VideoError` for any other matrix than the eight of a picture's four sides.
+    Raises :class:`data_prep.video.error.UnreadableVideo` for any other matrix than the eight of a picture's four sides.
     """
     side_data: Any = frame.side_data
     data = side_data.get(Type.DISPLAYMATRIX)
@@ -54,4 +54,4 @@ def turn_of(frame: av.VideoFrame) -> Turn:
                 known = np.linalg.matrix_power(_QUARTER, quarters)
                 if np.abs(matrix / length - (_MIRROR @ known if mirrored else known)).max() < CLOSE:
                     return Turn(quarters, mirrored)
-    raise VideoError("its display matrix does more than turn by quarters and mirror; encode it again, upright")
+    raise UnreadableVideo("its display matrix does more than turn by quarters and mirror; encode it again, upright")

@@ -20,14 +20,14 @@ from PIL import Image
 
 from data_prep.video import decord as video_decord
 from data_prep.video.colour import to_srgb
-from data_prep.video.error import VideoError
-from data_prep.video.find import SUFFIXES, find_videos
+from data_prep.video.error import UnreadableVideo
+from data_prep.video.find import VIDEO_SUFFIXES, find_videos
 from data_prep.video.probe import Probe, decode, probe
 from data_prep.video.timeline import lay_ticks, resample
 from data_prep.video.turn import Turn
 from jdap.media.containers import MAX_PIXELS, open_container
 
-__all__ = ["FPS", "SUFFIXES", "FrameReader", "Video", "VideoError", "find_videos", "open_video", "resample"]
+__all__ = ["FPS", "VIDEO_SUFFIXES", "FrameReader", "UnreadableVideo", "Video", "find_videos", "open_video", "resample"]
 
 from jdap.units import FPS
 
@@ -87,14 +87,14 @@ class Video:
 
 
 def open_video(path: Path) -> Video:
-    """Probe a file and plan its reading; raises :class:`VideoError`, never anything of a decoder's own."""
+    """Probe a file and plan its reading; raises :class:`UnreadableVideo`, never anything of a decoder's own."""
     _check_file(path)
     try:
         found = probe(path)
-    except VideoError as error:
-        raise VideoError(f"{path}: {error}") from error
+    except UnreadableVideo as error:
+        raise UnreadableVideo(f"{path}: {error}") from error
     except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(f"{path}: not a readable video ({error.strerror}); give a video file") from error
+        raise UnreadableVideo(f"{path}: not a readable video ({error.strerror}); give a video file") from error
     width, height = _square_size(path, found)
     ticks = lay_ticks(found.times_s, FPS)
     fps = len(found.times_s) / ticks.length_s
@@ -111,8 +111,8 @@ class FrameReader:
 
     ``read(start, stop)`` yields frames ``start`` … ``stop - 1`` as (H, W, 3) uint8 RGB. Later calls may skip frames but
     not go back. Frames that 25 fps repeats are the same array: do not write into it. A frame that cannot be decoded is
-    stood for by the one before it. Raises :class:`VideoError` when the file ends or breaks more than :data:`LOST_S`
-    before its time stamps do.
+    stood for by the one before it. Raises :class:`UnreadableVideo` when the file ends or breaks more than
+    :data:`LOST_S` before its time stamps do.
     """
 
     def __init__(self, video: Video):
@@ -135,7 +135,7 @@ class FrameReader:
                 self._index, self._frame = self._ahead
                 self._ahead = next(self._decoded, None)
             if self._index < 0 or (self._ahead is None and video.times_s[wanted] - video.times_s[self._index] > LOST_S):
-                raise VideoError(
+                raise UnreadableVideo(
                     f"{video.path}: decoding ends at frame {self._index + 1} of {len(video.times_s)}; the file is "
                     "damaged, copy or encode it again"
                 )
@@ -154,15 +154,17 @@ def _check_file(path: Path) -> None:
         try:
             next(path.iterdir(), None)
         except OSError as error:
-            raise VideoError(f"{path}: the folder cannot be searched ({error.strerror}); change its rights") from error
-        raise VideoError(f"{path}: the folder holds no video file ({', '.join(SUFFIXES)})")
+            raise UnreadableVideo(
+                f"{path}: the folder cannot be searched ({error.strerror}); change its rights"
+            ) from error
+        raise UnreadableVideo(f"{path}: the folder holds no video file ({', '.join(VIDEO_SUFFIXES)})")
     if not path.exists():
         link = " (a link that leads nowhere)" if path.is_symlink() else ""
-        raise VideoError(f"{path}: no such file{link}; check the path")
+        raise UnreadableVideo(f"{path}: no such file{link}; check the path")
     if not path.is_file():
-        raise VideoError(f"{path}: neither a file nor a folder, but a pipe or a device; give a file")
+        raise UnreadableVideo(f"{path}: neither a file nor a folder, but a pipe or a device; give a file")
     if path.stat().st_size == 0:
-        raise VideoError(f"{path}: the file is empty; copy or download it again")
+        raise UnreadableVideo(f"{path}: the file is empty; copy or download it again")
 
 
 def _square_size(path: Path, found: Probe) -> tuple[int, int]:
@@ -173,7 +175,9 @@ def _square_size(path: Path, found: Probe) -> tuple[int, int]:
     else:
         width = round(width * found.aspect)
     if width * height > MAX_PIXELS:
-        raise VideoError(f"{path}: its picture of {width} x {height} has over {MAX_PIXELS} pixels; make it smaller")
+        raise UnreadableVideo(
+            f"{path}: its picture of {width} x {height} has over {MAX_PIXELS} pixels; make it smaller"
+        )
     return max(width, 1), max(height, 1)
 
 
@@ -199,14 +203,14 @@ def _read_pyav(video: Video) -> Iterator[tuple[int, _Shown]]:
                     last = index
                     yield index, partial(_convert, video, frame)
     except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(f"{video.path}: decoding breaks off ({error.strerror}); the file is damaged") from error
+        raise UnreadableVideo(f"{video.path}: decoding breaks off ({error.strerror}); the file is damaged") from error
 
 
 def _convert(video: Video, frame: av.VideoFrame) -> np.ndarray:
     try:
         return video.turn.apply(to_srgb(frame))
-    except VideoError as error:
-        raise VideoError(f"{video.path}: {error}") from error
+    except UnreadableVideo as error:
+        raise UnreadableVideo(f"{video.path}: {error}") from error
 
 
 def _place(video: Video, number: int, stamp: int | None, last: int) -> int:

@@ -1,4 +1,4 @@
-"""Held-out clips as the temporal stage draws them: moving pictures with sound in TensorBoard, and a video at the end.
+"""Held-out clips as the temporal stage makes them: moving pictures with sound in TensorBoard, and a video at the end.
 
 Shapes: F frames, H = W pixels, S audio samples.
 """
@@ -30,15 +30,15 @@ from jdap.units import SAMPLE_RATE
 
 
 class ClipSamples(L.Callback):
-    """Draws held-out clips from their sound and one picture, beside the truth: true RGB and depth, drawn RGB and depth.
+    """Samples held-out clips from their sound and one picture, beside the truth: true RGB and depth, ours.
 
-    The opening of the drawn mouths, as small networks read it from RGB and from depth, is correlated with the true one:
-    ``val/lips_rgb`` and ``val/lips_depth``, 1 at best, for the clips whose shards say it. With few and short clips that
-    is a glance; ``python -m benchmarks lipsync`` measures.
+    The opening of the mouths that were made, as small networks read it from RGB and from depth, is correlated with the
+    true one: ``val/lips_rgb`` and ``val/lips_depth``, 1 at best, for the clips whose shards say it. With few and short
+    clips that is a glance; ``python -m benchmarks lipsync`` measures.
 
     TensorBoard gets each clip as a moving picture and as sound at every validation; ``samples.mp4`` in the run's
     folder has them one after another, with sound, when training is over. It stands before
-    :class:`jdap.callbacks.averaging.EMA`, so that it draws with the averaged weights.
+    :class:`jdap.callbacks.averaging.EMA`, so that it samples with the averaged weights.
 
     Args:
         clips: how many, from the first batches of the validation.
@@ -72,16 +72,16 @@ class ClipSamples(L.Callback):
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log them, drawn with the averaged weights."""
+        """Log them, sampled with the averaged weights."""
         if trainer.sanity_checking or not isinstance(pl_module, TemporalStage):
             return
         writers = [x.experiment for x in trainer.loggers if isinstance(x, TensorBoardLogger)]
         if not writers:
             return
-        drawn = self._draw(pl_module)
+        sampled = self._sample(pl_module)
         for logger in trainer.loggers:
             logger.log_metrics({f"val/lips_{kind}": x for kind, x in self._lips.items()}, trainer.global_step)
-        for i, (frames, audio, fps) in enumerate(drawn):
+        for i, (frames, audio, fps) in enumerate(sampled):
             for writer in writers:
                 image = _moving(frames, fps)
                 file = writer._get_file_writer()  # SummaryWriter's own way to add videos needs moviepy
@@ -94,17 +94,17 @@ class ClipSamples(L.Callback):
         if not self._kept or not isinstance(pl_module, TemporalStage):
             return
         pl_module.eval()
-        drawn = self._draw(pl_module)
-        with VideoWriter(Path(trainer.default_root_dir) / "samples.mp4", drawn[0][2]) as video:
-            for frames, audio, _ in drawn:
+        sampled = self._sample(pl_module)
+        with VideoWriter(Path(trainer.default_root_dir) / "samples.mp4", sampled[0][2]) as video:
+            for frames, audio, _ in sampled:
                 for picture, sound in zip(frames, np.array_split(audio, len(frames)), strict=True):
                     video.frame(picture)
                     video.sound(sound)
 
     @torch.no_grad()
-    def _draw(self, stage: TemporalStage) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    def _sample(self, stage: TemporalStage) -> list[tuple[np.ndarray, np.ndarray, float]]:
         """Of every clip: frames (F, H, 4 W, 3) uint8, sound (S,) float32, frames a second."""
-        pipeline, drawn = stage.pipeline(), []
+        pipeline, sampled = stage.pipeline(), []
         correlations: dict[str, list[Tensor]] = {kind: [] for kind in self.readers}
         for batch, i in self._kept:
             edge = round(batch.audio_margin * SAMPLE_RATE / batch.fps)
@@ -115,10 +115,12 @@ class ClipSamples(L.Callback):
                 made = reader((rgb if kind == "rgb" else depth)[None].float().cpu())
                 correlations[kind].append(correlation(made, batch.lip_opening_mm[i : i + 1].cpu()))
             columns = [batch.rgb[i], depth_picture(batch.depth[i]), rgb, depth_picture(depth)]
-            drawn.append((_bytes(torch.cat([x.float().cpu() for x in columns], dim=3)), audio.cpu().numpy(), batch.fps))
+            sampled.append(
+                (_bytes(torch.cat([x.float().cpu() for x in columns], dim=3)), audio.cpu().numpy(), batch.fps)
+            )
         means = {kind: torch.cat(found).nanmean() for kind, found in correlations.items()}
         self._lips = {kind: float(mean) for kind, mean in means.items() if mean.isfinite()}
-        return drawn
+        return sampled
 
 
 def _bytes(rgb_F3HW: Tensor) -> np.ndarray:

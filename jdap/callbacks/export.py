@@ -15,8 +15,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from safetensors.torch import save_file
 
 from jdap import __version__
-from jdap.callbacks.mean_depth import MEAN_DEPTH_FILE, MeanDepth
+from jdap.callbacks.mean_depth import MeanDepth
 from jdap.pipelines.card import UNSAID, model_card
+from jdap.pipelines.weights import MEAN_DEPTH_FILE
 from jdap.stages.image import ImageStage
 from jdap.stages.onestep import OneStepStage
 from jdap.stages.temporal import TemporalStage

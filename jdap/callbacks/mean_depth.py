@@ -11,8 +11,6 @@ from torch import Tensor
 from jdap.batch import ImageBatch, LatentBatch
 from jdap.depth import NO_DEPTH
 
-MEAN_DEPTH_FILE = "mean_depth.safetensors"
-
 
 class MeanDepth(L.Callback):
     """The pixel-wise mean of the normalised depth over the training pictures' skin: the benchmark's ``mean`` row.

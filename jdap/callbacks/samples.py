@@ -1,7 +1,7 @@
-"""A grid of what the model draws of held-out people.
+"""A grid of what the model makes of held-out people.
 
 It stands before :class:`jdap.callbacks.averaging.EMA` in the list of callbacks, which swaps the averaged weights in
-before validation and out after it: so it draws with the averaged weights. The last grid is drawn in ``on_fit_end``,
+before validation and out after it: so it samples with the averaged weights. The last grid is made in ``on_fit_end``,
 when every callback has finished ``on_train_end`` and the averaged weights are in place for good.
 """
 
@@ -27,9 +27,9 @@ PortraitStage = ImageStage | OneStepStage
 
 
 class SampleGrid(L.Callback):
-    """Draws held-out people: what the model generates from a reference, and the depth it sees in a picture.
+    """Samples held-out people: what the model generates from a reference, and the depth it sees in a picture.
 
-    A row a person: reference; generated RGB and depth (joint generation); the picture drawn for the true depth; the
+    A row a person: reference; generated RGB and depth (joint generation); the picture sampled for the true depth; the
     target picture, its depth from the picture, the true depth, the error on the skin. A model that was fine-tuned to
     depth in one step generates nothing: its rows begin with the target picture. TensorBoard gets a grid at every
     validation, ``samples.png`` in the run's folder holds the last.
@@ -52,13 +52,13 @@ class SampleGrid(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the first batch of held-out pictures to draw."""
+        """Keep the first batch of held-out pictures to sample from."""
         if batch_idx == 0:
             self.batch = batch
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log a grid, drawn with the averaged weights."""
+        """Log a grid, sampled with the averaged weights."""
         if not trainer.sanity_checking and isinstance(pl_module, PortraitStage):
             self._log(trainer, pl_module)
 
@@ -86,7 +86,7 @@ class SampleGrid(L.Callback):
             }
             if pipeline.joint:
                 how: dict[str, Any] = {"reference": led_by, "steps": self.steps, "generator": generator}
-                columns["drawn for depth"] = pipeline.depth_to_image(batch.depth[:n], **how)
+                columns["sampled for depth"] = pipeline.depth_to_image(batch.depth[:n], **how)
         depth = pipeline.image_to_depth(batch.rgb[:n], steps=stage.validation_steps, generator=generator).depth
         columns |= {
             "picture": batch.rgb[:n],

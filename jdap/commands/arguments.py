@@ -8,7 +8,7 @@ from pathlib import Path
 from jdap.choices import GUIDANCE, LARGEST, METHODS, SEVERAL
 from jdap.io.device import AUTO, DEVICE_HELP
 
-SHIPPED = "shipped:image-tiny"
+IMAGE_WEIGHTS = "shipped:image-tiny"
 
 
 class CommandError(ValueError):
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
     """Options of the commands that fill a folder; ``steps`` is the default number of sampling steps."""
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for what is made")
     parser.add_argument("--steps", type=positive, default=steps, help=f"sampling steps (default {steps})")
-    add_run_arguments(parser, SHIPPED)
+    add_run_arguments(parser, IMAGE_WEIGHTS)
     add_window_arguments(parser)
 
 
@@ -58,7 +58,7 @@ def add_guidance(parser: argparse.ArgumentParser) -> None:
 
 
 def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the commands that draw pictures, ``jdap generate`` and ``jdap edit``."""
+    """Options of the commands that make pictures, ``jdap generate`` and ``jdap edit``."""
     add_arguments(parser, steps=20)
     add_guidance(parser)
     parser.add_argument("--count", type=positive, default=1, help="pictures of each, of seeds K, K + 1 …")

@@ -31,7 +31,7 @@ DONE, FAILED = "done", "failed"
 
 
 @dataclass(frozen=True)
-class Row:
+class PhotoRow:
     """What became of one photo: its ``source``, ``status`` (done, failed), ``message`` and the ``files`` written."""
 
     source: str
@@ -41,7 +41,7 @@ class Row:
 
 
 #: A photo's path and the name that its files begin with → (names of the files written, notes).
-Work = Callable[[Path, str], tuple[list[str], list[str]]]
+PhotoWork = Callable[[Path, str], tuple[list[str], list[str]]]
 AnyPipeline = PortraitPipeline | TalkingPipeline
 
 
@@ -138,14 +138,14 @@ def depth_of(
     return depth, uncertainty
 
 
-def run_all(photos: Sequence[Path], out: Path, work: Work) -> int:
+def run_all(photos: Sequence[Path], out: Path, work: PhotoWork) -> int:
     """Work on every photo, tell of each in a row, and write the rows to ``rows.jsonl``.
 
     A photo that fails does not stop the others. Returns the exit status: 0, or 1 when any failed.
     """
     console = Console()
     make_folder(out)
-    rows: list[Row] = []
+    rows: list[PhotoRow] = []
     taken: set[str] = set()
     found = _spread(photos)
     with Telling("photo", len(found), console=console) as telling:
@@ -153,9 +153,9 @@ def run_all(photos: Sequence[Path], out: Path, work: Work) -> int:
             telling.tell(len(rows))
             try:
                 files, notes = work(path, _name(path, taken))
-                rows.append(Row(str(path), DONE, "; ".join(notes), tuple(files)))
+                rows.append(PhotoRow(str(path), DONE, "; ".join(notes), tuple(files)))
             except PhotoError as error:
-                rows.append(Row(str(path), FAILED, " ".join(str(error).removeprefix(f"{path}: ").split())))
+                rows.append(PhotoRow(str(path), FAILED, " ".join(str(error).removeprefix(f"{path}: ").split())))
             row = rows[-1]
             told = row.files[0] + (f" ({row.message})" if row.message else "") if row.files else row.message
             console.print(f"{row.status:<6}  {row.source}: {told}", markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``jdap edit IMAGE --mask MASK --out DIR``: parts of a head drawn anew, with its depth.
+"""``jdap edit IMAGE --mask MASK --out DIR``: parts of a head made anew, with its depth.
 
 For photo NAME and seed K: ``NAME.seedK.png`` (the photo; pixels outside of the mask are the photo's own),
 ``NAME.seedK.depth.png`` (16-bit, encoded as by ``jdap depth``), and once ``NAME.preview.png`` and ``NAME.json``.
@@ -13,20 +13,22 @@ from jdap import choices
 from jdap.commands.arguments import CommandError, add_drawing_arguments
 
 #: How much of the head's depth is kept.
-OUTSIDE, ALL, NONE = "outside", "all", "none"
+OUTSIDE, WHOLE, NOWHERE = "outside", "all", "none"
 #: Options that name files, for metadata.
 GIVEN = ("mask", "depth", "reference")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``jdap edit``."""
-    parser.description = "Parts of a head in a photo drawn anew: what is white in a mask."
+    parser.description = "Parts of a head in a photo made anew: what is white in a mask."
     parser.add_argument("photo", type=Path, metavar="IMAGE", help="a photo")
-    parser.add_argument("--mask", type=Path, required=True, help="picture of the photo's size: what is white is drawn")
+    parser.add_argument(
+        "--mask", type=Path, required=True, help="picture of the photo's size: what is white is made anew"
+    )
     parser.add_argument("--depth", type=Path, help="the photo's depth (16-bit PNG); without it, it is estimated")
     parser.add_argument(
         "--keep-depth",
-        choices=(OUTSIDE, ALL, NONE),
+        choices=(OUTSIDE, WHOLE, NOWHERE),
         default=OUTSIDE,
         help="depth that is kept: outside of the mask (default), all (new looks on the old shape), or none",
     )
@@ -38,17 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw; the exit status is 0, or 1 when the photo failed."""
+    """Make them; the exit status is 0, or 1 when the photo failed."""
     import numpy as np
     import torch
 
     from jdap.commands import common as command
     from jdap.io.files import write_whole
-    from jdap.photos import given, paste
+    from jdap.photos import inputs, paste
     from jdap.photos.read import PhotoError, read_photo
     from jdap.pipelines.grid import depth_picture, labelled_grid
 
-    if args.several == choices.ALL:
+    if args.several == choices.EVERY_FACE:
         raise CommandError("--several all: one head is edited; choose it with --box")
     if args.feather < 0:
         raise CommandError(f"--feather must be 0 or more, got {args.feather:g}")
@@ -59,29 +61,31 @@ def run(args: argparse.Namespace) -> int:
 
         def work(path: Path, name: str) -> tuple[list[str], list[str]]:
             photo = read_photo(path)
-            hole_HW = given.read_mask(args.mask, photo)
+            hole_HW = inputs.read_mask(args.mask, photo)
             chosen = choose(photo, path)
             photo = chosen.photo
             hole_HW = np.ascontiguousarray(np.rot90(hole_HW, photo.turned))
             (window_px,) = chosen.windows_px
             rgb = command.cropped(pipeline, photo, window_px)
-            hole = torch.from_numpy(given.crop_mask(hole_HW, window_px, pipeline.size_px))[None, None].to(rgb.device)
+            hole = torch.from_numpy(inputs.crop_mask(hole_HW, window_px, pipeline.size_px))[None, None].to(rgb.device)
             if not hole.any():
                 raise PhotoError(f"{args.mask}: no white pixel lies in the head's window; see window_px of jdap depth")
             # At the photo's resolution: cropping would carry what is hidden over the mask's edge.
-            kept = command.cropped(pipeline, given.filled(photo, hole_HW), window_px)
+            kept = command.cropped(pipeline, inputs.filled(photo, hole_HW), window_px)
             reference = kept
             if args.reference is not None:
                 other = read_photo(args.reference)
                 shown_other = choose(other, args.reference)
                 reference = command.cropped(pipeline, shown_other.photo, shown_other.windows_px[0])
             if args.depth is not None:
-                depth = torch.from_numpy(given.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(rgb)
+                depth = torch.from_numpy(inputs.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(rgb)
             else:
                 # Of what is kept alone, unless the shape under the mask is what is wanted.
-                shown = rgb if args.keep_depth == ALL else kept
+                shown = rgb if args.keep_depth == WHOLE else kept
                 depth = pipeline.image_to_depth(shown, generator=torch.Generator().manual_seed(args.seed)).depth
-            known_depth = {OUTSIDE: ~hole, ALL: torch.ones_like(hole), NONE: torch.zeros_like(hole)}[args.keep_depth]
+            known_depth = {OUTSIDE: ~hole, WHOLE: torch.ones_like(hole), NOWHERE: torch.zeros_like(hole)}[
+                args.keep_depth
+            ]
             files: list[str] = []
             columns, labels = [rgb, torch.where(hole, -0.2, rgb)], ["photo", "kept"]
             for seed in range(args.seed, args.seed + args.count):

@@ -17,12 +17,11 @@ from jdap.commands.train import TRAINING, StageCLI, build
 from jdap.io.assets import find_folder
 from jdap.models.image.separate import SeparateUNets
 from jdap.models.loading import read_json
+from jdap.pipelines.summary import TRAINING_FILE
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.pipelines.weights import INDEX, class_name
 from jdap.stages.settings.checks import flat, settings_of
 
-#: What a run wrote of its settings, beside its weights.
-TRAINED = "training.json"
 #: Where a stage's networks come from, none of which is needed where the weights bring them.
 ORIGINS = ("codec", "sd", "networks.image_encoder", "networks.widths", "motion")
 
@@ -98,7 +97,7 @@ def read_start(weights: str) -> Start:
     index = read_json(folder / INDEX)
     command = "train-image" if index.get("one_step_start") is None else "train-depth"
     command = "train-video" if class_name(index) == TalkingPipeline.__name__ else command
-    trained = flat(read_json(folder / TRAINED)["hyper_parameters"]) if (folder / TRAINED).is_file() else {}
+    trained = flat(read_json(folder / TRAINING_FILE)["hyper_parameters"]) if (folder / TRAINING_FILE).is_file() else {}
     told = {} if command == "train-video" else _told(index)  # of a clip's windows the training tells all
     if command == "train-depth":
         told |= {"start": index["one_step_start"]}

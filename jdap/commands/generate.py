@@ -1,6 +1,6 @@
 """``jdap generate --reference IMAGE --out DIR``: new portraits of the person in a photo, with their depth.
 
-With ``--depth FILE`` that depth is given, and portraits are drawn on it (depth-to-image).
+With ``--depth FILE`` that depth is given, and portraits are made for it (depth-to-image).
 
 For each reference NAME and seed K: ``NAME.seedK.png`` (the portrait), ``NAME.seedK.depth.png`` (16-bit, encoded as by
 ``jdap depth``; not where depth is given), and once ``NAME.preview.png`` (reference, portraits, depth in colour) and
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jdap.choices import ALL
+from jdap.choices import EVERY_FACE
 from jdap.commands.arguments import CommandError, add_drawing_arguments
 
 
@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference", type=Path, nargs="+", required=True, metavar="IMAGE", help="photos, or folders of photos"
     )
-    parser.add_argument("--depth", type=Path, help="depth to draw on: a NAME.depth.png of jdap depth or jdap generate")
+    parser.add_argument(
+        "--depth", type=Path, help="depth that is given: a NAME.depth.png of jdap depth or jdap generate"
+    )
     add_drawing_arguments(parser)
 
 
@@ -34,19 +36,19 @@ def run(args: argparse.Namespace) -> int:
     from jdap.commands import common as command
     from jdap.depth import to_uint16
     from jdap.io.files import write_whole
-    from jdap.photos import given, paste
+    from jdap.photos import inputs, paste
     from jdap.photos.read import read_photo
     from jdap.pipelines.grid import depth_picture, labelled_grid
     from jdap.pipelines.portrait import Portrait
 
-    if args.several == ALL:
+    if args.several == EVERY_FACE:
         raise CommandError("--several all: a portrait has one reference; choose the face with --box")
     pipeline = command.load(args)
     how = {"steps": args.steps, "guidance": args.guidance}
     made_by = command.describe(args, pipeline) | how
     depth = None
     if args.depth is not None:
-        depth = torch.from_numpy(given.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(pipeline.device)
+        depth = torch.from_numpy(inputs.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(pipeline.device)
         how |= {"method": args.method, "resample": args.resample}
         made_by |= {"depth": str(args.depth), **how}
     elif args.method is not None or args.resample != 1:

@@ -11,7 +11,7 @@ from jdap.configs import CONFIGS, DEFAULTS, presets
 
 HELP_ALL = "--help-all"
 #: Command → what its help says of it.
-TRAINING = {
+TRAINING_DOES = {
     "train-image": "Train the joint RGB-depth model.",
     "train-depth": "Fine-tune an image model to depth in one step, through the decoder.",
     "train-video": "Train a portrait that talks, on an image model.",
@@ -63,7 +63,7 @@ def main(command: str, words: Sequence[str]) -> int:
         return evaluate(words[0], split, words[1:])
     if "-h" in words or "--help" in words:
         names = "\n  ".join(presets())
-        told = {"command": command, "does": TRAINING[command], "config": DEFAULTS[command]}
+        told = {"command": command, "does": TRAINING_DOES[command], "config": DEFAULTS[command]}
         print(_TRAINING_HELP.format(**told, folder=CONFIGS, configs=names), end="")
         return 0
     from jdap.commands.train import train

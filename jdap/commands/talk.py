@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jdap.choices import ALL, CRF, DEPTH_FORMATS, OVERLAP, STARTS, VIDEO
+from jdap.choices import CRF, DEPTH_FORMATS, EVERY_FACE, OVERLAP, VIDEO, WINDOW_STARTS
 from jdap.commands.arguments import CommandError, add_run_arguments, add_window_arguments, positive
 from jdap.io import assets
 from jdap.units import SAMPLE_RATE
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from jdap.pipelines.base import Callback
     from jdap.pipelines.talking import TalkingPipeline
 
-SHIPPED = "shipped:talk-tiny"
-STEPS, FEW_STEPS = 20, 4
+TALK_WEIGHTS = "shipped:talk-tiny"
+TALK_STEPS, FEW_STEPS = 20, 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photo", type=Path, metavar="PORTRAIT", help="a photo of the person")
     parser.add_argument("sound", type=Path, metavar="SOUND", help="wav, mp3, m4a, flac …, or a video with sound")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="NAME.mp4", help="the video to write")
-    add_run_arguments(parser, SHIPPED)
+    add_run_arguments(parser, TALK_WEIGHTS)
     parser.add_argument("--seeds", type=positive, default=1, help="videos, of seeds K, K + 1 … (default 1)")
-    parser.add_argument("--steps", type=positive, help=f"sampling steps (default {STEPS})")
+    parser.add_argument("--steps", type=positive, help=f"sampling steps (default {TALK_STEPS})")
     parser.add_argument("--guidance", type=float, help="strength of the reference (default 1: as trained)")
     parser.add_argument("--audio-guidance", type=float, help="strength of the sound (default 1: as trained)")
     parser.add_argument(
@@ -50,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--noise-sharing", type=float, help="0 … 1, noise that frames have in common (default: as the weights say)"
     )
     parser.add_argument("--overlap", type=int, help=f"frames that windows share (default: {OVERLAP}; 0 shows borders)")
-    parser.add_argument("--start", choices=STARTS, help="what the first window continues (default: as the weights say)")
+    parser.add_argument(
+        "--start", choices=WINDOW_STARTS, help="what the first window continues (default: as the weights say)"
+    )
     parser.add_argument("--max-seconds", type=_seconds, help="say no more than the first so many seconds of the sound")
     parser.add_argument(
         "--depth-format",
@@ -145,9 +147,9 @@ def load(weights: str, device: str) -> TalkingPipeline:
     from jdap.io.device import find_device
     from jdap.pipelines.talking import TalkingPipeline
 
-    if weights == SHIPPED and not (assets.FOLDER / SHIPPED.removeprefix(assets.PREFIX)).is_dir():
+    if weights == TALK_WEIGHTS and not (assets.SHIPPED_FOLDER / TALK_WEIGHTS.removeprefix(assets.PREFIX)).is_dir():
         raise CommandError(
-            f"{SHIPPED}: no weights that talk ship with this version; "
+            f"{TALK_WEIGHTS}: no weights that talk ship with this version; "
             f"`{TalkingPipeline.remedy}` trains some: --weights DIR"
         )
     on = find_device(device)
@@ -160,7 +162,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     named = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     if args.few_step and named:
         raise CommandError(f"--few-step is {FEW_STEPS} steps without guidance: leave out {', '.join(named)}")
-    if args.several == ALL:
+    if args.several == EVERY_FACE:
         raise CommandError("--several all: one person talks; choose the face with --box")
     if args.out.suffix.lower() != ".mp4":
         raise CommandError(f"--out {args.out}: the video is written as MP4; name it NAME.mp4")
@@ -168,7 +170,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         raise CommandError(f"--noise-sharing must be within 0 … 1, got {args.noise_sharing:g}")
     if any(g is not None and not math.isfinite(g) for g in (args.guidance, args.audio_guidance)):
         raise CommandError("--guidance and --audio-guidance must be numbers")
-    defaults = {"steps": FEW_STEPS if args.few_step else STEPS, "guidance": 1.0, "audio_guidance": 1.0}
+    defaults = {"steps": FEW_STEPS if args.few_step else TALK_STEPS, "guidance": 1.0, "audio_guidance": 1.0}
     settings = {name: default if given[name] is None else given[name] for name, default in defaults.items()}
     return settings | {"noise_sharing": args.noise_sharing, "start": args.start}
 

@@ -38,7 +38,7 @@ TRAINING: dict[str, tuple[type[LightningModule], type[ShardDataModule]]] = {
     "train-codec": (CodecStage, ImageDataModule),
 }
 #: ``--resume auto`` goes on from the last checkpoint of the run in ``--out``.
-AUTO = "auto"
+LAST_OF_RUN = "auto"
 
 
 class StageCLI(LightningCLI):
@@ -55,7 +55,7 @@ class StageCLI(LightningCLI):
             "--resume",
             type=str | None,
             default=None,
-            help=f"checkpoint to go on from; {AUTO}: the last one under --out, or the start where there is none",
+            help=f"checkpoint to go on from; {LAST_OF_RUN}: the last one under --out, or the start where there is none",
         )
 
     def before_instantiate_classes(self) -> None:
@@ -109,12 +109,14 @@ def checkpoint_of(out: str, resume: str | None) -> str | None:
     Raises FileNotFoundError where it is not there, FileExistsError where another run would be lost.
     """
     last = Path(out) / "checkpoints" / "last.ckpt"
-    if resume == AUTO:
+    if resume == LAST_OF_RUN:
         return str(last) if last.is_file() else None
     if resume is not None and not Path(resume).is_file():
         raise FileNotFoundError(f"{resume}: no such checkpoint to resume from")
     if resume is None and last.is_file():
-        raise FileExistsError(f"{out} holds a run: go on with it by --resume {AUTO}, or name another folder for --out")
+        raise FileExistsError(
+            f"{out} holds a run: go on with it by --resume {LAST_OF_RUN}, or name another folder for --out"
+        )
     return resume
 
 

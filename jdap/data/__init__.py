@@ -1,1 +1,1 @@
-"""From shards to batches: a visible list of WebDataset stages, and the Lightning data modules."""
+"""From shards to batches: a visible list of WebDataset processors, and the Lightning data modules."""

@@ -28,7 +28,7 @@ from jdap.batch import ImageBatch
 from jdap.data import draw
 from jdap.data.draw import image_batch
 from jdap.data.shards import ShardError, resolve_shards
-from jdap.data.tars import Faults, Sample, samples_of
+from jdap.data.tars import BadSamplePolicy, RawSample, samples_of
 from jdap.data.transforms import Example, augment, flip, resize
 from jdap.io.assets import resolve
 from jdap.io.device import find_device
@@ -47,7 +47,7 @@ class CacheError(ValueError):
     """Latents that cannot be made or gone on with; the message names the file and the remedy."""
 
 
-class Frame(NamedTuple):
+class CachedFrame(NamedTuple):
     """One frame of the ``nth`` sample of a shard, ready to be encoded; ``pictures`` says what is wrong with it."""
 
     nth: int
@@ -66,7 +66,7 @@ class Pending:
     wrong: str = ""
 
 
-class Frames(IterableDataset):
+class ShardFrames(IterableDataset):
     """The frames of a shard, each in all its V versions as an :class:`jdap.batch.ImageBatch`; workers share samples.
 
     The first variant is the frame as it is. The others have a colour and a crop that (seed, sample, variant) draw: the
@@ -76,11 +76,11 @@ class Frames(IterableDataset):
     def __init__(self, url: str, size_px: int | None, settings: LatentSettings) -> None:
         self.url, self.size_px, self.settings = url, size_px, settings
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[CachedFrame]:
         """Frames in order. Raises :class:`ShardError` for a shard that cannot be read."""
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        faults = Faults(strict=True)
+        faults = BadSamplePolicy(strict=True)
         try:
             for index, sample in enumerate(samples_of(self.url)):
                 if index % workers == worker:
@@ -88,11 +88,11 @@ class Frames(IterableDataset):
         except (OSError, EOFError, ImportError, ValueError, tarfile.TarError) as error:
             faults.bad(self.url, error)
 
-    def _of(self, index: int, sample: Sample) -> Iterator[Frame]:
+    def _of(self, index: int, sample: RawSample) -> Iterator[CachedFrame]:
         try:
             record = draw.read_record(sample)
         except SchemaError as error:
-            yield Frame(index, None, 0, False, f"{sample['__key__']}: {error}")
+            yield CachedFrame(index, None, 0, False, f"{sample['__key__']}: {error}")
             return
         if record.latents:
             raise SchemaError("holds latents already: name the shards of pictures that they were made of")
@@ -103,7 +103,7 @@ class Frames(IterableDataset):
                 pictures = image_batch(list(self._versions(draw.decode(drawn), sample["__key__"])))
             except SchemaError as error:
                 pictures = f"{sample['__key__']}: {error}"
-            yield Frame(index, record, i, frame_member("confidence", i) in sample, pictures)
+            yield CachedFrame(index, record, i, frame_member("confidence", i) in sample, pictures)
 
     def _versions(self, frame: Example, key: str) -> Iterator[Example]:
         frame = frame if self.size_px is None else resize(frame, self.size_px)
@@ -140,7 +140,7 @@ class MeanSums:
 
 
 @torch.no_grad()
-def encode(codec: Codec, frames: list[Frame], device: torch.device) -> list[FrameLatents]:
+def encode(codec: Codec, frames: list[CachedFrame], device: torch.device) -> list[FrameLatents]:
     """Encode good frames, all at once. Raises :class:`CacheError` for latents that float16 cannot hold."""
     batches = [f.pictures for f in frames if isinstance(f.pictures, ImageBatch)]
     sizes = [len(b) for b in batches]
@@ -200,7 +200,7 @@ def cache(
         path = out / f"latents-{index:06d}.tar"
         origin = {"from": url.rsplit("/", 1)[-1], "from_bytes": _size(url), "size_px": size_px}
         if not _is_done(path, origin | {"latents": settings.to_json()}):
-            loader = DataLoader(Frames(url, size_px, settings), batch_size=None, num_workers=workers)
+            loader = DataLoader(ShardFrames(url, size_px, settings), batch_size=None, num_workers=workers)
             try:
                 _cache_shard(path, loader, model, place, settings, batch_size, origin)
             except ShardError as error:
@@ -213,7 +213,7 @@ def cache(
 
 def _cache_shard(
     path: Path,
-    frames: Iterable[Frame],
+    frames: Iterable[CachedFrame],
     codec: Codec,
     device: torch.device,
     settings: LatentSettings,
@@ -221,7 +221,7 @@ def _cache_shard(
     origin: dict[str, Any],
 ) -> None:
     samples: dict[int, Pending] = {}
-    waiting: list[Frame] = []
+    waiting: list[CachedFrame] = []
     sums = MeanSums()
 
     def flush() -> None:

@@ -26,9 +26,9 @@ from jdap.data.position import Progress, StreamPosition
 from jdap.data.shards import (
     ALONE,
     Augmentation,
-    Share,
-    Stage,
-    Turns,
+    Processor,
+    ReaderShard,
+    ShardOrder,
     batched,
     decode,
     draw_frames,
@@ -37,7 +37,7 @@ from jdap.data.shards import (
     split_by_sample,
     usable,
 )
-from jdap.data.tars import Faults, Sample, read_tars
+from jdap.data.tars import BadSamplePolicy, RawSample, read_tars
 from jdap.data.transforms import Example
 from jdap.shards import schema
 from jdap.shards.schema import Record, frame_member
@@ -105,13 +105,13 @@ def clip_batch(examples: list[Example]) -> ClipBatch:
     )
 
 
-def clip_stages(
+def clip_processors(
     shards: list[str] | dict[str, Source],
     batch_size: int,
     frames: int,
     fps: float = float(FPS),
     size_px: int | None = None,
-    share: Share = ALONE,
+    share: ReaderShard = ALONE,
     seed: int | None = None,
     shuffle: int = 0,
     augmentation: Augmentation | None = None,
@@ -121,8 +121,9 @@ def clip_stages(
     keep_bytes: int = 0,
     step: Callable[[], int] = lambda: 0,
     progress: Progress | None = None,
-) -> list[Stage]:
-    """The stages from shards to :class:`jdap.batch.ClipBatch`; what is not said here is as in ``image_stages``.
+) -> list[Processor]:
+    """The processors from shards to :class:`jdap.batch.ClipBatch`; what is not said here is as in
+    ``image_processors``.
 
     Of each clip, which must be at ``fps`` and long enough, ``windows`` windows a turn in training, mixed in blocks of
     ``shuffle``, and one in evaluation: :func:`choose_windows`. Batches are at ``fps / stride``. Stills are left out.
@@ -131,10 +132,10 @@ def clip_stages(
 
     def examples(
         urls: list[str], source: str | None, confidence: float | None, keep_bytes: int, place: StreamPosition
-    ) -> list[Stage]:
-        reading, decoding = Faults(strict=seed is None), Faults(strict=seed is None)
+    ) -> list[Processor]:
+        reading, decoding = BadSamplePolicy(strict=seed is None), BadSamplePolicy(strict=seed is None)
         return [
-            Turns(urls, share, reading, seed or 0, endless=seed is not None, start=place),
+            ShardOrder(urls, share, reading, seed or 0, endless=seed is not None, start=place),
             partial(read_tars, faults=reading, keep_bytes=keep_bytes, start=place),
             partial(usable, faults=reading, clip_frames=span(frames, stride), fps=fps),
             partial(split_by_sample, share=share),
@@ -169,8 +170,8 @@ def read_clips(
     the reference; after a gap another clip begins. ``shards`` as in :func:`jdap.shards.urls.resolve_shards`. Memory
     holds one clip. Raises :class:`ShardError` for bad shards, and for a clip whose samples lie apart.
     """
-    faults = Faults(strict=True)
-    turn = Turns(resolve_shards(shards), ALONE, faults, seed=0, endless=False)
+    faults = BadSamplePolicy(strict=True)
+    turn = ShardOrder(resolve_shards(shards), ALONE, faults, seed=0, endless=False)
     whole = join_samples(usable(read_tars(turn(), faults), faults, clip_frames=1, fps=fps))
     drawn = (
         draw.pick(sample, record, record.frames - 1, range(record.frames)[::stride][:frames], stride=stride)
@@ -180,7 +181,7 @@ def read_clips(
         yield clip_batch([example])  # type: ignore[list-item]
 
 
-def join_samples(samples: Iterable[tuple[Sample, Record]]) -> Iterator[tuple[Sample, Record]]:
+def join_samples(samples: Iterable[tuple[RawSample, Record]]) -> Iterator[tuple[RawSample, Record]]:
     """Neighbouring samples of one clip as one sample, still encoded; a gap between them begins another.
 
     Raises :class:`ShardError` where a clip goes on after another one.
@@ -203,7 +204,7 @@ def join_samples(samples: Iterable[tuple[Sample, Record]]) -> Iterator[tuple[Sam
         yield _join(run)
 
 
-def _join(run: list[tuple[Sample, Record]]) -> tuple[Sample, Record]:
+def _join(run: list[tuple[RawSample, Record]]) -> tuple[RawSample, Record]:
     if len(run) == 1:
         return run[0]
     (sample, record), count = run[0], sum(r.frames for _, r in run)
@@ -231,7 +232,7 @@ def _join(run: list[tuple[Sample, Record]]) -> tuple[Sample, Record]:
     return joined, replace(record, frames=count, scores=scores)
 
 
-def _sound(sample: Sample, record: Record) -> np.ndarray:
+def _sound(sample: RawSample, record: Record) -> np.ndarray:
     """The sample's sound (S,), as long as its pictures; silence where it has none."""
     out = np.zeros(round(record.frames * SAMPLE_RATE / record.fps), np.float32)
     if "audio.wav" in sample:

@@ -1,4 +1,4 @@
-"""Training on several sources at once: named sets of shards, their weights over the steps, and the stage that mixes.
+"""Training on several sources at once: named sets of shards, their weights over the steps, and the mixing.
 
 The source of every training sample is drawn by itself: source s of weight w_s(k) at the optimiser step k gives it with
 probability w_s(k) / Σ w(k), however many samples each source holds. Every source is an endless stream of its own, so a
@@ -29,7 +29,7 @@ class Source:
         weight: how often it is drawn, against the other sources: a number of at least 0, or a schedule
             ``[[step, weight], …]`` over the optimiser's steps: linear between them, constant before and after.
         confidence: how far its depth is trusted, 0 … 1, where its samples hold no map of their own. Null: by their
-            depth_source, :data:`jdap.data.draw.CONFIDENCE`.
+            depth_source, :data:`jdap.data.draw.CONFIDENCE_OF`.
     """
 
     shards: str | list[str]
@@ -79,11 +79,11 @@ def used(sources: dict[str, Source]) -> dict[str, Source]:
 
 
 class Mix:
-    """The stage that mixes: an endless stream of examples, each of a source that is drawn by the weights of the moment.
+    """The processor that mixes: endless examples, each of a source that is drawn by the weights of the moment.
 
     Args:
         sources: the weights, by name.
-        streams: the stages of each source, from shards to examples; they must be endless.
+        streams: the processors of each source, from shards to examples; they must be endless.
         step: the optimiser step that the next example is for.
         seed: of the draws; make it differ between readers.
         progress: counts what is drawn, and holds the places of the streams.
@@ -101,7 +101,7 @@ class Mix:
 
     def __call__(self) -> Iterator[Any]:
         """Examples. Raises :class:`ShardError` that names the source; a source of bad shards is met before any step."""
-        streams = {name: iter(wds.DataPipeline(*stages)) for name, stages in self.streams.items()}
+        streams = {name: iter(wds.DataPipeline(*processors)) for name, processors in self.streams.items()}
         progress, names = self.progress, list(streams)
         progress.held = {name: replace(place) for name, place in progress.places.items()}
         first = {name: _next(name, stream) for name, stream in streams.items()}

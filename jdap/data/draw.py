@@ -30,7 +30,7 @@ from jdap.units import SAMPLE_RATE
 
 #: How far depth is trusted that no map and no setting says more of. The studio's is exact. That of a fit is off by 3–5
 #: mm of a face's 15 mm of relief on the one scan there is; a half is a choice, not a measurement.
-CONFIDENCE = {STUDIO: 1.0, FITTED: 0.5}
+CONFIDENCE_OF = {STUDIO: 1.0, FITTED: 0.5}
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def decode(
 
     ``audio_margin`` is how many frames' time of sound comes before and after the drawn ones; None: no sound.
     ``source`` names the set that it was drawn of (None: after its depth_source); ``confidence`` is that of samples
-    without a map of their own (None: :data:`CONFIDENCE` of its depth_source).
+    without a map of their own (None: :data:`CONFIDENCE_OF` of its depth_source).
     """
     record, members, targets = drawn.record, drawn.members, drawn.targets
 
@@ -184,7 +184,7 @@ def decode(
     if frame_member("confidence", targets[0]) in members:
         confidence_F1HW = stack("confidence", schema.decode_confidence)
     else:
-        trust = CONFIDENCE[record.depth_source] if confidence is None else confidence
+        trust = CONFIDENCE_OF[record.depth_source] if confidence is None else confidence
         confidence_F1HW = torch.tensor(trust).expand(len(targets), 1, record.size_px, record.size_px)
     return Example(
         key=drawn.key,

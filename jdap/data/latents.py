@@ -69,7 +69,7 @@ class LatentReader:
         generator = draw.seeded("version", *drawn.chance)
         variant, heads = torch.randint(1 << 30, (2,), generator=generator).tolist()
         v = settings.version(variant % settings.variants, self.flip and settings.mirrored and heads % 2 == 1)
-        default = draw.CONFIDENCE[record.depth_source] if confidence is None else confidence
+        default = draw.CONFIDENCE_OF[record.depth_source] if confidence is None else confidence
         trust = [
             torch.full_like(one.skin_V1hw[v], default) if one.confidence_V1hw is None else one.confidence_V1hw[v]
             for one in targets

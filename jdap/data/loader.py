@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from jdap.data.position import Progress
-from jdap.data.shards import Share, Stage
+from jdap.data.shards import Processor, ReaderShard
 
 
 @dataclass(frozen=True)
@@ -44,28 +44,28 @@ class Batches(IterableDataset):
     """Batches of one rank for evaluation, shared out to DataLoader workers without overlap.
 
     Args:
-        stages: makes the list of stages for a ``share`` and a ``seed`` (None: evaluation, one turn).
+        processors: makes the list of processors for a ``share`` and a ``seed`` (None: evaluation, one turn).
         rank: of this process.
         world: number of processes.
     """
 
-    def __init__(self, stages: Callable[..., list[Stage]], rank: int = 0, world: int = 1) -> None:
-        self.stages, self.rank, self.world = stages, rank, world
+    def __init__(self, processors: Callable[..., list[Processor]], rank: int = 0, world: int = 1) -> None:
+        self.processors, self.rank, self.world = processors, rank, world
 
     def __iter__(self) -> Iterator[Any]:
         return self.stream(*_worker())
 
     def stream(self, worker: int, workers: int, seed: int | None = None, **more: Any) -> Iterator[Any]:
         """What one worker reads."""
-        share = Share(self.rank * workers + worker, self.world * workers)
-        return iter(wds.DataPipeline(*self.stages(share=share, seed=seed, **more)))
+        share = ReaderShard(self.rank * workers + worker, self.world * workers)
+        return iter(wds.DataPipeline(*self.processors(share=share, seed=seed, **more)))
 
 
 class TrainingBatches(Batches):
     """An endless stream, cut into epochs: items are (batch, where it leaves its worker), and None for a turn to pass.
 
     Args:
-        stages, rank, world: as above.
+        processors, rank, world: as above.
         sources: the names of the sources, in the order of a place's numbers.
         workers: W, at least 1, be it this process itself.
         seed: of everything that is drawn.
@@ -74,7 +74,7 @@ class TrainingBatches(Batches):
 
     def __init__(
         self,
-        stages: Callable[..., list[Stage]],
+        processors: Callable[..., list[Processor]],
         rank: int,
         world: int,
         sources: list[str],
@@ -82,7 +82,7 @@ class TrainingBatches(Batches):
         seed: int,
         epoch_steps: int,
     ) -> None:
-        super().__init__(stages, rank, world)
+        super().__init__(processors, rank, world)
         self.sources, self.seed, self.epoch_steps = sources, seed, epoch_steps
         # In memory that workers see, for the loader writes them at the start of each epoch.
         self.clock = torch.tensor(astuple(Clock())).share_memory_()

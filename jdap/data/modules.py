@@ -1,4 +1,4 @@
-"""LightningDataModules over shards: the stages of :mod:`jdap.data.shards` behind DataLoaders.
+"""LightningDataModules over shards: the processors of :mod:`jdap.data.shards` behind DataLoaders.
 
 Training never runs dry: the stream of batches is endless, and one Lightning epoch is ``epoch_steps`` batches of it on
 each rank. The next epoch goes on where the last one stopped. ``Trainer(max_steps=…)`` therefore ends a run, and
@@ -30,11 +30,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from jdap.batch import ClipBatch, ImageBatch, LatentBatch
-from jdap.data.clips import clip_stages
+from jdap.data.clips import clip_processors
 from jdap.data.curriculum import Source, used
 from jdap.data.latents import LatentReader, read_depth_sums
 from jdap.data.loader import Batches, Clock, TrainingBatches, TrainingLoader
-from jdap.data.shards import ALL, Stage, image_stages, resolve_shards, source_names
+from jdap.data.shards import UNNAMED, Processor, image_processors, resolve_shards, source_names
 from jdap.data.transforms import augment
 from jdap.shards.reader import check_filled
 from jdap.shards.urls import ShardError
@@ -64,8 +64,8 @@ class ShardDataModule(LightningDataModule):
         self._readers: dict[str, Any] = {}
 
     @abstractmethod
-    def stages(self, shards: list[str] | dict[str, Source], training: bool) -> Callable[..., list[Stage]]:
-        """The stages over ``shards``, still to be told ``share``, ``seed`` and, in training, ``step``."""
+    def processors(self, shards: list[str] | dict[str, Source], training: bool) -> Callable[..., list[Processor]]:
+        """The processors over ``shards``, still to be told ``share``, ``seed`` and, in training, ``step``."""
 
     def check(self) -> None:
         """Raises :class:`jdap.data.shards.ShardError` where shards that are named are not there, or hold no sample."""
@@ -87,7 +87,7 @@ class ShardDataModule(LightningDataModule):
         rank, world = self._place()
         places, seed = self._start(shards, rank)
         batches = TrainingBatches(
-            self.stages(shards, training=True),
+            self.processors(shards, training=True),
             rank,
             world,
             source_names(shards),
@@ -144,7 +144,7 @@ class ShardDataModule(LightningDataModule):
 
     def _readers_of(self, shards: list[str] | dict[str, Source], seed: int) -> dict[str, Any]:
         """What decides the order of the data: a place has a meaning for the same alone."""
-        sets = {name: list(s.shards) for name, s in shards.items()} if isinstance(shards, dict) else {ALL: shards}
+        sets = {name: list(s.shards) for name, s in shards.items()} if isinstance(shards, dict) else {UNNAMED: shards}
         return {
             "processes": self._place()[1],
             "workers": max(1, self.workers),
@@ -168,7 +168,7 @@ class ShardDataModule(LightningDataModule):
         spec = self.specs[split]
         if not spec:
             return []
-        batches = Batches(self.stages(resolve_shards(spec), training=False), *self._place())
+        batches = Batches(self.processors(resolve_shards(spec), training=False), *self._place())
         # A generator of its own: a validation must not move the draws of training.
         return DataLoader(batches, generator=torch.Generator().manual_seed(self.seed), **self._options)
 
@@ -267,10 +267,10 @@ class ImageDataModule(ShardDataModule):
         urls = shards if isinstance(shards, list) else [url for s in shards.values() for url in s.shards]
         return read_depth_sums(urls)
 
-    def stages(self, shards: list[str] | dict[str, Source], training: bool) -> Callable[..., list[Stage]]:
-        """See :func:`jdap.data.shards.image_stages`."""
+    def processors(self, shards: list[str] | dict[str, Source], training: bool) -> Callable[..., list[Processor]]:
+        """See :func:`jdap.data.shards.image_processors`."""
         more: dict[str, Any] = self.training if training else {"eval_frames": self.eval_frames}
-        return partial(image_stages, shards, self.batch_size, self.size_px, **more)
+        return partial(image_processors, shards, self.batch_size, self.size_px, **more)
 
 
 class ClipDataModule(ShardDataModule):
@@ -332,7 +332,7 @@ class ClipDataModule(ShardDataModule):
             "keep_bytes": keep_mb << 20,
         }
 
-    def stages(self, shards: list[str] | dict[str, Source], training: bool) -> Callable[..., list[Stage]]:
-        """See :func:`jdap.data.clips.clip_stages`."""
+    def processors(self, shards: list[str] | dict[str, Source], training: bool) -> Callable[..., list[Processor]]:
+        """See :func:`jdap.data.clips.clip_processors`."""
         more: dict[str, Any] = self.windows | (self.training if training else {})
-        return partial(clip_stages, shards, self.batch_size, self.frames, self.fps, self.size_px, **more)
+        return partial(clip_processors, shards, self.batch_size, self.frames, self.fps, self.size_px, **more)

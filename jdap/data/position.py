@@ -37,7 +37,7 @@ class StreamPosition:
 
 @dataclass
 class Progress:
-    """Where a reader is in all of its sources; its stages keep it up to date.
+    """Where a reader is in all of its sources; its processors keep it up to date.
 
     ``drawn`` counts the examples that were drawn of named sources. A source whose first example lies ready and was not
     drawn yet is ``held`` at its start.

@@ -1,6 +1,7 @@
-"""Shards to batches: where shards are found, and the visible list of stages that turns them into batches.
+"""Shards to batches: where shards are found, and the visible list of processors that turns them into batches.
 
-:func:`image_stages` and :func:`jdap.data.clips.clip_stages` list the stages of a WebDataset ``DataPipeline`` in order::
+:func:`image_processors` and :func:`jdap.data.clips.clip_processors` list what a WebDataset ``DataPipeline`` runs, in
+order::
 
     shards of each turn → split by shard → tar to samples → usable ones → split by sample → draw frames
     → shuffle in blocks → decode → resize, augment → (mix with other sources) → batch
@@ -8,9 +9,9 @@
 A sample says whether it holds pictures or latents (:mod:`jdap.data.latents`), which are neither resized nor augmented.
 With named sources (:mod:`jdap.data.curriculum`) everything before the batch stands once for each source.
 
-Splitting: a :class:`Share` is one DataLoader worker of one rank. With at least as many shards as sharers each reads
-shards of its own; with fewer, everyone walks through all shards and keeps every count-th sample. So no worker of a
-training is ever idle, and in evaluation every sample is seen exactly once, though not by ranks equally often.
+Splitting: a :class:`ReaderShard` is one DataLoader worker of one rank. With at least as many shards as sharers each
+reads shards of its own; with fewer, everyone walks through all shards and keeps every count-th sample. So no worker of
+a training is ever idle, and in evaluation every sample is seen exactly once, though not by ranks equally often.
 
 Order: training goes on for ever, in an order and with draws that follow from the seed alone, and can start anywhere in
 it (:mod:`jdap.data.position`); evaluation is one turn.
@@ -35,19 +36,19 @@ from jdap.data.curriculum import Mix, Source
 from jdap.data.draw import Drawn
 from jdap.data.latents import LatentExample, LatentReader, collate
 from jdap.data.position import Progress, StreamPosition, shuffled
-from jdap.data.tars import Faults, Sample, read_tars
+from jdap.data.tars import BadSamplePolicy, RawSample, read_tars
 from jdap.data.transforms import Example, resize
 from jdap.shards.schema import Record, SchemaError
-from jdap.shards.urls import REMEDY, ShardError, resolve_shards
+from jdap.shards.urls import SHARDS_REMEDY, ShardError, resolve_shards
 
-__all__ = ["ALONE", "ShardError", "Share", "image_stages", "resolve_shards"]
+__all__ = ["ALONE", "ReaderShard", "ShardError", "image_processors", "resolve_shards"]
 
-Stage = Callable[..., Iterator[Any]]
+Processor = Callable[..., Iterator[Any]]
 Augmentation = Callable[[Example, Generator], Example]
 
 
 @dataclass(frozen=True)
-class Share:
+class ReaderShard:
     """One of ``count`` readers: every DataLoader worker of every rank is one."""
 
     index: int = 0
@@ -58,13 +59,13 @@ class Share:
             raise ValueError(f"a share's index must be within 0 … count − 1, got {self}")
 
 
-ALONE = Share()
+ALONE = ReaderShard()
 #: The name of shards that have none.
-ALL = ""
+UNNAMED = ""
 
 
-class Turns:
-    """The first stage: each shard of a share, once in order or, ``endless``, shuffled by turn, from ``start`` on.
+class ShardOrder:
+    """The first processor: each shard of a share, once in order or, ``endless``, shuffled by turn, from ``start`` on.
 
     A shard is ``{url, turn, shard, everything, of}``, as :class:`jdap.data.position.StreamPosition` says.
     ``faults.good`` tells it whether a turn had anything usable. In training a share that had nothing (its shards were
@@ -74,8 +75,8 @@ class Turns:
     def __init__(
         self,
         urls: list[str],
-        share: Share,
-        faults: Faults,
+        share: ReaderShard,
+        faults: BadSamplePolicy,
         seed: int,
         endless: bool,
         start: StreamPosition | None = None,
@@ -83,7 +84,7 @@ class Turns:
         self.urls, self.share, self.faults, self.seed, self.endless = urls, share, faults, seed, endless
         self.start = replace(start or StreamPosition())
 
-    def __call__(self) -> Iterator[Sample]:
+    def __call__(self) -> Iterator[RawSample]:
         """Shards, turn by turn."""
         share, of, start = self.share, len(self.urls), self.start
         everything = of < share.count or share.count == 1 or bool(start.everything)
@@ -97,19 +98,21 @@ class Turns:
             # what lies before the start was good, or there were no start in this turn
             if self.faults.good == before and (turn > start.turn or start == StreamPosition()):
                 if everything:
-                    raise ShardError(f"none of {of} shards holds a usable sample, {self.urls[0]} first; {REMEDY}")
+                    raise ShardError(
+                        f"none of {of} shards holds a usable sample, {self.urls[0]} first; {SHARDS_REMEDY}"
+                    )
                 everything = True
             if not self.endless:
                 return
 
 
 def usable(
-    samples: Iterable[Sample],
-    faults: Faults,
+    samples: Iterable[RawSample],
+    faults: BadSamplePolicy,
     clip_frames: int | None = None,
     fps: float | None = None,
     latents: bool = False,
-) -> Iterator[tuple[Sample, Record]]:
+) -> Iterator[tuple[RawSample, Record]]:
     """Samples with their records, all members there. Raises :class:`ShardError` for latents, unless ``latents``.
 
     With ``clip_frames`` clips alone: stills are left out, and a clip that is shorter or not at ``fps`` is bad.
@@ -136,8 +139,10 @@ def usable(
         yield sample, record
 
 
-def split_by_sample(samples: Iterable[tuple[Sample, Record]], share: Share) -> Iterator[tuple[Sample, Record]]:
-    """Every count-th sample, where the shards were too few for :class:`Turns` to split: other ones in each turn."""
+def split_by_sample(
+    samples: Iterable[tuple[RawSample, Record]], share: ReaderShard
+) -> Iterator[tuple[RawSample, Record]]:
+    """Every count-th sample, where shards were too few for :class:`ShardOrder` to split: other ones in each turn."""
     for sample, record in samples:
         place = sample["place"]
         if sample["of"] >= share.count or (place.index + place.turn) % share.count == share.index:
@@ -145,7 +150,7 @@ def split_by_sample(samples: Iterable[tuple[Sample, Record]], share: Share) -> I
 
 
 def draw_frames(
-    samples: Iterable[tuple[Sample, Record]],
+    samples: Iterable[tuple[RawSample, Record]],
     seed: int | None,
     choose: Callable[[Record, Generator | None], list[tuple[int, Sequence[int]]]],
     stride: int = 1,
@@ -167,7 +172,7 @@ def draw_frames(
 
 def decode(
     drawn: Iterable[Drawn],
-    faults: Faults,
+    faults: BadSamplePolicy,
     size_px: int | None,
     augmentation: Augmentation | None,
     audio_margin: int | None = None,
@@ -197,7 +202,7 @@ def decode(
 def batched(examples: Iterable[Any], size: int, collate: Callable[[list[Any]], Any], last: bool) -> Iterator[Any]:
     """Batches of ``size`` examples, and with ``last`` the smaller rest.
 
-    No example is asked for before its batch is (webdataset's stage is one ahead): sources are drawn by a batch's step.
+    No example is asked for before its batch is (webdataset's own is one ahead): sources are drawn by a batch's step.
     """
     examples = iter(examples)
     while batch := list(itertools.islice(examples, size)):
@@ -205,11 +210,11 @@ def batched(examples: Iterable[Any], size: int, collate: Callable[[list[Any]], A
             yield collate(batch)
 
 
-def image_stages(
+def image_processors(
     shards: list[str] | dict[str, Source],
     batch_size: int,
     size_px: int | None = None,
-    share: Share = ALONE,
+    share: ReaderShard = ALONE,
     seed: int | None = None,
     shuffle: int = 0,
     pairs: int = 1,
@@ -220,8 +225,8 @@ def image_stages(
     keep_bytes: int = 0,
     step: Callable[[], int] = lambda: 0,
     progress: Progress | None = None,
-) -> list[Stage]:
-    """The stages from shards (URLs, or sources that hold URLs, by name) to :class:`jdap.batch.ImageBatch`.
+) -> list[Processor]:
+    """The processors from shards (URLs, or sources that hold URLs, by name) to :class:`jdap.batch.ImageBatch`.
 
     Of shards of latents to :class:`jdap.batch.LatentBatch`; without ``latents`` they are refused.
 
@@ -237,10 +242,10 @@ def image_stages(
 
     def examples(
         urls: list[str], source: str | None, confidence: float | None, keep_bytes: int, place: StreamPosition
-    ) -> list[Stage]:
-        reading, decoding = Faults(strict=seed is None), Faults(strict=seed is None)
+    ) -> list[Processor]:
+        reading, decoding = BadSamplePolicy(strict=seed is None), BadSamplePolicy(strict=seed is None)
         return [
-            Turns(urls, share, reading, seed or 0, endless=seed is not None, start=place),
+            ShardOrder(urls, share, reading, seed or 0, endless=seed is not None, start=place),
             partial(read_tars, faults=reading, keep_bytes=keep_bytes, start=place),
             partial(usable, faults=reading, latents=latents is not None),
             partial(split_by_sample, share=share),
@@ -264,17 +269,17 @@ def image_stages(
 
 def of_all(
     shards: list[str] | dict[str, Source],
-    examples: Callable[[list[str], str | None, float | None, int, StreamPosition], list[Stage]],
+    examples: Callable[[list[str], str | None, float | None, int, StreamPosition], list[Processor]],
     keep_bytes: int,
     seed: int | None,
-    share: Share,
+    share: ReaderShard,
     step: Callable[[], int],
     progress: Progress | None,
-) -> list[Stage]:
-    """The stages to examples: of one set of shards as they are, of named sources behind the one stage that mixes."""
+) -> list[Processor]:
+    """The processors to examples: of one set of shards as they are, of named sources behind the one that mixes them."""
     progress = progress or Progress.of(source_names(shards))
     if not isinstance(shards, dict):
-        return examples(shards, None, None, keep_bytes, progress.places[ALL])
+        return examples(shards, None, None, keep_bytes, progress.places[UNNAMED])
     each = keep_bytes // len(shards)
     streams = {
         name: examples(list(s.shards), name, s.confidence, each, progress.places[name]) for name, s in shards.items()
@@ -284,10 +289,10 @@ def of_all(
 
 def source_names(shards: list[str] | dict[str, Source]) -> list[str]:
     """The names by which :class:`jdap.data.position.Progress` knows the sources."""
-    return list(shards) if isinstance(shards, dict) else [ALL]
+    return list(shards) if isinstance(shards, dict) else [UNNAMED]
 
 
-def in_blocks(size: int, seed: int | None, share: Share, place: StreamPosition) -> list[Stage]:
+def in_blocks(size: int, seed: int | None, share: ReaderShard, place: StreamPosition) -> list[Processor]:
     """Training's order, seeded for each reader apart."""
     if seed is None:
         return []

@@ -13,13 +13,13 @@ from jdap.shards.reader import read_tar
 from jdap.shards.schema import SchemaError
 from jdap.shards.urls import ShardError
 
-Sample = dict[str, Any]
+RawSample = dict[str, Any]
 GIVE_UP_AFTER = 100
 _log = logging.getLogger(__name__)
 
 
 @dataclass
-class Faults:
+class BadSamplePolicy:
     """What happens to a bad shard or sample: an error when ``strict``, else one warning a shard, and counting."""
 
     strict: bool
@@ -48,18 +48,18 @@ class Faults:
 
 
 def read_tars(
-    shards: Iterable[Sample], faults: Faults, keep_bytes: int = 0, start: StreamPosition | None = None
-) -> Iterator[Sample]:
+    shards: Iterable[RawSample], faults: BadSamplePolicy, keep_bytes: int = 0, start: StreamPosition | None = None
+) -> Iterator[RawSample]:
     """Samples of each shard: members' bytes by name, ``__key__``, ``__url__``, the shard's ``of``, and their ``place``.
 
     Samples before ``start`` are left out. Whole shards stay in memory up to ``keep_bytes`` and are not read again in
     later turns: to walk through a tar of small members costs more than to decode the few that are drawn.
     """
-    kept: dict[str, list[Sample]] = {}
+    kept: dict[str, list[RawSample]] = {}
     # a copy: the place goes on while this reads ahead
     start, turn, index = replace(start or StreamPosition()), -1, 0
     for shard in shards:
-        url, count, size, here = shard["url"], 0, 0, list[Sample]()
+        url, count, size, here = shard["url"], 0, 0, list[RawSample]()
         place = StreamPosition(shard["turn"], shard["shard"], everything=shard["everything"])
         if place.turn != turn:
             index = start.index - start.sample if place.turn == start.turn else 0
@@ -81,7 +81,7 @@ def read_tars(
             faults.bad(url, error)
 
 
-def samples_of(url: str) -> Iterator[Sample]:
+def samples_of(url: str) -> Iterator[RawSample]:
     """The samples of one shard: members' bytes by name, ``__key__``, ``__url__``. Raises what :func:`read_tar` does."""
     for key, members in read_tar(url):
         yield {**members, "__key__": key, "__url__": url}

@@ -20,7 +20,7 @@ from jdap.diffusion.schedule import NoiseSchedule
 from jdap.diffusion.timesteps import TimestepLaw
 
 
-class Place(NamedTuple):
+class StepSlice(NamedTuple):
     """Samples ``first`` … ``first + size − 1`` of the ``total`` that optimiser step ``step`` sees on all processes."""
 
     step: int
@@ -29,7 +29,7 @@ class Place(NamedTuple):
     total: int
 
     @classmethod
-    def of(cls, step: int, size: int, part: int = 0, parts: int = 1, rank: int = 0, ranks: int = 1) -> Place:
+    def of(cls, step: int, size: int, part: int = 0, parts: int = 1, rank: int = 0, ranks: int = 1) -> StepSlice:
         """The place of batch ``part`` of the ``parts`` that a step accumulates, on process ``rank`` of ``ranks``."""
         return cls(step, (part * ranks + rank) * size, size, parts * ranks * size)
 
@@ -46,7 +46,7 @@ class Draw(NamedTuple):
 
 
 def draw_timesteps(
-    law: TimestepLaw, schedule: NoiseSchedule, seed: int, place: Place, chances: int = 2, targets: int = 1
+    law: TimestepLaw, schedule: NoiseSchedule, seed: int, place: StepSlice, chances: int = 2, targets: int = 1
 ) -> Draw:
     """The pair of timesteps (B,) int64, kinds, and ``chances`` uniform numbers for each sample, all on the CPU.
 
@@ -58,7 +58,7 @@ def draw_timesteps(
     return Draw(Pair(t_rgb, t_depth), kind, torch.rand(chances, place.total, generator=generator)[:, here])
 
 
-def draw_noise(like: Pair, seed: int, place: Place) -> Pair:
+def draw_noise(like: Pair, seed: int, place: StepSlice) -> Pair:
     """Independent standard normal noise for each half, (B, C, h, w) each; every sample has a generator of its own."""
     shape = like.rgb.shape[1:]
     samples = range(place.first, place.first + place.size)
@@ -76,10 +76,10 @@ def draw_frames(like: Pair, seed: int, first: int, sharing: float = 0.0) -> Pair
     if not 0 <= sharing <= 1:
         raise ValueError(f"noise sharing must be within 0 … 1, got {sharing}")
     frames = len(like.rgb)
-    own = draw_noise(like, seed, Place(0, first, frames, first + frames))
+    own = draw_noise(like, seed, StepSlice(0, first, frames, first + frames))
     if sharing == 0:
         return own
-    common = draw_noise(Pair(*(x[:1] for x in like)), seed, Place(1, 0, 1, 1))
+    common = draw_noise(Pair(*(x[:1] for x in like)), seed, StepSlice(1, 0, 1, 1))
     return Pair(*(sharing**0.5 * c + (1 - sharing) ** 0.5 * o for c, o in zip(common, own, strict=True)))
 
 

@@ -12,22 +12,22 @@ import torch
 from torch import Tensor
 
 from jdap.diffusion.denoiser import JointDenoiser, Network, Pair
-from jdap.diffusion.timesteps import KNOWN
+from jdap.diffusion.timesteps import GIVEN_TIMESTEP
 
 #: What the depth half may start from: the mean of the noise, or noise.
 ZEROS, NOISE = "zeros", "noise"
-STARTS = (ZEROS, NOISE)
+DEPTH_STARTS = (ZEROS, NOISE)
 
 
 def depth_start(kind: str, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """The start of the depth half for latents ``like`` (B, C, h, w): zeros, or noise drawn on the generator's device.
 
-    Raises ValueError for a kind that is not one of :data:`STARTS`.
+    Raises ValueError for a kind that is not one of :data:`DEPTH_STARTS`.
     """
     if kind == ZEROS:
         return torch.zeros_like(like)
     if kind != NOISE:
-        raise ValueError(f"the depth half starts from {' or '.join(STARTS)}, not from {kind!r}")
+        raise ValueError(f"the depth half starts from {' or '.join(DEPTH_STARTS)}, not from {kind!r}")
     device = generator.device if generator is not None else like.device
     return torch.randn(like.shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
 
@@ -39,5 +39,5 @@ def one_step_depth(denoiser: JointDenoiser, network: Network, rgb_BChw: Tensor, 
     """
     noisy = Pair(rgb_BChw, start_BChw)
     last = denoiser.schedule.timesteps - 1
-    t = Pair(*(torch.full((len(rgb_BChw),), tt, device=rgb_BChw.device) for tt in (KNOWN, last)))
+    t = Pair(*(torch.full((len(rgb_BChw),), tt, device=rgb_BChw.device) for tt in (GIVEN_TIMESTEP, last)))
     return denoiser.clean(noisy, Pair(*network(*noisy, *t)), t).depth

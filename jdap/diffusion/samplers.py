@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jdap.choices import CLEAN, METHODS
 from jdap.diffusion.denoiser import Generators, JointDenoiser, Network, Pair, randn_pair
-from jdap.diffusion.timesteps import KNOWN
+from jdap.diffusion.timesteps import GIVEN_TIMESTEP
 
 #: How a half that is wholly known is given to the network, see :func:`ddim`.
 
@@ -97,7 +97,7 @@ def ddim(
     done = 0
 
     def timesteps(level: int) -> Pair:
-        return Pair(*(torch.where(w, KNOWN, times[level]) for w in whole))
+        return Pair(*(torch.where(w, GIVEN_TIMESTEP, times[level]) for w in whole))
 
     def pasted(z: Pair, level: int) -> Pair:
         """``z`` with the known cells at the noise of ``level``; ``steps`` is none."""

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jdap.diffusion.schedule import NoiseSchedule
+from jdap.diffusion.schedule import LOG_SNR, NoiseSchedule
 
 #: The timestep of a half that is given: clean up to a hundredth of its power.
-KNOWN = 0
+GIVEN_TIMESTEP = 0
 #: Kinds of sample.
 JOINT, IMAGE_TO_DEPTH, DEPTH_TO_IMAGE = range(3)
-#: How timesteps of drawn halves are spread.
-LOG_SNR, UNIFORM = "log_snr", "uniform"
+#: How timesteps of drawn halves are spread, other than by :data:`jdap.diffusion.schedule.LOG_SNR`.
+UNIFORM = "uniform"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ class TimestepLaw:
         uniform = torch.rand(3, batch, generator=generator)
         last = torch.where(kind == IMAGE_TO_DEPTH, self.last_step_fraction, self.start)
         drawn = torch.where(uniform[0] < last, schedule.timesteps - 1, self._timestep(even, schedule))
-        given = torch.where(uniform[1] < 0.5, KNOWN, (uniform[2] * self.condition_noise * schedule.timesteps).long())
+        given = torch.where(
+            uniform[1] < 0.5, GIVEN_TIMESTEP, (uniform[2] * self.condition_noise * schedule.timesteps).long()
+        )
         return (
             torch.where(kind == IMAGE_TO_DEPTH, given, drawn),
             torch.where(kind == DEPTH_TO_IMAGE, given, drawn),

@@ -23,7 +23,7 @@ LEAST_OVER_FACE = 1.35
 #: The landmarks end on the forehead: the head's middle lies higher by this share of the box.
 RISE = 0.1
 #: The window stands still while the face's centre stays within this share of the window around its middle …
-STILL = 0.08
+STANDS_STILL = 0.08
 #: … and otherwise follows a Gaussian mean over this many seconds (standard deviation).
 SMOOTH_S = 0.6
 
@@ -37,7 +37,7 @@ def head_windows(landmarks_px_FN: np.ndarray, width: int, height: int, fps: floa
     size = min(size, max(min(width, height), face * LEAST_OVER_FACE))
     centre = (low + high) / 2 - [0, RISE * face]
     middle = (centre.min(0) + centre.max(0)) / 2
-    if np.abs(centre - middle).max() <= STILL * size:
+    if np.abs(centre - middle).max() <= STANDS_STILL * size:
         centre = np.broadcast_to(middle, centre.shape)
     else:
         centre = _smooth(centre, SMOOTH_S * fps)

@@ -27,7 +27,7 @@ OTHER_FACE = 0.4
 #: Two faces are one when their centres are nearer than this share of the width: the landmarker may find a face twice.
 SAME_FACE = 0.3
 #: Small faces are looked for in square tiles of this share of the picture's longer side, half overlapping.
-TILE = 0.25
+TILE_SHARE = 0.25
 
 #: The model file (Apache-2.0), which mediapipe does not ship.
 MODEL_FILE = Asset(
@@ -125,7 +125,7 @@ class Landmarker:
         The detector sees 192 pixels of whatever it is given, so a face under about a tenth of the picture escapes it.
         """
         height, width = rgb_HW3.shape[:2]
-        tile = max(round(max(height, width) * TILE), 2)
+        tile = max(round(max(height, width) * TILE_SHARE), 2)
         faces: list[Face] = []
         for top in range(0, max(height - tile // 2, 1), tile // 2):
             for left in range(0, max(width - tile // 2, 1), tile // 2):

@@ -15,12 +15,12 @@ import numpy as np
 from jdap.faces.landmarker import Face, Landmarker, face_width_px
 
 #: Top of the forehead and chin among the landmarks.
-TOP, CHIN = 10, 152
+TOP, BROW_CHIN = 10, 152
 
 
 def roll_deg(landmarks_px: np.ndarray) -> float:
     """How far a face (N, 2 or 3) leans clockwise in the picture, in degrees within -180 … 180."""
-    up = landmarks_px[TOP, :2] - landmarks_px[CHIN, :2]
+    up = landmarks_px[TOP, :2] - landmarks_px[BROW_CHIN, :2]
     return math.degrees(math.atan2(float(up[0]), float(-up[1])))
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 PREFIX = "shipped:"
-FOLDER = Path(__file__).parents[1] / "assets"
+SHIPPED_FOLDER = Path(__file__).parents[1] / "assets"
 #: What the repository holds and a wheel does not: setup.cfg leaves them out, for their size.
 CHECKOUT_ONLY = ("shards", "talking")
 #: OWNER/NAME, with @REVISION to pin it.
@@ -25,15 +25,15 @@ def resolve(path: str) -> str:
     """
     if not path.startswith(PREFIX):
         return path
-    target = FOLDER / path.removeprefix(PREFIX)
+    target = SHIPPED_FOLDER / path.removeprefix(PREFIX)
     if not target.exists():
-        if target.relative_to(FOLDER).parts[:1] in [(name,) for name in CHECKOUT_ONLY]:
+        if target.relative_to(SHIPPED_FOLDER).parts[:1] in [(name,) for name in CHECKOUT_ONLY]:
             raise FileNotFoundError(
                 f"{path}: the sample shards are in the repository, not in the installed package: work from a checkout "
                 "(`pip install -e .` in it), or make your own with `python -m data_prep studio`"
             )
-        there = ", ".join(sorted(p.name for p in FOLDER.glob("*"))) or "nothing"
-        raise FileNotFoundError(f"{path}: does not ship with jdap; in {FOLDER} there is: {there}")
+        there = ", ".join(sorted(p.name for p in SHIPPED_FOLDER.glob("*"))) or "nothing"
+        raise FileNotFoundError(f"{path}: does not ship with jdap; in {SHIPPED_FOLDER} there is: {there}")
     return str(target)
 
 

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-ENVIRONMENT = "JDAP_VERBOSE"
+VERBOSE_ENVIRONMENT = "JDAP_VERBOSE"
 #: Beginnings of warnings, as regular expressions.
 WARNINGS = (
     # torch's deprecations, by the code of Lightning
@@ -52,7 +52,7 @@ _NATIVE = re.compile("|".join(NATIVE_LINES).encode())
 
 def verbose() -> bool:
     """Whether the user wants to hear all."""
-    return os.environ.get(ENVIRONMENT, "") not in ("", "0")
+    return os.environ.get(VERBOSE_ENVIRONMENT, "") not in ("", "0")
 
 
 def hush_libraries() -> None:

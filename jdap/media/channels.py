@@ -25,7 +25,7 @@ _SHARES = {
 #: Channels cancel where the one has less than this share of the power of what they add to it (-20 dB) …
 CANCELLED = 0.01
 #: … and that is heard at all: -60 dB.
-HEARD = 1e-6
+AUDIBLE = 1e-6
 
 
 def shares(names: Sequence[str]) -> np.ndarray:
@@ -45,4 +45,4 @@ def mix(samples_NC: np.ndarray, shares_C: np.ndarray) -> np.ndarray:
 def cancels(samples_NC: np.ndarray, shares_C: np.ndarray, one_N: np.ndarray) -> bool:
     """Whether what the channels add to the one is heard and, out of phase, leaves nothing of one another there."""
     power = float(np.square(samples_NC * shares_C).sum(1).mean())
-    return power > HEARD and float(np.square(one_N).mean()) < CANCELLED * power
+    return power > AUDIBLE and float(np.square(one_N).mean()) < CANCELLED * power

@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 from jdap.media.containers import channel_names, open_container, sound_track
-from jdap.media.sound_frames import ROUNDING_S, Coder, Faults, frames_of
+from jdap.media.sound_frames import ROUNDING_S, Coder, SoundFaults, frames_of
 from jdap.units import SAMPLE_RATE
 
 #: Samples of a block, one second.
@@ -26,7 +26,7 @@ JITTER_S = 0.04
 #: What is lost of a file that still is sound: packets of its first block, as a share. Text taken for MP3 loses half.
 LOST = 0.2
 #: Stamps that go back further, or that leave a larger gap, are of another clock: sound goes on without a gap.
-BACK_S, GAP_S = 1.0, 600.0
+BACK_S, LARGEST_GAP_S = 1.0, 600.0
 
 
 class SoundError(ValueError):
@@ -44,14 +44,14 @@ class Sound:
 
     path: Path
     duration_s: float | None
-    faults: Faults = field(default_factory=Faults)
+    faults: SoundFaults = field(default_factory=SoundFaults)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The sound from its beginning: (16000,) float32 in [-1, 1], mono 16 kHz; the last one may be shorter.
 
         Each call reads the file again. Raises :class:`SoundError` for one that is damaged or has no samples.
         """
-        self.faults = faults = Faults()
+        self.faults = faults = SoundFaults()
         try:
             with open_container(self.path) as container:
                 # The pictures of a video, or what a coder puts in front of a sound, may lie before its first sample.
@@ -93,13 +93,15 @@ def open_sound(path: str | Path) -> Sound:
             f"{path}: no sound that can be read ({error.strerror}); copy it again or convert it to WAV"
         ) from error
     next(sound.blocks())
-    faults, sound.faults = sound.faults, Faults()
+    faults, sound.faults = sound.faults, SoundFaults()
     if faults.lost > LOST * faults.packets:
         raise SoundError(f"{path}: damaged, or no sound: much of its beginning cannot be decoded; export it again")
     return sound
 
 
-def place(container: av.container.InputContainer, origin_s: float, faults: Faults) -> Iterator[tuple[int, np.ndarray]]:
+def place(
+    container: av.container.InputContainer, origin_s: float, faults: SoundFaults
+) -> Iterator[tuple[int, np.ndarray]]:
     """The sound track from where the container stands: (place, (N,) float32 in [-1, 1], mono 16 kHz).
 
     ``place`` counts samples from ``origin_s`` on the file's clock, by its time stamps: pieces may leave gaps, overlap,
@@ -132,7 +134,7 @@ def _fill(pieces: Iterator[tuple[int, np.ndarray]]) -> Iterator[np.ndarray]:
     cursor, shift = 0, 0
     for stamp, samples in pieces:
         jump_s = (stamp + shift - cursor) / SAMPLE_RATE
-        if jump_s > GAP_S or jump_s < -BACK_S:
+        if jump_s > LARGEST_GAP_S or jump_s < -BACK_S:
             shift = cursor - stamp
         at = stamp + shift
         while cursor < at:

@@ -19,13 +19,13 @@ from jdap.units import SAMPLE_RATE
 #: As much is a container's rounding; more, after a packet that was lost, is that packet.
 ROUNDING_S = 0.002
 #: Channels that cancel are told from this share of the sound on.
-CANCELLED = 0.01
+CANCELLED_FROM = 0.01
 #: Lengths are estimates in some files; an end that is sooner by more is told.
 SHORT_S = 0.5
 
 
 @dataclass
-class Faults:
+class SoundFaults:
     """What was put right while reading.
 
     * ``samples``: read so far, of all channels, at the file's rate
@@ -49,7 +49,7 @@ class Faults:
 
     @property
     def _silenced(self) -> float:
-        return self.cancelled / self.mixed if self.cancelled > CANCELLED * self.mixed else 0.0
+        return self.cancelled / self.mixed if self.cancelled > CANCELLED_FROM * self.mixed else 0.0
 
     def notes(self) -> list[str]:
         """A line for each kind of fault that was found."""
@@ -80,7 +80,7 @@ class Coder:
         """Whether the frame has the form of the first one."""
         return self._of(frame) == self._form
 
-    def mono(self, frame: av.AudioFrame, faults: Faults) -> np.ndarray:
+    def mono(self, frame: av.AudioFrame, faults: SoundFaults) -> np.ndarray:
         """(N,) float32 in [-1, 1]: what can be said after this frame."""
         parts: list[av.AudioFrame] = []
         for packed in self._pack.resample(frame):
@@ -108,7 +108,7 @@ class Coder:
 
 
 def frames_of(
-    container: av.container.InputContainer, track: av.AudioStream, origin_s: float, faults: Faults
+    container: av.container.InputContainer, track: av.AudioStream, origin_s: float, faults: SoundFaults
 ) -> Iterator[av.AudioFrame]:
     """What the track's packets hold; those that are damaged are counted, and passed over."""
     usual_s = 0.0  # how long a packet lasts, where it does not say
@@ -128,7 +128,7 @@ def frames_of(
                 yield frame
 
 
-def _note_lost(packet: av.Packet, origin_s: float, usual_s: float, faults: Faults) -> None:
+def _note_lost(packet: av.Packet, origin_s: float, usual_s: float, faults: SoundFaults) -> None:
     if packet.pts is None or packet.time_base is None:
         return
     starts = float(packet.pts * packet.time_base) - origin_s
@@ -138,7 +138,7 @@ def _note_lost(packet: av.Packet, origin_s: float, usual_s: float, faults: Fault
     faults.lost_s.append((starts, ends))
 
 
-def _in_range(samples: np.ndarray, faults: Faults) -> np.ndarray:
+def _in_range(samples: np.ndarray, faults: SoundFaults) -> np.ndarray:
     """Every sample in [-1, 1], and those that were not counted."""
     faults.samples += samples.size
     if np.abs(samples).max() <= 1:  # not so where one is NaN

@@ -30,7 +30,7 @@ AUDIO_BIT_RATE = 64_000
 _BT601, _STUDIO_RANGE = 6, 1
 
 
-class VideoError(ValueError):
+class UnwritableVideo(ValueError):
     """A video that cannot be written; the message is one line and says what to do."""
 
 
@@ -51,7 +51,7 @@ class _Container:
             front = {"movflags": "+faststart"} if kind == "mp4" else {}
             self._container = av.open(str(self.part), "w", format=kind, options=front)
         except (OSError, av.error.FFmpegError) as error:
-            raise VideoError(f"{path}: cannot be written: {error.strerror}") from error
+            raise UnwritableVideo(f"{path}: cannot be written: {error.strerror}") from error
         self._stream: Any = None
         self._others: list[Any] = []
 
@@ -68,7 +68,7 @@ class _Container:
                 self._container.close()
                 put_in_place(self.part, self.path)
         except (OSError, av.error.FFmpegError) as failed:
-            raise VideoError(f"{self.path}: cannot be written: {failed.strerror}") from failed
+            raise UnwritableVideo(f"{self.path}: cannot be written: {failed.strerror}") from failed
         finally:
             # What is not whole may fail to close; it goes away either way.
             with contextlib.suppress(OSError, av.error.FFmpegError):
@@ -80,7 +80,7 @@ class _Container:
         if self._stream is None:
             self._open(width, height)
         if (width, height) != (self._stream.width, self._stream.height):
-            raise VideoError(
+            raise UnwritableVideo(
                 f"{self.path}: frame {self.frames} is {width} x {height}, the first was "
                 f"{self._stream.width} x {self._stream.height}"
             )
@@ -99,11 +99,11 @@ class _Container:
         try:
             self._container.mux(packets)
         except (OSError, av.error.FFmpegError) as error:
-            raise VideoError(f"{self.path}: cannot be written: {error.strerror}") from error
+            raise UnwritableVideo(f"{self.path}: cannot be written: {error.strerror}") from error
 
     def _finish(self) -> None:
         if self._stream is None:
-            raise VideoError(f"{self.path}: a video without frames")
+            raise UnwritableVideo(f"{self.path}: a video without frames")
         self._mux(self._stream.encode(None))
 
 
@@ -123,7 +123,7 @@ class VideoWriter(_Container):
 
     def __init__(self, path: Path, fps: Fraction | float = 25, *, sound: bool = True, crf: int = CRF) -> None:
         if not 0 <= crf <= 51:
-            raise VideoError(f"{path}: quality (crf) must be within 0 … 51, got {crf}")
+            raise UnwritableVideo(f"{path}: quality (crf) must be within 0 … 51, got {crf}")
         if sound:
             require_encoder("aac")
         super().__init__(path, "mp4", "libx264", "yuv420p", fps, crf=str(crf))
@@ -135,7 +135,7 @@ class VideoWriter(_Container):
     def frame(self, picture: np.ndarray) -> None:
         """The next frame, (H, W, 3) uint8 sRGB."""
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-            raise VideoError(f"{self.path}: frames are (H, W, 3) uint8, got {picture.shape} {picture.dtype}")
+            raise UnwritableVideo(f"{self.path}: frames are (H, W, 3) uint8, got {picture.shape} {picture.dtype}")
         height, width = picture.shape[:2]
         if height % 2 or width % 2:
             picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -144,9 +144,9 @@ class VideoWriter(_Container):
     def sound(self, audio_S: np.ndarray) -> None:
         """The next samples (S,) float32 in [-1, 1] at 16 kHz. Frames and sound should come about as fast."""
         if not self._has_sound:
-            raise VideoError(f"{self.path}: it was opened without a sound track")
+            raise UnwritableVideo(f"{self.path}: it was opened without a sound track")
         if self._stream is None:
-            raise VideoError(f"{self.path}: the first frame must come before the sound")
+            raise UnwritableVideo(f"{self.path}: the first frame must come before the sound")
         if not len(audio_S):
             return
         frame = av.AudioFrame.from_ndarray(audio_S.astype(np.float32)[None], format="fltp", layout="mono")
@@ -212,11 +212,11 @@ class DepthFolderWriter:
 
 
 def require_encoder(name: str) -> str:
-    """``name``, if this PyAV can encode by it. Raises :class:`VideoError` with the remedy where it cannot."""
+    """``name``, if this PyAV can encode by it. Raises :class:`UnwritableVideo` with the remedy where it cannot."""
     try:
         av.Codec(name, "w")
     except (ValueError, av.error.FFmpegError) as error:
-        raise VideoError(
+        raise UnwritableVideo(
             f"this PyAV ({av.__version__}) has no encoder {name}; its wheels have: pip install --force-reinstall av"
         ) from error
     return name
@@ -224,5 +224,5 @@ def require_encoder(name: str) -> str:
 
 def _grey16(picture: np.ndarray, path: Path) -> np.ndarray:
     if picture.ndim != 2 or picture.dtype != np.uint16:
-        raise VideoError(f"{path}: depth frames are (H, W) uint16, got {picture.shape} {picture.dtype}")
+        raise UnwritableVideo(f"{path}: depth frames are (H, W) uint16, got {picture.shape} {picture.dtype}")
     return picture

@@ -33,9 +33,9 @@ from torchmetrics import Metric
 from jdap.depth import has_range, normalise
 
 NORMALISED, METRIC = "normalised", "metric"
-FRAMES = (NORMALISED, METRIC)
+DEPTH_FRAMES = (NORMALISED, METRIC)
 #: The unit of RMSE in each frame.
-UNITS = {NORMALISED: "0.1-1", METRIC: "mm"}
+UNIT_OF_FRAME = {NORMALISED: "0.1-1", METRIC: "mm"}
 SCALE_SHIFT = "scale_shift"
 #: Where q2 and q98 lie in the normalised frame.
 NEAR, FAR = 0.1, 1.0
@@ -52,14 +52,14 @@ def ground_truth(frame: str, depth_mm: Tensor, skin: Tensor, range_mm: Tensor) -
 
     ``depth_mm`` (B, 1, H, W) with 0 = no value, ``skin`` (B, 1, H, W) bool, ``range_mm`` (B, 2) the skin's (q2, q98) →
     target (B, 1, H, W), positive on the mask, and mask (B, 1, H, W) bool: skin that has depth, in a picture that has a
-    range. Raises ValueError for a frame that is not one of :data:`FRAMES`.
+    range. Raises ValueError for a frame that is not one of :data:`DEPTH_FRAMES`.
     """
     mask = skin & (depth_mm > 0) & has_range(range_mm)[:, None, None, None]
     if frame == METRIC:
         return depth_mm, mask
     if frame == NORMALISED:
         return NEAR + (FAR - NEAR) * (normalise(depth_mm, range_mm) + 1) / 2, mask
-    raise ValueError(f"no depth frame is called {frame!r}; there are {', '.join(FRAMES)}")
+    raise ValueError(f"no depth frame is called {frame!r}; there are {', '.join(DEPTH_FRAMES)}")
 
 
 def scale_shift(
@@ -113,11 +113,15 @@ def rmse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return ((d - target_d).square().sum(1) / count).sqrt()
 
 
-MEASURES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"absrel": absrel, "delta1": delta1, "rmse": rmse}
+DEPTH_MEASURES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "absrel": absrel,
+    "delta1": delta1,
+    "rmse": rmse,
+}
 
 
 class _PictureMean(Metric):
-    """The mean over pictures of some :data:`MEASURES`, after alignment; pictures with an empty mask are left out.
+    """The mean over pictures of some :data:`DEPTH_MEASURES`, after alignment; pictures with an empty mask are left out.
 
     States are sums (float64) and counts, so ranks and batches of any size add up to the same figure. ``left_out`` is
     the number of pictures that had nothing to measure. Without any picture, the mean is NaN.
@@ -151,7 +155,7 @@ class _PictureMean(Metric):
             raise ValueError("the target depth must be positive on the mask")
         d = align_scale_shift(prediction, target, mask) if self.align else prediction
         filled = mask.flatten(1).any(1)
-        values = torch.stack([MEASURES[name](d, target, mask) for name in self.measures], dim=1)
+        values = torch.stack([DEPTH_MEASURES[name](d, target, mask) for name in self.measures], dim=1)
         self.sums += values[filled].sum(0)
         self.pictures += filled.sum()
         self.left_out += (~filled).sum()
@@ -193,7 +197,7 @@ class RMSE(_PictureMean):
 
 
 class DepthMetrics(_PictureMean):
-    """AbsRel, delta1 and RMSE in one of :data:`FRAMES`, aligned once: ``{"absrel": …, "delta1": …, "rmse": …}``.
+    """AbsRel, delta1 and RMSE in one of :data:`DEPTH_FRAMES`, aligned once: ``{"absrel": …, "delta1": …, "rmse": …}``.
 
     Fed with what :class:`jdap.batch.ImageBatch` holds::
 
@@ -202,9 +206,9 @@ class DepthMetrics(_PictureMean):
     """
 
     def __init__(self, frame: str = NORMALISED, **kwargs: Any) -> None:
-        if frame not in FRAMES:
-            raise ValueError(f"no depth frame is called {frame!r}; there are {', '.join(FRAMES)}")
-        super().__init__(list(MEASURES), **kwargs)
+        if frame not in DEPTH_FRAMES:
+            raise ValueError(f"no depth frame is called {frame!r}; there are {', '.join(DEPTH_FRAMES)}")
+        super().__init__(list(DEPTH_MEASURES), **kwargs)
         self.frame = frame
 
     def update(  # type: ignore[override]

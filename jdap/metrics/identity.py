@@ -27,7 +27,7 @@ from torch import Tensor
 FIVE_POINTS = (263, 362, 33, 133, 2)
 #: Pictures are enlarged to this side before dlib cuts its crop of 150 pixels out of them: the landmarks' points are
 #: whole pixels there.
-SIDE_PX = 512
+IDENTITY_SIDE_PX = 512
 CHIP_PX, CHIP_PADDING = 150, 0.25
 
 
@@ -55,8 +55,8 @@ class FaceEmbedder:
 
         ``landmarks_px`` (B, N, 2) are mediapipe's, N ≥ 468, in pixels of the pictures.
         """
-        scale = SIDE_PX / rgb_B3HW.shape[-1]
-        large = F.interpolate(rgb_B3HW.float().cpu(), (SIDE_PX, SIDE_PX), mode="bicubic").clamp(-1, 1)
+        scale = IDENTITY_SIDE_PX / rgb_B3HW.shape[-1]
+        large = F.interpolate(rgb_B3HW.float().cpu(), (IDENTITY_SIDE_PX, IDENTITY_SIDE_PX), mode="bicubic").clamp(-1, 1)
         pixels = ((large + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
         chips = [self._chip(p, x * scale) for p, x in zip(pixels, landmarks_px_BN2, strict=True)]
         if not chips:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from jdap.io.files import write_whole
 
-SIDE_PX = 128
+READER_SIDE_PX = 128
 #: The square that is read: its pixels a side, and its half side in radii of the mouth.
 CROP_PX, CROP_RADII = 40, 1.6
 #: Of a mouth in the studio's pictures; the network says how many e-folds another is off it.
@@ -30,7 +30,7 @@ OPENING_UNIT_MM = 3.5
 #: Standard deviation of the window, in frames, that smooths where the mouth is: heads move slower than lips.
 SMOOTH_FRAMES = 2.0
 RGB, DEPTH = "rgb", "depth"
-KINDS = {RGB: 3, DEPTH: 1}
+READER_CHANNELS = {RGB: 3, DEPTH: 1}
 
 
 class MouthError(ValueError):
@@ -86,7 +86,7 @@ class MouthReader(nn.Module):
         side = heat.shape[-1]
         heat = heat.flatten(2)
         where = heat[:, 0].softmax(-1)
-        at = (torch.arange(side, device=heat.device) + 0.5) * (SIDE_PX / side)
+        at = (torch.arange(side, device=heat.device) + 0.5) * (READER_SIDE_PX / side)
         x, y = where @ at.repeat(side), where @ at.repeat_interleave(side)
         radius = USUAL_RADIUS_PX * (where * heat[:, 1]).sum(-1).clamp(-1, 1).exp()
         found = torch.stack([x, y, radius], -1)
@@ -108,9 +108,9 @@ def _layer(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
 def sized(clips_BFCHW: Tensor) -> Tensor:
     """Frames of 128 pixels a side, float32."""
     clips = clips_BFCHW.float()
-    if clips.shape[-2:] == (SIDE_PX, SIDE_PX):
+    if clips.shape[-2:] == (READER_SIDE_PX, READER_SIDE_PX):
         return clips
-    frames = F.interpolate(clips.flatten(0, 1), (SIDE_PX, SIDE_PX), mode="bilinear", antialias=True)
+    frames = F.interpolate(clips.flatten(0, 1), (READER_SIDE_PX, READER_SIDE_PX), mode="bilinear", antialias=True)
     return frames.unflatten(0, clips.shape[:2])
 
 
@@ -126,8 +126,8 @@ def smooth(mouth_px_BF3: Tensor) -> Tensor:
 
 def around(pictures_NCHW: Tensor, mouth_px_N3: Tensor) -> Tensor:
     """The squares (N, C, 40, 40) around mouths (N, 3): x, y, radius in pixels; what lies outside repeats the edge."""
-    half = CROP_RADII * mouth_px_N3[:, 2:] / SIDE_PX * 2
-    centre = mouth_px_N3[:, :2] / SIDE_PX * 2 - 1
+    half = CROP_RADII * mouth_px_N3[:, 2:] / READER_SIDE_PX * 2
+    centre = mouth_px_N3[:, :2] / READER_SIDE_PX * 2 - 1
     steps = (torch.arange(CROP_PX, device=pictures_NCHW.device) + 0.5) / CROP_PX * 2 - 1
     x, y = (centre[:, i, None] + half * steps for i in (0, 1))
     grid = torch.stack([x[:, None].expand(-1, CROP_PX, -1), y[:, :, None].expand(-1, -1, CROP_PX)], -1)
@@ -158,7 +158,7 @@ def load_readers(path: Path) -> dict[str, MouthReader]:
     except (OSError, SafetensorError) as error:
         raise MouthError(f"{path}: no readers of mouths ({error}); {remedy}") from error
     readers = {}
-    for kind, channels in KINDS.items():
+    for kind, channels in READER_CHANNELS.items():
         own = {name.removeprefix(f"{kind}."): x.float() for name, x in tensors.items() if name.startswith(f"{kind}.")}
         reader = MouthReader(channels)
         try:

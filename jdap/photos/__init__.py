@@ -1,1 +1,1 @@
-"""The models on anybody's photos: reading them, finding the face, and putting what was drawn back in its place."""
+"""The models on anybody's photos: reading them, finding the face, and putting what was made back in its place."""

@@ -1,4 +1,4 @@
-"""A video that is written as it is drawn: picture and sound, depth, and a preview.
+"""A video that is written as it is made: picture and sound, depth, and a preview.
 
 Shapes: F frames of a window, H = W pixels of the model, S audio samples.
 """
@@ -55,10 +55,10 @@ def write_video(
     crf: int = CRF,
     **how: object,
 ) -> int:
-    """Draw a video and write it as it is drawn: memory does not depend on its length. Returns how many frames.
+    """Sample a video and write it as it is made: memory does not depend on its length. Returns how many frames.
 
     ``blocks`` of sound (S,) at 16 kHz; ``how`` are the settings of :meth:`TalkingPipeline.talk`; ``windows_done`` is
-    called with the frames written so far. Everything of ``outputs`` but the metadata gets its name when all is drawn.
+    called with the frames written so far. Everything of ``outputs`` but the metadata gets its name when all is made.
     """
     fps, frames = pipeline.shape.fps, 0
     said: deque[np.ndarray] = deque()

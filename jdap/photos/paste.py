@@ -77,7 +77,7 @@ def full_uncertainty(uncertainty_SS: np.ndarray, window_px: np.ndarray, photo: P
 
 
 def full_rgb(rgb_SS3: np.ndarray, window_px: np.ndarray, photo: Photo) -> tuple[np.ndarray, np.ndarray]:
-    """A drawn window in [-1, 1] on the photo: (H, W, 3) uint8, and the pixels (H, W) bool that it covers."""
+    """A window that was made in [-1, 1] on the photo: (H, W, 3) uint8, and the pixels (H, W) bool that it covers."""
     rgb, covered = photo.rgb_HW3.copy(), np.zeros(photo.rgb_HW3.shape[:2], dtype=bool)
     channels = [paste(rgb_SS3[..., k], window_px, photo.width, photo.height) for k in range(3)]
     (_, left, top), drawn = channels[0], np.stack([c[0] for c in channels], axis=-1)
@@ -119,9 +119,9 @@ def png(image: Image.Image | np.ndarray) -> bytes:
 def on_photo(
     drawn_13SS: Tensor, window_px: np.ndarray, photo: Photo, hole_HW: np.ndarray, feather_px: float
 ) -> np.ndarray:
-    """The photo (H, W, 3) uint8 with what was drawn in the mask; other pixels are its own.
+    """The photo (H, W, 3) uint8 with what was made in the mask; other pixels are its own.
 
-    With a feather, those within that many pixels of the mask fade into what was drawn.
+    With a feather, those within that many pixels of the mask fade into what was made.
     """
     drawn_HW3, covered_HW = full_rgb(drawn_13SS[0].float().permute(1, 2, 0).cpu().numpy(), window_px, photo)
     kept = torch.from_numpy(~(hole_HW & covered_HW))[None, None]

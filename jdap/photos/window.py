@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jdap.choices import ALL, LARGEST, REFUSE
+from jdap.choices import EVERY_FACE, LARGEST, REFUSE
 from jdap.faces import crop
 from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker
 from jdap.faces.upright import quarters_to_upright
@@ -30,7 +30,7 @@ LEAST_PX = 16
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """What is to be drawn of a photo: ``windows_px`` (left, top, size) of ``photo``, which is the given one or was
+    """What is to be looked at of a photo: ``windows_px`` (left, top, size) of ``photo``, which is the given one or was
     turned upright; how many ``faces`` were found (None: not looked for), and ``notes``."""
 
     photo: Photo
@@ -58,10 +58,12 @@ def by_faces(landmarker: Landmarker, several: str = LARGEST) -> Choose:
         notes = TURNED[quarters]
         if len(faces) > 1:
             if several == REFUSE:
-                raise PhotoError(f"{path}: {len(faces)} faces; choose with --several {LARGEST} or {ALL}, or with --box")
+                raise PhotoError(
+                    f"{path}: {len(faces)} faces; choose with --several {LARGEST} or {EVERY_FACE}, or with --box"
+                )
             if several == LARGEST:
                 notes = (*notes, f"{len(faces)} faces, the largest taken")
-        kept = faces if several == ALL else faces[:1]
+        kept = faces if several == EVERY_FACE else faces[:1]
         points = [face.landmarks_px_N3[:FACE_LANDMARKS] for face in kept]
         windows = [crop.head_window(p, photo.width, photo.height) for p in points]
         return Windows(photo, windows, len(faces), notes)

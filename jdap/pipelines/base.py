@@ -31,7 +31,7 @@ Callback = Callable[[Any, int, int, dict[str, Tensor]], dict[str, Tensor]]
 
 
 class JointPipeline(DiffusionPipeline):
-    """A diffusers pipeline of registered components that draws RGB and depth at once.
+    """A diffusers pipeline of registered components that samples RGB and depth at once.
 
     Subclasses say :attr:`kinds`, in the order of loading, :attr:`remedy`, the command that trains such weights, and
     :attr:`pipeline_tag`, the hub's name for what they do.

@@ -36,9 +36,9 @@ def fill_unknown(picture_BCHW: Tensor, known_B1HW: Tensor) -> Tensor:
 
 
 def paste_known(drawn_BCHW: Tensor, picture_BCHW: Tensor, known_B1HW: Tensor, feather_px: float = 0.0) -> Tensor:
-    """The drawn pictures with the known pixels put back.
+    """The sampled pictures with the known pixels put back.
 
-    Exactly, with ``feather_px`` 0. Above, known pixels fade into the drawn ones: a known pixel d pixels from the
+    Exactly, with ``feather_px`` 0. Above, known pixels fade into the sampled ones: a known pixel d pixels from the
     nearest unknown one has the weight min(1, d / (feather_px + 1)), so those within ``feather_px`` of the mask's edge
     are blends and no longer exact. A picture that is known whole comes back as it is.
     """

@@ -18,7 +18,7 @@ from jdap.pipelines.weights import INDEX, class_name
 
 
 def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = False, image: str | None = None) -> None:
-    """Write the pipeline of ``weights``, which draws or talks, to ``out``, whole or not at all.
+    """Write the pipeline of ``weights``, which makes portraits or talks, to ``out``, whole or not at all.
 
     ``codec`` is a folder whose decoder replaces the one in ``weights``. ``half`` stores the UNets in float16, which
     loading turns into float32 again; the codec, which is small, stays as it is. Files

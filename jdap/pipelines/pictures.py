@@ -32,7 +32,7 @@ from jdap.diffusion.denoiser import Pair
 from jdap.models.codec import Codec
 
 PT, NP, PIL = "pt", "np", "pil"
-KINDS = (PT, NP, PIL)
+OUTPUT_TYPES = (PT, NP, PIL)
 #: Tensors, arrays, PIL images, or lists of them.
 Pictures = Any
 
@@ -45,10 +45,10 @@ class Portrait(NamedTuple):
 
 
 def kind_of(given: Pictures, output_type: str | None) -> str:
-    """The kind of an answer, one of :data:`KINDS`. Raises ValueError for an ``output_type`` that is none of them."""
+    """The kind of an answer, one of :data:`OUTPUT_TYPES`. Raises ValueError for another ``output_type``."""
     if output_type is not None:
-        if output_type not in KINDS:
-            raise ValueError(f"output_type must be one of {', '.join(KINDS)}, got {output_type!r}")
+        if output_type not in OUTPUT_TYPES:
+            raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
         return output_type
     while isinstance(given, list | tuple) and given:
         given = given[0]

@@ -48,7 +48,7 @@ class DepthEstimate(NamedTuple):
 class PortraitPipeline(PortraitNetworks):
     """Codec, joint UNet, ReferenceNet and noise schedule, ready to answer.
 
-    One model answers four questions, by what is given and what is drawn: :meth:`generate` (which is also what the
+    One model answers four questions, by what is given and what is sampled: :meth:`generate` (which is also what the
     pipeline does when it is called), :meth:`image_to_depth`, :meth:`depth_to_image`, :meth:`edit`. Pictures, depth and
     masks are tensors, arrays or PIL images, and so is the answer (:mod:`jdap.pipelines.pictures`). The questions have
     these arguments in common:
@@ -65,8 +65,8 @@ class PortraitPipeline(PortraitNetworks):
     * ``callback_on_step_end``: called as by diffusers' pipelines after each step, with ``latents`` (B, 2·C, h, w)
 
     They raise ValueError for pictures of another shape or range, and for what ablated networks cannot answer: no
-    reference is read without a ReferenceNet; separate networks draw RGB first (inpainting what is known of it, blind to
-    depth), then depth beside it (twice the calls), and do no depth-to-image.
+    reference is read without a ReferenceNet; separate networks sample RGB first (inpainting what is known of it, blind
+    to depth), then depth beside it (twice the calls), and do no depth-to-image.
 
     For the components see :class:`jdap.pipelines.portrait_networks.PortraitNetworks`.
     """
@@ -84,7 +84,7 @@ class PortraitPipeline(PortraitNetworks):
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = (LATENTS,),
     ) -> Portrait:
-        """A new portrait of the person in ``reference``, with its depth: nothing is given, both halves are drawn.
+        """A new portrait of the person in ``reference``, with its depth: nothing is given, both halves are sampled.
 
         Without a reference (None) they are ``count`` portraits of anybody.
         """
@@ -98,7 +98,7 @@ class PortraitPipeline(PortraitNetworks):
         else:
             latents = self._encode(self._here(rgb_of(reference, "references", self.size_px)))
             like = latents if latents.ndim == 4 else latents[:, 0]
-        drawn = self._draw(
+        sampled = self._sample(
             self.network(reference, guidance, latents),
             Pair(like, like),
             generator,
@@ -106,7 +106,7 @@ class PortraitPipeline(PortraitNetworks):
             callback_on_step_end=callback_on_step_end,
             callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
         )
-        made = decode(self.codec, drawn)
+        made = decode(self.codec, sampled)
         return Portrait(rgb_as(kind, made.rgb), depth_as(kind, made.depth))
 
     __call__ = generate
@@ -126,7 +126,7 @@ class PortraitPipeline(PortraitNetworks):
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = (LATENTS,),
     ) -> DepthEstimate:
-        """Depth of pictures: the RGB half is given, the depth half is drawn.
+        """Depth of pictures: the RGB half is given, the depth half is sampled.
 
         No reference is asked: it would change nothing. Of ``ensemble`` draws the depth is the mean, after alignment in
         closed form (:func:`jdap.diffusion.ensemble.align`), and the uncertainty their standard deviation.
@@ -143,7 +143,7 @@ class PortraitPipeline(PortraitNetworks):
         known = self.codec.encode(pictures)
         draws = []
         for _ in range(ensemble):
-            drawn = self._draw(
+            sampled = self._sample(
                 self.unet,
                 Pair(known, known),
                 generator,
@@ -155,7 +155,7 @@ class PortraitPipeline(PortraitNetworks):
                 callback_on_step_end=callback_on_step_end,
                 callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
             )
-            draws.append(depth_frames.from_codec(self.codec.decode(drawn.depth).float()))
+            draws.append(depth_frames.from_codec(self.codec.decode(sampled.depth).float()))
         if ensemble == 1:
             return DepthEstimate(depth_as(kind, draws[0]))
         depth, uncertainty = ensembles.combine(torch.stack(draws))
@@ -177,16 +177,16 @@ class PortraitPipeline(PortraitNetworks):
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = (LATENTS,),
     ) -> Pictures:
-        """Pictures of normalised depth: the depth half is given, the RGB half is drawn.
+        """Pictures of normalised depth: the depth half is given, the RGB half is sampled.
 
         ``reference`` says who it is; without one it is anybody, and ``guidance`` has no meaning.
         """
         if not self.joint:
-            raise ValueError("separate networks draw no RGB that belongs to a depth map: that needs a joint one")
+            raise ValueError("separate networks sample no RGB that belongs to a depth map: that needs a joint one")
         kind, given = kind_of(depth, output_type), self._here(depth_of(depth, "depth", self.size_px))
         check_pictures(given, "depth", 1)
         known = self.codec.encode(depth_frames.to_codec(given))
-        drawn = self._draw(
+        sampled = self._sample(
             self.network(reference, guidance),
             Pair(known, known),
             generator,
@@ -198,7 +198,7 @@ class PortraitPipeline(PortraitNetworks):
             callback_on_step_end=callback_on_step_end,
             callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
         )
-        return rgb_as(kind, self.codec.decode(drawn.rgb).float().clamp(-1, 1))
+        return rgb_as(kind, self.codec.decode(sampled.rgb).float().clamp(-1, 1))
 
     @question
     def edit(
@@ -220,13 +220,13 @@ class PortraitPipeline(PortraitNetworks):
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = (LATENTS,),
     ) -> Portrait:
-        """Pictures and their depth with parts drawn anew, by a mask a pixel and modality.
+        """Pictures and their depth with parts made anew, by a mask a pixel and modality.
 
         ``rgb`` and normalised ``depth``, in range where they are known; the masks ``known_rgb``, ``known_depth``
         (B, 1, H, W) bool, or pictures that are white there, say where. What lies elsewhere has no influence, so depth
         that nobody knows may be anything. A latent cell is known only if all of its pixels are: up to one cell more is
-        drawn around a hole. Known pixels then come back exactly as they were given; with ``feather_px`` above 0 those
-        within that distance of a mask's edge fade into what is drawn (:func:`jdap.pipelines.masks.paste_known`).
+        sampled around a hole. Known pixels then come back exactly as they were given; with ``feather_px`` above 0 those
+        within that distance of a mask's edge fade into what is sampled (:func:`jdap.pipelines.masks.paste_known`).
 
         ``reference`` as in :meth:`depth_to_image`.
         """
@@ -242,7 +242,7 @@ class PortraitPipeline(PortraitNetworks):
         check_pictures(filled.rgb, "pictures")
         check_pictures(filled.depth, "depth", 1)
         known = Pair(*self.codec.encode(torch.cat([filled.rgb, depth_frames.to_codec(filled.depth)])).chunk(2))
-        drawn = self._draw(
+        sampled = self._sample(
             self.network(reference, guidance),
             known,
             generator,
@@ -257,7 +257,7 @@ class PortraitPipeline(PortraitNetworks):
             callback_on_step_end=callback_on_step_end,
             callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
         )
-        made = decode(self.codec, drawn)
+        made = decode(self.codec, sampled)
         made = Portrait(
             *(paste_known(x, k.float(), m, feather_px) for x, k, m in zip(made, filled, masks, strict=True))
         )

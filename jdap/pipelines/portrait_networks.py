@@ -1,4 +1,4 @@
-"""What the portrait pipeline consists of, and how it draws; the questions are in :mod:`jdap.pipelines.portrait`.
+"""What the portrait pipeline consists of, and how it samples; the questions are in :mod:`jdap.pipelines.portrait`.
 
 Shapes: B pictures, R references of a person, C latent channels, H x W pixels, h x w cells.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from jdap.choices import CLEAN, REPAINT, RESCALE
 from jdap.diffusion.denoiser import Generators, Network, Pair, randn_pair
-from jdap.diffusion.onestep import STARTS, ZEROS
+from jdap.diffusion.onestep import DEPTH_STARTS, ZEROS
 from jdap.diffusion.samplers import ddim, guided, network_calls
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.codec import DiffusersCodec, ImageCodec
@@ -39,8 +39,8 @@ class PortraitNetworks(JointPipeline):
         preset: the name of the builder that made the networks.
         size_px: the side of the pictures that the weights were trained on; it must be given.
         one_step_start: of weights that were fine-tuned to depth in one step (:mod:`jdap.stages.onestep`), what the
-            depth half starts from (:data:`jdap.diffusion.onestep.STARTS`); such weights only answer image-to-depth in
-            one step. None: weights that draw in any number of steps.
+            depth half starts from (:data:`jdap.diffusion.onestep.DEPTH_STARTS`); such weights only answer
+            image-to-depth in one step. None: weights that sample in any number of steps.
         shared_timestep: an ablation: the network only knows halves at the same timestep.
 
     Raises:
@@ -72,8 +72,8 @@ class PortraitNetworks(JointPipeline):
         shared_timestep: bool = False,
     ) -> None:
         super().__init__()
-        if one_step_start not in (None, *STARTS):
-            raise ValueError(f"one_step_start must be one of {', '.join(STARTS)}, got {one_step_start!r}")
+        if one_step_start not in (None, *DEPTH_STARTS):
+            raise ValueError(f"one_step_start must be one of {', '.join(DEPTH_STARTS)}, got {one_step_start!r}")
         check_settings({"preset": (preset, str), "size_px": (size_px, int), "shared_timestep": (shared_timestep, bool)})
         check_image_model(codec, unet, reference, image_tokens, size_px)
         self._register(
@@ -94,7 +94,7 @@ class PortraitNetworks(JointPipeline):
 
     @property
     def joint(self) -> bool:
-        """Whether one network draws both halves: separate ones draw no picture for a depth map."""
+        """Whether one network samples both halves: separate ones sample no picture for a depth map."""
         return not isinstance(self.unet, SeparateUNets)
 
     @property
@@ -124,7 +124,7 @@ class PortraitNetworks(JointPipeline):
         led = partial(network, tokens_BLD=tokens, reference_from=len(latents))
         return guided(led, guidance, rescale=RESCALE)
 
-    def _draw(
+    def _sample(
         self,
         network: Network,
         like: Pair,
@@ -134,7 +134,7 @@ class PortraitNetworks(JointPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str],
         **how: Any,
     ) -> Pair:
-        """Latents of both halves, drawn from noise in the shape of ``like``; ``how`` are the options of ``ddim``."""
+        """Latents of both halves, sampled from noise in the shape of ``like``; ``how`` are the options of ``ddim``."""
         given = how.get("known_rgb") is not None or how.get("known_depth") is not None
         how["method"] = method = how.get("method") or (REPAINT if self.shared_timestep else CLEAN)
         self._check_one_step(how)

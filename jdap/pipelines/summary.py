@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-INDEX, TRAINING = "model_index.json", "training.json"
+INDEX, TRAINING_FILE = "model_index.json", "training.json"
 #: Bytes before a safetensors file's JSON head, which say how long that is.
 _LENGTH = 8
 #: The largest head that is read, as safetensors' own limit.
@@ -31,7 +31,7 @@ def weights_summary(folder: Path) -> dict[str, Any]:
     index = _object(folder / INDEX) if (folder / INDEX).is_file() else _object(folder / "config.json")
     homes = {path.parent for path in folder.rglob("*.safetensors") if path.parent != folder} or {folder}
     parts = {"." if home == folder else home.relative_to(folder).as_posix(): _part(home) for home in sorted(homes)}
-    training = _object(folder / TRAINING) if (folder / TRAINING).is_file() else {}
+    training = _object(folder / TRAINING_FILE) if (folder / TRAINING_FILE).is_file() else {}
     plain = {name: value for name, value in index.items() if isinstance(value, bool | int | float | str | None)}
     return {
         "kind": _last(index.get("_class_name", "weights")),

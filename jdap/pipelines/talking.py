@@ -1,6 +1,6 @@
 """The talking pipeline: a reference picture and sound of any length → video and depth, window by window.
 
-Shapes: F frames drawn in a window, M motion frames before them, C latent channels, H = W = ``size_px`` pixels, h x w
+Shapes: F frames sampled in a window, M motion frames before them, C latent channels, H = W = ``size_px`` pixels, h x w
 cells, S audio samples at 16 kHz, L tokens of D channels.
 """
 
@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jdap.choices import NULL, REFERENCE, STARTS
+from jdap.choices import FROM_REFERENCE, NULL, WINDOW_STARTS
 from jdap.diffusion.denoiser import Network, Pair
 from jdap.diffusion.draws import draw_frames
 from jdap.diffusion.samplers import ddim, guided, needed_branches
 from jdap.models.clip.before import Anchor, MotionFrames
-from jdap.models.clip.conditions import Drive
+from jdap.models.clip.conditions import Conditions
 from jdap.models.image.attention import Reference
 from jdap.pipelines.base import LATENTS, Callback
 from jdap.pipelines.pictures import Pictures, Portrait, check_pictures, decode, depth_as, kind_of, rgb_as, rgb_of
@@ -28,11 +28,11 @@ from jdap.pipelines.sound_windows import SoundWindows
 from jdap.pipelines.talking_networks import TalkingNetworks
 from jdap.pipelines.talking_weights import WindowShape
 
-__all__ = ["NULL", "REFERENCE", "STARTS", "TalkingPipeline", "WindowShape"]
+__all__ = ["FROM_REFERENCE", "NULL", "WINDOW_STARTS", "TalkingPipeline", "WindowShape"]
 
 #: The branches of guidance: nothing is given, the reference is, the sound is, too.
-FREE, LED, HEARD = 0, 1, 2
-#: Frames that are decoded at once: at 512² a window of them would need more memory than drawing it.
+FREE, LED, SOUND_GIVEN = 0, 1, 2
+#: Frames that are decoded at once: at 512² a window of them would need more memory than sampling it.
 DECODED = 4
 
 
@@ -62,17 +62,17 @@ class TalkingPipeline(TalkingNetworks):
         overlap: int | None = None,
         noise_sharing: float | None = None,
         start: str | None = None,
-        drive: Drive | None = None,
+        drive: Conditions | None = None,
         output_type: str | None = None,
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = (LATENTS,),
     ) -> Iterator[Portrait]:
-        """The person in ``reference`` says what is in ``sound``: windows of frames as drawn.
+        """The person in ``reference`` says what is in ``sound``: windows of frames as sampled.
 
         Each is a :class:`Portrait` of up to F frames, ``rgb`` (F, 3, H, W) and ``depth`` (F, 1, H, W), of the
         reference's kind (:mod:`jdap.pipelines.pictures`); together they are as many frames as begin before the sound
         ends. A window continues the one before by the M frames before its own, which are kept as latents. Its first
-        ``overlap`` frames were drawn by that one, too: their latents go over from the one to the other in equal steps,
+        ``overlap`` frames were made by that one, too: their latents go over from the one to the other in equal steps,
         frame by frame. Memory does not depend on the length, nor the video on how the sound is cut into blocks. The
         first error in the sound comes when it is reached.
 
@@ -83,7 +83,7 @@ class TalkingPipeline(TalkingNetworks):
             guidance, audio_guidance: strength of the reference and of the sound
                 (:func:`jdap.diffusion.samplers.guided`); with both 1, as trained, the network is asked once a step.
             seed: of the noise, which is a function of it and of a frame's index.
-            overlap: of windows, in frames (:meth:`WindowShape.overlap`); drawing takes F / (F - overlap) times as long.
+            overlap: of windows, in frames (:meth:`WindowShape.overlap`); it takes F / (F - overlap) times as long.
             noise_sharing: 0 … 1, share of the noise's power that all frames have in common; None: as the weights say.
             start: what stands for the motion frames of the first window, ``null`` (none) or ``reference``; None: as
                 the weights say.
@@ -104,20 +104,22 @@ class TalkingPipeline(TalkingNetworks):
             raise ValueError(f"the reference must be one picture of {self.size_px} pixels square")
         self.schedule.spaced(steps)
         overlap = self.shape.overlap(overlap)
-        if start not in (None, *STARTS):
-            raise ValueError(f"start must be one of {', '.join(STARTS)}, got {start!r}")
+        if start not in (None, *WINDOW_STARTS):
+            raise ValueError(f"start must be one of {', '.join(WINDOW_STARTS)}, got {start!r}")
         if self.reference is None and guidance != 1:
             raise ValueError("these weights have no ReferenceNet and keep nobody's likeness: guidance must be 1")
         if self.audio is None and audio_guidance != 1:
             raise ValueError("these weights are deaf: audio guidance must be 1")
         if self.drive is None and drive is not None:
             raise ValueError("these weights take no conditions: they were trained without")
-        given = [(LED, guidance)] * (self.reference is not None) + [(HEARD, audio_guidance)] * (self.audio is not None)
+        given = [(LED, guidance)] * (self.reference is not None) + [(SOUND_GIVEN, audio_guidance)] * (
+            self.audio is not None
+        )
         places, scales = needed_branches(*(scale for _, scale in given))
         branches = [[FREE, *(branch for branch, _ in given)][place] for place in places]
-        draw = partial(
-            self._draw,
-            drive=drive or Drive(),
+        sample = partial(
+            self._sample,
+            drive=drive or Conditions(),
             branches=branches,
             scales=scales,
             seed=seed,
@@ -127,7 +129,7 @@ class TalkingPipeline(TalkingNetworks):
         )
         windows = SoundWindows(sound, self.shape.fps)
         pictures = reference_13HW.to(self._execution_device, self.unet.dtype)
-        return self._freed(self._talk(pictures, windows, draw, start or self.shape.start, seed, overlap, kind))
+        return self._freed(self._talk(pictures, windows, sample, start or self.shape.start, seed, overlap, kind))
 
     __call__ = talk
 
@@ -143,7 +145,7 @@ class TalkingPipeline(TalkingNetworks):
         self,
         reference_13HW: Tensor,
         sound: SoundWindows,
-        draw: Callable[..., Pair],
+        sample: Callable[..., Pair],
         start: str,
         seed: int,
         overlap: int,
@@ -154,20 +156,20 @@ class TalkingPipeline(TalkingNetworks):
         motion = self._first_motion(person, start, seed)
         around = shape.motion_frames + shape.audio_margin
         new = shape.frames - overlap
-        drawn: Pair | None = None
+        sampled: Pair | None = None
         for first in count(step=new):
             left = sound.frames(first + shape.frames + 1) - first  # one more than F: another window follows
             if left <= 0:
                 raise ValueError("the sound is empty: there is nothing to say")
             heard_S = sound.cut(first - around, shape.frames + around + shape.audio_margin)
-            before, drawn = drawn, draw(first, person, motion, heard_S.to(reference_13HW.device))
+            before, sampled = sampled, sample(first, person, motion, heard_S.to(reference_13HW.device))
             if before is not None:
-                drawn = Pair(*(_cross_fade(old[new:], x) for old, x in zip(before, drawn, strict=True)))
+                sampled = Pair(*(_cross_fade(old[new:], x) for old, x in zip(before, sampled, strict=True)))
             if motion is not None:
-                rgb, depth = (x[new - shape.motion_frames : new][None] for x in drawn)
+                rgb, depth = (x[new - shape.motion_frames : new][None] for x in sampled)
                 motion = MotionFrames(rgb, depth, torch.zeros_like(motion.t))
             last = left <= shape.frames
-            made = self._decode(Pair(*(x[: left if last else new] for x in drawn)))
+            made = self._decode(Pair(*(x[: left if last else new] for x in sampled)))
             yield Portrait(rgb_as(kind, made.rgb), depth_as(kind, made.depth))
             if last:
                 return
@@ -176,14 +178,14 @@ class TalkingPipeline(TalkingNetworks):
         pieces = [decode(self.codec, Pair(*few)) for few in zip(*(x.split(DECODED) for x in latents), strict=True)]
         return Portrait(*(torch.cat(x) for x in zip(*pieces, strict=True)))
 
-    def _draw(
+    def _sample(
         self,
         first: int,
         person: _Person,
         motion: MotionFrames | None,
         heard_S: Tensor,
         *,
-        drive: Drive,
+        drive: Conditions,
         branches: list[int],
         scales: list[float],
         seed: int,
@@ -201,14 +203,14 @@ class TalkingPipeline(TalkingNetworks):
         if person.tokens_1LD is not None:
             # no tokens are zero tokens, however many
             given["tokens_BLD"] = torch.cat([person.tokens_1LD * (b >= LED) for b in branches])
-        if branches[-1] >= HEARD and self.audio is not None:
+        if branches[-1] >= SOUND_GIVEN and self.audio is not None:
             tokens = self.audio(heard_S[None], shape.motion_frames + shape.frames, shape.audio_margin)
             if self.drive is not None:
                 numbers = _of_frames(drive, first - shape.motion_frames, tokens.shape[1], heard_S)
                 tokens = torch.cat([tokens, self.drive(numbers)], dim=2)
             given |= {
                 "audio": self.unet.project_audio(tokens, shape.anchor),
-                "audio_from": sum(b < HEARD for b in branches),
+                "audio_from": sum(b < SOUND_GIVEN for b in branches),
             }
         network: Network = partial(self.unet, **given)
         like = person.latents_1Chw.expand(shape.frames, -1, -1, -1)
@@ -230,8 +232,8 @@ class TalkingPipeline(TalkingNetworks):
             like = rgb[:, None].expand(-1, self.shape.motion_frames, -1, -1, -1)
             return MotionFrames.null(like, self.schedule.timesteps)
         image = partial(self.unet.image_model(), reference=person.projected, tokens_BLD=person.tokens_1LD)
-        drawn = ddim(self.denoiser, image, draw_frames(Pair(rgb, rgb), seed, -1), known_rgb=rgb, steps=1)
-        rgb, depth = (x[:, None].expand(-1, self.shape.motion_frames, -1, -1, -1) for x in drawn)
+        sampled = ddim(self.denoiser, image, draw_frames(Pair(rgb, rgb), seed, -1), known_rgb=rgb, steps=1)
+        rgb, depth = (x[:, None].expand(-1, self.shape.motion_frames, -1, -1, -1) for x in sampled)
         return MotionFrames(rgb, depth, torch.zeros(1, dtype=torch.long, device=rgb.device))
 
 
@@ -242,7 +244,7 @@ def _cross_fade(old_KChw: Tensor, new_FChw: Tensor) -> Tensor:
     return torch.cat([torch.lerp(old_KChw, new_FChw[:k], share), new_FChw[k:]])
 
 
-def _of_frames(drive: Drive, first: int, frames: int, like: Tensor) -> Drive:
+def _of_frames(drive: Conditions, first: int, frames: int, like: Tensor) -> Conditions:
     """The conditions of ``frames`` frames from ``first`` on; NaN where the video has none, as in training."""
 
     def cut(x_1T: Tensor | None, *numbers: int) -> Tensor:
@@ -252,4 +254,4 @@ def _of_frames(drive: Drive, first: int, frames: int, like: Tensor) -> Drive:
             window[:, max(-first, 0) :][:, : there.shape[1]] = there.to(like)
         return window
 
-    return Drive(cut(drive.pose, 6), cut(drive.lips_mm))
+    return Conditions(cut(drive.pose, 6), cut(drive.lips_mm))

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from jdap.choices import NULL, OVERLAP, STARTS
+from jdap.choices import NULL, OVERLAP, WINDOW_STARTS
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.audio import AudioTokens
 from jdap.models.clip.conditions import DriveTokens
@@ -40,11 +40,11 @@ IMAGE = "_image"
 class WindowShape:
     """How a video is made of windows.
 
-    * ``frames``: drawn in each
+    * ``frames``: sampled in each
     * ``motion_frames``: the last ones of the window before, 0 … ``frames``
     * ``audio_margin``: frames of sound that are heard before and after those of the window
     * ``fps``: frames per second
-    * ``start``: what stands for the motion frames of the first window, one of :data:`STARTS`
+    * ``start``: what stands for the motion frames of the first window, one of :data:`WINDOW_STARTS`
     * ``anchor``: whether every window sees the reference as one more frame
     * ``noise_sharing``: 0 … 1, share of the noise's power that frames have in common
     """
@@ -69,15 +69,15 @@ class WindowShape:
                 raise ValueError(f"{name} must be within 0 … {most}, got {value!r}")
         if self.fps == 0:
             raise ValueError("fps must be above 0")
-        if self.start not in STARTS:
-            raise ValueError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
+        if self.start not in WINDOW_STARTS:
+            raise ValueError(f"start must be one of {', '.join(WINDOW_STARTS)}, got {self.start!r}")
         if type(self.anchor) is not bool:
             raise ValueError(f"anchor must be bool, got {self.anchor!r}")
 
     def overlap(self, asked: int | None = None) -> int:
-        """How many frames a window draws once more, after the one before it: :data:`OVERLAP` where there is room.
+        """How many frames a window samples once more, after the one before it: :data:`OVERLAP` where there is room.
 
-        Each frame is drawn twice at most, and motion frames are as the video has them: ValueError for more.
+        Each frame is sampled twice at most, and motion frames are as the video has them: ValueError for more.
         """
         most = min(self.frames // 2, self.frames - self.motion_frames)
         if asked is not None and not 0 <= asked <= most:

@@ -13,7 +13,7 @@ import fsspec
 from jdap.io.remote import remote_errors
 from jdap.shards.sample import Sample
 from jdap.shards.schema import SchemaError
-from jdap.shards.urls import REMEDY, ShardError
+from jdap.shards.urls import SHARDS_REMEDY, ShardError
 
 
 def read_tar(shard: str | Path) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -71,7 +71,7 @@ def check_filled(shards: Sequence[str]) -> None:
                 return
         except (OSError, ImportError, ValueError) as error:
             wrong = wrong or f" ({' '.join(str(error).split())})"
-    raise ShardError(f"none of {len(shards)} shards holds a usable sample, {shards[0]} first{wrong}; {REMEDY}")
+    raise ShardError(f"none of {len(shards)} shards holds a usable sample, {shards[0]} first{wrong}; {SHARDS_REMEDY}")
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -13,7 +13,9 @@ from jdap.io.assets import resolve
 from jdap.io.remote import remote_errors
 from jdap.shards.schema import SchemaError
 
-REMEDY = "make some with `make shards` or `python -m data_prep prepare`, or name a folder, brace pattern or URL of some"
+SHARDS_REMEDY = (
+    "make some with `make shards` or `python -m data_prep prepare`, or name a folder, brace pattern or URL of some"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -42,12 +44,12 @@ def resolve_shards(spec: str | list[str]) -> list[str]:
             with remote_errors(one):
                 urls = [url for pattern in braceexpand(resolve(one)) for url in _expand(pattern)]
         except (OSError, ImportError, ValueError) as error:  # ValueError: an unknown protocol, unbalanced braces
-            raise ShardError(f"shards {one!r} cannot be listed: {error}; {REMEDY}") from error
+            raise ShardError(f"shards {one!r} cannot be listed: {error}; {SHARDS_REMEDY}") from error
         if not urls:
-            raise ShardError(f"no shards (*.tar) at {one!r}: {REMEDY}")
+            raise ShardError(f"no shards (*.tar) at {one!r}: {SHARDS_REMEDY}")
         found |= dict.fromkeys(urls)
     if not found:
-        raise ShardError(f"no shards were named: {REMEDY}")
+        raise ShardError(f"no shards were named: {SHARDS_REMEDY}")
     return list(found)
 
 

@@ -39,7 +39,7 @@ from jdap.stages.settings.optimizer import OptimizerSettings
 BENCHMARK_FRAME = 0.45
 #: Weights of brightness and of the two axes of colour, which have less power, in the loss of RGB.
 YIQ_WEIGHTS = (1.0, 2.0, 3.0)
-COLUMNS = ("picture", "through codec", "depth", "through codec", "error")
+GRID_COLUMNS = ("picture", "through codec", "depth", "through codec", "error")
 
 
 class CodecLoss(NamedTuple):
@@ -131,7 +131,7 @@ class CodecStage(L.LightningModule):
         if len(rmse):
             self.log("val/rmse_depth", rmse.mean(), prog_bar=True, batch_size=len(rmse))
         if batch_idx == 0:
-            self._draw([batch.rgb, rgb, depth_picture(batch.depth), depth_picture(depth)], depth, batch)
+            self._show([batch.rgb, rgb, depth_picture(batch.depth), depth_picture(depth)], depth, batch)
 
     def on_validation_epoch_end(self) -> None:
         """How much of each axis of colour comes back."""
@@ -169,10 +169,10 @@ class CodecStage(L.LightningModule):
         self.codec.latent_mean.lerp_(mean_C, self.momentum)
         self.codec.latent_std.lerp_(std_C, self.momentum)
 
-    def _draw(self, columns: list[Tensor], depth: Tensor, batch: ImageBatch, rows: int = 8) -> None:
+    def _show(self, columns: list[Tensor], depth: Tensor, batch: ImageBatch, rows: int = 8) -> None:
         columns = [c[:rows] for c in (*columns, error_picture(depth, batch.depth, batch.skin))]
         for logger in (x for x in self.loggers if isinstance(x, TensorBoardLogger)):
-            image = np.asarray(labelled_grid(columns, COLUMNS))
+            image = np.asarray(labelled_grid(columns, GRID_COLUMNS))
             logger.experiment.add_image("reconstructions", image, self.global_step, dataformats="HWC")
 
 

@@ -28,7 +28,7 @@ from jdap.stages.parts.networks import image_networks
 from jdap.stages.parts.optimizers import warmed_adamw
 from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
 from jdap.stages.parts.sharding import shard, whole
-from jdap.stages.parts.steps import drawn_losses, place_of
+from jdap.stages.parts.steps import place_of, step_losses
 from jdap.stages.settings.checks import save_settings
 from jdap.stages.settings.image import (
     ImageConditioningSettings,
@@ -135,7 +135,7 @@ class ImageStage(DiffusionStage):
         return {name: whole(getattr(self, name), form) for name, form in self._forms.items()}
 
     def on_validation_epoch_start(self) -> None:
-        """Put shared out networks together: processes have more or fewer batches, and only one draws samples."""
+        """Put shared out networks together: processes have more or fewer batches, and only one makes samples."""
         self._whole = self._put_together()
 
     def on_train_end(self) -> None:
@@ -206,7 +206,7 @@ class ImageStage(DiffusionStage):
             confidence[order],
             drawn=ordered(Pair(kind != IMAGE_TO_DEPTH, kind != DEPTH_TO_IMAGE)),
         )
-        rgb, depth = drawn_losses(self, loss, self.law, weight)
+        rgb, depth = step_losses(self, loss, self.law, weight)
         total = rgb + depth
         self.log_dict({"train/loss": total, "train/loss_rgb": rgb, "train/loss_depth": depth}, batch_size=len(batch))
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))

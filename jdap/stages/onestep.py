@@ -17,7 +17,7 @@ from torch import Tensor
 from jdap import depth as depth_frames
 from jdap.batch import ImageBatch
 from jdap.diffusion.denoiser import JointDenoiser
-from jdap.diffusion.onestep import STARTS, depth_start, one_step_depth
+from jdap.diffusion.onestep import DEPTH_STARTS, depth_start, one_step_depth
 from jdap.io.assets import resolve
 from jdap.metrics import DepthMetrics
 from jdap.metrics.ssi import ssi_loss
@@ -67,7 +67,7 @@ class OneStepStage(DiffusionStage):
     ) -> None:
         super().__init__()
         save_settings(self, locals())
-        check_choice("start", start, STARTS)
+        check_choice("start", start, DEPTH_STARTS)
         self.start, self.loss_settings, self.optimizer_settings = start, loss, optimizer
         begun = PortraitPipeline.from_pretrained(init)
         if not isinstance(begun.unet, JointUNet) or begun.reference is None or begun.shared_timestep:

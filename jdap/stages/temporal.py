@@ -1,6 +1,6 @@
 """The temporal stage: trains motion modules and attention to sound on a frozen image model, so that a portrait talks.
 
-Shapes: B clips, F frames drawn of each, M motion frames before them, N = B · F, C latent channels, h x w latent cells.
+Shapes: B clips, F frames of each, M motion frames before them, N = B · F, C latent channels, h x w latent cells.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from torch import Tensor
 
 from jdap.batch import ClipBatch
 from jdap.diffusion.denoiser import JointDenoiser, JointLoss, Pair
-from jdap.diffusion.draws import Place, draw_noise, draw_timesteps
+from jdap.diffusion.draws import StepSlice, draw_noise, draw_timesteps
 from jdap.diffusion.timesteps import DEPTH_TO_IMAGE, IMAGE_TO_DEPTH, LOG_SNR, UNIFORM, TimestepLaw
 from jdap.models.clip.before import Anchor, MotionFrames
-from jdap.models.clip.conditions import Drive
+from jdap.models.clip.conditions import Conditions
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.pipelines.talking_weights import WindowShape
 from jdap.stages.parts.clip_latents import encode_clip
 from jdap.stages.parts.clip_networks import clip_networks
-from jdap.stages.parts.heard_lips import HeardLips
+from jdap.stages.parts.lip_loss import LipLoss
 from jdap.stages.parts.optimizers import warmed_adamw
 from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
 from jdap.stages.parts.steps import place_of, share_of
@@ -37,8 +37,8 @@ from jdap.stages.settings.temporal import (
 )
 from jdap.units import FPS
 
-#: Chances that a step draws for each clip.
-REFERENCE, AUDIO, MOTION, NOISY, CONDITIONS = range(5)
+#: Whose chance a step draws for each clip: places in ``chance``. Those of the conditions come last, one after another.
+OF_REFERENCE, OF_AUDIO, OF_MOTION, OF_NOISE, OF_CONDITIONS = range(5)
 
 
 class TemporalStage(DiffusionStage):
@@ -47,7 +47,7 @@ class TemporalStage(DiffusionStage):
     The image model (codec, joint UNet, ReferenceNet) stays as it is; motion modules, attention to sound, and what makes
     tokens of sound and of conditions train. All frames of a clip have one timestep (a pair of them). Motion frames come
     with a timestep of their own; where they are dropped, zeros at the last timestep stand for them, as at the start of
-    every clip that is drawn.
+    every clip that is made.
 
     Args:
         init: weights folder of an image stage that the clip model is built on; ``shipped:image-tiny`` ships. Or one of
@@ -98,7 +98,7 @@ class TemporalStage(DiffusionStage):
         self.image_tokens, self.audio, self.drive = made.image_tokens, made.audio, made.drive
         self.schedule, self.preset, self.size_px = made.schedule, made.preset, made.size_px
         heard = self.audio is not None and loss.lips > 0
-        self.lips = HeardLips(sound.tokens, sound.dim) if heard else None
+        self.lips = LipLoss(sound.tokens, sound.dim) if heard else None
         self.denoiser = JointDenoiser(self.schedule, loss.gamma)
         density = LOG_SNR if self.schedule.spacing == LOG_SNR else UNIFORM
         self.law = TimestepLaw(
@@ -161,13 +161,13 @@ class TemporalStage(DiffusionStage):
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """The loss on held-out clips, at the same draws at every validation, with nothing dropped."""
-        loss, _, lips = self._loss(batch, Place.of(batch_idx, len(batch)), drops=False)
+        loss, _, lips = self._loss(batch, StepSlice.of(batch_idx, len(batch)), drops=False)
         scalars = {"val/loss": loss.total, "val/loss_rgb": loss.rgb, "val/loss_depth": loss.depth}
         if lips is not None:
             scalars["val/loss_lips"] = lips
         self.log_dict(scalars, batch_size=len(batch), sync_dist=True)
 
-    def _loss(self, batch: ClipBatch, place: Place, drops: bool = True) -> tuple[JointLoss, Pair, Tensor | None]:
+    def _loss(self, batch: ClipBatch, place: StepSlice, drops: bool = True) -> tuple[JointLoss, Pair, Tensor | None]:
         """The loss of a batch, the timesteps of its frames, and the loss of lips that were heard."""
         frames, before = self.window.frames, self.window.motion_frames
         self._check(batch)
@@ -175,28 +175,28 @@ class TemporalStage(DiffusionStage):
             self.codec, batch, self.loss_settings.mouth_focus, self.loss_settings.outside_skin
         )
         kinds = len(self.conditioning.conditions)
-        t, kind, chance = draw_timesteps(self.law, self.schedule, self.seed, place, CONDITIONS + kinds)
+        t, kind, chance = draw_timesteps(self.law, self.schedule, self.seed, place, OF_CONDITIONS + kinds)
         noise = self._noise(clean, place)
         if not drops:
             chance = torch.ones_like(chance)
-            chance[NOISY] = 0
+            chance[OF_NOISE] = 0
         tokens, has_audio_B = self._heard(batch, training=drops)
         conditions = self._conditions(batch, reference, tokens, chance, has_audio_B)
         conditions["motion"] = self._motion(clean, noise, chance)
 
-        def drawn(x: Tensor) -> Tensor:
+        def later(x: Tensor) -> Tensor:
             return x[:, before:].flatten(0, 1)
 
         asked = Pair(kind != IMAGE_TO_DEPTH, kind != DEPTH_TO_IMAGE)
         t_here, asked_here = (Pair(*(x.to(self.device).repeat_interleave(frames) for x in pair)) for pair in (t, asked))
         loss = self.denoiser.loss(
             partial(self.unet, frames=frames, **conditions),
-            Pair(*map(drawn, clean)),
+            Pair(*map(later, clean)),
             t_here,
-            Pair(*map(drawn, noise)),
-            drawn(weight),
-            drawn(confidence),
-            drawn(focus),
+            Pair(*map(later, noise)),
+            later(weight),
+            later(confidence),
+            later(focus),
             asked_here,
         )
         if self.lips is None or tokens is None:
@@ -232,7 +232,7 @@ class TemporalStage(DiffusionStage):
             audio, has_audio = audio.roll(1, dims=0), has_audio.roll(1, dims=0)
         return self.audio(audio, batch.rgb.shape[1], batch.audio_margin), has_audio
 
-    def _only_lips(self, lips: HeardLips, batch: ClipBatch) -> Tensor:
+    def _only_lips(self, lips: LipLoss, batch: ClipBatch) -> Tensor:
         """A step in which the encoder alone learns; all that trains has a gradient, as DDP wants it."""
         self._check(batch)
         tokens, has_audio_B = self._heard(batch, training=True)
@@ -246,7 +246,7 @@ class TemporalStage(DiffusionStage):
         self, batch: ClipBatch, reference: Tensor, tokens: Tensor | None, chance: Tensor, has_audio_B: Tensor
     ) -> dict[str, Any]:
         """What leads the clips: the reference, its image tokens, sound and numbers, where they are not dropped."""
-        keep_reference = chance[REFERENCE] >= self.conditioning.reference_drop
+        keep_reference = chance[OF_REFERENCE] >= self.conditioning.reference_drop
         with torch.no_grad():
             known = self.unet.project_reference(self.reference(reference))
             conditions: dict[str, Any] = {"reference": known, "keep_reference_B": keep_reference}
@@ -258,10 +258,10 @@ class TemporalStage(DiffusionStage):
         if tokens is None:
             return conditions
         if self.drive is not None:
-            kept = chance[CONDITIONS:] >= self.conditioning.condition_drop
-            tokens = torch.cat([tokens, self.drive(Drive(batch.pose, batch.lip_opening_mm), kept)], dim=2)
+            kept = chance[OF_CONDITIONS:] >= self.conditioning.condition_drop
+            tokens = torch.cat([tokens, self.drive(Conditions(batch.pose, batch.lip_opening_mm), kept)], dim=2)
         conditions["audio"] = self.unet.project_audio(tokens, self.window.anchor)
-        conditions["keep_audio_B"] = (chance[AUDIO] >= self.conditioning.audio_drop) & has_audio_B.cpu()
+        conditions["keep_audio_B"] = (chance[OF_AUDIO] >= self.conditioning.audio_drop) & has_audio_B.cpu()
         return conditions
 
     def _motion(self, clean: Pair, noise: Pair, chance: Tensor) -> MotionFrames:
@@ -269,17 +269,17 @@ class TemporalStage(DiffusionStage):
         before, last = self.window.motion_frames, self.schedule.timesteps - 1
         known = Pair(*(x[:, :before] for x in clean))
         # 0 … 1: clean in one half, up to the noisiest in the other
-        level = (2 * chance[NOISY] - 1).clamp_min(0)
+        level = (2 * chance[OF_NOISE] - 1).clamp_min(0)
         t = (level * self.noise.motion_noise * self.schedule.timesteps).long().to(self.device)
         noisy = self.denoiser.add_noise(known, Pair(*(x[:, :before] for x in noise)), Pair(t, t))
         known = Pair(
             *(torch.where((t > 0)[:, None, None, None, None], n, k) for n, k in zip(noisy, known, strict=True))
         )
-        keep = (chance[MOTION] >= self.conditioning.motion_drop).to(self.device)
+        keep = (chance[OF_MOTION] >= self.conditioning.motion_drop).to(self.device)
         rgb, depth = (x * _wide(keep) for x in known)
         return MotionFrames(rgb, depth, torch.where(keep, t, last))
 
-    def _noise(self, clean: Pair, place: Place) -> Pair:
+    def _noise(self, clean: Pair, place: StepSlice) -> Pair:
         """Noise of all frames, of which a part is common to those of a clip: s^½ common + (1 − s)^½ own."""
         seed, s = self.seed, self.noise.sharing
         own = draw_noise(clean, seed, place)

@@ -21,7 +21,7 @@ from data_prep.commands.verify import verify
 from data_prep.engines.hire import Engine
 from data_prep.engines.plan import PrepareError
 from data_prep.engines.prepare import prepare
-from data_prep.engines.run import Outcome
+from data_prep.engines.run import RunOutcome
 from data_prep.engines.scratch import scratch, shared
 from data_prep.machine import retry
 from data_prep.machine.retry import may_pass, retrying, storage_fault
@@ -43,7 +43,7 @@ def memory(request: pytest.FixtureRequest) -> str:
     return url
 
 
-def go(inputs: Path | str, out: Path | str, **options) -> Outcome:
+def go(inputs: Path | str, out: Path | str, **options) -> RunOutcome:
     return prepare([inputs], out, Settings(), Engine(workers=0), make=drawn_videos.make, **options)
 
 

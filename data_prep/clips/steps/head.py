@@ -9,9 +9,9 @@ import torch
 
 from data_prep.clips import measures
 from data_prep.clips.clip import Clip
-from data_prep.clips.steps.job import Job, Tools, each
+from data_prep.clips.steps.job import Tools, VideoJob, each
 from data_prep.fit.fit import CHEEKS, Fit, Observed, default_camera, expression_prior, fit_tracks
-from data_prep.head.landmarks import LANDMARKS
+from data_prep.head.landmarks import LANDMARK_COUNT
 from data_prep.head.mouth import measure_mouth
 from data_prep.machine.faults import not_the_videos
 
@@ -19,7 +19,7 @@ from data_prep.machine.faults import not_the_videos
 UPPER_LIP, LOWER_LIP = (82, 13, 312), (87, 14, 317)
 
 
-def fit_heads(clips: list[Clip], job: Job) -> list[Clip]:
+def fit_heads(clips: list[Clip], job: VideoJob) -> list[Clip]:
     """Fit each clip; the camera is one for the video, by the nearest face of its first clips. On a GPU the clips of a
     segment are fitted at once; if that breaks, each by itself, so that the one to blame fails alone."""
     if job.camera is None and clips:
@@ -37,13 +37,13 @@ def fit_heads(clips: list[Clip], job: Job) -> list[Clip]:
     return _fit(clips, job)
 
 
-def at_once(job: Job) -> bool:
+def at_once(job: VideoJob) -> bool:
     """Whether clips are fitted together, which pays on a GPU."""
     return job.tools.model.device.type == "cuda"
 
 
 @each
-def _fit(clip: Clip, job: Job) -> None:
+def _fit(clip: Clip, job: VideoJob) -> None:
     assert job.camera is not None
     if clip.fit is None:
         (clip.fit,) = fit_tracks([_observed(clip, job)], job.tools.model, job.tools.correspondence)
@@ -66,10 +66,10 @@ def lip_opening_mm(fitted: Fit, tools: Tools) -> np.ndarray:
     return (height_FN[:, UPPER_LIP] - height_FN[:, LOWER_LIP]).amax(1).cpu().numpy()
 
 
-def _observed(clip: Clip, job: Job) -> Observed:
+def _observed(clip: Clip, job: VideoJob) -> Observed:
     assert job.camera is not None
     prior = expression_prior(torch.from_numpy(clip.blendshapes_FB), clip.blendshape_names, job.tools.model)
-    return Observed(torch.from_numpy(clip.landmarks_px_FN3[:, :LANDMARKS]), prior, job.camera)
+    return Observed(torch.from_numpy(clip.landmarks_px_FN3[:, :LANDMARK_COUNT]), prior, job.camera)
 
 
 def _face_px(clip: Clip) -> float:

@@ -1,4 +1,4 @@
-"""What every stage is given: the models of a worker, and the video in work."""
+"""What every step is given: the models of a worker, and the video in work."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from data_prep.clips.clip import Clip
-from data_prep.clips.steps.settings import Settings
-from data_prep.fit.draw import HeadRenderer
+from data_prep.clips.steps.settings import PrepareSettings
+from data_prep.fit.render import HeadRenderer
 from data_prep.head.files import load_face_model
 from data_prep.machine.faults import not_the_videos, told
 from data_prep.machine.software import version_of
@@ -21,16 +21,16 @@ from data_prep.video.faces import FaceFinder
 from data_prep.video.shots import ShotFrame
 from data_prep.video.sync import load_syncnet
 from data_prep.video.tracks import Tracker
-from data_prep.video.video import FrameReader, Video, VideoError
+from data_prep.video.video import FrameReader, UnreadableVideo, Video
 from jdap.geometry import PinholeCamera
 
 T = TypeVar("T")
 
 
 class Tools:
-    """Models that every clip needs, on one device, and the clock (s) of stages; built once in a worker."""
+    """Models that every clip needs, on one device, and the clock (s) of steps; built once in a worker."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.perf_counter):
+    def __init__(self, settings: PrepareSettings, clock: Callable[[], float] = time.perf_counter):
         self.clock = clock
         self.settings = settings
         face = load_face_model(settings.face_model or None, settings.device)
@@ -45,7 +45,7 @@ class Tools:
 
 
 @dataclass(eq=False)
-class Job:
+class VideoJob:
     """One video in work.
 
     * ``name``: the video's name for records: its folder's name and its own
@@ -55,7 +55,7 @@ class Job:
       cuts; both go forward only, so memory does not grow with the video
     * ``camera``: of the whole picture, from the first clip on
     * ``people``: track → ``person_id``
-    * ``parts``: seconds of named parts of the stage that is running, see :meth:`timed`
+    * ``parts``: seconds of named parts of the step that is running, see :meth:`timed`
     """
 
     tools: Tools
@@ -74,7 +74,7 @@ class Job:
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Count what happens inside as ``part`` of the stage, with its own line in reports; parts may be nested."""
+        """Count what happens inside as ``part`` of the step, with its own line in reports; parts may be nested."""
         clock = self.tools.clock
         started, outer, self._inside = clock(), self._inside, 0.0
         try:
@@ -98,32 +98,32 @@ class Job:
 
 
 #: Takes the clips of a segment that are still in, and gives back clips: the same ones, more or none.
-Stage = Callable[[list[Clip], Job], list[Clip]]
+ClipStep = Callable[[list[Clip], VideoJob], list[Clip]]
 
 
 @contextmanager
-def costs(clip: Clip, job: Job) -> Iterator[None]:
+def costs(clip: Clip, job: VideoJob) -> Iterator[None]:
     """What breaks inside costs this clip, and nothing else. A machine's fault is no clip's: it is raised."""
     try:
         yield
     except Exception as error:
         if fault := not_the_videos(error):  # the engine tries again elsewhere, or stops on a full disk
             raise fault from error
-        if isinstance(error, VideoError):
+        if isinstance(error, UnreadableVideo):
             clip.fail(str(error).removeprefix(f"{job.video.path}: "))
         else:
             clip.fail(*told(error))
 
 
-def each(treat: Callable[[Clip, Job], None]) -> Stage:
-    """A stage that treats its clips one by one: if that breaks, this clip fails, and the others go on."""
+def each(treat: Callable[[Clip, VideoJob], None]) -> ClipStep:
+    """A step that treats its clips one by one: if that breaks, this clip fails, and the others go on."""
 
     @functools.wraps(treat)
-    def stage(clips: list[Clip], job: Job) -> list[Clip]:
+    def step(clips: list[Clip], job: VideoJob) -> list[Clip]:
         for clip in clips:
             with costs(clip, job):
                 treat(clip, job)
             beat()
         return clips
 
-    return stage
+    return step

@@ -9,23 +9,23 @@ import numpy as np
 from data_prep.choices import SINGLE
 from data_prep.clips.clip import Clip
 from data_prep.clips.measures import appearance, colours_at, outside, repeats
-from data_prep.clips.steps.job import Job
+from data_prep.clips.steps.job import VideoJob
 from data_prep.video.faces import count_small_faces
 from data_prep.video.tracks import Track
 from jdap.faces.landmarker import BLENDSHAPES, LANDMARKS, face_width_px
 
 #: A clip has at least this many frames: what the temporal stage reads at once.
-MIN_FRAMES = 16
+SHORTEST_CLIP = 16
 #: A face that is smaller cannot be fitted; it is not worth storing either, and no threshold admits it.
 MEASURABLE_PX = 32
 #: With ``--faces single``: another large face is in at most this share of a clip's frames.
-SEVERAL = 0.05
+SEVERAL_SHARE = 0.05
 #: Frames in which small faces are looked for when a segment has no large one.
 CENSUS = 3
 NOTHING, NO_SKIN = float("nan"), np.zeros((LANDMARKS, 3), np.uint8)
 
 
-def find_people(clips: list[Clip], job: Job) -> list[Clip]:
+def find_people(clips: list[Clip], job: VideoJob) -> list[Clip]:
     """The clips of a segment's people, in the order of their first frames; or the segment, turned down."""
     (segment,) = clips
     seen, tracks = _watch(segment, job)
@@ -50,7 +50,7 @@ class _Seen:
         self.census: list[np.ndarray] = []
 
 
-def _watch(segment: Clip, job: Job) -> tuple[_Seen, list[Track]]:
+def _watch(segment: Clip, job: VideoJob) -> tuple[_Seen, list[Track]]:
     seen, tracks = _Seen(), list[Track]()
     every = max(1, segment.frames // CENSUS)
     shots = job.timed_each("cuts", islice(job.shots, segment.frames))
@@ -70,7 +70,7 @@ def _watch(segment: Clip, job: Job) -> tuple[_Seen, list[Track]]:
     return seen, tracks + job.tracker.segment(segment.start + segment.frames)
 
 
-def _clip(track: Track, nth: int, segment: Clip, seen: _Seen, job: Job) -> Clip:
+def _clip(track: Track, nth: int, segment: Clip, seen: _Seen, job: VideoJob) -> Clip:
     """The clip of a track (trimmed: it begins and ends with a face), turned down where it cannot be used."""
     frames, first = len(track.faces), track.start - segment.start
     clip = Clip(segment.source, segment.base_id, segment.video, track.start, frames, nth)
@@ -100,15 +100,17 @@ def _clip(track: Track, nth: int, segment: Clip, seen: _Seen, job: Job) -> Clip:
     return clip
 
 
-def _turn_down(clip: Clip, track: Track, job: Job) -> None:
+def _turn_down(clip: Clip, track: Track, job: VideoJob) -> None:
     several = float(np.mean(track.several))
     width = float(np.median(face_width_px(clip.landmarks_px_FN3)))
-    if job.tools.settings.faces == SINGLE and several > SEVERAL:
-        clip.reject(f"several faces in {several:.0%} of the frames (most {SEVERAL:.0%}; --faces split separates them)")
+    if job.tools.settings.faces == SINGLE and several > SEVERAL_SHARE:
+        clip.reject(
+            f"several faces in {several:.0%} of the frames (most {SEVERAL_SHARE:.0%}; --faces split separates them)"
+        )
     elif track.overlapped:
         clip.reject(f"overlapped: another face hides it in {clip.frames} frames, or is hidden")
-    elif clip.frames < MIN_FRAMES:
-        clip.reject(f"short: {clip.frames} frames with a face, least {MIN_FRAMES}")
+    elif clip.frames < SHORTEST_CLIP:
+        clip.reject(f"short: {clip.frames} frames with a face, least {SHORTEST_CLIP}")
     elif width < MEASURABLE_PX:
         clip.reject(f"face too small to measure: {width:.0f} px, least {MEASURABLE_PX}")
 

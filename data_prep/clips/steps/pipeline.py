@@ -1,4 +1,4 @@
-"""The pipeline of one video: segments of :data:`SEGMENT_S` run through :data:`STAGES`, and rows come out.
+"""The pipeline of one video: segments of :data:`SEGMENT_S` run through :data:`STEPS`, and rows come out.
 
 Whatever goes wrong with a video is a row. Who does which videos where is told in :mod:`data_prep.engines.prepare`.
 """
@@ -15,11 +15,11 @@ import torch
 
 from data_prep.clips.clip import Clip, cut_evenly
 from data_prep.clips.quality import FAILED, KEPT, mark_duplicates
-from data_prep.clips.steps import Job, Settings, Stage, Tools
-from data_prep.clips.steps.draw import draw_samples
+from data_prep.clips.steps import ClipStep, PrepareSettings, Tools, VideoJob
 from data_prep.clips.steps.head import fit_heads
 from data_prep.clips.steps.people import find_people
 from data_prep.clips.steps.rating import rate
+from data_prep.clips.steps.render import render_samples
 from data_prep.clips.steps.sound import read_sound
 from data_prep.clips.steps.window import choose_window
 from data_prep.machine.faults import BUG, not_the_videos, told
@@ -27,17 +27,17 @@ from data_prep.machine.memory import give_back
 from data_prep.video.faces import FaceFinder
 from data_prep.video.shots import find_cuts
 from data_prep.video.tracks import Tracker
-from data_prep.video.video import FrameReader, VideoError, open_video
+from data_prep.video.video import FrameReader, UnreadableVideo, open_video
 from jdap.units import FPS
 
-#: The way of a segment of a video: each stage takes the clips that are still in. A new stage is one more line here.
-STAGES: tuple[tuple[str, Stage], ...] = (
+#: The way of a segment of a video: each step takes the clips that are still in. A new step is one more line here.
+STEPS: tuple[tuple[str, ClipStep], ...] = (
     ("people", find_people),  # first pass: decode at 25 fps, find cuts, landmarks; a clip for each person and shot
     ("fit", fit_heads),  # camera, identity, expressions, pose
     ("crop", choose_window),  # a stable square window, and its cameras
     ("sound", read_sound),  # 16 kHz mono, in time with the first frame
     ("rate", rate),  # scores; thresholds are applied to them at the very end, by quality.select
-    ("draw", draw_samples),  # second pass: crops, depth, skin, confidence; samples and contact sheets
+    ("render", render_samples),  # second pass: crops, depth, skin, confidence; samples and contact sheets
 )
 #: Longer videos are worked through in even segments of at most this, each with clips of its own: memory stays bounded.
 SEGMENT_S = 60.0
@@ -68,7 +68,7 @@ def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
         video = open_video(task.path)
         task.sheets.mkdir(parents=True, exist_ok=True)
         with FaceFinder() as finder:
-            job = Job(tools, task.name, video, finder, Tracker(), FrameReader(video), task.scratch, task.sheets)
+            job = VideoJob(tools, task.name, video, finder, Tracker(), FrameReader(video), task.scratch, task.sheets)
             job.shots = find_cuts(job.timed_each("decode", FrameReader(video).read(0, video.frames)), video.starts)
             for start, stop in cut_evenly(video.frames, round(SEGMENT_S * FPS)):
                 segment = Clip(str(task.path), task.base_id, video, start, stop - start)
@@ -77,29 +77,29 @@ def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
     except Exception as error:  # a bug must not cost the other videos their rows
         if fault := not_the_videos(error):
             raise fault from error
-        if isinstance(error, VideoError):
+        if isinstance(error, UnreadableVideo):
             rows.append(failed_row(task, str(error).removeprefix(f"{task.path}: ")))
         else:
             rows.append(failed_row(task, *told(error), fault=BUG))
     return mark_duplicates(rows)
 
 
-def make_pipeline(settings: Settings) -> Callable[[Task], list[dict[str, Any]]]:
+def make_pipeline(settings: PrepareSettings) -> Callable[[Task], list[dict[str, Any]]]:
     """:func:`prepare_video` with the models that it needs, for a worker that computes with one thread."""
     torch.set_num_threads(1)  # sums depend on the number of threads, and shards must not
     return functools.partial(prepare_video, tools=Tools(settings))
 
 
-def run_stages(segment: Clip, job: Job) -> list[Clip]:
-    """The clips that :data:`STAGES` make of a segment, in the order of their first frames, with what each stage took.
+def run_stages(segment: Clip, job: VideoJob) -> list[Clip]:
+    """The clips that :data:`STEPS` make of a segment, in the order of their first frames, with what each step took.
 
-    A stage's seconds are shared out by frames, and so are those of its parts (:meth:`data_prep.clips.steps.Job.timed`).
+    A step's seconds are shared out by frames, and so are those of its parts (:meth:`data_prep.clips.steps.Job.timed`).
     """
     clips, done = [segment], list[Clip]()
-    for name, stage in STAGES:
+    for name, step in STEPS:
         job.parts.clear()
         with job.timed(name):
-            clips = stage(clips, job)
+            clips = step(clips, job)
         total = sum(clip.frames for clip in clips)
         for clip in clips:
             for part, seconds in job.parts.items():

@@ -1,15 +1,15 @@
-"""Scores that need nothing but what earlier stages have found, and the early end of what would be held anyway."""
+"""Scores that need nothing but what earlier steps have found, and the early end of what would be held anyway."""
 
 from __future__ import annotations
 
 from data_prep.clips import measures
 from data_prep.clips.clip import Clip
 from data_prep.clips.quality import clip_scores, why_not
-from data_prep.clips.steps.job import Job, each
+from data_prep.clips.steps.job import VideoJob, each
 
 
 @each
-def rate(clip: Clip, job: Job) -> None:
+def rate(clip: Clip, job: VideoJob) -> None:
     """Eyes, motion and what covers the face; without ``hold`` a clip that fails a threshold is turned down here."""
     clip.scores["eyes_open"] = measures.eyes_open(clip.blendshapes_FB, clip.blendshape_names)
     clip.scores["motion"] = measures.motion(clip.landmarks_px_FN3)

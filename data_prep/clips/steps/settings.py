@@ -1,4 +1,4 @@
-"""What the command line of ``prepare`` says to the stages."""
+"""What the command line of ``prepare`` says to the steps."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import torch
 
 from data_prep.choices import EDGE, SPLIT
-from data_prep.clips.quality import DEFAULTS, Thresholds, parse_thresholds
+from data_prep.clips.quality import THRESHOLDS, Thresholds, parse_thresholds
 from data_prep.head.files import load_face_model
 
 
 @dataclass(frozen=True)
-class Settings:
+class PrepareSettings:
     """What the command line says.
 
     * ``size``: side of the stored frames, pixels; ``device``: of the fit, the renderer and the crops
@@ -31,7 +31,7 @@ class Settings:
     mean_head: bool = False
     faces: str = SPLIT
     padding: str = EDGE
-    thresholds: Thresholds = field(default_factory=lambda: dict(DEFAULTS))
+    thresholds: Thresholds = field(default_factory=lambda: dict(THRESHOLDS))
     hold: bool = True
     face_model: str = ""
     sync_weights: str = ""
@@ -41,7 +41,7 @@ class SettingsError(ValueError):
     """A mistake in the command's arguments, told in one line."""
 
 
-def read_settings(args: argparse.Namespace) -> Settings:
+def read_settings(args: argparse.Namespace) -> PrepareSettings:
     """The settings; raises :class:`SettingsError`, ThresholdError, or ModelFileError for the face model."""
     if args.size < 32 or args.size % 8:
         raise SettingsError(f"--size must be a multiple of 8, at least 32, got {args.size}")
@@ -50,7 +50,7 @@ def read_settings(args: argparse.Namespace) -> Settings:
         raise SettingsError("--device cuda: this torch sees no CUDA device; use --device cpu")
     if args.face_model:
         load_face_model(args.face_model)  # a bad file is told here, not by every worker
-    return Settings(
+    return PrepareSettings(
         args.size,
         args.device,
         args.mean_head,

@@ -6,16 +6,16 @@ import numpy as np
 
 from data_prep.clips import measures
 from data_prep.clips.clip import Clip
-from data_prep.clips.steps.job import Job, each
+from data_prep.clips.steps.job import VideoJob, each
 from data_prep.video.audio import lost_ticks, read_audio
-from jdap.media.sound import Faults
+from jdap.media.sound import SoundFaults
 from jdap.units import FPS
 
 
 @each
-def read_sound(clip: Clip, job: Job) -> None:
+def read_sound(clip: Clip, job: VideoJob) -> None:
     """The clip's sound, and whether somebody speaks; a clip without an audio track stays, and says so."""
-    faults = Faults()
+    faults = SoundFaults()
     clip.audio = read_audio(clip.video.path, float(clip.video.ticks_s[clip.start]), clip.frames / FPS, faults)
     clip.scores["audio"] = np.full(clip.frames, clip.audio is not None, np.float32)
     clip.scores["voice"] = clip.scores["speech"] = np.zeros(clip.frames, np.float32)

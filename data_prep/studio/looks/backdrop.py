@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-KINDS = ("flat", "gradient", "noise", "blobs", "room", "outdoors")
+BACKDROP_KINDS = ("flat", "gradient", "noise", "blobs", "room", "outdoors")
 _P = (0.1, 0.15, 0.15, 0.2, 0.25, 0.15)
 #: Sides of the coarse picture of smooth and of structured backgrounds, and of a user's picture, pixels.
-SMOOTH, SHARP, OWN = 24, 96, 160
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+SMOOTH, SHARP, OWN_PICTURE = 24, 96, 160
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 class BackdropError(ValueError):
@@ -34,7 +34,7 @@ class Background:
 
     coarse_3HW: Tensor
 
-    def draw(self, grid: int, device: torch.device | str) -> Tensor:
+    def render(self, grid: int, device: torch.device | str) -> Tensor:
         """(grid, grid, 3) linear RGB, 0 or more."""
         picture = self.coarse_3HW[None].to(device)
         picture = F.interpolate(picture, (grid, grid), mode="bicubic", align_corners=True)
@@ -44,11 +44,11 @@ class Background:
 def find_pictures(folder: Path) -> tuple[Path, ...]:
     """The pictures of a folder, by name; :class:`BackdropError` when there are none, or one cannot be read."""
     try:
-        paths = tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES))
+        paths = tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES))
     except OSError as error:
         raise BackdropError(f"{folder} cannot be read: {error.strerror}; give a folder of pictures") from error
     if not paths:
-        raise BackdropError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+        raise BackdropError(f"{folder} holds no pictures ({', '.join(PICTURE_SUFFIXES)})")
     for path in paths:
         _open(path)
     return paths
@@ -72,7 +72,7 @@ def draw_background(rng: np.random.Generator, pictures: Sequence[Path] = ()) -> 
     """A random background; of ``pictures``, if there are any, a random crop half the time."""
     if pictures and rng.uniform() < 0.5:
         return Background(torch.from_numpy(_crop(rng, _open(pictures[int(rng.integers(len(pictures)))]))))
-    kind = rng.choice(KINDS, p=_P)
+    kind = rng.choice(BACKDROP_KINDS, p=_P)
     if kind in ("room", "outdoors"):
         return Background(_soften(rng, _structured(rng, kind == "outdoors")))
     v, u = np.meshgrid(np.linspace(-1, 1, SMOOTH), np.linspace(-1, 1, SMOOTH), indexing="ij")
@@ -151,7 +151,9 @@ def _crop(rng: np.random.Generator, image: Image.Image) -> np.ndarray:
     """(3, H, W) float32 linear RGB: a random square of a third to the whole of a picture, perhaps mirrored."""
     side = rng.uniform(0.33, 1) * min(image.size)
     left, top = rng.uniform(0, image.width - side), rng.uniform(0, image.height - side)
-    square = image.resize((OWN, OWN), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    square = image.resize(
+        (OWN_PICTURE, OWN_PICTURE), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
+    )
     encoded = np.asarray(square, dtype=np.float32) / 255
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
     linear = linear[:, ::-1] if rng.uniform() < 0.5 else linear

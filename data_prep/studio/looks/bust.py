@@ -21,7 +21,7 @@ from data_prep.studio.looks.regions import LIP_BOTTOM, LIP_TOP, HeadRegions, fin
 from data_prep.studio.looks.wardrobe import WARDROBE_PARTS, Wardrobe, make_wardrobe
 
 #: Names of all parts, the head model's and the wardrobe's: what ``Bust.part_T`` indexes.
-PARTS: tuple[str, ...] = (*PART_NAMES, *WARDROBE_PARTS)
+BUST_PARTS: tuple[str, ...] = (*PART_NAMES, *WARDROBE_PARTS)
 #: The model ends in an open cut through the chest; rings of vertices carry on from its edge: (down, outward) in mm.
 SKIRT_MM = ((0.0, 30.0, 12.0), (0.0, 120.0, 35.0), (0.0, 420.0, 60.0))
 
@@ -36,7 +36,7 @@ class Bust:
       of the skirt, 0 elsewhere
     * ``anchor_V``: the vertex of the head (below H) that each vertex is or follows
     * ``expression_EX`` (E, 3 V): expression offsets
-    * ``faces_T3``, ``part_T`` (index into :data:`PARTS`), ``skin_T`` (the model's skin), ``head_T`` (no wardrobe)
+    * ``faces_T3``, ``part_T`` (index into :data:`BUST_PARTS`), ``skin_T`` (the model's skin), ``head_T`` (no wardrobe)
     * ``regions``: of the head's vertices; ``lips``: positions of the middle of the upper and lower lip's inner edge
       among them
     * ``eyes``: positions of the vertices of the right and the left eyeball
@@ -98,7 +98,7 @@ class Bust:
 
     def part(self, *names: str) -> Tensor:
         """Mask (T,) bool of the triangles of these parts."""
-        return torch.isin(self.part_T, torch.tensor([PARTS.index(n) for n in names], device=self.part_T.device))
+        return torch.isin(self.part_T, torch.tensor([BUST_PARTS.index(n) for n in names], device=self.part_T.device))
 
 
 def turn_to(gaze_F3: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from data_prep.head.model import PART_NAMES
 from data_prep.studio.looks.regions import HeadRegions
 
-AZIMUTHS, STEP_MM, STEPS = 96, 4.0, 110
+AZIMUTHS, STEP_MM, CAP_STEPS = 96, 4.0, 110
 #: Middle of the skull, from which it is star-shaped, and the height under which hair stands off sideways only.
 CENTRE_MM = (0.0, 40.0, -12.0)
 ANCHORS = 4
@@ -103,7 +103,7 @@ def measure_cap(rest_H3: Tensor, faces_T3: Tensor, part_T: Tensor, regions: Head
 
     # From steps in angle to steps in length.
     length = torch.cat([r.new_zeros(AZIMUTHS, 1), on_scalp.diff(dim=1).norm(dim=2).cumsum(1)], 1)
-    wanted = (torch.arange(STEPS, device=r.device) * STEP_MM).expand(AZIMUTHS, -1).contiguous()
+    wanted = (torch.arange(CAP_STEPS, device=r.device) * STEP_MM).expand(AZIMUTHS, -1).contiguous()
     low = (torch.searchsorted(length.contiguous(), wanted, right=True) - 1).clamp(0, length.shape[1] - 2)
     t = ((wanted - length.gather(1, low)) / (length.gather(1, low + 1) - length.gather(1, low))).clamp(0, 1)
 
@@ -124,9 +124,9 @@ def _falling(cap: Cap, length_AP: Tensor, polar_P: Tensor) -> Tensor:
     """(A, S, 3) the paths as far as the head grows wider, then straight down, and over the shoulders."""
     centre = cap.hug_AS3.new_tensor(CENTRE_MM)
     flat = (cap.hug_AS3 - centre)[..., [0, 2]].norm(dim=2)
-    upper = torch.arange(STEPS, device=flat.device) * STEP_MM < length_AP[:, [int((polar_P < _WIDEST_RAD).sum())]]
+    upper = torch.arange(CAP_STEPS, device=flat.device) * STEP_MM < length_AP[:, [int((polar_P < _WIDEST_RAD).sum())]]
     widest, where = torch.where(upper, flat, flat.new_zeros(())).max(1)
-    step = torch.arange(STEPS, device=flat.device)
+    step = torch.arange(CAP_STEPS, device=flat.device)
     free = step > where[:, None]
     height = cap.hug_AS3[..., 1].gather(1, where[:, None]) - (step - where[:, None]) * STEP_MM
     height = torch.where(free, height, cap.hug_AS3[..., 1])

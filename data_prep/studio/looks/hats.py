@@ -17,7 +17,7 @@ from data_prep.studio.looks import mesh
 from data_prep.studio.looks.cap import AZIMUTHS, CENTRE_MM, Cap
 from data_prep.studio.looks.noise import smoothstep, value_noise
 
-KINDS = ("none", "beanie", "cap", "brim", "headscarf", "hood")
+HAT_KINDS = ("none", "beanie", "cap", "brim", "headscarf", "hood")
 _P = (0.8, 0.05, 0.05, 0.035, 0.04, 0.025)
 DOME_ROWS, BRIM_ROWS = 24, 10
 _DEG = torch.pi / 180
@@ -25,9 +25,9 @@ _DEG = torch.pi / 180
 
 @dataclass(frozen=True)
 class HatLook:
-    """``kind`` of :data:`KINDS`; its edge is the plane through ``front_mm`` and ``back_mm`` (heights over the origin at
-    forehead and back of the head); ``thickness_mm`` off the head, ``crown_mm`` more on top; ``brim_mm`` wide, falling
-    by ``droop``; ``turn_deg`` of the cap's visor; ``rgb`` linear."""
+    """``kind`` of :data:`HAT_KINDS`; its edge is the plane through ``front_mm`` and ``back_mm`` (heights over the
+    origin at forehead and back of the head); ``thickness_mm`` off the head, ``crown_mm`` more on top; ``brim_mm`` wide,
+    falling by ``droop``; ``turn_deg`` of the cap's visor; ``rgb`` linear."""
 
     kind: str
     front_mm: float
@@ -63,7 +63,7 @@ class HatLook:
 
 def draw_hat(rng: np.random.Generator, rgb: tuple[float, float, float]) -> HatLook:
     """A random hat, for one person in five; the distributions are described in docs/studio.md."""
-    kind = str(rng.choice(KINDS, p=_P))
+    kind = str(rng.choice(HAT_KINDS, p=_P))
     front, back = rng.uniform(66, 92), rng.uniform(0, 45)
     thickness, crown, brim = {
         "none": (5.0, 0.0, 0.0),

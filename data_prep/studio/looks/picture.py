@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data_prep.studio.looks.develop import AS_IT_IS, Process, develop, draw_process
+from data_prep.studio.looks.camera_response import AS_IT_IS, Process, develop, draw_process
 
 
 def grid_size(size: int) -> int:

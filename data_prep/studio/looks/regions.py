@@ -20,7 +20,7 @@ from data_prep.studio.looks.noise import smoothstep
 
 # ICT-FaceKit's vertices of the Multi-PIE landmarks (its vertex_indices.json), subject's right side first.
 BROWS = ((268, 493, 1914, 2044, 1401), (2509, 2734, 4114, 4240, 3615))
-EYES = ((1507, 1542, 1537, 1528, 1518, 1511), (3742, 3751, 3756, 3721, 3725, 3732))
+EYELID_VERTICES = ((1507, 1542, 1537, 1528, 1518, 1511), (3742, 3751, 3756, 3721, 3725, 3732))
 LIPS_OUTER = (5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841)
 #: Middle of the inner edges of the upper and the lower lip, and the chin.
 LIP_TOP, LIP_BOTTOM, CHIN = 5533, 5517, 966
@@ -83,8 +83,8 @@ def find_regions(model: MorphableModel) -> HeadRegions:
     lips = smoothstep(-_outside_mm(rest, LIPS_OUTER), -1.5, 1.0) * front
     around_mouth_mm = _outside_mm(rest, LIPS_OUTER)
     brow_mm, brow_along, brow_up = _brow(rest)
-    eye_mm = torch.stack([_line_mm(rest, (*eye, eye[0]))[0] for eye in EYES]).amin(0)
-    upper_mm = torch.stack([_line_mm(rest, eye[:4])[0] for eye in EYES]).amin(0)
+    eye_mm = torch.stack([_line_mm(rest, (*eye, eye[0]))[0] for eye in EYELID_VERTICES]).amin(0)
+    upper_mm = torch.stack([_line_mm(rest, eye[:4])[0] for eye in EYELID_VERTICES]).amin(0)
     lash = torch.maximum(1 - smoothstep(upper_mm, 0.4, 2.0), 0.35 * (1 - smoothstep(eye_mm, 0.3, 1.2)))
 
     mirrored = rest.clone()
@@ -138,7 +138,7 @@ def _eyeballs(model: MorphableModel) -> Tensor:
 
 def _above_eyes(points: Tensor) -> Tensor:
     """Mask (V,): at the height of the upper lids or above."""
-    return points[:, 1] > min(float(points[eye[0], 1]) for eye in EYES) - 1
+    return points[:, 1] > min(float(points[eye[0], 1]) for eye in EYELID_VERTICES) - 1
 
 
 def _line_mm(points: Tensor, corners: tuple[int, ...] | tuple[tuple[float, ...], ...]) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,7 @@ BOUNCE = 0.22
 
 
 @dataclass(frozen=True, eq=False)
-class Transfer:
+class OpenSky:
     """``directions_D3``: unit vectors in head space; ``open_VD``: cosine to the vertex's normal where it sees past the
     head, else 0; ``full_VD``: the cosine alone (0 behind the vertex)."""
 
@@ -50,7 +50,7 @@ class Transfer:
         return torch.exp(LOBE * (self.directions_D3 @ lamps_L3.T - 1))
 
 
-def measure_transfer(rest_V3: Tensor, faces_T3: Tensor, occluders_T: Tensor, directions: int = DIRECTIONS) -> Transfer:
+def measure_transfer(rest_V3: Tensor, faces_T3: Tensor, occluders_T: Tensor, directions: int = DIRECTIONS) -> OpenSky:
     """Measure the transfer of a mesh; only the triangles of the mask ``occluders_T`` cast shadows."""
     towards = fibonacci_sphere(directions).to(rest_V3)
     middle = (rest_V3[faces_T3[occluders_T]].amin((0, 1)) + rest_V3[faces_T3[occluders_T]].amax((0, 1))) / 2
@@ -68,7 +68,7 @@ def measure_transfer(rest_V3: Tensor, faces_T3: Tensor, occluders_T: Tensor, dir
         behind = F.grid_sample(depth, at[:, None], mode="nearest", padding_mode="border", align_corners=False)[:, 0, 0]
         seen.append(vertices[..., 2] <= behind + _BIAS_MM)
     full = (vertex_normals(rest_V3[None], faces_T3)[0] @ towards.T).clamp_min(0)
-    return Transfer(towards, full * torch.cat(seen).T, full)
+    return OpenSky(towards, full * torch.cat(seen).T, full)
 
 
 def fibonacci_sphere(count: int) -> Tensor:

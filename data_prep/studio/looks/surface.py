@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data_prep.head.model import PART_NAMES
-from data_prep.studio.looks.bust import PARTS, Bust
+from data_prep.studio.looks.bust import BUST_PARTS, Bust
 from data_prep.studio.looks.noise import smoothstep, value_noise
 from data_prep.studio.looks.person import Paint, PersonLook, skin_reflectance
 from data_prep.studio.looks.wardrobe import WARDROBE_PARTS
@@ -68,7 +68,7 @@ def material(
     """
 
     def is_part(*names: str) -> Tensor:
-        return torch.isin(part_N, torch.tensor([PARTS.index(n) for n in names], device=part_N.device))
+        return torch.isin(part_N, torch.tensor([BUST_PARTS.index(n) for n in names], device=part_N.device))
 
     eyes, mouth, teeth = is_part("sclera"), is_part("teeth", "gums_tongue", "mouth_socket"), is_part("teeth")
     worn = part_N >= len(PART_NAMES)

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 INSTALL = "pip install 'jdap[speech]'"
-TIMEOUT_S = 120.0
+ESPEAK_TIMEOUT_S = 120.0
 
 # Numbers of espeak-ng/speak_lib.h, API revision 12.
 _SYNCHRONOUS = 2
@@ -117,7 +117,7 @@ def speak(texts: Sequence[str], voice: Voice) -> list[Utterance]:
         [sys.executable, "-I", "-S", __file__],
         input=json.dumps(request).encode(),
         capture_output=True,
-        timeout=TIMEOUT_S,
+        timeout=ESPEAK_TIMEOUT_S,
         check=False,
     )
     if child.returncode:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.head.mouth import Mouth
-from data_prep.studio.speech.visemes import TARGETS, Segment
+from data_prep.studio.speech.visemes import VISEME_TARGETS, Segment
 
 #: Jaw and lips are ahead of the sound that they make.
 LEAD_S = 0.02
@@ -27,7 +27,7 @@ JAW_RATE_S, LIP_RATE_S = (0.045, 0.045), (0.085, 0.06)
 #: A lips' closure: how long its flanks are, and the shortest one, which at 25 fps still holds a frame.
 FLANK_S, SHORTEST_S = 0.06, 0.046
 #: espeak times voiceless stops at their release, after this much silence.
-SILENCE_S = 0.045
+STOP_SILENCE_S = 0.045
 #: Lips that touch overlap by this much, and are pressed by this much mouthPress.
 OVERLAP_MM, PRESS = 0.3, 0.25
 #: The lower lip at the upper teeth.
@@ -94,7 +94,7 @@ def _add(mouth: Mouth, style: Style, out: dict[str, np.ndarray], name: str, amou
 
 
 def _blend(style: Style, heard: list[Segment], loudness_N: np.ndarray, time_F: np.ndarray) -> dict[str, np.ndarray]:
-    """Dominance: the amounts of :data:`TARGETS`."""
+    """Dominance: the amounts of :data:`VISEME_TARGETS`."""
     targets_NJ = np.array([segment.viseme.targets for segment in heard])
     stress_N = np.array([segment.stress for segment in heard])
     vowel_N = np.array([segment.viseme.vowel for segment in heard])
@@ -108,7 +108,7 @@ def _blend(style: Style, heard: list[Segment], loudness_N: np.ndarray, time_F: n
     late_FN = np.maximum(time_F[:, None] - (ends - quarter), 0)
     holds = np.array([(s.viseme.jaw_hold, s.viseme.lip_hold) for s in heard]) ** style.articulation
     out = {}
-    for j, name in enumerate(TARGETS):
+    for j, name in enumerate(VISEME_TARGETS):
         before_s, after_s = LIP_RATE_S if j else JAW_RATE_S
         dominance_FN = holds[:, min(j, 1)] * np.exp(-style.articulation * (early_FN / before_s + late_FN / after_s))
         out[name] = dominance_FN @ targets_NJ[:, j] / dominance_FN.sum(1)
@@ -118,7 +118,7 @@ def _blend(style: Style, heard: list[Segment], loudness_N: np.ndarray, time_F: n
 def contact(segment: Segment) -> tuple[float, float]:
     """When (s) the lips of this sound meet, and when they part: at least :data:`SHORTEST_S` apart."""
     if segment.viseme.released:
-        return segment.start_s - max(SILENCE_S, SHORTEST_S), segment.start_s
+        return segment.start_s - max(STOP_SILENCE_S, SHORTEST_S), segment.start_s
     end = segment.end_s if segment.parted_s is None else segment.parted_s
     return min(segment.start_s, end - SHORTEST_S), end
 

@@ -20,9 +20,9 @@ from jdap.io.files import write_whole
 from jdap.shards.sample import Sample
 from jdap.units import SAMPLE_RATE
 
-ACROSS, DOWN = 10, 3
+FRAMES_ACROSS, DOWN = 10, 3
 #: Inches of a frame, of the text beneath it, and of each of the two plots.
-TILE, CAPTION, PLOT = 1.25, 0.3, 1.25
+SHEET_TILE_INCHES, CAPTION, PLOT = 1.25, 0.3, 1.25
 SHUT, OPEN = "tab:red", "tab:blue"
 
 
@@ -35,7 +35,7 @@ class TalkSheet:
     def add(self, sample: Sample) -> None:
         """Add a talking sample; after the first nothing happens."""
         if self._png is None:
-            self._png = draw_sheet(sample)
+            self._png = render_sheet(sample)
 
     def save(self, path: Path) -> None:
         """Write the sheet as a PNG. Raises ValueError when there is nothing on it."""
@@ -45,20 +45,22 @@ class TalkSheet:
         write_whole(path, self._png)
 
 
-def draw_sheet(sample: Sample) -> bytes:
+def render_sheet(sample: Sample) -> bytes:
     """The sheet of a talking sample as a PNG. Raises ValueError for a sample that does not talk."""
     record = sample.record
     if sample.audio is None or "lip_opening_mm" not in record.scores or not record.speech:
         raise ValueError(f"{sample.key}: nobody talks; make it with python -m data_prep studio --talk")
     phonemes = read_phonemes(record.speech["phonemes"], record.frames / record.fps)
-    shown = np.unique(np.linspace(0, record.frames - 1, min(record.frames, ACROSS * DOWN)).round().astype(int))
-    rows = -(-len(shown) // ACROSS)
-    heights = [TILE + CAPTION] * rows + [PLOT, PLOT]
-    figure = plt.figure(figsize=(ACROSS * TILE, sum(heights) + 0.9), layout="constrained", facecolor="white")
-    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=[rows * (TILE + CAPTION), 2 * PLOT + 0.9])
+    shown = np.unique(np.linspace(0, record.frames - 1, min(record.frames, FRAMES_ACROSS * DOWN)).round().astype(int))
+    rows = -(-len(shown) // FRAMES_ACROSS)
+    heights = [SHEET_TILE_INCHES + CAPTION] * rows + [PLOT, PLOT]
+    figure = plt.figure(
+        figsize=(FRAMES_ACROSS * SHEET_TILE_INCHES, sum(heights) + 0.9), layout="constrained", facecolor="white"
+    )
+    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=[rows * (SHEET_TILE_INCHES + CAPTION), 2 * PLOT + 0.9])
     top, bottom = parts[:, 0]
     top.suptitle(f"“{record.speech['text']}” · {record.speech['voice']}", fontsize=10)
-    tiles = top.subplots(rows, ACROSS, squeeze=False).ravel()
+    tiles = top.subplots(rows, FRAMES_ACROSS, squeeze=False).ravel()
     for axes in tiles:
         axes.axis("off")
     window = _around_skin(sample.skin_FHW)

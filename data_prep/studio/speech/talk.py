@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data_prep.head.mouth import Mouth
-from data_prep.studio.motion import takes
+from data_prep.studio.motion import performance
 from data_prep.studio.speech import corpus, espeak, lips, sound, visemes
 from data_prep.studio.speech.espeak import Phoneme, SpeechError, Utterance, Voice
 from data_prep.studio.speech.gestures import draw_gestures
@@ -18,9 +18,9 @@ from data_prep.studio.speech.voices import draw_language, draw_voice
 from jdap.units import FPS, SAMPLE_RATE
 
 #: Clips begin before the first sentence with this chance, so long before; else within it, this long before its end.
-SILENT_START_CHANCE, SILENCE_S, LEAST_S = 0.4, (0.05, 0.4), 0.8
+SILENT_START_CHANCE, SILENT_START_S, LEAST_S = 0.4, (0.05, 0.4), 0.8
 #: Pauses between sentences, beside the one that the voice makes itself.
-GAP_S = (0.0, 0.5)
+PAUSE_S = (0.0, 0.5)
 #: What is said this long after the clip's end may move its last frames.
 BEYOND_S = 1.0
 #: No sentence of the corpus is shorter.
@@ -42,7 +42,7 @@ class Talk:
     * ``opening_mm_F``: how far the lips' inner edges are apart, 0 or less where they touch
     """
 
-    take: takes.Take
+    take: performance.Take
     audio_N: np.ndarray
     text: str
     language: str
@@ -92,21 +92,21 @@ def draw_talk(rng: np.random.Generator, mouth: Mouth, frames: int, size: int, sp
     spoken = espeak.speak([sentences[order[i % len(order)]] for i in range(count)], voice)
     timeline = _lay_out(said, spoken, seconds)
 
-    tracks = takes.Tracks(moved, frames, moving=True)
+    tracks = performance.Tracks(moved, frames, moving=True)
     gestures = draw_gestures(gestured, timeline.segments, timeline.loud_S, timeline.questions_s, tracks.seconds)
-    rotation = takes.to_axis_angle(takes.head_angles(tracks, sway=0.6) + gestures.angles_deg_F3)
+    rotation = performance.to_axis_angle(performance.head_angles(tracks, sway=0.6) + gestures.angles_deg_F3)
     amounts: dict[str, np.ndarray] = {}
-    takes.smiling(tracks, amounts, 0.4, 0.35)
-    takes.brows(tracks, amounts)  # a wrinkled nose lifts the upper lip: before the lips are closed
+    performance.smiling(tracks, amounts, 0.4, 0.35)
+    performance.brows(tracks, amounts)  # a wrinkled nose lifts the upper lip: before the lips are closed
     style = lips.draw_style(moved)
     amounts = lips.speak_face(mouth, style, timeline.segments, timeline.loud_S, tracks.seconds, amounts)
     for name, share in (("browInnerUp", 0.8), ("browOuterUp", 1.0)):
         tracks.pair(amounts, name, share * gestures.brow_F)
-    takes.lids(tracks, amounts, np.maximum(tracks.blinks(), takes.blink(tracks.seconds, gestures.blinks_s)))
-    takes.gaze(tracks, amounts, rotation)
+    performance.lids(tracks, amounts, np.maximum(tracks.blinks(), performance.blink(tracks.seconds, gestures.blinks_s)))
+    performance.gaze(tracks, amounts, rotation)
     nothing = np.zeros(frames)
     amounts = {name: amounts.get(name, nothing) for name in mouth.names}
-    take = takes.compose(tracks, mouth.names, amounts, rotation, size)
+    take = performance.compose(tracks, mouth.names, amounts, rotation, size)
     return Talk(
         take=take,
         audio_N=sound.record(heard, timeline.dry_N),
@@ -120,7 +120,7 @@ def draw_talk(rng: np.random.Generator, mouth: Mouth, frames: int, size: int, sp
 
 def _lay_out(rng: np.random.Generator, spoken: list[Utterance], seconds: float) -> _Timeline:
     """Place utterances one after the other, beginning before or within the first."""
-    early, share, silence_s = rng.random() < SILENT_START_CHANCE, rng.random(), rng.uniform(*SILENCE_S)
+    early, share, silence_s = rng.random() < SILENT_START_CHANCE, rng.random(), rng.uniform(*SILENT_START_S)
     start_s = silence_s if early else -share * max(spoken[0].seconds - LEAST_S, 0.0)
     dry = np.zeros(round(seconds * SAMPLE_RATE))
     phonemes, segments, louds, words, questions = list[Phoneme](), list[visemes.Segment](), [], list[str](), []
@@ -140,7 +140,7 @@ def _lay_out(rng: np.random.Generator, spoken: list[Utterance], seconds: float) 
         last_s = max((p.end_s for p in utterance.phonemes if p.ipa), default=0.0)
         questions += [start_s + last_s] if utterance.text.endswith("?") else []
         end_s = start_s + utterance.seconds
-        start_s = end_s + rng.uniform(*GAP_S)
+        start_s = end_s + rng.uniform(*PAUSE_S)
         phonemes.append(Phoneme("", end_s, start_s))
         segments.append(replace(visemes.REST, start_s=end_s, end_s=start_s))
         louds.append(np.ones(1))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from data_prep.studio.speech.espeak import Phoneme, SpeechError
 
 #: Expressions that sounds aim at, with ``_L`` and ``_R`` where ARKit has both; the jaw first.
-TARGETS = ("jawOpen", "mouthPucker", "mouthFunnel", "mouthStretch", "mouthLowerDown", "mouthUpperUp")
+VISEME_TARGETS = ("jawOpen", "mouthPucker", "mouthFunnel", "mouthStretch", "mouthLowerDown", "mouthUpperUp")
 STRESS = {"ˈ": 1.0, "ˌ": 0.5}
 
 
@@ -22,7 +22,7 @@ STRESS = {"ˈ": 1.0, "ˌ": 0.5}
 class Viseme:
     """A posture of the mouth.
 
-    * amounts of :data:`TARGETS`, 0 … 1
+    * amounts of :data:`VISEME_TARGETS`, 0 … 1
     * ``jaw_hold``, ``lip_hold``: the dominance over the neighbours' jaw and lips, 0 (takes theirs) …
     * ``shut``: how much of the lips' opening is closed, 1 for a full closure; ``bite``: 1 where the lower lip meets
       the upper teeth
@@ -44,7 +44,7 @@ class Viseme:
 
     @property
     def targets(self) -> tuple[float, ...]:
-        """The amounts, in the order of :data:`TARGETS`."""
+        """The amounts, in the order of :data:`VISEME_TARGETS`."""
         return (self.jaw, self.pucker, self.funnel, self.stretch, self.lower, self.upper)
 
 

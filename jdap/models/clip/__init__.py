@@ -1,1 +1,1 @@
-"""The network that draws clips, and what drives it."""
+"""The network that makes clips, and what drives it."""

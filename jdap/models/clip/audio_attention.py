@@ -17,7 +17,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from jdap.models.image.attention import Beside, KeyValue, Layers, PlainAttention, look_up
+from jdap.models.image.attention import AttentionContext, KeyValue, Layers, PlainAttention, look_up
 
 
 class AudioLayer(nn.Module):
@@ -35,7 +35,7 @@ class AudioLayer(nn.Module):
         nn.init.zeros_(self.to_out.bias)
 
     def project(self, tokens_NLD: Tensor) -> KeyValue:
-        """Keys and values of tokens; they do not depend on what is drawn."""
+        """Keys and values of tokens; they do not depend on what is sampled."""
         return KeyValue(self.to_k(tokens_NLD), self.to_v(tokens_NLD))
 
     def forward(self, hidden_NPD: Tensor, audio: KeyValue) -> Tensor:
@@ -81,7 +81,9 @@ class AudioReader(PlainAttention):
     def __init__(self, name: str, layer: AudioLayer) -> None:
         self.name, self.layer = name, layer
 
-    def answer(self, attn: Attention, hidden_BND: Tensor, context_BMD: Tensor | None, beside: Beside) -> Tensor:
+    def answer(
+        self, attn: Attention, hidden_BND: Tensor, context_BMD: Tensor | None, beside: AttentionContext
+    ) -> Tensor:
         """What is seen, and added to it what is heard."""
         out = super().answer(attn, hidden_BND, context_BMD, beside)
         if beside.audio is None:

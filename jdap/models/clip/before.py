@@ -1,6 +1,6 @@
-"""What stands before the frames that are drawn: the reference as an anchor, and the last frames of the window before.
+"""What stands before the frames that are made: the reference as an anchor, and the last frames of the window before.
 
-Shapes: B clips, F frames drawn of each, M motion frames before them, C latent channels, h x w latent cells.
+Shapes: B clips, F frames of each, M motion frames before them, C latent channels, h x w latent cells.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class MotionFrames(NamedTuple):
-    """What came before the frames that are drawn: ``rgb``, ``depth`` (B, M, C, h, w), timesteps ``t`` (B,) of both.
+    """What came before the frames that are made: ``rgb``, ``depth`` (B, M, C, h, w), timesteps ``t`` (B,) of both.
 
     Frames that are known are clean latents at timestep 0 (or a little above, noised as much). At the start of a clip
     there are none: :meth:`null`.

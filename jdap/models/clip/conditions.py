@@ -13,12 +13,12 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 #: kind → numbers a frame
-KINDS = {"pose": 6, "lips": 1}
+CONDITIONS = {"pose": 6, "lips": 1}
 #: What brings the numbers to about one: millimetres of opened lips, and of a head's distance.
 LIPS_MM, DISTANCE_MM = 10.0, 1000.0
 
 
-class Drive(NamedTuple):
+class Conditions(NamedTuple):
     """The conditions of a clip; what is None, or NaN in a frame, is not given.
 
     ``pose`` (B, F, 6): head to camera, axis-angle in radians and translation in mm; ``lips_mm`` (B, F): how far the
@@ -33,7 +33,7 @@ class DriveTokens(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """One token for each kind of condition; zero where it is not given, as if it had never been there.
 
     Args:
-        kinds: of :data:`KINDS`.
+        kinds: of :data:`CONDITIONS`.
         dim: D.
         hidden: channels of the layer between.
     """
@@ -41,14 +41,14 @@ class DriveTokens(ModelMixin, ConfigMixin):  # type: ignore[misc]
     @register_to_config
     def __init__(self, kinds: list[str], dim: int, hidden: int = 128) -> None:
         super().__init__()
-        unknown = [kind for kind in kinds if kind not in KINDS]
+        unknown = [kind for kind in kinds if kind not in CONDITIONS]
         if unknown or not kinds:
-            raise ValueError(f"conditions must be some of {', '.join(KINDS)}, got {', '.join(unknown) or 'none'}")
+            raise ValueError(f"conditions must be some of {', '.join(CONDITIONS)}, got {', '.join(unknown) or 'none'}")
         self.networks = nn.ModuleDict(
-            {k: nn.Sequential(nn.Linear(KINDS[k], hidden), nn.SiLU(), nn.Linear(hidden, dim)) for k in kinds}
+            {k: nn.Sequential(nn.Linear(CONDITIONS[k], hidden), nn.SiLU(), nn.Linear(hidden, dim)) for k in kinds}
         )
 
-    def forward(self, drive: Drive, keep_KB: Tensor | None = None) -> Tensor:
+    def forward(self, drive: Conditions, keep_KB: Tensor | None = None) -> Tensor:
         """→ (B, F, K, D). ``keep_KB`` bool: which clips are told which kind (None: all that is given).
 
         Raises ValueError where nothing is given at all, whose size would be unknown.
@@ -60,7 +60,7 @@ class DriveTokens(ModelMixin, ConfigMixin):  # type: ignore[misc]
         tokens = []
         for i, (kind, network) in enumerate(self.networks.items()):
             x = numbers[kind]
-            x = like.new_full((*like.shape[:2], KINDS[kind]), torch.nan) if x is None else x
+            x = like.new_full((*like.shape[:2], CONDITIONS[kind]), torch.nan) if x is None else x
             given = x.isfinite().all(dim=-1, keepdim=True)
             if keep_KB is not None:
                 given = given & keep_KB[i].to(given.device)[:, None, None]

@@ -1,6 +1,6 @@
-"""The clip model: a frozen joint UNet that draws several frames at once, by motion modules and attention to sound.
+"""The clip model: a frozen joint UNet that makes several frames at once, by motion modules and attention to sound.
 
-Shapes: B clips, F frames drawn of each, M motion frames before them, N = B · F pictures, C latent channels, h x w
+Shapes: B clips, F frames of each, M motion frames before them, N = B · F pictures, C latent channels, h x w
 latent cells, L tokens of D channels a frame.
 """
 
@@ -23,13 +23,13 @@ from jdap.models.clip.before import Anchor, MotionFrames, put_before
 from jdap.models.clip.blocks import moves, still_down, still_up, with_motion
 from jdap.models.clip.motion import load_motion
 from jdap.models.component import Component
-from jdap.models.image.attention import Beside, Features, Layers, PlainAttention, Reference, ReferenceReader
+from jdap.models.image.attention import AttentionContext, Features, Layers, PlainAttention, Reference, ReferenceReader
 from jdap.models.image.joint_unet import JointUNet, no_tokens, project_features, seen_latents
 from jdap.models.image.plain import sees
 from jdap.models.loading import WeightsError, load_strict, one_line
 
 #: Folders of the component's folder.
-MOTION, AUDIO_ATTENTION = "motion", "audio_attention"
+MOTION_FOLDER, AUDIO_ATTENTION = "motion", "audio_attention"
 
 
 class ClipUNet(Component, ModelMixin):
@@ -175,7 +175,7 @@ class ClipUNet(Component, ModelMixin):
             x = torch.cat(
                 [x, seen_latents(x[:, : self.latent_channels], reference, keep, reference_from * whole, whole)], 1
             )
-        beside = Beside(
+        beside = AttentionContext(
             None if reference is None else reference.layers,
             keep,
             reference_from * whole,
@@ -213,7 +213,7 @@ class ClipUNet(Component, ModelMixin):
         So diffusers reads the folder as a UNet, and ``motion`` as a ``MotionAdapter``.
         """
         self.image_model().write(folder)
-        self.motion_adapter().save_pretrained(folder / MOTION)
+        self.motion_adapter().save_pretrained(folder / MOTION_FOLDER)
         if self.audio is not None:
             self.audio.save_pretrained(folder / AUDIO_ATTENTION)
 
@@ -225,7 +225,7 @@ class ClipUNet(Component, ModelMixin):
     @classmethod
     def on(cls, joint: JointUNet, folder: Path) -> Self:
         """The motion modules and layers of sound of ``folder`` on an image model: strictly, in evaluation mode."""
-        motion = load_motion(folder / MOTION)
+        motion = load_motion(folder / MOTION_FOLDER)
         audio = load_strict(AudioAttention, folder / AUDIO_ATTENTION) if (folder / AUDIO_ATTENTION).is_dir() else None
         try:
             return cls(joint, motion, audio).eval()

@@ -1,1 +1,1 @@
-"""The network that draws pictures with their depth, and its reference."""
+"""The network that makes pictures with their depth, and its reference."""

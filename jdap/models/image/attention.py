@@ -54,7 +54,7 @@ class Reference(NamedTuple):
     latents: Tensor
 
 
-class Beside(NamedTuple):
+class AttentionContext(NamedTuple):
     """What the layers may look up beside the picture itself, the same for all of them.
 
     * ``reference``: of R people, each with ``frames`` consecutive pictures in the batch; nobody's features are copied
@@ -110,14 +110,16 @@ class PlainAttention:
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
-        beside: Beside | None = None,
+        beside: AttentionContext | None = None,
     ) -> Tensor:
         """(B, N, D) → (B, N, D). diffusers passes on only what this signature names."""
         if attention_mask is not None:
             raise ValueError("these attention layers take no attention_mask")
-        return self.answer(attn, hidden_states, encoder_hidden_states, beside or Beside())
+        return self.answer(attn, hidden_states, encoder_hidden_states, beside or AttentionContext())
 
-    def answer(self, attn: Attention, hidden_BND: Tensor, context_BMD: Tensor | None, beside: Beside) -> Tensor:
+    def answer(
+        self, attn: Attention, hidden_BND: Tensor, context_BMD: Tensor | None, beside: AttentionContext
+    ) -> Tensor:
         """What the layer answers, (B, N, D); without a context it looks at itself."""
         if context_BMD is not None and context_BMD.shape[1] == 0:
             bias: Tensor = attn.to_out[0].bias  # type: ignore[index, assignment, union-attr]
@@ -127,7 +129,7 @@ class PlainAttention:
         out = self.mix(turned(query, attn.heads) if self.rotary else query, own, attn.heads, beside)
         return attn.to_out[1](attn.to_out[0](out)) / attn.rescale_output_factor
 
-    def mix(self, query_BND: Tensor, own: KeyValue, heads: int, beside: Beside) -> Tensor:
+    def mix(self, query_BND: Tensor, own: KeyValue, heads: int, beside: AttentionContext) -> Tensor:
         """What the queries look up → (B, N, D)."""
         return look_up(query_BND, own, heads)
 
@@ -143,7 +145,7 @@ class ReferenceReader(PlainAttention):
     def __init__(self, name: str, rotary: bool = False) -> None:
         self.name, self.rotary = name, rotary
 
-    def mix(self, query_BND: Tensor, own: KeyValue, heads: int, beside: Beside) -> Tensor:
+    def mix(self, query_BND: Tensor, own: KeyValue, heads: int, beside: AttentionContext) -> Tensor:
         """Its own tokens and then the reference's; the latter only where they are there and kept."""
         if beside.reference is None:
             return look_up(query_BND, own, heads)
@@ -175,12 +177,14 @@ class ReferenceWriter(PlainAttention):
     def __init__(self, name: str, rotary: bool = False) -> None:
         self.name, self.rotary = name, rotary
 
-    def leave(self, hidden_BND: Tensor, beside: Beside) -> None:
+    def leave(self, hidden_BND: Tensor, beside: AttentionContext) -> None:
         """Write down a layer's input, once: under gradient checkpointing the backward pass comes by again."""
         if beside.written is not None:
             beside.written.setdefault(self.name, hidden_BND)
 
-    def answer(self, attn: Attention, hidden_BND: Tensor, context_BMD: Tensor | None, beside: Beside) -> Tensor:
+    def answer(
+        self, attn: Attention, hidden_BND: Tensor, context_BMD: Tensor | None, beside: AttentionContext
+    ) -> Tensor:
         """As without a reader, after its input is left behind."""
         self.leave(hidden_BND, beside)
         return super().answer(attn, hidden_BND, context_BMD, beside)

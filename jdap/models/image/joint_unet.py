@@ -15,7 +15,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
-from jdap.models.image.attention import Beside, Features, KeyValue, Reference, ReferenceReader
+from jdap.models.image.attention import AttentionContext, Features, KeyValue, Reference, ReferenceReader
 from jdap.models.image.plain import AroundOneUNet, set_self_attention
 from jdap.models.image.rotary import turned
 
@@ -64,7 +64,7 @@ class JointUNet(AroundOneUNet, ModelMixin):
     def project_reference(self, features: Features) -> Reference:
         """The features of a :class:`jdap.models.image.reference.ReferenceNet` as this network's keys and values.
 
-        They do not depend on what is drawn, so this is done once per training step, and once for all steps of a
+        They do not depend on what is sampled, so this is done once per training step, and once for all steps of a
         sampling run. Gradients flow to the projections and into the ReferenceNet.
         """
         return project_features(self.unet, features, self.rotary)
@@ -104,7 +104,7 @@ class JointUNet(AroundOneUNet, ModelMixin):
             t_rgb_B,
             encoder_hidden_states=no_tokens(unet, rgb_BChw) if tokens_BLD is None else tokens_BLD,
             timestep_cond=unet.time_proj(t_depth_B).to(rgb_BChw.dtype),
-            cross_attention_kwargs={"beside": Beside(layers, keep, reference_from, targets)},
+            cross_attention_kwargs={"beside": AttentionContext(layers, keep, reference_from, targets)},
         ).sample
         rgb, depth = out.chunk(2, dim=1)
         return rgb, depth
@@ -126,8 +126,8 @@ def seen_latents(
 ) -> Tensor:
     """The reference's latents for every picture, (B, C, h, w): zeros where there is none or it may not be seen.
 
-    The order is that of :class:`jdap.models.image.attention.Beside`: from ``reference_from`` on the R people, with
-    ``targets`` pictures each, as often as they fit.
+    The order is that of :class:`jdap.models.image.attention.AttentionContext`: from ``reference_from`` on the R people,
+    with ``targets`` pictures each, as often as they fit.
     """
     if reference is None:
         return torch.zeros_like(like_BChw)

@@ -13,7 +13,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from jdap.models.image.attention import Beside, Features, ReferenceWriter
+from jdap.models.image.attention import AttentionContext, Features, ReferenceWriter
 from jdap.models.image.joint_unet import no_tokens
 from jdap.models.image.plain import AroundOneUNet, sees, set_self_attention
 
@@ -52,11 +52,11 @@ class ReferenceNet(AroundOneUNet, ModelMixin):
         count = len(pictures) // len(latents)
         tokens = no_tokens(self.unet, pictures) if tokens_RLD is None else tokens_RLD.repeat_interleave(count, dim=0)
         written: dict[str, Tensor] = {}
-        self._read(pictures, tokens, Beside(written=written))
+        self._read(pictures, tokens, AttentionContext(written=written))
         layers = {name: feature.reshape(len(latents), -1, feature.shape[-1]) for name, feature in written.items()}
         return Features(layers, latents if latents.ndim == 4 else latents[:, 0], count)
 
-    def _read(self, pictures: Tensor, tokens: Tensor, beside: Beside) -> None:
+    def _read(self, pictures: Tensor, tokens: Tensor, beside: AttentionContext) -> None:
         """The UNet's own blocks in its own order, up to the input of the last self-attention."""
         unet: Any = self.unet
         seeing = {"encoder_hidden_states": tokens, "cross_attention_kwargs": {"beside": beside}}

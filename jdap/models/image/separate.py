@@ -15,7 +15,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
 from jdap.models.component import Component, marked
-from jdap.models.image.attention import Beside, Features, Reference, ReferenceReader
+from jdap.models.image.attention import AttentionContext, Features, Reference, ReferenceReader
 from jdap.models.image.joint_unet import JointUNet, no_tokens, project_features, seen_latents
 from jdap.models.image.plain import set_self_attention
 from jdap.models.loading import load_strict
@@ -100,7 +100,7 @@ class SeparateUNets(Component, ModelMixin):
             torch.cat(halves, dim=1),
             t_rgb_B,
             encoder_hidden_states=none if tokens_BLD is None else tokens_BLD,
-            cross_attention_kwargs={"beside": Beside(layers, keep, reference_from, targets)},
+            cross_attention_kwargs={"beside": AttentionContext(layers, keep, reference_from, targets)},
         ).sample
         given = rgb_BChw if clean_rgb_BChw is None else clean_rgb_BChw
         depth = self.depth(torch.cat([given, depth_BChw], dim=1), t_depth_B, encoder_hidden_states=none).sample

@@ -53,7 +53,7 @@ def clip_networks(
             on: all networks are then those, and the rest of what is asked for must agree.
         motion: AnimateDiff's motion modules (:func:`jdap.models.clip.motion.load_motion`); None: fresh ones.
         sound: what the model hears, and by how many tokens a frame.
-        conditions: kinds of :data:`jdap.models.clip.conditions.KINDS` that may drive a clip beside its sound.
+        conditions: kinds of :data:`jdap.models.clip.conditions.CONDITIONS` that may drive a clip beside its sound.
         checkpointing: compute activations again in the backward pass rather than keep them.
 
     Raises:

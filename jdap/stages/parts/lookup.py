@@ -19,7 +19,7 @@ from torchmetrics import MeanMetric
 
 from jdap.batch import other_people
 from jdap.diffusion.denoiser import Pair
-from jdap.diffusion.draws import Place, draw_noise
+from jdap.diffusion.draws import StepSlice, draw_noise
 from jdap.pipelines.portrait import PortraitPipeline
 
 #: Where the error is measured, of the schedule's 1,000 timesteps, and what is shown.
@@ -58,7 +58,7 @@ class ReferenceLookup(nn.Module):
         clean, own = Pair(*(x[:count] for x in clean)), reference_BChw[:count]
         shown = {"own": own, "other": own[others], "none": None, "itself": clean.rgb}
         seen = {name: None if x is None else unet.project_reference(pipeline.reference(x)) for name, x in shown.items()}
-        noise = draw_noise(clean, 0, Place.of(batch_idx, count))
+        noise = draw_noise(clean, 0, StepSlice.of(batch_idx, count))
         for timestep in TIMESTEPS:
             t = Pair(*(torch.full((count,), timestep, device=own.device) for _ in range(2)))
             noisy = denoiser.add_noise(clean, noise, t)

@@ -6,17 +6,17 @@ import lightning as L
 from torch import Tensor
 
 from jdap.diffusion.denoiser import JointLoss
-from jdap.diffusion.draws import Place
+from jdap.diffusion.draws import StepSlice
 from jdap.diffusion.timesteps import TimestepLaw
 
 
-def place_of(stage: L.LightningModule, count: int, batch_idx: int) -> Place:
+def place_of(stage: L.LightningModule, count: int, batch_idx: int) -> StepSlice:
     """Which of the samples of an optimiser step a batch of this process holds; the first ones outside of a trainer."""
     trainer = stage._trainer
     if trainer is None:
-        return Place.of(0, count)
+        return StepSlice.of(0, count)
     parts = trainer.accumulate_grad_batches
-    return Place.of(trainer.global_step, count, batch_idx % parts, parts, trainer.global_rank, trainer.world_size)
+    return StepSlice.of(trainer.global_step, count, batch_idx % parts, parts, trainer.global_rank, trainer.world_size)
 
 
 def share_of(stage: L.LightningModule, has_B: Tensor) -> Tensor | float:
@@ -27,7 +27,7 @@ def share_of(stage: L.LightningModule, has_B: Tensor) -> Tensor | float:
     return count / stage._trainer.strategy.reduce(count.clone(), reduce_op="mean").clamp_min(1e-6)
 
 
-def drawn_losses(
+def step_losses(
     stage: L.LightningModule, loss: JointLoss, law: TimestepLaw, depth_weight: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The losses of RGB and depth of a step's part such that the step's is their mean, however it was divided up.

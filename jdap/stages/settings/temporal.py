@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from jdap.choices import NULL, STARTS
+from jdap.choices import NULL, WINDOW_STARTS
 from jdap.stages.settings.checks import check_choice, check_given, check_least, check_shares
 
 #: Whose sound a clip is trained with; all but the first are controls.
@@ -53,7 +53,7 @@ class WindowSettings:
 
     def __post_init__(self) -> None:
         check_least("window", 1, frames=self.frames, motion_frames=self.motion_frames)
-        check_choice("window.start", self.start, STARTS)
+        check_choice("window.start", self.start, WINDOW_STARTS)
 
 
 @dataclass(frozen=True)

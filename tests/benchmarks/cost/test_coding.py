@@ -9,7 +9,18 @@ from skimage.metrics import peak_signal_noise_ratio
 from benchmarks import BenchmarkError
 from benchmarks.__main__ import main
 from benchmarks.cost import coding
-from benchmarks.cost.coding import CONFIDENCE, DEPTH, KINDS, RGB, SKIN, Coding, codings, measure, psnr, read_pictures
+from benchmarks.cost.coding import (
+    CONFIDENCE,
+    DEPTH,
+    MEMBER_KINDS,
+    RGB,
+    SKIN,
+    Coding,
+    codings,
+    measure,
+    psnr,
+    read_pictures,
+)
 from jdap.shards import schema
 
 
@@ -36,7 +47,7 @@ def test_every_coding_gives_the_picture_back():
     depth = np.random.default_rng(0).integers(0, 65536, (32, 32)).astype(np.uint16)
     grey = (depth >> 8).astype(np.uint8)
     pictures = {RGB: noise(), DEPTH: depth, SKIN: grey > 99, CONFIDENCE: grey}
-    assert {one.kind for one in codings()} == set(KINDS)
+    assert {one.kind for one in codings()} == set(MEMBER_KINDS)
     for one in codings():
         picture = pictures[one.kind]
         decoded = one.decode(one.encode(picture))
@@ -48,7 +59,7 @@ def test_every_coding_gives_the_picture_back():
 
 
 def test_the_first_of_each_kind_is_what_shards_use():
-    by_kind = {kind: [one for one in codings() if one.kind == kind] for kind in KINDS}
+    by_kind = {kind: [one for one in codings() if one.kind == kind] for kind in MEMBER_KINDS}
     assert (by_kind[RGB][0].encode, by_kind[RGB][0].decode) == (schema.encode_rgb, schema.decode_rgb)
     assert (by_kind[DEPTH][0].encode, by_kind[DEPTH][0].decode) == (schema.encode_depth, schema.decode_depth)
     assert (by_kind[SKIN][0].encode, by_kind[SKIN][0].decode) == (schema.encode_skin, schema.decode_skin)
@@ -87,7 +98,7 @@ def test_depth_may_lose_nothing():
 
 def test_pictures_are_those_of_the_shards(folder):
     pictures = list(read_pictures(str(folder), limit=100, shrink=1))
-    assert len(pictures) == 3 * coding.FRAMES
+    assert len(pictures) == 3 * coding.FRAMES_DECODED
     sample = fakes.sample(index=0, frames=6, size_px=64)
     np.testing.assert_array_equal(pictures[0][DEPTH], np.rint(sample.depth_mm_FHW[0] * 10))
     np.testing.assert_array_equal(pictures[3][DEPTH], np.rint(sample.depth_mm_FHW[5] * 10))

@@ -10,9 +10,9 @@ from networks import small_codec
 
 from benchmarks.__main__ import main
 from benchmarks.cost import speed
-from benchmarks.cost.bank import BankedGuidance
-from benchmarks.cost.clock import Timing, compare, interleaved
+from benchmarks.cost.reference_bank import BankedGuidance
 from benchmarks.cost.speed_steps import GUIDANCE, networks, sampling_runs, training_steps
+from benchmarks.cost.timing import Timing, compare, interleaved
 from jdap.diffusion.samplers import guided
 
 WIDTHS = (32, 32)
@@ -122,7 +122,7 @@ def test_targets_are_for_the_widths_and_sizes_they_were_set_for():
 def test_a_training_runs_pace(tmp_path):
     from fakes import write_fakes
 
-    from benchmarks.cost.pace import pace
+    from benchmarks.cost.throughput import pace
     from jdap.stages.settings.image import ImageNetworkSettings
 
     write_fakes(tmp_path / "shards", people=3, frames=2, size_px=32)

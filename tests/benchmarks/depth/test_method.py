@@ -8,22 +8,22 @@ from safetensors.torch import save_file
 from scipy.spatial import cKDTree
 
 from benchmarks import BenchmarkError
-from benchmarks.choices import DEPTH_METHODS
-from benchmarks.depth.method import METHODS, FlatPlane, PosedMeanHead, Settings, TrainingMean, Unavailable
+from benchmarks.choices import METHOD_NAMES
+from benchmarks.depth.method import DEPTH_METHODS, FlatPlane, MethodSettings, PosedMeanHead, TrainingMean, Unavailable
 from jdap.batch import ImageBatch
 
 FakeBatch = Callable[..., ImageBatch]
 
 
-def save_mean(folder: Path, **tensors: torch.Tensor) -> Settings:
+def save_mean(folder: Path, **tensors: torch.Tensor) -> MethodSettings:
     folder.mkdir(exist_ok=True)
     save_file(tensors, folder / "mean_depth.safetensors")
-    return Settings(folder)
+    return MethodSettings(folder)
 
 
 def test_names_are_those_of_the_interface() -> None:
-    assert tuple(METHODS) == DEPTH_METHODS
-    assert FlatPlane.name == METHODS["flat"](Settings(None)).name == "flat"
+    assert tuple(DEPTH_METHODS) == METHOD_NAMES
+    assert FlatPlane.name == DEPTH_METHODS["flat"](MethodSettings(None)).name == "flat"
 
 
 def test_flat_plane_is_flat(fake_batch: FakeBatch) -> None:
@@ -54,11 +54,11 @@ def test_training_mean_is_resized_about_pixel_centres(tmp_path: Path, fake_batch
 
 def test_training_mean_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="mean needs --weights"):
-        TrainingMean(Settings(None))
+        TrainingMean(MethodSettings(None))
     with pytest.raises(BenchmarkError, match="no such weights folder"):
-        TrainingMean(Settings(tmp_path / "nowhere"))
+        TrainingMean(MethodSettings(tmp_path / "nowhere"))
     with pytest.raises(BenchmarkError, match=r"mean_depth\.safetensors: missing"):
-        TrainingMean(Settings(tmp_path))
+        TrainingMean(MethodSettings(tmp_path))
     with pytest.raises(BenchmarkError, match="no readable tensor mean_depth"):
         TrainingMean(save_mean(tmp_path, other=torch.zeros(1, 4, 4)))
     with pytest.raises(BenchmarkError, match="must be finite with shape"):
@@ -68,7 +68,7 @@ def test_training_mean_says_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "mean_depth.safetensors"
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(BenchmarkError, match="no readable tensor"):
-        TrainingMean(Settings(tmp_path))
+        TrainingMean(MethodSettings(tmp_path))
 
 
 def test_posed_mean_head_is_filled_with_the_nearest_value(fake_batch: FakeBatch) -> None:

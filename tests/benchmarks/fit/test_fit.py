@@ -8,13 +8,13 @@ import torch
 
 from benchmarks import BenchmarkError
 from benchmarks.__main__ import main
-from benchmarks.fit.data import Truth, drawn_clips, held_out, part, read_clips, scan_views, studio_clips
-from benchmarks.fit.measure import ScanFigures, aligned_error, clip_figures, drawn_figures, trust_figures
-from data_prep.fit.draw import DepthMaps
+from benchmarks.fit.data import TrueDepth, held_out, part, read_clips, rendered_clips, scan_views, studio_clips
+from benchmarks.fit.measure import ScanFigures, aligned_error, clip_figures, rendered_figures, trust_figures
 from data_prep.fit.fit import FitSettings, fit_tracks
+from data_prep.fit.render import DepthMaps
 from data_prep.head.landmarks import load_correspondence
 from data_prep.head.model import MorphableModel, load_ict
-from data_prep.video.video import VideoError
+from data_prep.video.video import UnreadableVideo
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_trust_is_measured_by_rank_and_by_fifths() -> None:
     spread = rng.uniform(1, 5, truth.shape).astype(np.float32)
     depth = truth + (spread * rng.standard_normal(truth.shape)).astype(np.float32)
     everywhere = np.ones(truth.shape, bool)
-    maps, known = DepthMaps(depth, everywhere, spread), Truth(truth, everywhere, torch.zeros(1, 3))
+    maps, known = DepthMaps(depth, everywhere, spread), TrueDepth(truth, everywhere, torch.zeros(1, 3))
     figures = trust_figures(maps, known)[0]
     assert figures["rmse_mm"] == pytest.approx(figures["predicted_mm"], rel=0.05)
     assert figures["spearman"] == pytest.approx(0.41, abs=0.05)
@@ -49,8 +49,8 @@ def test_trust_is_measured_by_rank_and_by_fifths() -> None:
 
 def test_drawn_clips_are_fitted_within_a_millimetre(ict: MorphableModel) -> None:
     correspondence = load_correspondence()
-    clips = drawn_clips(1, 4, 512, 1.0, ict, correspondence)
-    ours = drawn_figures(clips, ict, correspondence, FitSettings()).max()
+    clips = rendered_clips(1, 4, 512, 1.0, ict, correspondence)
+    ours = rendered_figures(clips, ict, correspondence, FitSettings()).max()
     assert ours < 1.0
     [(seen, _)] = clips.values()
     figures = clip_figures(fit_tracks([seen], ict, correspondence)[0])
@@ -58,7 +58,7 @@ def test_drawn_clips_are_fitted_within_a_millimetre(ict: MorphableModel) -> None
     assert 0.2 < figures["rms"] < 1.0
     assert figures["rms"] < figures["p95"]
     # The mean head in its best pose is farther off: the measure tells them apart.
-    assert drawn_figures(clips, ict, correspondence, FitSettings(identity_sd=1e-3)).max() > 1.3 * ours
+    assert rendered_figures(clips, ict, correspondence, FitSettings(identity_sd=1e-3)).max() > 1.3 * ours
 
 
 def test_a_scan_is_measured_beside_baselines(ict: MorphableModel, assets: Path) -> None:
@@ -91,7 +91,7 @@ def test_mistakes_are_told_in_a_line(tmp_path: Path, ict: MorphableModel, capsys
         main(["fit", "--parts", "clips,hair", "--out", str(tmp_path)])
     assert "no such part: hair" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
-    with pytest.raises(VideoError, match="holds no video file"):
+    with pytest.raises(UnreadableVideo, match="holds no video file"):
         read_clips([tmp_path / "empty"], 8, ict)
     with pytest.raises(BenchmarkError, match="holds no shards"):
         studio_clips(tmp_path / "empty", ict)

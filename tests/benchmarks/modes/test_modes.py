@@ -31,7 +31,7 @@ def shards(tmp_path_factory):
     return folder
 
 
-SETTINGS = measure.Settings(steps=2, guidance=1.5)
+SETTINGS = measure.ModeSettings(steps=2, guidance=1.5)
 
 
 def test_image_to_depth_is_measured_as_in_the_depth_table(pipeline, fake_batch):
@@ -110,9 +110,11 @@ def test_ablated_networks_answer_what_they_can(kind, fake_batch):
         "shared timestep": [{"repaint"}, {"repaint"}, {"repaint"}],
         "separate": [{"clean, 1 step"}, set(), {"clean"}],
     }[kind]
-    assert [ours[q] for q in (measure.IMAGE_TO_DEPTH, measure.DEPTH_TO_IMAGE, measure.INPAINT_RGB)] == expected
+    assert [
+        ours[q] for q in (measure.IMAGE_TO_DEPTH_QUESTION, measure.DEPTH_TO_IMAGE_QUESTION, measure.INPAINT_RGB)
+    ] == expected
     assert "either" in outcomes[measure.INPAINT_BOTH].values
-    assert outcomes[measure.JOINT].values["joint"]["depth_rmse"].isfinite().all()
+    assert outcomes[measure.JOINT_QUESTION].values["joint"]["depth_rmse"].isfinite().all()
     labels = [label.strip() for label in modes.panels(batch, outcomes)]
     assert labels.count("… repaint") == (0 if kind == "separate" else 3)
 
@@ -161,7 +163,7 @@ def test_the_other_person_is_the_next_one():
 
 
 def test_rows_leave_out_what_has_no_number_and_pair_the_methods():
-    scores = modes.Scores(key=["1", "2", "3", "4"], person_id=["a", "a", "b", "c"])
+    scores = modes.ModeScores(key=["1", "2", "3", "4"], person_id=["a", "a", "b", "c"])
     nan = float("nan")
     scores.values = {"q": {"clean": {"psnr": [1.0, 2.0, nan, 6.0]}, "repaint": {"psnr": [0.5, 1.5, 1.0, 5.5]}}}
     table = {row["answer"]: row for row in modes.rows(scores, seed=0)}
@@ -186,7 +188,7 @@ def test_identity_is_on_the_landmarks_of_the_geometry_that_was_asked_for(pipelin
 
     monkeypatch.setattr(identity, "landmarks", landmarks)
     shown, joint = (f(pipeline, batch, SETTINGS) for f in (measure.depth_to_image, measure.joint))
-    identity.add({measure.DEPTH_TO_IMAGE: shown, measure.JOINT: joint}, batch)
+    identity.add({measure.DEPTH_TO_IMAGE_QUESTION: shown, measure.JOINT_QUESTION: joint}, batch)
     colour = shown.rgb["clean"].mean((2, 3)) - batch.rgb.mean((2, 3))
     assert shown.values["clean"]["identity"].tolist() == pytest.approx(colour.norm(dim=1).tolist(), abs=1e-6)
     assert joint.values["joint"]["face_found"].tolist() == [1, 1, 0]

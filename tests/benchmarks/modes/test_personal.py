@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.__main__ import main as bench
 from benchmarks.modes import personal
-from benchmarks.modes.measure import Settings
+from benchmarks.modes.measure import ModeSettings
 from data_prep.commands.hold_out import hold_out
 from jdap.__main__ import main as jdap
 from jdap.configs import CONFIGS
@@ -142,9 +142,9 @@ def test_true_pictures_would_be_perfect(fake_batch, monkeypatch):
         def landmarks(self, rgb):
             return None, torch.tensor([True, False, True])
 
-    found = personal.Found()
+    found = personal.PersonalScores()
     batch_of_a_clip = SimpleNamespace(key=("c-d-000010/0003", "c-d-000010/0004", "c-d-000010/0005"), depth=batch.depth)
-    outcome = personal.ask({"drawn": model}, batch, Settings(steps=2), Identity())
+    outcome = personal.ask({"drawn": model}, batch, ModeSettings(steps=2), Identity())
     batch_of_a_clip.rgb = batch.rgb
     found.add(outcome, batch_of_a_clip, frames=5)
     assert found.values["drawn"]["ssim"] == pytest.approx([1, 1, 1])

@@ -16,7 +16,7 @@ from benchmarks.__main__ import main
 from benchmarks.clips import talking_clips
 from benchmarks.mouth import mouth
 from benchmarks.mouth.curves import Curves, landmark_opening, rows
-from benchmarks.mouth.training import Frames, batch, blur, frames_of, train
+from benchmarks.mouth.training import MouthClips, batch, blur, frames_of, train
 from jdap.faces.landmarker import Landmarker
 from jdap.metrics.bootstrap import grouped_interval
 from jdap.metrics.lips import correlation
@@ -47,7 +47,7 @@ def dots(mouths_BG3, size=128):
 def test_views_move_the_mouth_with_the_picture():
     rng = np.random.default_rng(0)
     mouths = np.stack([rng.uniform(50, 80, (4, 5)), rng.uniform(60, 90, (4, 5)), rng.uniform(8, 14, (4, 5))], -1)
-    frames = Frames((dots(mouths),), torch.from_numpy(mouths).float(), torch.arange(20.0).reshape(4, 5))
+    frames = MouthClips((dots(mouths),), torch.from_numpy(mouths).float(), torch.arange(20.0).reshape(4, 5))
     view, mouth_px, opening = batch(frames, 3, 4, torch.Generator().manual_seed(1))
     assert view.shape == (3, 4, 3, 128, 128)
     assert len(opening.unique()) >= 8
@@ -91,7 +91,7 @@ def drawn_mouths(clips, frames, seed):
     v = (y - mouths[..., 1, None, None]) / (opening[..., None, None] / 2 + 0.5)
     grey = rng.integers(120, 220, (clips, 1, 1, 1))
     pictures = np.where(u**2 + v**2 < 1, 30, grey).astype(np.uint8)[:, :, None]
-    return Frames((torch.from_numpy(pictures),), *(torch.from_numpy(x).float() for x in (mouths, opening)))
+    return MouthClips((torch.from_numpy(pictures),), *(torch.from_numpy(x).float() for x in (mouths, opening)))
 
 
 def test_a_reader_learns_to_find_and_to_read_mouths_that_it_has_not_seen():

@@ -16,7 +16,7 @@ from benchmarks.__main__ import main
 from benchmarks.clips import talking_clips
 from benchmarks.talking import lipsync, measure
 from benchmarks.talking.long import Long
-from benchmarks.talking.talking import MEASURES, Scores, rows
+from benchmarks.talking.talking import TALKING_MEASURES, TalkingScores, rows
 from jdap.depth import from_codec
 from jdap.diffusion.denoiser import Pair
 from jdap.diffusion.draws import draw_frames
@@ -25,7 +25,7 @@ from jdap.diffusion.schedule import NoiseSchedule
 from jdap.metrics.depth import absrel, align_scale_shift, delta1, ground_truth, rmse
 from jdap.metrics.mouth import MouthReader, save_readers
 from jdap.models.clip.before import Anchor, MotionFrames
-from jdap.models.clip.conditions import Drive
+from jdap.models.clip.conditions import Conditions
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import WindowShape
 
@@ -180,7 +180,7 @@ def test_estimating_draws_depth_beside_known_frames_window_by_window(clips):
         known = pipeline.codec.encode(torch.cat([rgb, rgb[-1:]])[4 * k : 4 * k + 4])
         heard = padded[640 * frames * k :][: 640 * (before + frames + 2 * margin)]
         tokens = pipeline.audio(heard[None], before + frames, margin)
-        free = pipeline.drive(Drive(torch.full((1, before + frames, 6), torch.nan)))
+        free = pipeline.drive(Conditions(torch.full((1, before + frames, 6), torch.nan)))
         keys = pipeline.unet.project_audio(torch.cat([tokens, free], 2), True)
         network = partial(pipeline.unet, frames=frames, motion=motion, reference=led, audio=keys, anchor=anchor)
         noise = draw_frames(Pair(known, known), 5, frames * k, 0.4)
@@ -244,7 +244,7 @@ def test_jumps_of_each_half():
 
 
 def test_rows_compare_the_first_answer_with_the_others():
-    scores = Scores(key=["a", "b", "c"], person_id=["p", "q", "r"])
+    scores = TalkingScores(key=["a", "b", "c"], person_id=["p", "q", "r"])
     for mine, its in ((0.1, 0.3), (0.2, 0.3), (math.nan, 0.3)):
         scores.add("depth", "ours", {"rmse": mine})
         scores.add("depth", "theirs", {"rmse": its, "absrel": 1.0})
@@ -253,7 +253,7 @@ def test_rows_compare_the_first_answer_with_the_others():
     assert found["ours", "rmse"]["mean"] == pytest.approx(0.15)
     assert found["ours − theirs", "rmse"]["mean"] == pytest.approx(-0.15)
     assert ("ours − theirs", "absrel") not in found
-    assert found["theirs", "absrel"]["higher_is_better"] is MEASURES["absrel"][1]
+    assert found["theirs", "absrel"]["higher_is_better"] is TALKING_MEASURES["absrel"][1]
 
 
 def test_a_long_video_says_how_memory_grew():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.clips.measures import BARE_POINTS, SKIN_POINTS, occluded, outside, repeats
-from data_prep.clips.quality import DEFAULTS, clip_scores, why_not
+from data_prep.clips.quality import THRESHOLDS, clip_scores, why_not
 
 LANDMARKS = 478
 
@@ -22,19 +22,19 @@ def test_landmarks_outside_of_the_picture_are_counted() -> None:
 
 def test_one_frame_outside_holds_the_clip() -> None:
     score = np.zeros(1500, np.float32)
-    assert why_not(clip_scores({"outside": score}), DEFAULTS) == ""
+    assert why_not(clip_scores({"outside": score}), THRESHOLDS) == ""
     score[700] = 0.2
-    assert why_not(clip_scores({"outside": score}), DEFAULTS) == "outside 0.2 is over 0.1"
+    assert why_not(clip_scores({"outside": score}), THRESHOLDS) == "outside 0.2 is over 0.1"
 
 
 def test_hair_over_half_of_the_face_holds_the_clip() -> None:
     rng = np.random.default_rng(0)
     skin = np.array([200, 150, 120]) + rng.integers(-12, 12, (30, LANDMARKS, 3))
     colours = skin.astype(np.uint8)
-    assert why_not(clip_scores({"occluded": occluded(colours)}), DEFAULTS) == ""
+    assert why_not(clip_scores({"occluded": occluded(colours)}), THRESHOLDS) == ""
     half = [p for k, p in enumerate(SKIN_POINTS) if k % 2 and p not in BARE_POINTS]
     colours[10:13, half] = (30, 22, 18)  # a tenth of the clip, black hair
-    assert why_not(clip_scores({"occluded": occluded(colours)}), DEFAULTS).startswith("occluded 0.")
+    assert why_not(clip_scores({"occluded": occluded(colours)}), THRESHOLDS).startswith("occluded 0.")
 
 
 def test_pictures_that_show_nothing_new() -> None:

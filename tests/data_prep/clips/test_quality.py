@@ -10,12 +10,12 @@ from PIL import Image
 from data_prep.clips import measures
 from data_prep.clips.measures import BARE_POINTS, SKIN_POINTS, appearance, head_angles_deg, picture_hash
 from data_prep.clips.quality import (
-    DEFAULTS,
     FAILED,
     HELD,
     KEPT,
     MOTION_NOISE,
     REJECTED,
+    THRESHOLDS,
     ThresholdError,
     clip_scores,
     fingerprint,
@@ -49,20 +49,20 @@ def row(**changes: object) -> dict:
     ],
 )
 def test_reasons_name_score_and_value(name: str, value: float, reason: str) -> None:
-    assert why_not(GOOD, DEFAULTS) == ""
-    assert why_not({}, DEFAULTS) == ""
-    held = select(row(scores=GOOD | {name: value}), DEFAULTS)
+    assert why_not(GOOD, THRESHOLDS) == ""
+    assert why_not({}, THRESHOLDS) == ""
+    held = select(row(scores=GOOD | {name: value}), THRESHOLDS)
     assert (held["status"], held["reason"]) == (HELD, reason)
     # With another threshold the same row is kept, and nothing else of it changes.
-    again = select(held, DEFAULTS | {name: (-np.inf, np.inf)})
+    again = select(held, THRESHOLDS | {name: (-np.inf, np.inf)})
     assert again == row(scores=GOOD | {name: value})
 
 
 def test_rejected_and_failed_rows_stay_as_they_are() -> None:
     for status in (REJECTED, FAILED):
         told = row(status=status, reason="no face", scores={})
-        assert select(told, DEFAULTS) == told
-    assert select(row(scores=GOOD | {"audio": 0.0}), DEFAULTS)["reason"] == "no audio track"
+        assert select(told, THRESHOLDS) == told
+    assert select(row(scores=GOOD | {"audio": 0.0}), THRESHOLDS)["reason"] == "no audio track"
 
 
 def test_every_score_has_its_statistic() -> None:
@@ -82,7 +82,7 @@ def test_thresholds_are_read_from_the_command_line() -> None:
     assert asked["sharpness"] == (-np.inf, np.inf)
     assert asked["yaw_deg"] == (-np.inf, 30)
     assert asked["brightness"] == (0.08, 0.5)
-    assert asked["fit_error"] == DEFAULTS["fit_error"]
+    assert asked["fit_error"] == THRESHOLDS["fit_error"]
     for wrong in ("face=3", "face_px", "face_px=big"):
         with pytest.raises(ThresholdError, match=wrong.partition("=")[0]):
             parse_thresholds(wrong)
@@ -110,7 +110,7 @@ def test_duplicates_are_those_of_an_earlier_clip() -> None:
     marked = mark_duplicates(rows)
     told = {r["clip_id"]: r["duplicate_of"] for r in marked if "duplicate_of" in r}
     assert told == {"coded anew": "first", "other again": "other"}
-    held = select(marked[2], DEFAULTS)
+    held = select(marked[2], THRESHOLDS)
     assert (held["status"], held["reason"]) == (HELD, "duplicate of first")
     assert mark_duplicates(marked) == marked
 

@@ -11,8 +11,8 @@ from videos import trim
 
 from data_prep.__main__ import main
 from data_prep.commands import convert_model
-from data_prep.fit.draw import HeadRenderer
 from data_prep.fit.fit import FitSettings, fit
+from data_prep.fit.render import HeadRenderer
 from data_prep.head.files import FaceModel, load_face_model, save_face_model
 from data_prep.head.ict import ModelFileError
 from data_prep.head.model import MorphableModel, head_to_camera
@@ -94,7 +94,7 @@ def scene(ict: FaceModel) -> tuple[torch.Tensor, torch.Tensor, PinholeCamera, np
     translation = torch.tensor([[0.0, 0.0, 800.0]]).repeat(8, 1)
     camera = PinholeCamera(700.0, 128.0, 128.0, 256, 256)
     cameras = camera.as_tensor().expand(8, -1)
-    maps = HeadRenderer(ict.model, ict.correspondence).draw(
+    maps = HeadRenderer(ict.model, ict.correspondence).render(
         identity[0], expression, rotation, translation, cameras, 256
     )
     points = ict.correspondence.points(head_to_camera(ict.model.vertices(identity, expression), rotation, translation))
@@ -111,7 +111,7 @@ def depth_error_mm(face: FaceModel, ict: FaceModel) -> tuple[float, float]:
     cameras = camera.as_tensor().expand(8, -1)
     pose = fitted.rotation_F3, fitted.translation_mm_F3
     renderer = HeadRenderer(face.model, face.correspondence)
-    maps = renderer.draw(fitted.identity_K, fitted.expression_FE, *pose, cameras, 256)
+    maps = renderer.render(fitted.identity_K, fitted.expression_FE, *pose, cameras, 256)
     both = maps.skin_FHW & skin
     errors = [(maps.depth_mm_FHW[f] - depth_mm[f])[both[f]] for f in range(8)]
     return float(np.median(np.abs(np.concatenate([e - np.median(e) for e in errors])))), both.sum() / skin.sum()

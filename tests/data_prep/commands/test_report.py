@@ -12,7 +12,7 @@ from fakes import write_fakes
 from PIL import Image
 from rich.console import Console
 
-from data_prep.clips.contact_sheet import BAR, TILE
+from data_prep.clips.contact_sheet import BAR, CONTACT_TILE_PX
 from data_prep.clips.quality import reason_kind
 from data_prep.commands.report import ReportError, print_report, run, summarise
 
@@ -38,8 +38,11 @@ def write_record(folder: Path) -> None:
     (folder / "plan").mkdir()
     (folder / "plan" / "000000.json").write_text(json.dumps(plan))
     (folder / "contact").mkdir()
-    sheet = Image.new("RGB", (4 * TILE, BAR + 3 * (TILE + BAR)), (200, 0, 0))
-    sheet.paste((0, 0, 200), (0, BAR + TILE + BAR, 4 * TILE, BAR + TILE + BAR + TILE))  # its middle row
+    sheet = Image.new("RGB", (4 * CONTACT_TILE_PX, BAR + 3 * (CONTACT_TILE_PX + BAR)), (200, 0, 0))
+    sheet.paste(
+        (0, 0, 200),
+        (0, BAR + CONTACT_TILE_PX + BAR, 4 * CONTACT_TILE_PX, BAR + CONTACT_TILE_PX + BAR + CONTACT_TILE_PX),
+    )  # its middle row
     sheet.save(folder / "contact" / "clip1.png")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from data_prep.choices import SPLIT_START
 from data_prep.commands.verify import verify
-from data_prep.studio.people import Job, make_sample
+from data_prep.studio.people import PersonJob, make_sample
 from data_prep.studio.photograph import Studio
 from jdap.io.assets import resolve
 from jdap.shards.reader import read_samples
@@ -42,7 +42,7 @@ def test_the_studio_draws_them_again(assets, folder, kind, index):
     split = "test"
     stored = shipped(folder, split)[index]
     first = {"shards": STILLS, "talking": TALKING}[folder][split][0]
-    job = Job(0, stored.record.frames, stored.record.size_px, kind, mean_head=folder == "shards")
+    job = PersonJob(0, stored.record.frames, stored.record.size_px, kind, mean_head=folder == "shards")
     drawn = make_sample(Studio(), job, SPLIT_START[split] + first + index)
     assert drawn.key == stored.key
     assert drawn.record.speech == stored.record.speech

@@ -13,7 +13,7 @@ from rays import cast
 from scipy.spatial.transform import Rotation
 
 from data_prep.__main__ import main
-from data_prep.commands.scans import Ring, Settings, make_sample, prepare_scans
+from data_prep.commands.scans import Ring, ScanSettings, make_sample, prepare_scans
 from data_prep.commands.verify import verify
 from data_prep.head.files import load_face_model
 from data_prep.head.model import MorphableModel, head_to_camera
@@ -72,7 +72,7 @@ def studio(head: MorphableModel, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def sample(studio: Path) -> Sample:
-    return make_sample(studio, "studio/ann", Settings(SIZE, RING, mean_head=True), load_face_model())
+    return make_sample(studio, "studio/ann", ScanSettings(SIZE, RING, mean_head=True), load_face_model())
 
 
 def test_a_scans_depth_is_that_of_its_mesh(sample: Sample, studio: Path) -> None:
@@ -126,7 +126,7 @@ def test_other_files_give_the_same(
         write_head(tmp_path / "ann", head, "glb", unit)
     else:
         write_ply(write_head(tmp_path / "obj", head), tmp_path / "ann")
-    other = make_sample(tmp_path / "ann", "studio/ann", Settings(SIZE, RING), load_face_model())
+    other = make_sample(tmp_path / "ann", "studio/ann", ScanSettings(SIZE, RING), load_face_model())
     both = other.skin_FHW & sample.skin_FHW
     assert both.sum() > 0.98 * sample.skin_FHW.sum()
     assert np.median(np.abs(other.depth_mm_FHW - sample.depth_mm_FHW)[both]) < 0.1
@@ -160,25 +160,25 @@ def test_cameras_of_a_scan_are_used(sample: Sample, studio: Path, tmp_path: Path
     camera |= {"rotation": Rotation.from_matrix(matrix).as_rotvec().tolist(), "translation_mm": shift.tolist()}
     notes = {"cameras": [camera], "person_id": "Ann B."}
     (tmp_path / "ann" / "scan.json").write_text(json.dumps(notes))
-    one = make_sample(tmp_path / "ann", "x", Settings(SIZE, RING), load_face_model())
+    one = make_sample(tmp_path / "ann", "x", ScanSettings(SIZE, RING), load_face_model())
     assert one.record.frames == 1
     assert one.record.person_id.startswith("Ann-B-")
     np.testing.assert_allclose(one.arrays["rotation"][0], sample.arrays["rotation"][1], atol=1e-4)
     np.testing.assert_allclose(one.depth_mm_FHW[0], sample.depth_mm_FHW[1], atol=0.2)
     (tmp_path / "ann" / "scan.json").write_text(json.dumps({"cameras": [camera | {"translation_mm": [0, 0, -800]}]}))
     with pytest.raises(ScanError, match="whole mesh in front"):
-        make_sample(tmp_path / "ann", "x", Settings(SIZE, RING), load_face_model())
+        make_sample(tmp_path / "ann", "x", ScanSettings(SIZE, RING), load_face_model())
 
 
 def test_a_mask_or_the_whole_mesh_is_skin(sample: Sample, studio: Path, tmp_path: Path) -> None:
-    whole = make_sample(studio, "x", Settings(SIZE, RING, region="mesh"), load_face_model())
+    whole = make_sample(studio, "x", ScanSettings(SIZE, RING, region="mesh"), load_face_model())
     assert np.array_equal(whole.skin_FHW, whole.depth_mm_FHW > 0)
     shutil.copytree(studio, tmp_path / "ann")
     grey = np.zeros((64, 64), np.uint8)
     grey[:, 32:] = 255  # u over a half: the head's left, the picture's right
     Image.fromarray(grey).save(tmp_path / "ann" / "mask.png")
     (tmp_path / "ann" / "scan.json").write_text('{"mask": "mask.png"}')
-    masked = make_sample(tmp_path / "ann", "x", Settings(SIZE, Ring((0.0,))), load_face_model())
+    masked = make_sample(tmp_path / "ann", "x", ScanSettings(SIZE, Ring((0.0,))), load_face_model())
     at = np.nonzero(masked.skin_FHW[0])[1]
     seen = np.nonzero(masked.depth_mm_FHW[0])[1]
     assert at.min() == pytest.approx(sample.record.size_px / 2, abs=2)
@@ -187,7 +187,7 @@ def test_a_mask_or_the_whole_mesh_is_skin(sample: Sample, studio: Path, tmp_path
 
 def test_the_distance_changes_perspective_not_size(studio: Path) -> None:
     near, far = (
-        make_sample(studio, "x", Settings(SIZE, Ring((0.0,), (0.0,), (mm,))), load_face_model())
+        make_sample(studio, "x", ScanSettings(SIZE, Ring((0.0,), (0.0,), (mm,))), load_face_model())
         for mm in (600.0, 3000.0)
     )
     assert far.arrays["translation_mm"][0, 2] == 3000
@@ -299,7 +299,7 @@ def test_mistakes_are_told_in_one_line(arguments, says, tmp_path: Path, monkeypa
 
 def test_shards_do_not_depend_on_the_scans_beside_them(studio: Path, tmp_path: Path) -> None:
     shutil.copytree(studio, tmp_path / "in" / "ann")
-    settings = Settings(32, Ring((0.0,)))
+    settings = ScanSettings(32, Ring((0.0,)))
     prepare_scans(tmp_path / "in", tmp_path / "one", settings)
     shutil.copytree(studio, tmp_path / "in" / "aaron")
     prepare_scans(tmp_path / "in", tmp_path / "two", settings)
@@ -315,7 +315,7 @@ def test_nothing_is_left_of_a_run_that_breaks(studio: Path, tmp_path: Path, monk
 
     monkeypatch.setattr("jdap.shards.writer.tarfile.TarFile.addfile", full)
     with pytest.raises(OSError, match="No space left"):
-        prepare_scans(studio, tmp_path / "out", Settings(32, Ring((0.0,))))
+        prepare_scans(studio, tmp_path / "out", ScanSettings(32, Ring((0.0,))))
     assert not list(tmp_path.iterdir())
 
 
@@ -328,7 +328,7 @@ def test_a_real_scan_becomes_a_shard(assets: Path, tmp_path: Path) -> None:
     placed = scan.place(
         read_scan(assets / "scans" / "james"), load_face_model().model, load_face_model().correspondence
     )
-    view = scan.draw(placed, -31.0, 48, np.random.default_rng(0))
+    view = scan.render_view(placed, -31.0, 48, np.random.default_rng(0))
     np.testing.assert_allclose(sample.depth_mm_FHW[0], view.depth_mm_SS, atol=0.051)
     assert np.array_equal(sample.skin_FHW[0], view.skin_SS)
 

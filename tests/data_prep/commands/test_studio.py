@@ -19,15 +19,15 @@ from data_prep.head.model import head_to_camera
 from data_prep.head.rasterise import rasterise
 from data_prep.options import studio as options
 from data_prep.studio.looks.noise import draw_lattice
-from data_prep.studio.motion import takes
+from data_prep.studio.motion import performance
 from data_prep.studio.people import (
     MAX_IDENTITY_SD,
-    Job,
+    PersonJob,
     draw_person,
     make_batch,
     make_sample,
 )
-from data_prep.studio.shoot import Shoot, draw_scene
+from data_prep.studio.scene import Shoot, draw_scene
 from jdap.geometry import project
 from jdap.shards.reader import read_samples
 from jdap.units import FPS
@@ -38,20 +38,20 @@ SIZE = 64
 @pytest.fixture(scope="module")
 def stills(room):
     """Three people of four stills each, with the mean head."""
-    return [make_sample(room, Job(3, 4, SIZE, mean_head=True), index) for index in range(3)]
+    return [make_sample(room, PersonJob(3, 4, SIZE, mean_head=True), index) for index in range(3)]
 
 
 @pytest.fixture(scope="module")
 def many(model):
     """600 stills."""
     names = model.expression_names
-    return takes.join([takes.draw_still(np.random.default_rng(i), names, SIZE) for i in range(600)])
+    return performance.join([performance.draw_still(np.random.default_rng(i), names, SIZE) for i in range(600)])
 
 
 @pytest.fixture(scope="module")
 def clip(model):
     """Ten seconds."""
-    return takes.draw_clip(np.random.default_rng(7), model.expression_names, 250, SIZE)
+    return performance.draw_clip(np.random.default_rng(7), model.expression_names, 250, SIZE)
 
 
 def frames(samples):
@@ -102,7 +102,7 @@ class TestDepth:
 
     def test_grid_and_culling_change_nothing(self, room, monkeypatch):
         """Depth read from the supersampled grid is that at the final centres, and no back of the head is ever seen."""
-        job, drawn = Job(5, 1, SIZE), []
+        job, drawn = PersonJob(5, 1, SIZE), []
 
         def spy(vertices, faces, camera, height, width, *, drawn_BT, cull_back_faces):
             drawn.append((vertices, drawn_BT))
@@ -148,12 +148,12 @@ class TestDepth:
 
 class TestSeeds:
     def test_a_still_depends_on_seed_index_and_number_alone(self, room, stills):
-        again = make_sample(room, Job(3, 2, SIZE), 1)
+        again = make_sample(room, PersonJob(3, 2, SIZE), 1)
         assert (again.rgb_FHW3 == stills[1].rgb_FHW3[:2]).all()
         assert (again.depth_mm_FHW == stills[1].depth_mm_FHW[:2]).all()
         for name, values in again.arrays.items():
             assert (values == stills[1].arrays[name][:2]).all()
-        other = make_sample(room, Job(4, 1, SIZE), 1)
+        other = make_sample(room, PersonJob(4, 1, SIZE), 1)
         assert (other.rgb_FHW3[0] != stills[1].rgb_FHW3[0]).any()
 
     def test_stills_differ_in_everything_but_the_person(self, stills):
@@ -164,7 +164,7 @@ class TestSeeds:
             assert np.ptp(sample.arrays["expression"], 0).max() > 0.1
 
     def test_stills_of_a_sitting_share_person_light_and_background_and_nothing_else(self, room, stills):
-        sitting = make_sample(room, Job(3, 3, SIZE, kind="sittings", truth=True), 1)
+        sitting = make_sample(room, PersonJob(3, 3, SIZE, kind="sittings", truth=True), 1)
         assert sitting.record.person_id == stills[1].record.person_id
         assert sitting.record.fps == 0
         for name in ("identity", "light_ambient", "light_lamps", "light_power", "exposure_gain"):
@@ -176,7 +176,7 @@ class TestSeeds:
         assert bare.mean() > 0.1
         colours = sitting.rgb_FHW3[:, bare].astype(float)
         assert np.abs(colours - colours.mean(0)).mean() < 0.1 * np.abs(colours - colours.mean()).max()
-        shorter = make_sample(room, Job(3, 2, SIZE, kind="sittings"), 1)
+        shorter = make_sample(room, PersonJob(3, 2, SIZE, kind="sittings"), 1)
         assert (shorter.depth_mm_FHW == sitting.depth_mm_FHW[:2]).all()
 
     def test_splits_share_no_person_and_no_coefficient(self):
@@ -200,16 +200,16 @@ class TestTakes:
     def test_framing_is_as_asked(self, many):
         f, cx, cy = many.camera_px_F3.T
         fov = np.rad2deg(2 * np.arctan(SIZE / 2 / f))
-        assert takes.HFOV_DEG[0] <= fov.min() < 17
-        assert 43 < fov.max() <= takes.HFOV_DEG[1] + 1e-3
-        middle = torch.tensor([takes.HEAD_MIDDLE_MM]).expand(600, 1, 3)
+        assert performance.HFOV_DEG[0] <= fov.min() < 17
+        assert 43 < fov.max() <= performance.HFOV_DEG[1] + 1e-3
+        middle = torch.tensor([performance.HEAD_MIDDLE_MM]).expand(600, 1, 3)
         pose = [torch.from_numpy(a) for a in (many.rotation_F3, many.translation_mm_F3, many.camera_px_F3)]
         in_camera = head_to_camera(middle, pose[0], pose[1])
         at = project(in_camera, pose[2])[:, 0] / SIZE
         assert (at - 0.5).abs().max() <= 0.0601
-        fill = torch.from_numpy(f) * takes.HEAD_HEIGHT_MM / in_camera[:, 0, 2] / SIZE
-        assert takes.FILL[0] - 1e-4 <= fill.min() < 0.57
-        assert 0.83 < fill.max() <= takes.FILL[1] + 1e-4
+        fill = torch.from_numpy(f) * performance.HEAD_HEIGHT_MM / in_camera[:, 0, 2] / SIZE
+        assert performance.FILL[0] - 1e-4 <= fill.min() < 0.57
+        assert 0.83 < fill.max() <= performance.FILL[1] + 1e-4
         assert np.abs([cx / SIZE - 0.5, cy / SIZE - 0.5]).max() <= 0.12
 
     def test_heads_turn_widely_but_mostly_face_the_camera(self, many):
@@ -237,13 +237,13 @@ class TestTakes:
         expression = np.zeros((2, len(names)), np.float32)
         expression[0, [names.index("eyeLookOut_L"), names.index("eyeLookIn_R")]] = 1
         expression[1, [names.index("eyeLookDown_L"), names.index("eyeLookDown_R")]] = 0.5
-        left, down = takes.gaze_direction(names, expression)
+        left, down = performance.gaze_direction(names, expression)
         np.testing.assert_allclose(left, np.tile([0.5, 0, 0.75**0.5], (2, 1)), atol=1e-6)
         np.testing.assert_allclose(down, np.tile([0, -np.sin(np.pi / 12), np.cos(np.pi / 12)], (2, 1)), atol=1e-6)
 
     def test_eye_contact_counters_the_head(self, many, model):
         """Of heads that are turned away, eyes more often look back to the camera than farther away."""
-        gaze = torch.from_numpy(takes.gaze_direction(model.expression_names, many.expression_FE)).float()
+        gaze = torch.from_numpy(performance.gaze_direction(model.expression_names, many.expression_FE)).float()
         turned, zero = torch.from_numpy(many.rotation_F3), torch.zeros(1, 3)
         face = head_to_camera(torch.tensor([[[0.0, 0, 1]]]).expand(600, 1, 3), turned, zero)[:, 0, 2]
         looks = head_to_camera(gaze[:, :1], turned, zero)[:, 0, 2]
@@ -260,7 +260,7 @@ class TestTakes:
         assert (clip.camera_px_F3 == clip.camera_px_F3[0]).all()
 
     def test_a_longer_clip_begins_like_a_shorter_one(self, clip, model):
-        short = takes.draw_clip(np.random.default_rng(7), model.expression_names, 20, SIZE)
+        short = performance.draw_clip(np.random.default_rng(7), model.expression_names, 20, SIZE)
         np.testing.assert_array_equal(short.expression_FE, clip.expression_FE[:20])
         np.testing.assert_array_equal(short.rotation_F3, clip.rotation_F3[:20])
         np.testing.assert_allclose(short.translation_mm_F3, clip.translation_mm_F3[:20], rtol=1e-6)
@@ -278,14 +278,14 @@ class TestPictures:
         person = draw_person(0, 0, 100)
         other = replace(person, look=replace(person.look, hair=replace(person.look.hair, style="bald"), hair_cover=0.0))
         twin = replace(other, look=replace(other.look, lattice_LLL=draw_lattice(np.random.default_rng(99))))
-        take = takes.draw_still(np.random.default_rng(0), room.bust.model.expression_names, SIZE)
+        take = performance.draw_still(np.random.default_rng(0), room.bust.model.expression_names, SIZE)
         scene = draw_scene(np.random.default_rng(1))
         a, b = room.photograph([Shoot(p, take, [scene]) for p in (other, twin)], SIZE)
         assert (a.depth_mm_FSS == b.depth_mm_FSS).mean() > 0.99
         assert 0 < np.abs(a.rgb_FSS3.astype(float) - b.rgb_FSS3).mean() < 6
 
     def test_clips_keep_light_lens_and_background(self, room):
-        clip = make_sample(room, Job(2, 3, SIZE, "clips"), 0)
+        clip = make_sample(room, PersonJob(2, 3, SIZE, "clips"), 0)
         assert clip.record.fps == FPS
         still = (clip.depth_mm_FHW == 0).all(0)
         assert still.mean() > 0.05
@@ -346,7 +346,7 @@ class TestCommand:
         monkeypatch.setitem(studio_units.studios, "cuda", room)
         made, batches = {}, []
         monkeypatch.setattr(studio_units, "make_batch", lambda *a: batches.append(len(a[2])) or make_batch(*a))
-        job = Job(1, 2, 16, "clips")
+        job = PersonJob(1, 2, 16, "clips")
         for device in ("cpu", "cuda"):
             photograph = studio_units.make(studio_units.StudioSettings(job, device))
             names = [found.name for found in studio_units.find_people(job, range(3))]

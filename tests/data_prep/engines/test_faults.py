@@ -14,15 +14,15 @@ from servers import Server
 
 from data_prep.__main__ import main
 from data_prep.commands.verify import verify
-from data_prep.engines import drive
+from data_prep.engines import scheduler
 from data_prep.engines.hire import Engine
 from data_prep.engines.plan import PrepareError
 from data_prep.engines.prepare import prepare
-from data_prep.engines.run import Outcome
+from data_prep.engines.run import RunOutcome
 from data_prep.machine import retry
 from data_prep.machine.faults import MachineFault, not_the_videos
 from data_prep.machine.watchdog import beat, watched
-from data_prep.video.video import VideoError
+from data_prep.video.video import UnreadableVideo
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "WAIT_S", 0.0)
 
 
-def go(inputs: Path | str | list[str], out: Path, workers: int = 0, **options) -> Outcome:
+def go(inputs: Path | str | list[str], out: Path, workers: int = 0, **options) -> RunOutcome:
     places = inputs if isinstance(inputs, list) else [inputs]
     return prepare(places, out, Settings(), Engine(workers=workers), make=drawn_videos.make, **options)
 
@@ -83,7 +83,7 @@ def test_a_machine_that_is_not_fit_ends_the_run_and_spoils_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a node with a broken GPU would take all units, and fail them."""
-    monkeypatch.setattr(drive, "FAULTS", 6)
+    monkeypatch.setattr(scheduler, "FAULTS", 6)
     source = draw_folder(tmp_path / "in", *(f"oom-1-{k}.mp4" for k in range(8)))
     with pytest.raises(PrepareError, match=r"6 faults .* CUDA out of memory"):
         go(source, tmp_path / "out")
@@ -94,7 +94,7 @@ def test_a_machine_that_is_not_fit_ends_the_run_and_spoils_nothing(
 
 def test_a_dead_workers_video_is_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """(A process takes seconds to start.)"""
-    monkeypatch.setattr(drive, "DEATHS", 1)
+    monkeypatch.setattr(scheduler, "DEATHS", 1)
     source = draw_folder(tmp_path / "in", "crash-a.mp4")
     assert go(source, tmp_path / "out", workers=1).open == 1
     row = rows(tmp_path / "out")["crash-a.mp4"]
@@ -104,7 +104,7 @@ def test_a_dead_workers_video_is_left_open(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.slow
 def test_an_endless_loop_in_native_code_costs_its_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """(Two processes start: seconds.)"""
-    monkeypatch.setattr(drive, "DEATHS", 1)
+    monkeypatch.setattr(scheduler, "DEATHS", 1)
     source = draw_folder(tmp_path / "in", "hang-a.mp4", "z.mp4")
     go(source, tmp_path / "out", workers=1, limit_s=0.5)
     told = rows(tmp_path / "out")
@@ -144,14 +144,15 @@ def test_the_watchdog_bites_who_makes_no_progress_only() -> None:
     ],
 )
 def test_faults_of_the_machine_are_known(error: Exception) -> None:
-    wrapped = VideoError("x.mp4: not readable")
+    wrapped = UnreadableVideo("x.mp4: not readable")
     wrapped.__cause__ = error
     assert isinstance(not_the_videos(error), MachineFault)
     assert isinstance(not_the_videos(wrapped), MachineFault)
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("The size of tensor a (3) must match"), VideoError("x: no video track"), ZeroDivisionError()]
+    "error",
+    [RuntimeError("The size of tensor a (3) must match"), UnreadableVideo("x: no video track"), ZeroDivisionError()],
 )
 def test_faults_of_a_video_or_of_ours_are_not(error: Exception) -> None:
     assert not_the_videos(error) is None

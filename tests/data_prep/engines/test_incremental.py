@@ -14,10 +14,10 @@ from drawn_videos import Settings, draw_folder, draw_video
 from data_prep.commands.verify import verify
 from data_prep.engines import prepare as prepare_module
 from data_prep.engines.hire import Engine
-from data_prep.engines.inputs import Found
+from data_prep.engines.inputs import InputFile
 from data_prep.engines.plan import PrepareError, make_plan
 from data_prep.engines.prepare import prepare
-from data_prep.engines.run import Outcome
+from data_prep.engines.run import RunOutcome
 from data_prep.machine.software import changes, software
 from data_prep.store import Store
 
@@ -31,7 +31,7 @@ class WithModel(Settings):
     sync_weights: str = ""
 
 
-def go(inputs: Path, out: Path | str, settings: Settings | None = None, **options) -> Outcome:
+def go(inputs: Path, out: Path | str, settings: Settings | None = None, **options) -> RunOutcome:
     return prepare([inputs], out, settings or Settings(), HERE, make=drawn_videos.make, **options)
 
 
@@ -111,11 +111,11 @@ def test_a_video_of_the_same_size_and_another_date_is_made_again(source: Path, o
 
 def test_an_object_with_another_etag_is_made_again(tmp_path: Path) -> None:
     """(What stores call it: :mod:`data_prep.engines.inputs`.)"""
-    plan = make_plan(Store(tmp_path), [Found("s3://b/a.mp4", "b/a.mp4", 10, '"e1"')], {})
-    again = make_plan(Store(tmp_path), [Found("s3://b/a.mp4", "b/a.mp4", 10, '"e2"')], {})
+    plan = make_plan(Store(tmp_path), [InputFile("s3://b/a.mp4", "b/a.mp4", 10, '"e1"')], {})
+    again = make_plan(Store(tmp_path), [InputFile("s3://b/a.mp4", "b/a.mp4", 10, '"e2"')], {})
     assert plan.units[0].sha256({}) != again.units[0].sha256({})
     assert again.generations == 2
-    assert make_plan(Store(tmp_path), [Found("s3://b/a.mp4", "b/a.mp4", 10, '"e2"')], {}).generations == 2
+    assert make_plan(Store(tmp_path), [InputFile("s3://b/a.mp4", "b/a.mp4", 10, '"e2"')], {}).generations == 2
 
 
 def test_a_changed_version_is_said(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

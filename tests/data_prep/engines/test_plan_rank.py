@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.engines import plan as plans
-from data_prep.engines.inputs import Found, find_inputs
+from data_prep.engines.inputs import InputFile, find_inputs
 from data_prep.engines.plan import PrepareError, load_plan, make_plan, plain
 from data_prep.engines.rank import which_rank
 from data_prep.store import Store
@@ -15,8 +15,8 @@ def names(plan: plans.Plan) -> list[list[str]]:
     return [[Path(video.path).name for video in unit.videos] for unit in plan]
 
 
-def found(*sizes: int, start: int = 0, stamp: str = "1") -> list[Found]:
-    return [Found(f"/in/{k:04d}.mp4", f"in/{k:04d}.mp4", size, stamp) for k, size in enumerate(sizes, start)]
+def found(*sizes: int, start: int = 0, stamp: str = "1") -> list[InputFile]:
+    return [InputFile(f"/in/{k:04d}.mp4", f"in/{k:04d}.mp4", size, stamp) for k, size in enumerate(sizes, start)]
 
 
 def test_units_hold_about_so_many_bytes(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_damaged_plan_is_told(tmp_path: Path) -> None:
 def test_a_units_hash_knows_what_decides_its_bytes(tmp_path: Path) -> None:
     plan = make_plan(Store(tmp_path), found(1), {"size": 16})
     (unit,) = plan
-    moved = plans.Unit(0, (plans.Video("/other/place.mp4", *(list(vars(unit.videos[0]).values())[1:])),))
+    moved = plans.Unit(0, (plans.PlannedVideo("/other/place.mp4", *(list(vars(unit.videos[0]).values())[1:])),))
     assert moved.sha256(plan.settings) == unit.sha256(plan.settings)
     assert unit.sha256({"size": 32}) != unit.sha256({"size": 16})
 
@@ -92,7 +92,7 @@ def test_inputs_are_sorted_whatever_their_order(tmp_path: Path) -> None:
     one, other = find_inputs([tmp_path / "b.mp4", tmp_path]), find_inputs([tmp_path, tmp_path / "b.mp4"])
     assert one == other
     assert [Path(video.path).name for video in one] == ["a.mp4", "b.mp4", "b.mp4", "c d.mov"]
-    assert find_inputs([tmp_path / "gone.mp4"]) == [Found(f"{tmp_path}/gone.mp4", f"{tmp_path.name}/gone.mp4", -1)]
+    assert find_inputs([tmp_path / "gone.mp4"]) == [InputFile(f"{tmp_path}/gone.mp4", f"{tmp_path.name}/gone.mp4", -1)]
 
 
 SLURM = {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_STEP_ID": "0"}

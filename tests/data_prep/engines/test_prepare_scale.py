@@ -15,14 +15,14 @@ from drawn_videos import Settings, draw_folder, fork
 from data_prep.commands.verify import verify
 from data_prep.engines.hire import Engine
 from data_prep.engines.prepare import prepare
-from data_prep.engines.run import Outcome
+from data_prep.engines.run import RunOutcome
 
 KEPT = ("a.mp4", "b/c d.mp4", "b/é.mp4", "f.mp4", "g.mp4", "h.mp4", "i.mp4", "j.mp4", "k.mp4")
 ODD = ("reject-e.mp4", "crash-l.mp4")
 HERE = Engine(workers=0)
 
 
-def go(inputs: Path | str, out: Path | str, engine: Engine = HERE, **options) -> Outcome:
+def go(inputs: Path | str, out: Path | str, engine: Engine = HERE, **options) -> RunOutcome:
     return prepare([inputs], out, Settings(), engine, make=drawn_videos.make, **options)
 
 

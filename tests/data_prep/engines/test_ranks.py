@@ -21,7 +21,7 @@ import torch
 from drawn_videos import Settings, draw_folder, fork
 
 from data_prep.commands.verify import verify
-from data_prep.engines import claims, drive, owner, run
+from data_prep.engines import claims, owner, run, scheduler
 from data_prep.engines.gpus import least_used, local_rank, my_gpus
 from data_prep.engines.hire import Engine
 from data_prep.engines.prepare import prepare
@@ -146,7 +146,7 @@ def test_a_rank_that_is_killed_costs_its_unit(
     """On this machine its death is seen at once; of another one it is known by its silence."""
     monkeypatch.setattr(claims, "BEAT_S", 0.1)
     monkeypatch.setattr(claims, "LEASE_S", 1.0)
-    monkeypatch.setattr(drive, "POLL_S", 0.1)
+    monkeypatch.setattr(scheduler, "POLL_S", 0.1)
     out = tmp_path / "out"
     before = (lambda: setattr(owner, "machine", lambda: "another")) if place == "elsewhere" else int
     first = start(0, 2, videos, out, tmp_path / "0.json", before)

@@ -12,7 +12,7 @@ import pytest
 from drawn_videos import draw_folder, fork
 
 from data_prep.clips.steps.pipeline import Task
-from data_prep.engines import drive
+from data_prep.engines import scheduler
 from data_prep.engines.hire import Engine
 from data_prep.engines.plan import PrepareError
 from data_prep.engines.prepare import prepare
@@ -63,7 +63,7 @@ def go(tmp_path: Path, settings: Odd, *names: str, workers: int = 1) -> dict[str
 
 
 def test_a_dead_worker_costs_its_video_and_another_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drive, "DEATHS", 1)  # a process takes seconds to start
+    monkeypatch.setattr(scheduler, "DEATHS", 1)  # a process takes seconds to start
     told = go(tmp_path, Odd(), "a.mp4", "exit.mp4", "z.mp4")
     assert told.pop("exit.mp4") == "the worker ended with exit status 3, 1 times"
     assert len(set(told.values())) == 2  # before the death and after
@@ -83,7 +83,7 @@ def test_a_missing_model_ends_the_run_with_its_message(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_workers_that_die_while_they_load_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drive, "DEATHS", 0)
+    monkeypatch.setattr(scheduler, "DEATHS", 0)
     with pytest.raises(PrepareError, match=r"load models .* SIGSEGV"):
         go(tmp_path, Odd(load="crash"), "a.mp4")
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from data_prep.fit.equations import POSE, Layout, Problem, State, Weights
+from data_prep.fit.equations import POSE, FitProblem, FitState, Layout, Weights
 from data_prep.fit.points import HeadPoints
 from jdap.geometry import axis_angle_to_matrix
 
@@ -13,7 +13,7 @@ MODES, EXPRESSIONS, POINTS, LENGTHS = 4, 3, 20, (5, 3)
 FRAMES, TRACKS, OWN = sum(LENGTHS), len(LENGTHS), POSE + EXPRESSIONS
 
 
-def small_problem(huber: float = 1e9, smooth: float = 0.0) -> tuple[Problem, State]:
+def small_problem(huber: float = 1e9, smooth: float = 0.0) -> tuple[FitProblem, FitState]:
     """A random linear head of 20 points, two pairs of them, in five frames of one track and three of another."""
     generator = torch.Generator().manual_seed(1)
 
@@ -22,7 +22,7 @@ def small_problem(huber: float = 1e9, smooth: float = 0.0) -> tuple[Problem, Sta
 
     basis, pairs = 5 * normal(POINTS, 3, MODES + EXPRESSIONS), torch.tensor([[0, 1], [2, 3]])
     head = HeadPoints(60 * normal(POINTS, 3), basis, MODES, torch.zeros(POINTS, 2, 3), pairs)
-    state = State(
+    state = FitState(
         normal(TRACKS, MODES),
         0.02 * normal(TRACKS),
         torch.rand(FRAMES, EXPRESSIONS, generator=generator) * 0.6 + 0.2,
@@ -41,7 +41,7 @@ def small_problem(huber: float = 1e9, smooth: float = 0.0) -> tuple[Problem, Sta
         smooth_P=smooth * torch.rand(OWN, generator=generator),
     )
     camera = torch.tensor([[900.0, 320.0, 240.0], [700.0, 100.0, 120.0]])
-    problem = Problem(Layout(LENGTHS, torch.device("cpu")), torch.zeros(FRAMES, POINTS, 2), camera, head, weights)
+    problem = FitProblem(Layout(LENGTHS, torch.device("cpu")), torch.zeros(FRAMES, POINTS, 2), camera, head, weights)
     return replace(problem, landmarks_px_MN2=problem.residuals_px(state) + 2 * normal(FRAMES, POINTS, 2)), state
 
 

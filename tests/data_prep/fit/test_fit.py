@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from scipy.stats import spearmanr
 
-from data_prep.fit.draw import HeadRenderer
 from data_prep.fit.fit import Fit, FitSettings, Observed, default_camera, expression_prior, fit, fit_tracks, jitter_mm
 from data_prep.fit.points import LIDS, HeadPoints
-from data_prep.head.landmarks import LANDMARKS, Correspondence, load_correspondence
+from data_prep.fit.render import HeadRenderer
+from data_prep.head.landmarks import LANDMARK_COUNT, Correspondence, load_correspondence
 from data_prep.head.model import MorphableModel, head_to_camera
 from data_prep.head.rasterise import interpolate, rasterise
 from data_prep.video.faces import FaceFinder
@@ -73,8 +73,8 @@ def test_depth_of_known_heads_comes_back_within_a_millimetre(ict: MorphableModel
 
     renderer, few = HeadRenderer(ict, correspondence), [0, 6, 11]
     cameras = camera.as_tensor().expand(3, -1)
-    truth = renderer.draw(identity, expression[few], rotation[few], translation[few], cameras, 256)
-    fitted = renderer.draw(
+    truth = renderer.render(identity, expression[few], rotation[few], translation[few], cameras, 256)
+    fitted = renderer.render(
         result.identity_K,
         result.expression_FE[few],
         result.rotation_F3[few],
@@ -136,11 +136,11 @@ def test_several_tracks_are_fitted_as_one_by_one(ict: MorphableModel, monkeypatc
     lengths = ((7, 0), (1, 1), (5, 2))
     tracks = [with_noise(turning(ict, frames, seed, correspondence)[0], 1.0) for frames, seed in lengths]
     alone = [fit_tracks([track], ict, correspondence, settings)[0] for track in tracks]
-    monkeypatch.setattr("data_prep.fit.equations.CHUNK", 4)  # chunks then hold frames of two tracks
+    monkeypatch.setattr("data_prep.fit.equations.EQUATIONS_AT_ONCE", 4)  # chunks then hold frames of two tracks
     together = fit_tracks(tracks, ict, correspondence, settings)
     for one, same in zip(alone, together, strict=True):
         assert len(one.cost) == len(same.cost)
-        assert one.residual_px_FN2.shape == (len(one.rotation_F3), LANDMARKS, 2)
+        assert one.residual_px_FN2.shape == (len(one.rotation_F3), LANDMARK_COUNT, 2)
         torch.testing.assert_close(one.rotation_F3, same.rotation_F3, rtol=0, atol=1e-4)
         reliefs = [relief(posed(fitted, ict), correspondence) for fitted in (one, same)]
         torch.testing.assert_close(*reliefs, rtol=0, atol=0.02)
@@ -185,7 +185,7 @@ def test_priors_hold_what_landmarks_do_not_say(ict: MorphableModel) -> None:
 def test_a_landmark_slides_along_the_contour(ict: MorphableModel) -> None:
     """An oval whose landmarks all lie 6 mm farther round: with sliding the depth is nearer to the truth."""
     shipped = load_correspondence()
-    trusted = replace(shipped, trust_N=torch.ones(LANDMARKS))
+    trusted = replace(shipped, trust_N=torch.ones(LANDMARK_COUNT))
     seen, true = turning(ict, 2, 5, shipped, slid_mm=6.0)
     off = []
     for along in (0.0, 10.0):
@@ -215,7 +215,7 @@ def test_confidence_ranks_errors_of_a_drawn_clip(ict: MorphableModel) -> None:
     fitted, renderer = fit_tracks([with_noise(seen, 2.0)], ict, correspondence)[0], HeadRenderer(ict, correspondence)
     camera = seen.camera.as_tensor().expand(3, -1)
     pose = (fitted.rotation_F3[few], fitted.translation_mm_F3[few])
-    maps = renderer.draw(fitted.identity_K, fitted.expression_FE[few], *pose, camera, 400, fitted.covariance_KK)
+    maps = renderer.render(fitted.identity_K, fitted.expression_FE[few], *pose, camera, 400, fitted.covariance_KK)
     truth = rasterise(true[few], renderer.model.faces_T3, camera, 400, 400, cull_back_faces=True).depth_mm.numpy()
     spread, trust, ranks = maps.spread_mm_FHW, maps.confidence_FHW, []
     assert spread is not None
@@ -230,7 +230,7 @@ def test_confidence_ranks_errors_of_a_drawn_clip(ict: MorphableModel) -> None:
         ranks.append(spearmanr(spread[i][on], off)[0])
         assert spearmanr(trust[i][on], spread[i][on])[0] < -0.95
     assert np.mean(ranks) > 0.1
-    assert renderer.draw(fitted.identity_K, fitted.expression_FE[few], *pose, camera, 64).confidence_FHW is None
+    assert renderer.render(fitted.identity_K, fitted.expression_FE[few], *pose, camera, 64).confidence_FHW is None
 
 
 def test_depth_of_a_scanned_person(ict: MorphableModel, assets: Path) -> None:
@@ -254,13 +254,13 @@ def test_depth_of_a_scanned_person(ict: MorphableModel, assets: Path) -> None:
 
     correspondence = load_correspondence()
     prior = expression_prior(torch.tensor(np.stack([f.blendshapes_B for f in found])), found[0].names, ict)
-    landmarks = torch.from_numpy(np.stack([face.landmarks_px_N3[:LANDMARKS] for face in found]))
+    landmarks = torch.from_numpy(np.stack([face.landmarks_px_N3[:LANDMARK_COUNT] for face in found]))
     result = fit(landmarks, prior, camera, ict, correspondence, FitSettings().unordered())
     assert float(result.error_FN.median()) < 0.008
     few = [1, 4, 6]
     cameras = camera.as_tensor().expand(3, -1)
     pose = (result.rotation_F3[few], result.translation_mm_F3[few])
-    maps = HeadRenderer(ict, correspondence).draw(result.identity_K, result.expression_FE[few], *pose, cameras, 360)
+    maps = HeadRenderer(ict, correspondence).render(result.identity_K, result.expression_FE[few], *pose, cameras, 360)
     for i, k in enumerate(few):
         truth = seen.depth_mm[k].numpy()
         both = maps.skin_FHW[i] & (truth > 0)

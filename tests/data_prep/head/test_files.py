@@ -11,7 +11,7 @@ import torch
 
 from data_prep.head.files import FaceModel, load_face_model, read_arrays, save_face_model
 from data_prep.head.ict import ModelFileError
-from data_prep.head.landmarks import LANDMARKS, Correspondence
+from data_prep.head.landmarks import LANDMARK_COUNT, Correspondence
 from data_prep.head.model import MorphableModel
 
 SUFFIXES = ("safetensors", "npz")
@@ -33,8 +33,8 @@ def face() -> FaceModel:
         torch.zeros(0, 2),
         torch.full((2, 3), -1),
     )
-    weights = torch.rand(LANDMARKS, 3, generator=draw)
-    points = Correspondence(torch.randint(4, (LANDMARKS, 3), generator=draw), weights, weights[:, 0] + 0.1)
+    weights = torch.rand(LANDMARK_COUNT, 3, generator=draw)
+    points = Correspondence(torch.randint(4, (LANDMARK_COUNT, 3), generator=draw), weights, weights[:, 0] + 0.1)
     return FaceModel(model, points, "flame", "mine.npz 0123", np.arange(6, dtype=np.float32).reshape(2, 3))
 
 
@@ -80,7 +80,7 @@ def broken(face: FaceModel, folder: Path, change: dict[str, np.ndarray | None], 
         ({"mean": np.zeros((4, 3))}, {}, "mean must be float32, got float64"),
         ({"identity": np.zeros((5, 3, 3), np.float32)}, {}, r"identity_KV3 must be \(5, 4, 3\)"),
         ({"faces": np.array([[0, 1, 4], [0, 2, 3]], np.int32)}, {}, r"faces reaches outside of 0 … 3"),
-        ({"corners": np.full((LANDMARKS, 3), -1, np.int32)}, {}, "corners reaches outside"),
+        ({"corners": np.full((LANDMARK_COUNT, 3), -1, np.int32)}, {}, "corners reaches outside"),
         ({"part": np.array([0, 200], np.uint8)}, {}, "part reaches outside"),
         ({"mean": np.full((4, 3), np.nan, np.float32)}, {}, "mean holds numbers that are not finite"),
         ({"trust": np.ones(3, np.float32)}, {}, "needs corners and weights"),
@@ -129,6 +129,6 @@ class Trap:
 def test_the_default_is_ict(assets: Path) -> None:
     face = load_face_model()
     assert face.model.mean_V3.shape == (26719, 3)
-    assert face.correspondence.trust_N.shape == (LANDMARKS,)
+    assert face.correspondence.trust_N.shape == (LANDMARK_COUNT,)
     with pytest.raises(ModelFileError, match="without --face-model"):
         load_face_model(assets / "ict_facekit" / "ict_face_model_full.npz")

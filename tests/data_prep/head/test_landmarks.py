@@ -13,7 +13,7 @@ from data_prep.head import assets as asset_files
 from data_prep.head.closest import closest_points
 from data_prep.head.landmarks import (
     FACE_OVAL,
-    LANDMARKS,
+    LANDMARK_COUNT,
     Correspondence,
     encode_correspondence,
     load_correspondence,
@@ -53,8 +53,8 @@ def test_closest_points_agree_with_trimesh() -> None:
 def test_shipped_correspondence_lies_on_the_face(ict: MorphableModel) -> None:
     correspondence = load_correspondence()
     points = correspondence.points(ict.mean_V3[None])[0]
-    assert points.shape == (LANDMARKS, 3)
-    torch.testing.assert_close(correspondence.weights_N3.sum(1), torch.ones(LANDMARKS))
+    assert points.shape == (LANDMARK_COUNT, 3)
+    torch.testing.assert_close(correspondence.weights_N3.sum(1), torch.ones(LANDMARK_COUNT))
     assert (correspondence.weights_N3 >= -1e-6).all()
     assert ((correspondence.trust_N > 0) & (correspondence.trust_N <= 1)).all()
     # Every triangle is skin, and the points that 68-point sets share are within a fingernail of each other.

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from rays import cast
 
-from data_prep.fit.draw import HeadRenderer
-from data_prep.head.landmarks import LANDMARKS, load_correspondence
+from data_prep.fit.render import HeadRenderer
+from data_prep.head.landmarks import LANDMARK_COUNT, load_correspondence
 from data_prep.head.model import load_ict
 from data_prep.scans import place as scan
 from data_prep.scans.files import read_scan
@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def egg(folder: Path) -> scan.Head:
     """The ellipsoid as a placed head: landmarks over its front, the face is z > 40 mm."""
     found = read_scan(folder)
-    spread = np.random.default_rng(0).uniform(-0.6, 0.6, (LANDMARKS, 2))
+    spread = np.random.default_rng(0).uniform(-0.6, 0.6, (LANDMARK_COUNT, 2))
     z = np.sqrt(1 - (spread**2).sum(1, keepdims=True).clip(0, 0.99))
     landmarks = torch.from_numpy(np.concatenate([spread, z], 1) * RADII).float()
     centres = found.vertices_mm_V3[found.faces_T3].mean(1)
@@ -81,7 +81,7 @@ def _cosine(view: scan.View, point: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("yaw", [-40.0, 0.0, 25.0])
 def test_depth_and_texture_of_an_ellipsoid_are_those_of_the_closed_form(egg: scan.Head, yaw: float) -> None:
-    view = scan.draw(egg, yaw, SIZE, np.random.default_rng(1))
+    view = scan.render_view(egg, yaw, SIZE, np.random.default_rng(1))
     depth, point = hit(view)
     seen = view.depth_mm_SS > 0
     # The mesh lies within the ellipsoid, so its rim may miss a pixel that the ellipsoid just covers; nothing else.
@@ -101,14 +101,14 @@ def test_depth_and_texture_of_an_ellipsoid_are_those_of_the_closed_form(egg: sca
 
 
 def test_the_region_is_the_face_that_is_seen(egg: scan.Head) -> None:
-    view = scan.draw(egg, 30, SIZE, np.random.default_rng(1))
+    view = scan.render_view(egg, 30, SIZE, np.random.default_rng(1))
     _, point = hit(view)
     sure = (view.depth_mm_SS > 0) & (np.abs(point[..., 2] - 40) > 3)
     assert (view.skin_SS[sure] == (point[..., 2] > 40)[sure]).all()
 
 
 def test_the_crop_is_that_of_preparation(egg: scan.Head) -> None:
-    view = scan.draw(egg, 0, SIZE, np.random.default_rng(1))
+    view = scan.render_view(egg, 0, SIZE, np.random.default_rng(1))
     points = egg.landmarks_mm_N3.numpy() * HEAD_TO_VIEWER + view.translation_mm_3.numpy()
     # The rule: a window of 1.9 faces, its middle a tenth of a face above the landmarks' box.
     f, cx, cy = view.camera_px_3.tolist()
@@ -120,9 +120,11 @@ def test_the_crop_is_that_of_preparation(egg: scan.Head) -> None:
 
 
 def test_pictures_are_seeded_and_plain_ones_have_one_background(egg: scan.Head) -> None:
-    first, same, other = (scan.draw(egg, 0, SIZE, np.random.default_rng(s), plain=True).rgb_SS3 for s in (1, 1, 2))
+    first, same, other = (
+        scan.render_view(egg, 0, SIZE, np.random.default_rng(s), plain=True).rgb_SS3 for s in (1, 1, 2)
+    )
     assert (first == same).all()
-    outside = scan.draw(egg, 0, SIZE, np.random.default_rng(1)).depth_mm_SS == 0
+    outside = scan.render_view(egg, 0, SIZE, np.random.default_rng(1)).depth_mm_SS == 0
     outside &= np.roll(outside, 1, 0) & np.roll(outside, -1, 0) & np.roll(outside, 1, 1) & np.roll(outside, -1, 1)
     assert len(np.unique(first[outside], axis=0)) == 1
     assert (first[outside][0] != other[outside][0]).any()
@@ -130,7 +132,7 @@ def test_pictures_are_seeded_and_plain_ones_have_one_background(egg: scan.Head) 
 
 def test_the_silhouette_is_smooth(egg: scan.Head) -> None:
     # Along a row, a pixel that the edge crosses is a mixture of both sides.
-    view = scan.draw(egg, 0, SIZE, np.random.default_rng(3), plain=True)
+    view = scan.render_view(egg, 0, SIZE, np.random.default_rng(3), plain=True)
     row = SIZE // 2
     blue = view.rgb_SS3[row, :, 2].astype(int)
     background, head = blue[0], blue[SIZE // 2]
@@ -186,7 +188,7 @@ def test_a_real_scan_is_placed_as_a_head(james: scan.Head) -> None:
 
 
 def test_a_real_scan_has_the_depth_that_a_ray_caster_finds(james: scan.Head) -> None:
-    view = scan.draw(james, -31, SIZE, np.random.default_rng(0))
+    view = scan.render_view(james, -31, SIZE, np.random.default_rng(0))
     f, cx, cy = view.camera_px_3.tolist()
     turn = axis_angle_to_matrix(view.rotation_3[None])[0].numpy() * HEAD_TO_VIEWER
     vertices = james.scan.vertices_mm_V3.numpy() @ turn.T + view.translation_mm_3.numpy()
@@ -198,7 +200,7 @@ def test_a_real_scan_has_the_depth_that_a_ray_caster_finds(james: scan.Head) -> 
 
 
 def test_the_mean_head_has_the_scans_pose(james: scan.Head) -> None:
-    views = [scan.draw(james, yaw, SIZE, np.random.default_rng(0)) for yaw in (-40, 40)]
+    views = [scan.render_view(james, yaw, SIZE, np.random.default_rng(0)) for yaw in (-40, 40)]
     mean_mm = scan.mean_heads(views, HeadRenderer(load_ict(), load_correspondence()))
     for view, mean in zip(views, mean_mm, strict=True):
         both = view.skin_SS & (mean > 0)

@@ -9,7 +9,7 @@ import torch
 from data_prep.head.normals import VertexNormals
 from data_prep.head.rasterise import rasterise
 from data_prep.studio.looks import light, picture
-from data_prep.studio.people import Job, make_batch, plan
+from data_prep.studio.people import PersonJob, make_batch, plan
 from data_prep.studio.truth import Truth
 from jdap import depth
 from jdap.data import draw
@@ -18,8 +18,8 @@ from jdap.shards import schema
 from jdap.shards.sample import Sample
 
 SIZE = 48
-RELIT = Job(6, 2, SIZE, truth=True, relight=True)
-MATT = Job(6, 2, SIZE, truth=True, shadows=False)
+RELIT = PersonJob(6, 2, SIZE, truth=True, relight=True)
+MATT = PersonJob(6, 2, SIZE, truth=True, shadows=False)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ class TestBatches:
                 np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
     def test_samples_do_not_depend_on_the_company(self, room):
-        job = Job(8, 2, 32, truth=True, relight=True, mean_head=True)
+        job = PersonJob(8, 2, 32, truth=True, relight=True, mean_head=True)
         together = make_batch(room, job, [4, 5])
         alone = make_batch(room, job, [5])[0]
         assert together[1].members().keys() == alone.members().keys()
@@ -237,7 +237,7 @@ class TestRelighting:
                 assert equal == (field.name not in same), field.name
 
     def test_asking_for_it_does_not_change_the_picture(self, room, shots):
-        plain = make_batch(room, Job(6, 2, SIZE), [0])[0]
+        plain = make_batch(room, PersonJob(6, 2, SIZE), [0])[0]
         np.testing.assert_array_equal(plain.rgb_FHW3, shots[0].rgb_FSS3)
         assert not plain.maps
         assert "light_ambient" not in plain.arrays

@@ -9,8 +9,8 @@ import pytest
 from scipy.io import wavfile
 
 from data_prep.video.audio import lost_ticks, read_audio
-from data_prep.video.error import VideoError
-from jdap.media.sound import Faults
+from data_prep.video.error import UnreadableVideo
+from jdap.media.sound import SoundFaults
 
 RATE = 44100
 
@@ -105,7 +105,7 @@ def test_no_track_is_none_and_rubbish_is_an_error(tmp_path: Path) -> None:
         container.mux(stream.encode())
     assert read_audio(tmp_path / "mute.mp4", 0.0, 1.0) is None
     (tmp_path / "text.mp4").write_text("no sound")
-    with pytest.raises(VideoError, match="audio track"):
+    with pytest.raises(UnreadableVideo, match="audio track"):
         read_audio(tmp_path / "text.mp4", 0.0, 1.0)
 
 
@@ -129,7 +129,7 @@ def test_a_damaged_packet_costs_its_packet(tmp_path: Path) -> None:
     data = bytearray((tmp_path / "a.mp4").read_bytes())
     data[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
     (tmp_path / "a.mp4").write_bytes(bytes(data))
-    faults = Faults()
+    faults = SoundFaults()
     sound = read_audio(tmp_path / "a.mp4", 0.0, 1.5, faults)
     assert sound is not None
     assert [onset_s(sound, after) for after in (0.0, 0.4, 1.0)] == pytest.approx([0.1, 0.5, 1.2], abs=0.02)
@@ -137,7 +137,7 @@ def test_a_damaged_packet_costs_its_packet(tmp_path: Path) -> None:
     lost = lost_ticks(faults, 38, 25.0)
     assert lost.sum() in (1, 2)
     assert lost[int(at_s * 25)] == 1
-    later = Faults()
+    later = SoundFaults()
     assert read_audio(tmp_path / "a.mp4", 0.8, 0.7, later) is not None
     assert lost_ticks(later, 17, 25.0).sum() == 0
 
@@ -170,7 +170,7 @@ def test_the_default_track_is_heard(tmp_path: Path) -> None:
 def test_a_time_at_which_the_track_has_nothing_is_lost(tmp_path: Path) -> None:
     write(tmp_path / "a.mkv", [0.3], 1.0)
     for start_s, lost in ((0.5, 0.0), (3.0, 1.0), (100.0, 1.0), (-5.0, 1.0)):
-        faults = Faults()
+        faults = SoundFaults()
         sound = read_audio(tmp_path / "a.mkv", start_s, 1.0, faults)
         assert sound is not None
         assert lost_ticks(faults, 25, 25.0).mean() == lost, start_s

@@ -14,7 +14,7 @@ from videos import write
 
 from data_prep.video import video as video_module
 from data_prep.video.audio import read_audio
-from data_prep.video.video import FrameReader, VideoError, find_videos, open_video
+from data_prep.video.video import FrameReader, UnreadableVideo, find_videos, open_video
 from jdap.media.containers import MAX_PIXELS
 
 
@@ -71,9 +71,9 @@ def test_the_film_is_read_and_not_the_cover(tmp_path: Path, films: list, frames:
 def test_a_list_of_other_files_is_not_followed(tmp_path: Path, text: str) -> None:
     write(tmp_path / "inside.mp4", grey(100), sound=np.zeros((1, 3200), np.float32))
     (tmp_path / "list.mp4").write_text(text)
-    with pytest.raises(VideoError, match=r"list\.mp4: .*list of other files"):
+    with pytest.raises(UnreadableVideo, match=r"list\.mp4: .*list of other files"):
         open_video(tmp_path / "list.mp4")
-    with pytest.raises(VideoError, match="a list of other files"):
+    with pytest.raises(UnreadableVideo, match="a list of other files"):
         read_audio(tmp_path / "list.mp4", 0.0, 1.0)
 
 
@@ -95,7 +95,7 @@ def test_a_picture_of_16000_squared_is_told_before_it_is_decoded(tmp_path: Path,
             packet = av.Packet(png)
             packet.stream, packet.pts, packet.dts, packet.time_base = stream, k, k, Fraction(1, 25)
             out.mux(packet)
-    with pytest.raises(VideoError, match=rf"large\.mov: .* over {MAX_PIXELS} pixels"):
+    with pytest.raises(UnreadableVideo, match=rf"large\.mov: .* over {MAX_PIXELS} pixels"):
         open_video(path)
     grown = peak_of(
         "from pathlib import Path\nfrom data_prep.video.video import VideoError, open_video\nstart()\n"
@@ -114,7 +114,7 @@ def test_pixels_of_no_likely_shape_are_told(tmp_path: Path, aspect: Fraction, sa
         frame.pts, frame.time_base = 0, Fraction(1, 25)
         out.mux(stream.encode(frame))
         out.mux(stream.encode())
-    with pytest.raises(VideoError, match=f"pixels .*{says}"):
+    with pytest.raises(UnreadableVideo, match=f"pixels .*{says}"):
         open_video(tmp_path / "a.mp4")
 
 
@@ -153,7 +153,7 @@ def test_a_folder_that_must_not_be_read_is_a_row(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, "listdir", lambda place: [entry.name for entry in refusing(place)])
     found = find_videos([tmp_path / "set"])
     assert [name for _, name in found] == ["set/a.mp4", "set/locked"]
-    with pytest.raises(VideoError, match=r"locked: .*\(Permission denied\)"):
+    with pytest.raises(UnreadableVideo, match=r"locked: .*\(Permission denied\)"):
         open_video(found[1][0])
     assert [name for _, name in find_videos([tmp_path / "set" / "locked"])] == ["set/locked"]
 

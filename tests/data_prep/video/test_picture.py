@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from data_prep.video.video import FrameReader, VideoError, open_video
+from data_prep.video.video import FrameReader, UnreadableVideo, open_video
 
 PATCHES = np.array(
     [[224, 172, 148], [190, 138, 78], [134, 88, 46], [230, 48, 26], [90, 240, 60], [44, 20, 210], [128] * 3, [20] * 3],
@@ -164,7 +164,7 @@ def test_wide_primaries_become_those_of_srgb(tmp_path: Path, primaries: int, mat
 def test_a_matrix_that_is_not_read_is_told(tmp_path: Path) -> None:
     planes = code(patches(64, 32) / 255, 0.2627, 0.0593, 10, False)
     path = write(tmp_path / "a.mkv", planes, "yuv444p10le", {"colorspace": 14, "color_range": 1})
-    with pytest.raises(VideoError, match=r"a\.mkv: .*matrix 14"):
+    with pytest.raises(UnreadableVideo, match=r"a\.mkv: .*matrix 14"):
         open_video(path)
 
 
@@ -214,5 +214,5 @@ def test_turns_and_mirrors_are_honoured(tmp_path: Path, name: str, length: float
 
 def test_a_matrix_that_does_more_is_told(tmp_path: Path) -> None:
     path = lay(film(tmp_path / "a.mp4", marked()), 0.87, 0.5, -0.5, 0.87)
-    with pytest.raises(VideoError, match=r"a\.mp4: .*display matrix"):
+    with pytest.raises(UnreadableVideo, match=r"a\.mp4: .*display matrix"):
         open_video(path)

@@ -69,7 +69,7 @@ def test_the_meter_gives_the_network_what_belongs_together(weights: Path, monkey
     """Window by window, as one would do it by hand, whatever the batches."""
     net = load_syncnet(weights)
     rng = np.random.default_rng(0)
-    monkeypatch.setattr("data_prep.video.sync.BATCH", 3)
+    monkeypatch.setattr("data_prep.video.sync.WINDOWS_AT_ONCE", 3)
     frames = rng.integers(0, 255, (9, 90, 120, 3)).astype(np.uint8)
     points = np.tile(np.array([[40.0, 30.0], [70.0, 60.0]]), (len(frames), 1, 1))
     meter = SyncMeter(net, points)

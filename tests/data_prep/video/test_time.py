@@ -15,8 +15,8 @@ import pytest
 
 from data_prep.video.audio import lost_ticks, read_audio
 from data_prep.video.timeline import lay_ticks, repair
-from data_prep.video.video import FrameReader, VideoError, open_video
-from jdap.media.sound import Faults
+from data_prep.video.video import FrameReader, UnreadableVideo, open_video
+from jdap.media.sound import SoundFaults
 from jdap.units import FPS
 
 STEP_MS = 40
@@ -134,7 +134,7 @@ def test_negative_stamps_are_stamps(tmp_path: Path, codec: str) -> None:
 
 
 def test_stamps_that_contradict_one_another_are_told() -> None:
-    with pytest.raises(VideoError, match=r"\d+ of 100 time stamps"):
+    with pytest.raises(UnreadableVideo, match=r"\d+ of 100 time stamps"):
         repair(np.concatenate([np.arange(50), np.arange(50)]) / 25 + np.repeat([0, 0.001], 50), 25.0)
 
 
@@ -198,7 +198,7 @@ def test_a_jump_of_an_hour_keeps_sound_or_says_that_there_is_none(tmp_path: Path
     film = open_video(path)
     assert (film.frames, film.starts) == (80, (0, 40))
     for start, heard in ((0, True), (40, sound_jumps)):
-        faults = Faults()
+        faults = SoundFaults()
         sound_S = read_audio(path, float(film.ticks_s[start]), 1.6, faults)
         assert sound_S is not None
         clicks = np.flatnonzero(np.abs(sound_S) > 0.3)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_prep.video.probe import decode
-from data_prep.video.video import FrameReader, VideoError, find_videos, open_video, resample
+from data_prep.video.video import FrameReader, UnreadableVideo, find_videos, open_video, resample
 from jdap.units import FPS
 
 STEP = 6  # of 255 between neighbouring frames: survives coding
@@ -136,16 +136,16 @@ def test_a_reader_skips_but_does_not_go_back(tmp_path: Path) -> None:
 def test_what_is_no_video_is_told_in_one_line(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(VideoError, match=message) as caught:
+    with pytest.raises(UnreadableVideo, match=message) as caught:
         open_video(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_path_sound_only_and_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="no such file"):
+    with pytest.raises(UnreadableVideo, match="no such file"):
         open_video(tmp_path / "missing.mp4")
-    with pytest.raises(VideoError, match="holds no video"):
+    with pytest.raises(UnreadableVideo, match="holds no video"):
         open_video(tmp_path)
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=16000)
@@ -153,7 +153,7 @@ def test_missing_path_sound_only_and_empty_folder(tmp_path: Path) -> None:
         frame.sample_rate = 16000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with pytest.raises(VideoError, match="no video track"):
+    with pytest.raises(UnreadableVideo, match="no video track"):
         open_video(tmp_path / "sound.mp4")
 
 
@@ -189,7 +189,7 @@ def test_undecodable_frames_are_stood_for_and_a_broken_end_is_an_error(
     assert numbers({7, 8}) == [*range(7), 6, 6, *range(9, 20)]
     assert numbers({0, 1}) == [2, 2, *range(2, 20)]
     assert numbers({18, 19}) == [*range(18), 17, 17]
-    with pytest.raises(VideoError, match="frame 12 of 20"):
+    with pytest.raises(UnreadableVideo, match="frame 12 of 20"):
         numbers(set(range(12, 20)))
 
 

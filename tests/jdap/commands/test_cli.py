@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from training import write_stills
 
 from jdap.__main__ import COMMANDS, main
-from jdap.commands.runs import EVALUATION, TRAINING
+from jdap.commands.runs import EVALUATION, TRAINING_DOES
 from jdap.configs import CONFIGS, DEFAULTS
 from jdap.models.codec import load_codec
 from jdap.pipelines.portrait import PortraitPipeline
@@ -147,7 +147,7 @@ def test_the_recipe_of_the_shipped_weights_runs(fakes, tmp_path):
     assert (packed / "training.json").is_file()
 
 
-@pytest.mark.parametrize("command", TRAINING)
+@pytest.mark.parametrize("command", TRAINING_DOES)
 def test_every_training_command_has_its_yaml(command):
     assert yaml.safe_load((CONFIGS / DEFAULTS[command]).read_text())["model"]
 
@@ -195,7 +195,7 @@ def test_an_unknown_command_names_those_there_are(capsys):
     assert all(f"  {name} " in listed for name in COMMANDS)
 
 
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - set(TRAINING) - set(EVALUATION)))
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - set(TRAINING_DOES) - set(EVALUATION)))
 def test_every_other_command_has_its_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

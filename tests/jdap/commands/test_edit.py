@@ -10,7 +10,7 @@ from PIL import Image
 
 from jdap.__main__ import main
 from jdap.depth import from_uint16, to_uint16
-from jdap.photos import given
+from jdap.photos import inputs
 from jdap.photos.paste import png
 from jdap.photos.read import PhotoError, read_photo
 from jdap.pipelines.portrait import PortraitPipeline
@@ -173,13 +173,13 @@ def test_an_ensemble_has_an_uncertainty(small_weights: Path, asked: list[object]
 def test_a_masks_crop_is_conservative() -> None:
     hole = np.zeros((40, 60), dtype=bool)
     hole[10, 20] = True
-    small = given.crop_mask(hole, np.array([4.0, 2.0, 32.0]), 8)
+    small = inputs.crop_mask(hole, np.array([4.0, 2.0, 32.0]), 8)
     assert small.sum() == 1
     assert small[2, 4]  # (20 − 4) / 4, (10 − 2) / 4
-    fractional = given.crop_mask(hole, np.array([4.5, 2.5, 32.0]), 8)
+    fractional = inputs.crop_mask(hole, np.array([4.5, 2.5, 32.0]), 8)
     # The crop's pixels end at 20.5 and 10.5, amid the hidden pixel.
     assert np.argwhere(fractional).tolist() == [[1, 3], [1, 4], [2, 3], [2, 4]]
-    large = given.crop_mask(hole, np.array([16.0, 8.0, 8.0]), 32)
+    large = inputs.crop_mask(hole, np.array([16.0, 8.0, 8.0]), 32)
     assert np.argwhere(large).min(0).tolist() == [8, 16]
     assert large.sum() == 16
 
@@ -189,31 +189,31 @@ def test_a_depth_of_a_photo_is_cut_to_its_window(tmp_path: Path) -> None:
     full[5:37, 20:52] = np.linspace(-1, 1, 32)[None]
     (tmp_path / "a.depth.png").write_bytes(png(to_uint16(full)))
     with pytest.raises(PhotoError, match=r"60 x 40 is no square.* a\.json"):
-        given.read_depth(tmp_path / "a.depth.png", 32)
+        inputs.read_depth(tmp_path / "a.depth.png", 32)
     data = {"depth": {"file": "a.depth.png"}, "window_px": {"left": 20, "top": 5, "size": 32}}
     (tmp_path / "a.json").write_text(json.dumps(data))
-    np.testing.assert_allclose(given.read_depth(tmp_path / "a.depth.png", 32), full[5:37, 20:52], atol=1e-4)
+    np.testing.assert_allclose(inputs.read_depth(tmp_path / "a.depth.png", 32), full[5:37, 20:52], atol=1e-4)
     data["window_px"] = {"left": -10, "top": -10, "size": 80}
     (tmp_path / "a.json").write_text(json.dumps(data))
-    assert given.read_depth(tmp_path / "a.depth.png", 32)[0, 0] == 1
+    assert inputs.read_depth(tmp_path / "a.depth.png", 32)[0, 0] == 1
     (tmp_path / "a.json").write_text('{"depth": {"file": "a.depth.png"}}')
     with pytest.raises(PhotoError, match="tells no window"):
-        given.read_depth(tmp_path / "a.depth.png", 32)
+        inputs.read_depth(tmp_path / "a.depth.png", 32)
 
 
 def test_depth_files_of_another_kind_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match="no such file"):
-        given.read_depth(tmp_path / "nowhere.png", 32)
+        inputs.read_depth(tmp_path / "nowhere.png", 32)
     with pytest.raises(PhotoError, match="no 16-bit grey PNG"):
-        given.read_depth(draw(tmp_path / "colour.png"), 32)
+        inputs.read_depth(draw(tmp_path / "colour.png"), 32)
     cut = draw(tmp_path / "cut.png")
     cut.write_bytes(cut.read_bytes()[:100])
     with pytest.raises(PhotoError, match="damaged"):
-        given.read_depth(cut, 32)
+        inputs.read_depth(cut, 32)
 
 
 def test_a_mask_is_read_as_upright_as_its_photo(tmp_path: Path) -> None:
     hole = mask(tmp_path / "m.png", 40, 30, 60, 50)
-    found = given.read_mask(hole, read_photo(draw(tmp_path / "a.png")))
+    found = inputs.read_mask(hole, read_photo(draw(tmp_path / "a.png")))
     assert np.argwhere(found).min(0).tolist() == [30, 40]
     assert found.sum() == 400

@@ -13,7 +13,7 @@ from PIL import Image
 
 from jdap.__main__ import main
 from jdap.photos.folder import photos_in
-from jdap.photos.given import read_depth
+from jdap.photos.inputs import read_depth
 from jdap.photos.read import PhotoError, read_photo
 
 HEIC = b"\0\0\0\x18ftypheic" + bytes(100)

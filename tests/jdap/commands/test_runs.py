@@ -15,7 +15,7 @@ from training import write_stills
 
 from jdap.__main__ import main
 from jdap.callbacks import progress
-from jdap.commands.runs import TRAINING
+from jdap.commands.runs import TRAINING_DOES
 from jdap.configs import CONFIGS
 from jdap.io import progress as telling
 from jdap.shards.writer import ShardWriter
@@ -187,7 +187,7 @@ def test_what_cannot_be_scored_is_told(tmp_path, capsys):
     assert str(tmp_path) in failure(["validate", str(tmp_path)], capsys)
 
 
-@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("name", TRAINING_DOES)
 def test_settings_are_printed_and_nothing_is_done(name, data, tmp_path, capsys):
     argv = [name, "--out", str(tmp_path / "run"), "--trainer.max_steps", "7", "--print_config"]
     with pytest.raises(SystemExit) as stop:

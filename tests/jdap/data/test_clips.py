@@ -14,10 +14,10 @@ from reading import keys
 
 from jdap.batch import ClipBatch
 from jdap.data import draw
-from jdap.data.clips import choose_windows, clip_stages, read_clips
+from jdap.data.clips import choose_windows, clip_processors, read_clips
 from jdap.data.curriculum import Source
 from jdap.data.modules import ClipDataModule
-from jdap.data.shards import ShardError, Share, resolve_shards
+from jdap.data.shards import ReaderShard, ShardError, resolve_shards
 from jdap.shards.latents import LatentSettings, latents_member
 from jdap.shards.schema import LATENTS_VERSION, Record
 from jdap.shards.writer import ShardWriter, write_tar
@@ -76,7 +76,7 @@ def test_evaluation_has_one_fixed_window():
 
 class TestClips:
     def test_windows(self, clips):
-        stages = clip_stages(resolve_shards(str(clips / "c")), 3, frames=8)
+        stages = clip_processors(resolve_shards(str(clips / "c")), 3, frames=8)
         batches = list(wds.DataPipeline(*stages))
         assert [len(b) for b in batches] == [3, 1]
         assert all(isinstance(b, ClipBatch) for b in batches)
@@ -87,35 +87,35 @@ class TestClips:
         ]
 
     def test_training_windows_vary(self, clips):
-        found = keys(clip_stages(resolve_shards(str(clips / "c")), 2, frames=6, seed=0, shuffle=4), 20)
+        found = keys(clip_processors(resolve_shards(str(clips / "c")), 2, frames=6, seed=0, shuffle=4), 20)
         assert {key.split("/")[1] for key in found} == {f"{i:04d}" for i in range(5)}
 
     def test_stills_are_left_out(self, clips):
         urls = resolve_shards([str(clips / "c"), str(clips / "s")])
-        assert len(keys(clip_stages(urls, 2, frames=8))) == 4
+        assert len(keys(clip_processors(urls, 2, frames=8))) == 4
         with pytest.raises(ShardError, match="none of 1 shards"):
-            keys(clip_stages(resolve_shards(str(clips / "s")), 2, frames=8))
+            keys(clip_processors(resolve_shards(str(clips / "s")), 2, frames=8))
         with pytest.raises(ShardError, match="none of 1 shards"):
-            keys(clip_stages(resolve_shards(str(clips / "s")), 2, frames=8, seed=0), 1)
+            keys(clip_processors(resolve_shards(str(clips / "s")), 2, frames=8, seed=0), 1)
 
     def test_short_clips_and_other_rates_are_refused(self, clips):
         urls = resolve_shards(str(clips / "c"))
         with pytest.raises(ShardError, match=r"10 frames at 25.0 fps, asked for 11 at 25.0"):
-            keys(clip_stages(urls, 2, frames=11))
+            keys(clip_processors(urls, 2, frames=11))
         with pytest.raises(ShardError, match=r"asked for 8 at 30.0"):
-            keys(clip_stages(urls, 2, frames=8, fps=30.0))
+            keys(clip_processors(urls, 2, frames=8, fps=30.0))
 
     def test_every_clip_is_seen_once_by_all_readers(self, clips):
         urls = resolve_shards(str(clips / "c"))
-        shares = [keys(clip_stages(urls, 1, frames=8, share=Share(i, 3))) for i in range(3)]
+        shares = [keys(clip_processors(urls, 1, frames=8, share=ReaderShard(i, 3))) for i in range(3)]
         assert len({key for share in shares for key in share}) == sum(map(len, shares)) == 4
 
 
 class TestStride:
     def test_frames_and_sound_keep_their_time(self, clips):
         urls = resolve_shards(str(clips / "c"))
-        (every,) = wds.DataPipeline(*clip_stages(urls, 4, frames=9, audio_margin=2))
-        (other,) = wds.DataPipeline(*clip_stages(urls, 4, frames=5, stride=2, audio_margin=1))
+        (every,) = wds.DataPipeline(*clip_processors(urls, 4, frames=9, audio_margin=2))
+        (other,) = wds.DataPipeline(*clip_processors(urls, 4, frames=5, stride=2, audio_margin=1))
         assert (every.fps, other.fps) == (25.0, 12.5)
         assert (every.audio_margin, other.audio_margin) == (2, 1)
         assert every.audio.shape == (4, 13 * 640)
@@ -128,13 +128,13 @@ class TestStride:
     def test_a_clip_that_is_too_short_for_it_is_refused(self, clips):
         urls = resolve_shards(str(clips / "c"))
         with pytest.raises(ShardError, match=r"10 frames at 25.0 fps, asked for 11 at 25.0"):
-            keys(clip_stages(urls, 2, frames=6, stride=2))
+            keys(clip_processors(urls, 2, frames=6, stride=2))
 
 
 class TestManyWindows:
     def test_a_turn_draws_so_many_of_each(self, clips):
         urls = resolve_shards(str(clips / "c"))
-        found = keys(clip_stages(urls, 4, frames=6, windows=3, seed=0, shuffle=12), 3)
+        found = keys(clip_processors(urls, 4, frames=6, windows=3, seed=0, shuffle=12), 3)
         assert collections.Counter(key.split("/")[0] for key in found) == dict.fromkeys(
             [f"fake-0-{p}-clip-0000{c}0" for p in range(2) for c in "01"], 3
         )

@@ -11,7 +11,7 @@ from torch import nn
 from jdap.data.curriculum import Mix, Source, used
 from jdap.data.modules import ClipDataModule, ImageDataModule
 from jdap.data.position import Progress
-from jdap.data.shards import ShardError, Share, image_stages, resolve_shards
+from jdap.data.shards import ReaderShard, ShardError, image_processors, resolve_shards
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ class TestMixing:
         urls = {n: Source(resolve_shards(str(folder / n))) for n in ("studio", "fitted")}
         people = []
         for index in range(2):
-            stages = image_stages(urls, 8, share=Share(index, 2), seed=0, shuffle=4)
+            stages = image_processors(urls, 8, share=ReaderShard(index, 2), seed=0, shuffle=4)
             batches = itertools.islice(wds.DataPipeline(*stages), 4)
             people.append([set(), set()])
             for batch in batches:
@@ -106,7 +106,7 @@ class TestMixing:
         assert first[0] | second[0] == {f"fake-0-{i}" for i in range(7)}
         one_turn = []
         for index in range(2):
-            stages = image_stages({"fitted": urls["fitted"]}, 1, share=Share(index, 2), seed=0)
+            stages = image_processors({"fitted": urls["fitted"]}, 1, share=ReaderShard(index, 2), seed=0)
             one_turn.append(next(iter(wds.DataPipeline(*stages))).person_id)
         assert set(one_turn[0]).isdisjoint(one_turn[1])
 
@@ -114,7 +114,7 @@ class TestMixing:
     def test_a_source_smaller_than_the_number_of_readers_still_gives_to_everyone(self, folder, count):
         urls = {"fitted": Source(resolve_shards(str(folder / "fitted")))}
         for index in range(count):
-            stages = image_stages(urls, 2, share=Share(index, count), seed=0)
+            stages = image_processors(urls, 2, share=ReaderShard(index, count), seed=0)
             assert len(list(itertools.islice(wds.DataPipeline(*stages), 3))) == 3
 
 

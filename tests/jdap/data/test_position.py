@@ -5,10 +5,10 @@ import pytest
 import webdataset as wds
 
 from jdap.data import tars
-from jdap.data.clips import clip_stages
+from jdap.data.clips import clip_processors
 from jdap.data.curriculum import Source
 from jdap.data.position import Progress, StreamPosition
-from jdap.data.shards import Share, image_stages, resolve_shards, source_names
+from jdap.data.shards import ReaderShard, image_processors, resolve_shards, source_names
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def stream(shards, row=None, make=image_stages, **options):
+def stream(shards, row=None, make=image_processors, **options):
     progress = Progress.of(source_names(shards), row)
     return iter(wds.DataPipeline(*make(shards, seed=3, progress=progress, **options))), progress
 
@@ -56,7 +56,7 @@ def test_one_set_of_shards(folder, shuffle, pairs):
 @pytest.mark.parametrize(("index", "count"), [(1, 2), (5, 6), (8, 9)])
 def test_a_reader_of_many(folder, index, count):
     """With shards of its own, and where they are too few so that samples are shared out."""
-    goes_on(resolve_shards(str(folder / "many")), batch_size=2, shuffle=3, share=Share(index, count), every=5)
+    goes_on(resolve_shards(str(folder / "many")), batch_size=2, shuffle=3, share=ReaderShard(index, count), every=5)
 
 
 def test_named_sources(folder):
@@ -83,7 +83,7 @@ def test_named_sources(folder):
 @pytest.mark.parametrize(("stride", "windows", "shuffle"), [(1, 1, 3), (2, 3, 5), (1, 3, 0)])
 def test_clips(folder, stride, windows, shuffle):
     urls, options = resolve_shards(str(folder / "clips")), {"stride": stride, "windows": windows, "shuffle": shuffle}
-    goes_on(urls, make=clip_stages, batch_size=1, frames=4, audio_margin=1, every=4, **options)
+    goes_on(urls, make=clip_processors, batch_size=1, frames=4, audio_margin=1, every=4, **options)
 
 
 def test_a_reader_whose_shards_are_bad_goes_on_reading_everything(folder, tmp_path):
@@ -92,7 +92,7 @@ def test_a_reader_whose_shards_are_bad_goes_on_reading_everything(folder, tmp_pa
     (tmp_path / "fakes-000001.tar").write_bytes(b"")
     urls = resolve_shards(str(tmp_path))
     for index in range(2):
-        goes_on(urls, batch_size=1, shuffle=3, share=Share(index, 2), every=4, count=16)
+        goes_on(urls, batch_size=1, shuffle=3, share=ReaderShard(index, 2), every=4, count=16)
 
 
 def test_a_turn_gives_everything_once(folder):

@@ -14,7 +14,7 @@ from reading import keys
 
 from jdap.batch import ImageBatch
 from jdap.data import tars
-from jdap.data.shards import ALONE, ShardError, Share, image_stages, resolve_shards
+from jdap.data.shards import ALONE, ReaderShard, ShardError, image_processors, resolve_shards
 
 PEOPLE, FRAMES = 7, 3
 
@@ -109,7 +109,7 @@ class TestResolving:
 
 class TestEvaluation:
     def test_every_frame_is_a_target_once_in_order(self, stills):
-        batches = list(wds.DataPipeline(*image_stages(resolve_shards(str(stills)), batch_size=4)))
+        batches = list(wds.DataPipeline(*image_processors(resolve_shards(str(stills)), batch_size=4)))
         assert [len(b) for b in batches] == [4, 4, 4, 4, 4, 1]
         assert all(isinstance(b, ImageBatch) for b in batches)
         found = [key for b in batches for key in b.key]
@@ -118,29 +118,29 @@ class TestEvaluation:
     @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 16])
     def test_every_sample_is_seen_once_by_all_readers(self, stills, count):
         urls = resolve_shards(str(stills))
-        shares = [keys(image_stages(urls, 2, share=Share(i, count))) for i in range(count)]
+        shares = [keys(image_processors(urls, 2, share=ReaderShard(i, count))) for i in range(count)]
         assert sorted(key for share in shares for key in share) == every_key()
         if count <= PEOPLE:
             assert all(shares), "a reader was idle"
 
     def test_it_is_the_same_every_time(self, stills):
         urls = resolve_shards(str(stills))
-        first, second = (list(wds.DataPipeline(*image_stages(urls, 5))) for _ in range(2))
+        first, second = (list(wds.DataPipeline(*image_processors(urls, 5))) for _ in range(2))
         for a, b in zip(first, second, strict=True):
             assert torch.equal(a.rgb, b.rgb)
             assert torch.equal(a.reference_rgb, b.reference_rgb)
 
     def test_from_a_url(self, memory):
-        assert keys(image_stages(resolve_shards(memory), 4)) == every_key()
+        assert keys(image_processors(resolve_shards(memory), 4)) == every_key()
 
     def test_eval_frames_and_size(self, stills):
-        stages = image_stages(resolve_shards(str(stills)), 4, size_px=32, eval_frames=1)
+        stages = image_processors(resolve_shards(str(stills)), 4, size_px=32, eval_frames=1)
         batches = list(wds.DataPipeline(*stages))
         assert sum(len(b) for b in batches) == PEOPLE
         assert batches[0].rgb.shape[-1] == 32
 
     def test_depth_is_normalised_after_resizing(self, stills):
-        (batch,) = wds.DataPipeline(*image_stages(resolve_shards(str(stills)), 100, size_px=24))
+        (batch,) = wds.DataPipeline(*image_processors(resolve_shards(str(stills)), 100, size_px=24))
         for z, skin, (near, far) in zip(batch.depth_mm, batch.skin, batch.range_mm, strict=True):
             quantiles = torch.quantile(z[skin & (z > 0)], torch.tensor([0.02, 0.98]))
             torch.testing.assert_close(torch.stack([near, far]), quantiles)
@@ -149,12 +149,12 @@ class TestEvaluation:
 class TestTraining:
     def test_the_seed_decides(self, stills):
         urls = resolve_shards(str(stills))
-        first = keys(image_stages(urls, 4, seed=1, shuffle=8), 10)
-        assert first == keys(image_stages(urls, 4, seed=1, shuffle=8), 10)
-        assert first != keys(image_stages(urls, 4, seed=2, shuffle=8), 10)
+        first = keys(image_processors(urls, 4, seed=1, shuffle=8), 10)
+        assert first == keys(image_processors(urls, 4, seed=1, shuffle=8), 10)
+        assert first != keys(image_processors(urls, 4, seed=2, shuffle=8), 10)
 
     def test_it_is_endless_and_draws_everything(self, stills):
-        seen = collections.Counter(keys(image_stages(resolve_shards(str(stills)), 7, seed=0, shuffle=4), 40))
+        seen = collections.Counter(keys(image_processors(resolve_shards(str(stills)), 7, seed=0, shuffle=4), 40))
         assert sorted(seen) == every_key()
         by_person = collections.Counter({p: 0 for p in range(PEOPLE)})
         for key, n in seen.items():
@@ -163,22 +163,22 @@ class TestTraining:
         assert all(36 <= n <= 44 for n in by_person.values())
 
     def test_turns_are_shuffled_differently(self, stills):
-        found = keys(image_stages(resolve_shards(str(stills)), 7, seed=0), 8)
+        found = keys(image_processors(resolve_shards(str(stills)), 7, seed=0), 8)
         turns = [tuple(key.split("/")[0] for key in found[i : i + 7]) for i in range(0, 56, 7)]
         assert all(len(set(turn)) == 7 for turn in turns)
         assert len(set(turns)) > 4
 
     def test_pairs_are_drawn_of_one_reading(self, stills):
-        found = keys(image_stages(resolve_shards(str(stills)), 6, seed=0, pairs=6), 3)
+        found = keys(image_processors(resolve_shards(str(stills)), 6, seed=0, pairs=6), 3)
         for i in range(0, 18, 6):
             assert len({key.split("/")[0] for key in found[i : i + 6]}) == 1
             assert len(set(found[i : i + 6])) > 1
 
     def test_reference_and_target_are_two_pictures_of_one_person(self, stills):
         everything = {}
-        for batch in wds.DataPipeline(*image_stages(resolve_shards(str(stills)), 1)):
+        for batch in wds.DataPipeline(*image_processors(resolve_shards(str(stills)), 1)):
             everything[batch.key[0]] = batch.rgb[0]
-        stages = image_stages(resolve_shards(str(stills)), 1, seed=0)
+        stages = image_processors(resolve_shards(str(stills)), 1, seed=0)
         for _, batch in zip(range(30), wds.DataPipeline(*stages), strict=False):
             (source,) = [key for key, rgb in everything.items() if torch.equal(rgb, batch.reference_rgb[0])]
             assert source.split("/")[0] == batch.key[0].split("/")[0]
@@ -188,27 +188,27 @@ class TestTraining:
     def test_more_readers_than_shards_or_samples_do_not_starve(self, stills, count):
         urls = resolve_shards(str(stills))
         for index in (0, count - 1):
-            stages = image_stages(urls, 4, share=Share(index, count), seed=0, shuffle=8, keep_bytes=1 << 20)
+            stages = image_processors(urls, 4, share=ReaderShard(index, count), seed=0, shuffle=8, keep_bytes=1 << 20)
             assert len(keys(stages, 5)) == 20
 
     def test_readers_share_out_the_shards(self, stills):
         urls = resolve_shards(str(stills))
-        first, second = (keys(image_stages(urls, 1, share=Share(i, 2), seed=0), 2) for i in range(2))
+        first, second = (keys(image_processors(urls, 1, share=ReaderShard(i, 2), seed=0), 2) for i in range(2))
         assert not {k.split("/")[0] for k in first} & {k.split("/")[0] for k in second}
 
     def test_kept_shards_are_read_once_and_give_the_same(self, stills, monkeypatch):
         urls, opened = resolve_shards(str(stills)), []
         real = tars.read_tar
         monkeypatch.setattr(tars, "read_tar", lambda url: opened.append(url) or real(url))
-        read = keys(image_stages(urls, 7, seed=0), 6)
+        read = keys(image_processors(urls, 7, seed=0), 6)
         assert len(opened) > 20
         opened.clear()
-        assert keys(image_stages(urls, 7, seed=0, keep_bytes=1 << 30), 6) == read
+        assert keys(image_processors(urls, 7, seed=0, keep_bytes=1 << 30), 6) == read
         assert sorted(opened) == urls
         # this fits, shards of two people do not
         one = sum(len(value) for sample in tars.samples_of(urls[3]) for value in sample.values())
         opened.clear()
-        assert keys(image_stages(urls, 7, seed=0, keep_bytes=one), 6) == read
+        assert keys(image_processors(urls, 7, seed=0, keep_bytes=one), 6) == read
         counts = collections.Counter(opened)
         assert counts.pop(urls[3]) == 1
         assert min(counts.values()) > 4
@@ -220,7 +220,7 @@ class TestTraining:
             drawn.append((example.key, generator.initial_seed()))
             return example
 
-        keys(image_stages(resolve_shards(str(stills)), 7, seed=0, pairs=2, augmentation=note), 8)
+        keys(image_processors(resolve_shards(str(stills)), 7, seed=0, pairs=2, augmentation=note), 8)
         assert len(set(seed for _, seed in drawn)) == len(drawn) >= 56
 
 
@@ -263,7 +263,7 @@ class TestBadShards:
         urls = resolve_shards(str(copies))
         self.damage(copies, kind)
         with pytest.raises(ShardError, match=r"fakes-000001\.tar: .*data_prep verify") as error:
-            keys(image_stages(urls, 2))
+            keys(image_processors(urls, 2))
         assert "\n" not in str(error.value)
         assert " object at 0x" not in str(error.value)
 
@@ -272,7 +272,7 @@ class TestBadShards:
         urls = resolve_shards(str(copies))
         self.damage(copies, kind)
         with caplog.at_level(logging.WARNING):
-            seen = {key.split("-")[2] for key in keys(image_stages(urls, 4, seed=0), 20)}
+            seen = {key.split("-")[2] for key in keys(image_processors(urls, 4, seed=0), 20)}
         assert {"0", "1", "4", "5", "6"} <= seen
         if kind not in ("cut", "cut at a sample"):
             assert not seen & {"2", "3"}
@@ -284,7 +284,7 @@ class TestBadShards:
         urls = resolve_shards(str(copies))[:2]
         self.damage(copies, "empty")
         for index in range(2):
-            found = keys(image_stages(urls, 2, share=Share(index, 2), seed=0), 20)
+            found = keys(image_processors(urls, 2, share=ReaderShard(index, 2), seed=0), 20)
             assert {key.split("-")[2] for key in found} == {"0", "1"}
 
     @pytest.mark.parametrize("kind", ["empty", "no sample", "bad picture", "missing"])
@@ -292,10 +292,10 @@ class TestBadShards:
         urls = [str(copies / FOUR[1])]
         self.damage(copies, kind)
         with pytest.raises(ShardError, match="fakes-000001"):
-            keys(image_stages(urls, 2, seed=0), 1)
+            keys(image_processors(urls, 2, seed=0), 1)
 
 
 def test_shares_are_checked():
     assert (ALONE.index, ALONE.count) == (0, 1)
     with pytest.raises(ValueError, match="within 0"):
-        Share(2, 2)
+        ReaderShard(2, 2)

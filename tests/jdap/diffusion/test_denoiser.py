@@ -5,7 +5,7 @@ import torch
 from jdap.diffusion.denoiser import JointDenoiser, Pair, randn_pair
 from jdap.diffusion.samplers import ddim, guided, needed_branches
 from jdap.diffusion.schedule import NoiseSchedule
-from jdap.diffusion.timesteps import KNOWN
+from jdap.diffusion.timesteps import GIVEN_TIMESTEP
 
 DENOISER = JointDenoiser(NoiseSchedule())
 
@@ -162,7 +162,7 @@ def test_a_known_half_stays_and_is_told_to_be_clean():
 
     drawn = ddim(DENOISER, oracle, noise, known_rgb=rgb, steps=4, on_step=told)
     assert torch.equal(drawn.rgb, rgb)
-    assert oracle.seen == [(KNOWN, 999), (KNOWN, 749), (KNOWN, 499), (KNOWN, 249)]
+    assert oracle.seen == [(GIVEN_TIMESTEP, 999), (GIVEN_TIMESTEP, 749), (GIVEN_TIMESTEP, 499), (GIVEN_TIMESTEP, 249)]
     assert steps == [(0, 999), (1, 749), (2, 499), (3, 249)]
     drawn = ddim(DENOISER, oracle, noise, known_depth=rgb, steps=2)
     assert torch.equal(drawn.depth, rgb)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from jdap.diffusion.denoiser import Pair
-from jdap.diffusion.draws import Place, draw_frames, draw_noise, draw_timesteps
+from jdap.diffusion.draws import StepSlice, draw_frames, draw_noise, draw_timesteps
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.diffusion.timesteps import DEPTH_TO_IMAGE, IMAGE_TO_DEPTH, JOINT, TimestepLaw
 
@@ -18,24 +18,24 @@ def drawn(place, seed=0, targets=1):
 
 @pytest.mark.parametrize("targets", [1, 2])
 def test_a_step_draws_the_same_however_it_is_shared_out(targets):
-    whole = drawn(Place.of(step=7, size=8), targets=targets)
+    whole = drawn(StepSlice.of(step=7, size=8), targets=targets)
     # two processes, two accumulated batches each: a batch of all processes comes before the next
-    places = [Place.of(7, 2, part, parts=2, rank=rank, ranks=2) for part in range(2) for rank in range(2)]
+    places = [StepSlice.of(7, 2, part, parts=2, rank=rank, ranks=2) for part in range(2) for rank in range(2)]
     parts = [drawn(place, targets=targets) for place in places]
     for one, pieces in zip(whole, zip(*parts, strict=True), strict=True):
         assert torch.equal(one, torch.cat(pieces))
 
 
 def test_steps_seeds_and_samples_differ():
-    rgb, depth = drawn(Place.of(7, 8))[4:]
-    for other in (drawn(Place.of(8, 8))[4], drawn(Place.of(7, 8), seed=1)[4], depth):
+    rgb, depth = drawn(StepSlice.of(7, 8))[4:]
+    for other in (drawn(StepSlice.of(8, 8))[4], drawn(StepSlice.of(7, 8), seed=1)[4], depth):
         assert not torch.isclose(other, rgb).any()
     assert len(rgb.unique()) == rgb.numel()
 
 
 def test_noise_is_standard_normal():
     like = torch.zeros(64, 4, 16, 16)
-    noise = draw_noise(Pair(like, like), 0, Place.of(0, 64))
+    noise = draw_noise(Pair(like, like), 0, StepSlice.of(0, 64))
     for half in noise:
         assert abs(half.mean()) < 0.02
         assert abs(half.std() - 1) < 0.02
@@ -43,7 +43,7 @@ def test_noise_is_standard_normal():
 
 
 def test_kinds_are_stratified_over_the_whole_step():
-    places = [Place.of(3, 2, rank=rank, ranks=8) for rank in range(8)]
+    places = [StepSlice.of(3, 2, rank=rank, ranks=8) for rank in range(8)]
     kind = torch.cat([draw_timesteps(LAW, SCHEDULE, 0, place).kind for place in places])
     counts = [int((kind == one).sum()) for one in (JOINT, IMAGE_TO_DEPTH, DEPTH_TO_IMAGE)]
     assert sum(counts) == 16
@@ -51,8 +51,8 @@ def test_kinds_are_stratified_over_the_whole_step():
 
 
 def test_pictures_of_one_reference_are_of_one_kind_and_have_timesteps_of_their_own():
-    _, kind, _ = draw_timesteps(LAW, SCHEDULE, 0, Place.of(0, 64), targets=4)
-    t = draw_timesteps(LAW, SCHEDULE, 0, Place.of(0, 64), targets=4).t
+    _, kind, _ = draw_timesteps(LAW, SCHEDULE, 0, StepSlice.of(0, 64), targets=4)
+    t = draw_timesteps(LAW, SCHEDULE, 0, StepSlice.of(0, 64), targets=4).t
     assert torch.equal(kind, kind[::4].repeat_interleave(4))
     assert [int((kind == k).sum()) for k in (JOINT, IMAGE_TO_DEPTH, DEPTH_TO_IMAGE)] == [32, 16, 16]
     assert len({tuple(four.tolist()) for four in t.depth[kind == JOINT].split(4)}) == 8

@@ -6,7 +6,7 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from jdap.diffusion.schedule import LOG_SNR, NoiseSchedule, min_snr_weight
-from jdap.diffusion.timesteps import DEPTH_TO_IMAGE, IMAGE_TO_DEPTH, JOINT, KNOWN, TimestepLaw
+from jdap.diffusion.timesteps import DEPTH_TO_IMAGE, GIVEN_TIMESTEP, IMAGE_TO_DEPTH, JOINT, TimestepLaw
 
 
 def reference_alpha_bar(t: int = 1000, start: float = 0.00085, end: float = 0.012) -> np.ndarray:
@@ -102,7 +102,7 @@ def test_the_law_of_timesteps_has_its_shares():
     assert torch.equal(t_rgb[kind == JOINT], t_depth[kind == JOINT])
     for given, other, one in ((t_rgb, t_depth, IMAGE_TO_DEPTH), (t_depth, t_rgb, DEPTH_TO_IMAGE)):
         assert given[kind == one].max() < 50
-        assert 0.4 < (given[kind == one] == KNOWN).float().mean() < 0.6
+        assert 0.4 < (given[kind == one] == GIVEN_TIMESTEP).float().mean() < 0.6
         assert other[kind == one].max() == 999
     # pure noise: where depth is drawn in one step, and where sampling starts
     for t, one, share in ((t_depth, IMAGE_TO_DEPTH, 0.25), (t_rgb, DEPTH_TO_IMAGE, 0.1), (t_rgb, JOINT, 0.1)):

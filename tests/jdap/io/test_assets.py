@@ -6,7 +6,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from jdap.io.assets import FOLDER, find_folder
+from jdap.io.assets import SHIPPED_FOLDER, find_folder
 from jdap.models.loading import WeightsError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -14,7 +14,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 def test_folders_and_what_ships(tmp_path: Path) -> None:
     assert find_folder(str(tmp_path), "train one") == tmp_path
-    assert find_folder("shipped:image-tiny/codec", "train one") == FOLDER / "image-tiny" / "codec"
+    assert find_folder("shipped:image-tiny/codec", "train one") == SHIPPED_FOLDER / "image-tiny" / "codec"
     with pytest.raises(FileNotFoundError, match="shipped:nothing"):
         find_folder("shipped:nothing", "train one")
 

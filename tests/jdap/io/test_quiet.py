@@ -31,24 +31,24 @@ def told(monkeypatch):
 
 
 def test_warnings_of_libraries_are_left_out_and_ours_are_not(told, monkeypatch):
-    monkeypatch.delenv(quiet.ENVIRONMENT, raising=False)
+    monkeypatch.delenv(quiet.VERBOSE_ENVIRONMENT, raising=False)
     assert told() == ["the data of the checkpoint cannot be gone on with"]
 
 
 @pytest.mark.parametrize("value", ["1", "yes"])
 def test_verbose_lets_all_be_heard(told, monkeypatch, value):
-    monkeypatch.setenv(quiet.ENVIRONMENT, value)
+    monkeypatch.setenv(quiet.VERBOSE_ENVIRONMENT, value)
     assert len(told()) == 3
 
 
 def test_what_python_was_told_of_warnings_stays(told, monkeypatch):
-    monkeypatch.delenv(quiet.ENVIRONMENT, raising=False)
+    monkeypatch.delenv(quiet.VERBOSE_ENVIRONMENT, raising=False)
     monkeypatch.setattr(sys, "warnoptions", ["default"])
     assert len(told()) == 3
 
 
 def test_lightnings_tips_are_left_out_of_its_log(monkeypatch, caplog):
-    monkeypatch.delenv(quiet.ENVIRONMENT, raising=False)
+    monkeypatch.delenv(quiet.VERBOSE_ENVIRONMENT, raising=False)
     quiet.hush_libraries()
     log = logging.getLogger(quiet.LOGGERS[0])
     monkeypatch.setattr(log, "propagate", True)
@@ -75,7 +75,7 @@ os.write(2, b"after\\n")
 
 @pytest.mark.parametrize(("verbose", "lines"), [("0", 2), ("1", 4)])
 def test_native_lines_are_left_out_by_name(verbose, lines):
-    env = os.environ | {quiet.ENVIRONMENT: verbose}
+    env = os.environ | {quiet.VERBOSE_ENVIRONMENT: verbose}
     heard = subprocess.run([sys.executable, "-c", NATIVE], env=env, capture_output=True, text=True, check=True).stderr
     assert len(heard.splitlines()) == lines
     assert heard.endswith("graph.cc:1] something is wrong\nafter\n")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from jdap.media.sound import BLOCK, Faults, SoundError, open_sound
+from jdap.media.sound import BLOCK, SoundError, SoundFaults, open_sound
 
 RATE = 16000
 CLICKS_S = (0.3, 1.7)
@@ -137,7 +137,7 @@ def test_numbers_that_are_none_and_those_over_full_scale_are_put_right_and_count
     sound[300:305, 1] = -3e38
     wavfile.write(tmp_path / "bad.wav", 48000, sound)
     opened = open_sound(tmp_path / "bad.wav")
-    assert opened.faults == Faults()  # nothing has been read
+    assert opened.faults == SoundFaults()  # nothing has been read
     heard = np.concatenate(list(opened.blocks()))
     assert np.isfinite(heard).all()
     assert np.abs(heard).max() <= 1

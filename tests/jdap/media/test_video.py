@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jdap.media.video import DepthFolderWriter, DepthVideoWriter, VideoError, VideoWriter
+from jdap.media.video import DepthFolderWriter, DepthVideoWriter, UnwritableVideo, VideoWriter
 
 RATE = 16000
 
@@ -95,7 +95,7 @@ def test_what_is_in_a_file(tmp_path: Path) -> None:
 def test_silent_files_have_no_sound_track(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", 30, sound=False) as video:
         video.frame(ramp(32, 32))
-        with pytest.raises(VideoError, match="without a sound track"):
+        with pytest.raises(UnwritableVideo, match="without a sound track"):
             video.sound(np.zeros(10, np.float32))
     with av.open(str(tmp_path / "a.mp4")) as container:
         assert [s.type for s in container.streams] == ["video"]
@@ -119,7 +119,7 @@ def test_quality_costs_bytes(tmp_path: Path) -> None:
             for picture in noise:
                 video.frame(picture)
     assert (tmp_path / "10.mp4").stat().st_size > 3 * (tmp_path / "35.mp4").stat().st_size
-    with pytest.raises(VideoError, match=r"within 0 … 51, got 60"):
+    with pytest.raises(UnwritableVideo, match=r"within 0 … 51, got 60"):
         VideoWriter(tmp_path / "60.mp4", crf=60)
 
 
@@ -179,7 +179,7 @@ def test_a_disk_that_fails_is_one_line_and_leaves_nothing(tmp_path: Path, monkey
 
     monkeypatch.setattr(os, "fsync", broken)
     with (
-        pytest.raises(VideoError, match=r"a\.mp4: .*No space left"),
+        pytest.raises(UnwritableVideo, match=r"a\.mp4: .*No space left"),
         WRITERS["a.mp4"](tmp_path / "a.mp4") as video,
     ):
         video.frame(ramp(32, 32))
@@ -189,7 +189,7 @@ def test_a_disk_that_fails_is_one_line_and_leaves_nothing(tmp_path: Path, monkey
 @pytest.mark.parametrize("name", WRITERS)
 def test_frames_of_another_kind_are_refused(tmp_path: Path, name: str) -> None:
     wrong = np.zeros((32, 32), np.uint16) if name == "a.mp4" else ramp(32, 32)
-    with pytest.raises(VideoError, match="frames are"), WRITERS[name](tmp_path / name) as writer:
+    with pytest.raises(UnwritableVideo, match="frames are"), WRITERS[name](tmp_path / name) as writer:
         writer.frame(wrong)
     assert list(tmp_path.iterdir()) == []
 
@@ -202,14 +202,14 @@ def test_misuse_is_told(tmp_path: Path) -> None:
             for size in sizes:
                 video.frame(ramp(size, size))
 
-    with pytest.raises(VideoError, match=r"frame 1 is 34 x 34.* 32 x 32"):
+    with pytest.raises(UnwritableVideo, match=r"frame 1 is 34 x 34.* 32 x 32"):
         write(32, 34)
-    with pytest.raises(VideoError, match="without frames"):
+    with pytest.raises(UnwritableVideo, match="without frames"):
         write()
-    with pytest.raises(VideoError, match="first frame"):
+    with pytest.raises(UnwritableVideo, match="first frame"):
         write(32, sound=True)
     (tmp_path / "file").write_text("")
-    with pytest.raises(VideoError, match=r"file/a\.mp4"):
+    with pytest.raises(UnwritableVideo, match=r"file/a\.mp4"):
         VideoWriter(tmp_path / "file" / "a.mp4")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
@@ -221,6 +221,6 @@ def test_a_missing_encoder_is_told_with_the_remedy(tmp_path: Path, monkeypatch: 
         return codec("no-such-codec" if name == "libx264" else name, mode)  # PyAV's own error
 
     monkeypatch.setattr(av, "Codec", without_x264)
-    with pytest.raises(VideoError, match="no encoder libx264"):
+    with pytest.raises(UnwritableVideo, match="no encoder libx264"):
         VideoWriter(tmp_path / "a.mp4")
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,17 @@ from torch import Tensor
 
 from jdap.depth import normalise, skin_range_mm
 from jdap.metrics import RMSE, AbsRel, Delta1, DepthMetrics, align_scale_shift
-from jdap.metrics.depth import FRAMES, METRIC, MIN_DEPTH, NORMALISED, absrel, delta1, ground_truth, rmse, scale_shift
+from jdap.metrics.depth import (
+    DEPTH_FRAMES,
+    METRIC,
+    MIN_DEPTH,
+    NORMALISED,
+    absrel,
+    delta1,
+    ground_truth,
+    rmse,
+    scale_shift,
+)
 
 
 def reference(prediction: Tensor, target: Tensor, mask: Tensor) -> list[dict[str, float]]:
@@ -41,7 +51,7 @@ def faces() -> tuple[Tensor, Tensor, Tensor]:
     return depth_mm, skin, 0.013 * (depth_mm + noise) - 4
 
 
-@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("frame", DEPTH_FRAMES)
 def test_agrees_with_numpy(faces: tuple[Tensor, Tensor, Tensor], frame: str) -> None:
     depth_mm, skin, prediction = faces
     target, mask = ground_truth(frame, depth_mm, skin, skin_range_mm(depth_mm, skin))
@@ -63,7 +73,7 @@ def test_agrees_with_numpy(faces: tuple[Tensor, Tensor, Tensor], frame: str) -> 
         assert 0.1 < got["delta1"].min() < got["delta1"].max() < 1
 
 
-@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("frame", DEPTH_FRAMES)
 def test_class_is_the_mean_of_pictures_whatever_the_batches(faces: tuple[Tensor, Tensor, Tensor], frame: str) -> None:
     depth_mm, skin, prediction = faces
     range_mm = skin_range_mm(depth_mm, skin)

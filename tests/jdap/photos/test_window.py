@@ -75,7 +75,7 @@ def test_several_faces(landmarker: Landmarker, assets: Path) -> None:
     one = window.by_faces(landmarker)(photo, PATH)
     assert (len(one.windows_px), one.faces) == (1, 2)
     assert one.notes == ("2 faces, the largest taken",)
-    two = window.by_faces(landmarker, window.ALL)(photo, PATH)
+    two = window.by_faces(landmarker, window.EVERY_FACE)(photo, PATH)
     assert len(two.windows_px) == 2
     assert two.windows_px[0].tolist() == one.windows_px[0].tolist()
     sizes = [w[2] for w in two.windows_px]

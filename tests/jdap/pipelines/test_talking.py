@@ -12,7 +12,7 @@ from jdap.diffusion.denoiser import Pair
 from jdap.diffusion.draws import draw_frames
 from jdap.diffusion.samplers import ddim
 from jdap.models.clip.before import Anchor, MotionFrames
-from jdap.models.clip.conditions import Drive
+from jdap.models.clip.conditions import Conditions
 from jdap.pipelines.pictures import Portrait
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.sound_windows import SoundWindows
@@ -228,15 +228,15 @@ def test_conditions_reach_their_own_frames_and_are_optional(pipeline):
     sound, driven = speech(12 / 25), talker(driven=True)
     free = said(driven, sound)
     lips = torch.full((1, 9), float("nan"))
-    assert same(free, said(driven, sound, drive=Drive(lips_mm=lips)))
+    assert same(free, said(driven, sound, drive=Conditions(lips_mm=lips)))
     lips[:, 8] = 12.0
-    opened = said(driven, sound, drive=Drive(lips_mm=lips))  # frames beyond the 9 that are told are free
+    opened = said(driven, sound, drive=Conditions(lips_mm=lips))  # frames beyond the 9 that are told are free
     assert same([x[:8] for x in free], [x[:8] for x in opened])
     assert not alike([x[8:] for x in free], [x[8:] for x in opened])
     pose = torch.tensor([0.1, 0.2, 0.0, 5.0, 0.0, 600.0]).expand(1, 12, 6)
-    assert not alike(free, said(driven, sound, drive=Drive(pose)))
+    assert not alike(free, said(driven, sound, drive=Conditions(pose)))
     with pytest.raises(ValueError, match="take no conditions"):
-        pipeline.talk(person(), sound, drive=Drive(pose))
+        pipeline.talk(person(), sound, drive=Conditions(pose))
 
 
 def test_what_cannot_be_said_is_told(pipeline):

@@ -49,7 +49,7 @@ STRATEGIES = {
 
 
 class Shared(IterableDataset):
-    """Each step's samples, shared out as :class:`jdap.diffusion.draws.Place` counts them."""
+    """Each step's samples, shared out as :class:`jdap.diffusion.draws.StepSlice` counts them."""
 
     def __init__(self, batches, rank, size, stride):
         self.batches, self.rank, self.size, self.stride = batches, rank, size, stride

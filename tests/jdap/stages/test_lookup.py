@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from jdap.diffusion.denoiser import JointDenoiser, Pair
-from jdap.diffusion.draws import Place, draw_noise
+from jdap.diffusion.draws import StepSlice, draw_noise
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.stages.parts.lookup import TIMESTEPS, ReferenceLookup
 
@@ -95,6 +95,6 @@ def test_the_noise_is_the_same_at_every_validation():
         lookup.update(asked, clean, reference, ("a", "b"), 3)
     assert len(seen) == 2 * 16
     assert all(torch.equal(a, b) for a, b in zip(seen[:16], seen[16:], strict=True))
-    noise = draw_noise(clean, 0, Place.of(3, 2))
+    noise = draw_noise(clean, 0, StepSlice.of(3, 2))
     t = torch.full((2,), TIMESTEPS[0])
     assert torch.equal(seen[0], DENOISER.add_noise(clean, noise, Pair(t, t)).rgb)

@@ -16,12 +16,12 @@ from jdap.callbacks.export import ExportWeights
 from jdap.callbacks.guard import FiniteGuard
 from jdap.callbacks.logs import NoiseLog
 from jdap.callbacks.sources import SourceLog
-from jdap.diffusion.draws import Place, draw_noise, draw_timesteps
+from jdap.diffusion.draws import StepSlice, draw_noise, draw_timesteps
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.clip.unet import MotionFrames
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.stages.parts.clip_latents import encode_clip, near_mouth
-from jdap.stages.temporal import CONDITIONS, NOISY
+from jdap.stages.temporal import OF_CONDITIONS, OF_NOISE
 
 
 @pytest.fixture(scope="module")
@@ -208,8 +208,8 @@ def test_dropped_motion_frames_are_nothing_at_the_last_timestep(image_weights, b
     torch.testing.assert_close(kept.depth, clean.depth[:, :BEFORE])
     # one clip is noisy, the other is not
     model = stage(image_weights, motion_drop=0.0, motion_noise=0.1, seed=3)
-    noisy, place = motion_frames(model, batch), Place.of(0, 2)
-    chance = draw_timesteps(model.law, model.schedule, 3, place, CONDITIONS).chance[NOISY]
+    noisy, place = motion_frames(model, batch), StepSlice.of(0, 2)
+    chance = draw_timesteps(model.law, model.schedule, 3, place, OF_CONDITIONS).chance[OF_NOISE]
     assert noisy.t.tolist() == [int(100 * max(2 * c - 1, 0)) for c in chance.tolist()]
     i, j = noisy.t.argsort().tolist()
     assert noisy.t[i] == 0 < noisy.t[j]

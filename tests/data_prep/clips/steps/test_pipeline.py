@@ -13,12 +13,12 @@ from videos import frames_of, trim, write
 
 from data_prep.__main__ import main
 from data_prep.clips.quality import SCORES
-from data_prep.clips.steps import Settings, pipeline
+from data_prep.clips.steps import PrepareSettings, pipeline
 from data_prep.commands.verify import verify
 from data_prep.engines.hire import Engine
 from data_prep.engines.plan import video_id
 from data_prep.engines.prepare import prepare
-from data_prep.head.landmarks import LANDMARKS, load_correspondence
+from data_prep.head.landmarks import LANDMARK_COUNT, load_correspondence
 from data_prep.head.model import head_to_camera, load_ict
 from jdap.geometry import project
 from jdap.shards.reader import read_samples
@@ -122,7 +122,7 @@ def test_stored_arrays_put_the_head_on_the_face(samples: list[Sample]) -> None:
         arrays = {name: torch.from_numpy(array) for name, array in sample.arrays.items()}
         vertices = model.vertices(arrays["identity"], arrays["expression"])
         points = correspondence.points(head_to_camera(vertices, arrays["rotation"], arrays["translation_mm"]))
-        landmarks = arrays["landmarks_px"][:, :LANDMARKS]
+        landmarks = arrays["landmarks_px"][:, :LANDMARK_COUNT]
         error = (project(points, arrays["camera_px"]) - landmarks).norm(dim=-1)
         width = (landmarks[:, 234] - landmarks[:, 454]).norm(dim=-1)
         assert float((error / width[:, None]).median()) < 0.01
@@ -152,7 +152,7 @@ def test_segments_of_one_face_are_one_person_and_their_sound_goes_on(samples: li
 
 
 def rows_of(inputs: list[Path], out: Path, workers: int) -> list[dict]:
-    prepare(inputs, out, Settings(SIZE), Engine(workers=workers))
+    prepare(inputs, out, PrepareSettings(SIZE), Engine(workers=workers))
     return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""The stages on videos made of real faces: people side by side, cuts, small and padded faces, held clips."""
+"""The steps on videos made of real faces: people side by side, cuts, small and padded faces, held clips."""
 
 import dataclasses
 import json
@@ -11,21 +11,21 @@ from PIL import Image
 from videos import frames_of, write
 
 from data_prep.clips.quality import select
-from data_prep.clips.steps import Settings, Tools
-from data_prep.clips.steps.people import MIN_FRAMES
+from data_prep.clips.steps import PrepareSettings, Tools
+from data_prep.clips.steps.people import SHORTEST_CLIP
 from data_prep.clips.steps.pipeline import Task, prepare_video
 from data_prep.fit.fit import Fit
 from data_prep.head.mouth import LIPS_INNER
 from data_prep.machine.faults import MachineFault
 from jdap.shards.reader import read_samples
 
-SIZE, FRAMES = 64, MIN_FRAMES
+SIZE, FRAMES = 64, SHORTEST_CLIP
 """The tests prepare as little as they can: a clip has the fewest frames that it may have."""
 
 
 @pytest.fixture(scope="module")
 def tools(assets: Path) -> Tools:
-    return Tools(Settings(SIZE))
+    return Tools(PrepareSettings(SIZE))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def people(assets: Path) -> list[list[np.ndarray]]:
 def run(tools: Tools, folder: Path, frames: list[np.ndarray], **settings: object) -> list[dict]:
     folder.mkdir(exist_ok=True)
     write(folder / "video.mp4", frames)
-    tools.settings = dataclasses.replace(Settings(SIZE), **settings)  # type: ignore[arg-type]
+    tools.settings = dataclasses.replace(PrepareSettings(SIZE), **settings)  # type: ignore[arg-type]
     task = Task(folder / "video.mp4", "set/video.mp4", "video", folder / "samples", folder / "sheets")
     return prepare_video(task, tools)
 
@@ -162,16 +162,16 @@ def side_by_side(people: list[list[np.ndarray]]) -> list[np.ndarray]:
 
 
 def test_a_clip_that_breaks_while_it_is_drawn_costs_itself(tools: Tools, people, tmp_path: Path, monkeypatch) -> None:
-    from data_prep.clips.steps import draw
+    from data_prep.clips.steps import render
 
-    made = draw.make_sample
+    made = render.make_sample
 
     def make_sample(clip, *args, **named):
         if clip.nth == 0:
             raise RuntimeError("no such depth")
         return made(clip, *args, **named)
 
-    monkeypatch.setattr(draw, "make_sample", make_sample)
+    monkeypatch.setattr(render, "make_sample", make_sample)
     rows = run(tools, tmp_path, side_by_side(people))
     assert [(r["status"], r["reason"]) for r in rows] == [("failed", "RuntimeError: no such depth"), ("kept", "")]
     assert rows[0]["fault"] == "bug"
@@ -198,14 +198,14 @@ def test_a_track_that_breaks_the_fit_of_all_fails_alone(tools: Tools, people, tm
     assert counts == [2, 1, 1]
 
 
-@pytest.mark.parametrize("stage", ["head", "draw"])
-def test_a_full_gpu_is_no_clips_fault(tools: Tools, people, tmp_path: Path, monkeypatch, stage: str) -> None:
-    from data_prep.clips.steps import draw, head
+@pytest.mark.parametrize("step", ["head", "render"])
+def test_a_full_gpu_is_no_clips_fault(tools: Tools, people, tmp_path: Path, monkeypatch, step: str) -> None:
+    from data_prep.clips.steps import head, render
 
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(*((head, "fit_tracks") if stage == "head" else (draw, "make_sample")), full)
+    monkeypatch.setattr(*((head, "fit_tracks") if step == "head" else (render, "make_sample")), full)
     with pytest.raises(MachineFault, match="CUDA out of memory"):
         run(tools, tmp_path, people[0])
 
@@ -213,7 +213,7 @@ def test_a_full_gpu_is_no_clips_fault(tools: Tools, people, tmp_path: Path, monk
 def test_where_a_video_breaks_off_finished_clips_stay(tools: Tools, people, tmp_path: Path, monkeypatch) -> None:
     """The second pass cannot read the file to its end."""
     from data_prep.clips.steps import pipeline
-    from data_prep.video.video import FrameReader, VideoError
+    from data_prep.video.video import FrameReader, UnreadableVideo
 
     readers: list[FrameReader] = []
 
@@ -225,7 +225,7 @@ def test_where_a_video_breaks_off_finished_clips_stay(tools: Tools, people, tmp_
         def read(self, start, stop):
             for k, frame in enumerate(super().read(start, stop), start):
                 if k == FRAMES + 3 and self is readers[0]:
-                    raise VideoError(f"{self.video.path}: decoding ends at frame {k}")
+                    raise UnreadableVideo(f"{self.video.path}: decoding ends at frame {k}")
                 yield frame
 
     monkeypatch.setattr(pipeline, "FrameReader", Breaks)

@@ -7,7 +7,7 @@ from skimage.color import rgb2lab
 
 from data_prep.studio.looks import backdrop, light, person, picture, shadow, surface
 from data_prep.studio.looks.noise import draw_lattice, smoothstep, value_noise
-from data_prep.studio.looks.regions import BROWS, CHIN, EYES, LIP_TOP, find_regions
+from data_prep.studio.looks.regions import BROWS, CHIN, EYELID_VERTICES, LIP_TOP, find_regions
 
 NOSE_TIP = 4857
 
@@ -92,7 +92,7 @@ class TestRegions:
         assert regions.beard[[NOSE_TIP, LIP_TOP]].max() == 0
         corners = [v for brow in BROWS for v in brow]
         assert regions.brow_mm[corners].max() < 1e-4
-        assert regions.lash_line[[v for eye in EYES for v in eye[:4]]].min() > 0.9
+        assert regions.lash_line[[v for eye in EYELID_VERTICES for v in eye[:4]]].min() > 0.9
 
     def test_brows_begin_at_the_nose(self, regions):
         for right_to_left in BROWS:
@@ -114,7 +114,7 @@ class TestRegions:
     def test_is_symmetric_and_eyeballs_lie_in_the_eyes(self, model, regions):
         right, left = regions.eyeball_mm
         torch.testing.assert_close(right * torch.tensor([-1.0, 1, 1]), left, atol=0.01, rtol=0)
-        opening = model.mean_V3[list(EYES[1])]
+        opening = model.mean_V3[list(EYELID_VERTICES[1])]
         assert (opening[:, :2].amin(0) < left[:2]).all()
         assert (left[:2] < opening[:, :2].amax(0)).all()
         lips = regions.lips[model.mean_V3[:, 0] > 1].sum(), regions.lips[model.mean_V3[:, 0] < -1].sum()
@@ -211,7 +211,7 @@ class TestPicture:
     def test_a_background_is_the_same_scene_at_any_size(self):
         for seed in range(8):
             scene = backdrop.draw_background(rng(seed))
-            large, small = scene.draw(129, "cpu"), scene.draw(65, "cpu")
+            large, small = scene.render(129, "cpu"), scene.render(65, "cpu")
             torch.testing.assert_close(large[::2, ::2], small, atol=1e-4, rtol=1e-3)
             assert large.min() >= 0
 

@@ -10,11 +10,11 @@ from scipy.ndimage import binary_fill_holes
 
 from data_prep.head.model import PART_NAMES, head_to_camera
 from data_prep.head.rasterise import rasterise
-from data_prep.studio.looks import backdrop, develop, mesh, person, surface
+from data_prep.studio.looks import backdrop, camera_response, mesh, person, surface
 from data_prep.studio.looks.beard import NO_BEARD, BeardLook
 from data_prep.studio.looks.bust import turn_to
 from data_prep.studio.looks.hair import STYLES, draw_hair
-from data_prep.studio.looks.hats import KINDS, draw_hat
+from data_prep.studio.looks.hats import HAT_KINDS, draw_hat
 from data_prep.studio.looks.trim import COLLARS
 from jdap.geometry import axis_angle_to_matrix
 
@@ -116,7 +116,7 @@ class TestDress:
                 assert left.sum() < 0.97 * skin.sum()
         assert (whole == index("hair")).sum() == 0
 
-    @pytest.mark.parametrize("kind", KINDS[1:])
+    @pytest.mark.parametrize("kind", HAT_KINDS[1:])
     def test_hats_stand_off_the_head(self, bust, bare, kind):
         hat = next(h for h in (draw_hat(rng(i), (0.1, 0.1, 0.1)) for i in range(999)) if h.kind == kind)
         _, part, skin = seen(bust, replace(bare, hat=hat, hair=hair_of("crop")), identity=2)
@@ -229,7 +229,7 @@ class TestDraws:
 class TestBackdrops:
     def test_are_of_any_kind_and_never_negative(self):
         for seed in range(40):
-            picture = backdrop.draw_background(rng(seed)).draw(65, "cpu")
+            picture = backdrop.draw_background(rng(seed)).render(65, "cpu")
             assert picture.isfinite().all()
             assert picture.min() >= 0
             assert picture.max() < 12
@@ -258,14 +258,14 @@ class TestBackdrops:
 class TestDevelop:
     def test_nothing_asked_is_nothing_done_and_each_step_does_its_own(self):
         noisy = rng().integers(0, 255, (48, 48, 3), dtype=np.uint8)
-        assert (develop.develop(noisy, develop.AS_IT_IS) == noisy).all()
-        soft = develop.develop(noisy, develop.Process(scale=0.5))
+        assert (camera_response.develop(noisy, camera_response.AS_IT_IS) == noisy).all()
+        soft = camera_response.develop(noisy, camera_response.Process(scale=0.5))
         assert soft.astype(float).std() < 0.7 * noisy.astype(float).std()
-        packed = develop.develop(noisy, develop.Process(quality=40, subsampled=True)).astype(float)
+        packed = camera_response.develop(noisy, camera_response.Process(quality=40, subsampled=True)).astype(float)
         assert packed.shape == noisy.shape
         assert 5 < np.abs(packed - noisy).mean() < 90
         edge = np.full((32, 32, 3), 90, np.uint8)
         edge[:, 16:] = 160
-        sharp = develop.develop(edge, develop.Process(sharpen=1.0))
+        sharp = camera_response.develop(edge, camera_response.Process(sharpen=1.0))
         assert sharp.max() > 160
         assert sharp.min() < 90

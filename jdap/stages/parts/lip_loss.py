@@ -12,7 +12,7 @@ from torch import Tensor, nn
 LIP_SCALE_MM = 5.0
 
 
-class HeardLips(nn.Linear):
+class LipLoss(nn.Linear):
     """A linear layer that reads the lips' opening, in units of :data:`LIP_SCALE_MM`, from a frame's tokens of sound."""
 
     def __init__(self, tokens: int, dim: int) -> None:

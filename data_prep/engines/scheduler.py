@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from data_prep.engines.local import Crew, Died, Trouble
 from data_prep.engines.plan import PrepareError, Unit
-from data_prep.engines.records import Row
-from data_prep.engines.unit import Fault, Step
+from data_prep.engines.records import ClipRow
+from data_prep.engines.unit import Fault, VideoStep
 
 #: Workers that may die of one video (or meet a fault of the machine), or of writing one shard, before it is given up.
 DEATHS = 2
@@ -22,7 +22,7 @@ FAULTS = 10
 POLL_S = 1.0
 
 
-class Source(Protocol):
+class UnitSource(Protocol):
     """Where units come from."""
 
     @property
@@ -41,18 +41,18 @@ class _Job:
     deaths: Counter[int] = field(default_factory=Counter)
     lost: dict[int, str] = field(default_factory=dict)
 
-    def step(self) -> Step:
+    def step(self) -> VideoStep:
         while self.index in self.lost:
             self.index += 1
-        return Step(self.unit, self.index, dict(self.lost))
+        return VideoStep(self.unit, self.index, dict(self.lost))
 
 
 def drive(
-    source: Source,
+    source: UnitSource,
     crew: Crew,
     workers: int,
     on_video: Callable[[Unit, int], Any],
-    on_unit: Callable[[Unit, list[Row]], Any],
+    on_unit: Callable[[Unit, list[ClipRow]], Any],
 ) -> None:
     """Have all units of ``source`` done by at most ``workers`` workers of ``crew``.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from data_prep.studio.looks import backdrop, light, picture
 from data_prep.studio.looks.person import PersonLook
-from data_prep.studio.motion import takes
+from data_prep.studio.motion import performance
 from data_prep.studio.truth import Truth
 
 
@@ -46,13 +46,13 @@ class Shoot:
     its exposure. ``relit`` are F other lights for a second picture of each frame, or none."""
 
     person: Person
-    take: takes.Take
+    take: performance.Take
     scenes: Sequence[Scene]
     relit: Sequence[light.Lighting] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
+class ScenePictures:
     """What comes of a shoot: ``rgb_FSS3`` uint8; ``depth_mm_FSS`` float32 z-depth, 0 = nothing; ``skin_FSS`` bool;
     ``truth`` if it was asked for; of a shoot that was relit ``relit_FSS3`` uint8, and its ``relit_truth``."""
 

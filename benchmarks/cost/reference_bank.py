@@ -19,7 +19,7 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
-from jdap.models.image.attention import Beside, PlainAttention, look_up, project
+from jdap.models.image.attention import AttentionContext, PlainAttention, look_up, project
 from jdap.models.image.joint_unet import JointUNet, no_tokens
 from jdap.models.image.reference import ReferenceNet
 
@@ -30,7 +30,9 @@ class BankWriter(PlainAttention):
     def __init__(self, bank: dict[str, Tensor], name: str) -> None:
         self.bank, self.name = bank, name
 
-    def answer(self, attn: Attention, hidden_BND: Tensor, context_BMD: Tensor | None, beside: Beside) -> Tensor:
+    def answer(
+        self, attn: Attention, hidden_BND: Tensor, context_BMD: Tensor | None, beside: AttentionContext
+    ) -> Tensor:
         """(2, N, D) → (2, N, D)."""
         self.bank[self.name] = hidden_BND
         return super().answer(attn, hidden_BND, context_BMD, beside)
@@ -42,7 +44,9 @@ class BankReader(PlainAttention):
     def __init__(self, bank: dict[str, Tensor], name: str, again: bool) -> None:
         self.bank, self.name, self.again = bank, name, again
 
-    def answer(self, attn: Attention, hidden_BND: Tensor, context_BMD: Tensor | None, beside: Beside) -> Tensor:
+    def answer(
+        self, attn: Attention, hidden_BND: Tensor, context_BMD: Tensor | None, beside: AttentionContext
+    ) -> Tensor:
         """(2, N, D) → (2, N, D)."""
         banked = torch.cat([hidden_BND, self.bank[self.name]], dim=1)
         out = attn.to_out[0](look_up(attn.to_q(hidden_BND), project(attn, banked), attn.heads))

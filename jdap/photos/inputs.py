@@ -1,4 +1,4 @@
-"""What is given with a photo: a mask of what to draw anew, and a depth map.
+"""What is given with a photo: a mask of what to make anew, and a depth map.
 
 Shapes: H x W pixels of the photo, S x S of a crop.
 """
@@ -32,7 +32,7 @@ def read_mask(path: Path, photo: Photo) -> np.ndarray:
         )
     hole = mask.rgb_HW3.astype(np.float32).mean(2) > 127.5
     if not hole.any():
-        raise PhotoError(f"{path}: the mask has no white pixel; what is white is drawn anew")
+        raise PhotoError(f"{path}: the mask has no white pixel; what is white is made anew")
     return hole
 
 

@@ -21,7 +21,7 @@ from data_prep.head.model import MorphableModel, head_to_camera
 from data_prep.head.rasterise import rasterise
 
 #: Frames drawn at a time: bounds memory (a few 100 MB on the CPU).
-BATCH = 4
+FRAMES_AT_ONCE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class HeadRenderer:
         self.region_T = oval_region(self.model, correspondence)
         self._spread = DepthSpread(self.model, self.region_T)
 
-    def draw(
+    def render(
         self,
         identity_K: Tensor,
         expression_FE: Tensor,
@@ -66,7 +66,7 @@ class HeadRenderer:
         ``covariance_KK`` of the identity, as a :class:`data_prep.fit.fit.Fit` has it, asks for the spread of depth too.
         """
         depth, skin, spread = [], [], []
-        for part in torch.arange(len(rotation_F3)).split(BATCH):
+        for part in torch.arange(len(rotation_F3)).split(FRAMES_AT_ONCE):
             vertices = self.model.vertices(identity_K[None], expression_FE[part])
             posed = head_to_camera(vertices, rotation_F3[part], translation_mm_F3[part])
             # A head is closed, seen from the front: what turns its back is hidden, and 40 % of the work.
@@ -84,8 +84,10 @@ class HeadRenderer:
                 spread.append(torch.zeros_like(fragments.depth_mm).put_(believed.pixel_N, of_pixel).cpu().numpy())
         return DepthMaps(np.concatenate(depth), np.concatenate(skin), np.concatenate(spread) if spread else None)
 
-    def draw_mean(self, rotation_F3: Tensor, translation_mm_F3: Tensor, camera_px_F3: Tensor, size: int) -> np.ndarray:
+    def render_mean(
+        self, rotation_F3: Tensor, translation_mm_F3: Tensor, camera_px_F3: Tensor, size: int
+    ) -> np.ndarray:
         """(F, size, size) float32: depth of the mean head without expression in these poses: a baseline."""
         none = rotation_F3.new_zeros(1)
         still = rotation_F3.new_zeros(len(rotation_F3), len(self.model.expression_names))
-        return self.draw(none, still, rotation_F3, translation_mm_F3, camera_px_F3, size).depth_mm_FHW
+        return self.render(none, still, rotation_F3, translation_mm_F3, camera_px_F3, size).depth_mm_FHW

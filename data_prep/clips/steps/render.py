@@ -13,10 +13,10 @@ from data_prep.clips import contact_sheet
 from data_prep.clips.clip import Clip, cut_evenly
 from data_prep.clips.measures import picture_hash
 from data_prep.clips.quality import KEPT, fingerprint
-from data_prep.clips.steps.job import Job, costs
-from data_prep.head.landmarks import LANDMARKS
+from data_prep.clips.steps.job import VideoJob, costs
+from data_prep.head.landmarks import LANDMARK_COUNT
 from data_prep.video.sync import SyncMeter
-from data_prep.video.video import VideoError
+from data_prep.video.video import UnreadableVideo
 from jdap.faces import crop
 from jdap.io.files import write_whole
 from jdap.shards.sample import Sample
@@ -30,7 +30,7 @@ MAX_CHUNK = 32
 SHEET_ROWS = 6
 
 
-def draw_samples(clips: list[Clip], job: Job) -> list[Clip]:
+def render_samples(clips: list[Clip], job: VideoJob) -> list[Clip]:
     """Read the segment once more, every frame once, and write what each clip needs of it.
 
     A clip that breaks costs itself; where the video breaks off, the clips that are finished by then stay.
@@ -49,7 +49,7 @@ def draw_samples(clips: list[Clip], job: Job) -> list[Clip]:
                 if drawing.clip.status == KEPT:
                     with costs(drawing.clip, job):
                         drawing.add(k - drawing.clip.start, frame)
-    except VideoError as error:
+    except UnreadableVideo as error:
         for drawing in drawings:
             if not drawing.clip.written:
                 drawing.clip.fail(str(error).removeprefix(f"{job.video.path}: "))
@@ -62,7 +62,7 @@ def draw_samples(clips: list[Clip], job: Job) -> list[Clip]:
 class _Drawing:
     """A clip while its frames come by: at most :data:`MAX_CHUNK` crops are held."""
 
-    def __init__(self, clip: Clip, job: Job):
+    def __init__(self, clip: Clip, job: VideoJob):
         self.clip, self.job = clip, job
         self.writer = ShardWriter(job.samples / clip.clip_id, "clip")
         self._chunks: Iterator[tuple[int, int]] = iter(cut_evenly(clip.frames, MAX_CHUNK))
@@ -112,7 +112,7 @@ class _Drawing:
                 confidence, offset = self._sync.finish(clip.audio)
             clip.numbers |= {"sync_confidence": confidence, "sync_offset_frames": offset}
         with self.job.timed("sheet"):
-            write_whole(self.job.sheets / f"{clip.clip_id}.png", contact_sheet.draw_sheet(self._sheet))
+            write_whole(self.job.sheets / f"{clip.clip_id}.png", contact_sheet.render_sheet(self._sheet))
         clip.written = clip.frames
 
     def _write(self) -> None:
@@ -128,7 +128,7 @@ class _Drawing:
         self._low, self._high = next(self._chunks, (high, high))
 
 
-def make_sample(clip: Clip, job: Job, part: slice, rgb_FHW3: np.ndarray) -> Sample:
+def make_sample(clip: Clip, job: VideoJob, part: slice, rgb_FHW3: np.ndarray) -> Sample:
     """Frames ``part`` of a clip, whose crops are given, with their depth."""
     settings, renderer, fitted = job.tools.settings, job.tools.renderer, clip.fit
     assert fitted is not None
@@ -138,8 +138,8 @@ def make_sample(clip: Clip, job: Job, part: slice, rgb_FHW3: np.ndarray) -> Samp
     expression = fitted.expression_FE[part]
     with job.timed("render"):
         pose, covariance = (expression, rotation, translation, cameras), fitted.covariance_KK
-        maps = renderer.draw(fitted.identity_K, *pose, settings.size, covariance)
-        mean = renderer.draw_mean(rotation, translation, cameras, settings.size) if settings.mean_head else None
+        maps = renderer.render(fitted.identity_K, *pose, settings.size, covariance)
+        mean = renderer.render_mean(rotation, translation, cameras, settings.size) if settings.mean_head else None
     audio = None
     if clip.audio is not None:
         rate = SAMPLE_RATE / FPS
@@ -171,14 +171,14 @@ def make_sample(clip: Clip, job: Job, part: slice, rgb_FHW3: np.ndarray) -> Samp
     return Sample(record, rgb_FHW3, maps.depth_mm_FHW, maps.skin_FHW, arrays, audio, mean, maps.confidence_FHW)
 
 
-def _row(clip: Clip, sample: Sample, frame: int, index: int) -> contact_sheet.Row:
+def _row(clip: Clip, sample: Sample, frame: int, index: int) -> contact_sheet.SheetFrame:
     """Frame ``frame`` of the clip, which is ``index`` of the sample, for the sheet."""
     assert clip.fit is not None
-    landmarks = sample.arrays["landmarks_px"][index, :LANDMARKS]
+    landmarks = sample.arrays["landmarks_px"][index, :LANDMARK_COUNT]
     zoom = sample.record.size_px / clip.window_px_F3[frame, 2]
     error = clip.scores["fit_error"][frame]
     yaw, pitch = clip.scores["yaw_deg"][frame], clip.scores["pitch_deg"][frame]
-    return contact_sheet.Row(
+    return contact_sheet.SheetFrame(
         f"frame {frame}   error {error:.2%}   yaw {yaw:.0f}  pitch {pitch:.0f} degrees",
         sample.rgb_FHW3[index],
         sample.depth_mm_FHW[index],

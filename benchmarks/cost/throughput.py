@@ -27,7 +27,7 @@ from jdap.data.modules import ImageDataModule
 from jdap.stages.image import ImageStage
 
 SHARDS = "shipped:shards/train"
-CODEC = "shipped:codec-tiny"
+CODEC_FOLDER = "shipped:codec-tiny"
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 #: Steps at the start of a run that are not measured.
 WARM_UP = 3
@@ -56,7 +56,7 @@ def pace(
     size_px = stage.get("size_px", 128)
     seconds: dict[str, list[tuple[float, float]]] = {"encoded in the loop": [], "cached": []}
     with tempfile.TemporaryDirectory() as folder:
-        cache(shards, stage.get("codec", CODEC), Path(folder), size_px, mirrored=True)
+        cache(shards, stage.get("codec", CODEC_FOLDER), Path(folder), size_px, mirrored=True)
         for _ in range(rounds):
             for found, source in zip(seconds.values(), (shards, folder), strict=True):
                 data = ImageDataModule(source, batch_size=batch, size_px=size_px)
