@@ -22,6 +22,9 @@ COMMANDS = {
         "benchmarks.modes.paired",
         "what one run of modes gained over others, picture by picture: how ablations are read",
     ),
+    "relight": Command(
+        "benchmarks.relight.relight", "studio pictures brought into another light, against the true ones in that light"
+    ),
     "mouth": Command(
         "benchmarks.mouth.mouth", "readers of how far a mouth is open: trains them, and measures what they can see"
     ),

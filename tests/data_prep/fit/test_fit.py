@@ -15,9 +15,9 @@ from data_prep.fit.fit import Fit, FitSettings, Observed, default_camera, expres
 from data_prep.fit.points import LIDS, HeadPoints
 from data_prep.head.landmarks import LANDMARKS, Correspondence, load_correspondence
 from data_prep.head.model import MorphableModel, head_to_camera, load_ict
-from data_prep.head.rasterise import interpolate, rasterise
 from data_prep.video.faces import FaceFinder
 from jdap.geometry import PinholeCamera, project
+from jdap.shape.rasterise import interpolate, rasterise
 
 
 @pytest.fixture(scope="module")
