@@ -61,6 +61,7 @@ class Muon(Optimizer):
         return loss
 
     def _muon(self, p: Tensor, group: dict[str, Any]) -> None:
+        assert p.grad is not None
         state = self.state[p]
         if not state:
             state["momentum"] = torch.zeros_like(p)
