@@ -134,6 +134,7 @@ def test_the_api_pages_name_every_public_module_once():
     assert {f"jdap.{module}" for module in front_door.values()} <= public_modules()
 
 
+@pytest.mark.slow
 def test_the_api_pages_are_built_without_a_warning(tmp_path):
     for needed in ("sphinx", "myst_parser"):
         pytest.importorskip(needed, reason=f"needs {needed}: pip install -e '.[dev]'")
