@@ -117,8 +117,10 @@ class OneStepStage(DiffusionStage):
         """The loss of depth that was predicted for a batch."""
         has_range = depth_frames.has_range(batch.range_mm)[:, None, None, None]
         mask = batch.skin & (batch.depth_mm > 0) & has_range
-        options = {"power": self.loss_settings.power, "gradient": self.loss_settings.gradient}
-        free_B, has_depth_B = ssi_loss(depth_B1HW, batch.depth, mask, batch.confidence, **options)
+        told = self.loss_settings
+        free_B, has_depth_B = ssi_loss(
+            depth_B1HW, batch.depth, mask, batch.confidence, power=told.power, gradient=told.gradient
+        )
         weight = depth_frames.loss_weight(
             batch.skin.float(), batch.depth_source, batch.range_mm, self.loss_settings.outside_skin
         )
