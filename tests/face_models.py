@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from data_prep.head.model import MorphableModel, head_to_camera
-from data_prep.head.rasterise import interpolate, rasterise
+from jdap.shape.rasterise import interpolate, rasterise
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from data_prep.fit.render import DepthMaps, HeadRenderer
 from data_prep.head import assets
 from data_prep.head.landmarks import Correspondence
 from data_prep.head.model import MorphableModel
-from data_prep.head.rasterise import rasterise
+from jdap.shape.rasterise import rasterise
 
 #: A prior so tight that it holds.
 HELD_SD = 1e-3

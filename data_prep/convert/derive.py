@@ -26,10 +26,10 @@ from data_prep.head import assets
 from data_prep.head.closest import closest_points, face_normals
 from data_prep.head.landmarks import FACE_OVAL, LANDMARK_COUNT, Correspondence, encode_correspondence
 from data_prep.head.model import MorphableModel, head_to_camera, load_ict
-from data_prep.head.rasterise import interpolate, rasterise
 from jdap.geometry import project, vertex_normals
 from jdap.io.files import write_whole
 from jdap.io.progress import track
+from jdap.shape.rasterise import interpolate, rasterise
 
 #: The multi-PIE points 17 … 67 (brows, nose, eyes, lips) and 8 (chin), as vertices of ICT-FaceKit (its README) …
 ICT_SHARED = (

@@ -39,9 +39,9 @@ from data_prep.head.files import FaceModel
 from data_prep.head.ict import ModelFileError
 from data_prep.head.landmarks import FACE_OVAL, Correspondence
 from data_prep.head.model import PART_NAMES, MorphableModel
-from data_prep.head.rasterise import Fragments, interpolate
 from data_prep.scans.place import LIKELY_SCALE, STUDIO_GREY, ScanError, lift_landmarks
 from jdap.geometry import vertex_normals
+from jdap.shape.rasterise import Fragments, interpolate
 
 #: Heads, with or without a neck and shoulders, are this high, mm. Checked before anything is drawn.
 LIKELY_HEIGHT_MM = (120.0, 800.0)

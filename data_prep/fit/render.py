@@ -18,7 +18,7 @@ from torch import Tensor
 from data_prep.fit.spread import DepthSpread, confidence
 from data_prep.head.landmarks import Correspondence, oval_region
 from data_prep.head.model import MorphableModel, head_to_camera
-from data_prep.head.rasterise import rasterise
+from jdap.shape.rasterise import rasterise
 
 #: Frames drawn at a time: bounds memory (a few 100 MB on the CPU).
 FRAMES_AT_ONCE = 4

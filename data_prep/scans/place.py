@@ -27,13 +27,13 @@ from data_prep.choices import CAMERA_DISTANCE_MM
 from data_prep.fit.render import HeadRenderer
 from data_prep.head.landmarks import FACE_OVAL, LANDMARK_COUNT, Correspondence, encircled
 from data_prep.head.model import MorphableModel, head_to_camera
-from data_prep.head.rasterise import Fragments, interpolate, per_face, rasterise
 from data_prep.scans.files import Scan, ScanError, Shot
 from data_prep.studio.looks.backdrop import draw_background
 from data_prep.studio.looks.picture import srgb_encode
 from jdap.faces import crop
 from jdap.faces.landmarker import Landmarker
 from jdap.geometry import HEAD_TO_VIEWER, PinholeCamera, axis_angle_to_matrix, matrix_to_axis_angle, project
+from jdap.shape.rasterise import Fragments, interpolate, per_face, rasterise
 from jdap.units import FPS
 
 #: Samples a pixel along each side: a texel of a scan is about an eighth of a pixel of 128.

@@ -22,13 +22,13 @@ from torch import Tensor
 
 from data_prep.head.model import head_to_camera, load_ict
 from data_prep.head.normals import VertexNormals
-from data_prep.head.rasterise import Fragments, Samples, rasterise
 from data_prep.studio.looks import light, picture, shadow, surface
 from data_prep.studio.looks.bust import Bust, make_bust
 from data_prep.studio.motion import performance
 from data_prep.studio.scene import ScenePictures, Shoot
 from data_prep.studio.truth import MAX_LAMPS, Truth
 from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix
+from jdap.shape.rasterise import Fragments, Samples, rasterise
 
 #: A pixel counts as skin where hair and clothes cover less than this.
 MAX_COVER = 0.5

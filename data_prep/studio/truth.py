@@ -93,7 +93,8 @@ class Truth:
     def maps(self) -> dict[str, np.ndarray]:
         """What shards store of it, by kind of :data:`jdap.shards.schema.TRUTH_MAPS`."""
         kinds = {"normal": self.normal_FSS3, "albedo": self.albedo_FSS3, "part": self.part_FSS}
-        kinds |= {"wrap": self.wrap_FSS, "open": self.opened_FSSL}
+        # What is interpolated and multiplied may round to a hair over 1, which files refuse.
+        kinds |= {"wrap": self.wrap_FSS, "open": self.opened_FSSL.clamp_max(1)}
         return {kind: values.numpy() for kind, values in kinds.items()}
 
     def lights(self, name: str = "light", gain: str = "exposure_gain") -> dict[str, np.ndarray]:

@@ -32,6 +32,11 @@ def add_run_arguments(parser: argparse.ArgumentParser, weights: str) -> None:
     parser.add_argument("--device", default=AUTO, help=DEVICE_HELP)
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``, of commands that say what they did in rows."""
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON, one a line, and nothing else")
+
+
 def add_window_arguments(parser: argparse.ArgumentParser) -> None:
     """Which part of a photo is the head: ``--box``, ``--no-crop``, ``--several``."""
     how = parser.add_mutually_exclusive_group()

@@ -113,8 +113,13 @@ def outside(photo: Photo, window_px: np.ndarray) -> float:
 
 def cropped(pipeline: AnyPipeline, photo: Photo, window_px: np.ndarray) -> torch.Tensor:
     """A window of a photo (1, 3, S, S) in [-1, 1] on the pipeline's device, S its side, cropped as in preparation."""
-    rgb = torch.from_numpy(crop.crop_frame(photo.rgb_HW3, window_px, pipeline.size_px).copy())
-    return (rgb.permute(2, 0, 1)[None].to(pipeline.device) / 127.5 - 1).clamp(-1, 1)
+    return square(photo, window_px, pipeline.size_px).to(pipeline.device)
+
+
+def square(photo: Photo, window_px: np.ndarray, size: int) -> torch.Tensor:
+    """A window of a photo (1, 3, size, size) in [-1, 1], cropped as in preparation."""
+    rgb = torch.from_numpy(crop.crop_frame(photo.rgb_HW3, window_px, size).copy())
+    return (rgb.permute(2, 0, 1)[None] / 127.5 - 1).clamp(-1, 1)
 
 
 def depth_of(
@@ -138,12 +143,13 @@ def depth_of(
     return depth, uncertainty
 
 
-def run_all(photos: Sequence[Path], out: Path, work: PhotoWork) -> int:
+def run_all(photos: Sequence[Path], out: Path, work: PhotoWork, *, as_json: bool = False) -> int:
     """Work on every photo, tell of each in a row, and write the rows to ``rows.jsonl``.
 
-    A photo that fails does not stop the others. Returns the exit status: 0, or 1 when any failed.
+    A photo that fails does not stop the others. With ``as_json`` the rows alone are printed. Returns the exit status:
+    0, or 1 when any failed.
     """
-    console = Console()
+    console = Console(stderr=as_json)
     make_folder(out)
     rows: list[PhotoRow] = []
     taken: set[str] = set()
@@ -157,6 +163,9 @@ def run_all(photos: Sequence[Path], out: Path, work: PhotoWork) -> int:
             except PhotoError as error:
                 rows.append(PhotoRow(str(path), FAILED, " ".join(str(error).removeprefix(f"{path}: ").split())))
             row = rows[-1]
+            if as_json:
+                print(json.dumps(asdict(row), ensure_ascii=False), flush=True)
+                continue
             told = row.files[0] + (f" ({row.message})" if row.message else "") if row.files else row.message
             console.print(f"{row.status:<6}  {row.source}: {told}", markup=False, highlight=False, soft_wrap=True)
     lines = [json.dumps(asdict(row), ensure_ascii=False) for row in rows]

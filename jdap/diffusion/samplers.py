@@ -41,6 +41,8 @@ def ddim(
     known_depth: Tensor | None = None,
     rgb_cells: Tensor | None = None,
     depth_cells: Tensor | None = None,
+    start_rgb: Tensor | None = None,
+    skip: int = 0,
     steps: int,
     method: str = CLEAN,
     resample: int = 1,
@@ -73,6 +75,8 @@ def ddim(
         noise: where each drawn half starts.
         known_rgb, known_depth: clean latents (B, C, h, w) of a half of which something is given.
         rgb_cells, depth_cells: (B, 1, h, w) bool, the cells that are known; None: all.
+        start_rgb, skip: RGB latents to start from in place of noise alone, with the noise that is left after so many of
+            the steps, which are not taken: 0 … ``steps`` − 1.
         steps: 1 … T.
         method: ``clean`` or ``repaint``.
         resample, jump: RePaint's r and j, from 1.
@@ -88,7 +92,9 @@ def ddim(
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     times = denoiser.schedule.spaced(steps)
-    path = levels(steps, resample, jump)
+    if not 0 <= skip < steps or (skip and start_rgb is None):
+        raise ValueError(f"skip must be 0 … steps − 1, with RGB to start from, got {skip} of {steps}")
+    path = [skip + level for level in levels(steps - skip, resample, jump)]
     given = Pair(known_rgb, known_depth)  # type: ignore[arg-type]
     known = Pair(*(n if k is None else k for n, k in zip(noise, given, strict=True)))
     cells = Pair(*(_cells(k, c, noise.rgb) for k, c in zip(given, (rgb_cells, depth_cells), strict=True)))
@@ -107,6 +113,9 @@ def ddim(
             at_level = Pair(*(torch.where(_wide(w), k, f) for w, k, f in zip(whole, known, fresh, strict=True)))
         return Pair(*(torch.where(c, k, x) for c, k, x in zip(cells, at_level, z, strict=True)))
 
+    if start_rgb is not None:
+        begun = denoiser.add_noise(Pair(start_rgb, noise.depth), noise, timesteps(skip))
+        noise = Pair(begun.rgb, noise.depth)
     z = pasted(noise, path[0])
     for level, to in pairwise(path):
         t = timesteps(level)

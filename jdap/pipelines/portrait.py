@@ -167,6 +167,8 @@ class PortraitPipeline(PortraitNetworks):
         depth: Pictures,
         *,
         reference: Pictures | None = None,
+        rgb: Pictures | None = None,
+        strength: float = 1.0,
         steps: int = 20,
         guidance: float = GUIDANCE,
         method: str | None = None,
@@ -179,8 +181,12 @@ class PortraitPipeline(PortraitNetworks):
     ) -> Pictures:
         """Pictures of normalised depth: the depth half is given, the RGB half is sampled.
 
-        ``reference`` says who it is; without one it is anybody, and ``guidance`` has no meaning.
+        ``reference`` says who it is; without one it is anybody, and ``guidance`` has no meaning. Of ``rgb``, pictures
+        of that depth, drawing starts from as much noise as ``strength`` says (above 0, to 1: noise alone), and takes
+        that share of the steps.
         """
+        if not 0 < strength <= 1 or (strength < 1 and rgb is None):
+            raise ValueError(f"strength must be above 0, to 1, and below 1 with rgb to start from, got {strength}")
         if not self.joint:
             raise ValueError("separate networks sample no RGB that belongs to a depth map: that needs a joint one")
         kind, given = kind_of(depth, output_type), self._here(depth_of(depth, "depth", self.size_px))
@@ -197,8 +203,15 @@ class PortraitPipeline(PortraitNetworks):
             jump=jump,
             callback_on_step_end=callback_on_step_end,
             callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
+            **({} if strength == 1 else self._start(rgb, strength, steps)),
         )
         return rgb_as(kind, self.codec.decode(sampled.rgb).float().clamp(-1, 1))
+
+    def _start(self, rgb: Pictures, strength: float, steps: int) -> dict[str, Any]:
+        """What sampling needs to start from pictures with some of the noise."""
+        start = self._here(rgb_of(rgb, "pictures", self.size_px))
+        check_pictures(start, "pictures")
+        return {"start_rgb": self.codec.encode(start), "skip": steps - max(1, round(strength * steps))}
 
     @question
     def edit(

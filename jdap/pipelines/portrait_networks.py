@@ -145,7 +145,7 @@ class PortraitNetworks(JointPipeline):
         noise = randn_pair(like, generator)
         if self.one_step_start == ZEROS:
             noise = Pair(*map(torch.zeros_like, noise))
-        calls = network_calls(how["steps"], how.get("resample", 1), how.get("jump", 1))
+        calls = network_calls(how["steps"] - how.get("skip", 0), how.get("resample", 1), how.get("jump", 1))
 
         def sample(**options: Any) -> Pair:
             with self._steps(calls, callback_on_step_end, callback_on_step_end_tensor_inputs) as on_step:

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data_prep.head.rasterise import rasterise
 from jdap.geometry import project, vertex_normals
+from jdap.shape.rasterise import rasterise
 
 DIRECTIONS = 96
 #: A lamp's lobe is exp(LOBE (cos − 1)): about 24 degrees wide, a little more than the directions are apart.

@@ -70,6 +70,7 @@ class Muon(Optimizer):
         p.add_(turned.view_as(p), alpha=-group["lr"] * 0.2 * max(turned.shape) ** 0.5)
 
     def _adam(self, p: Tensor, group: dict[str, Any]) -> None:
+        assert p.grad is not None
         state = self.state[p]
         if not state:
             state["step"] = torch.tensor(0.0)

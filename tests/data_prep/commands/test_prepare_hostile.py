@@ -24,8 +24,8 @@ from data_prep.__main__ import main
 from data_prep.commands.verify import verify
 from data_prep.head.files import load_face_model
 from data_prep.head.model import head_to_camera
-from data_prep.head.rasterise import interpolate, rasterise
 from jdap.geometry import vertex_normals
+from jdap.shape.rasterise import interpolate, rasterise
 from jdap.shards.reader import read_samples
 from jdap.shards.sample import Sample
 

@@ -17,10 +17,10 @@ from data_prep.commands.scans import Ring, ScanSettings, make_sample, prepare_sc
 from data_prep.commands.verify import verify
 from data_prep.head.files import load_face_model
 from data_prep.head.model import MorphableModel, head_to_camera
-from data_prep.head.rasterise import interpolate, rasterise
 from data_prep.scans import place as scan
 from data_prep.scans.files import ScanError, read_notes, read_scan
 from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix, vertex_normals
+from jdap.shape.rasterise import interpolate, rasterise
 from jdap.shards.reader import read_samples
 from jdap.shards.sample import Sample
 from jdap.shards.schema import STUDIO

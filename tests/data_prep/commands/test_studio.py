@@ -16,7 +16,6 @@ from data_prep.commands.verify import verify
 from data_prep.engines import studio as studio_units
 from data_prep.engines.plan import PrepareError
 from data_prep.head.model import head_to_camera
-from data_prep.head.rasterise import rasterise
 from data_prep.options import studio as options
 from data_prep.studio.looks.noise import draw_lattice
 from data_prep.studio.motion import performance
@@ -29,6 +28,7 @@ from data_prep.studio.people import (
 )
 from data_prep.studio.scene import Shoot, draw_scene
 from jdap.geometry import project
+from jdap.shape.rasterise import rasterise
 from jdap.shards.reader import read_samples
 from jdap.units import FPS
 

@@ -15,9 +15,9 @@ from data_prep.fit.points import LIDS, HeadPoints
 from data_prep.fit.render import HeadRenderer
 from data_prep.head.landmarks import LANDMARK_COUNT, Correspondence, load_correspondence
 from data_prep.head.model import MorphableModel, head_to_camera
-from data_prep.head.rasterise import interpolate, rasterise
 from data_prep.video.faces import FaceFinder
 from jdap.geometry import PinholeCamera, project
+from jdap.shape.rasterise import interpolate, rasterise
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from data_prep.head.ict import ModelFileError, content_sha256, pack_obj_folder, read_model, read_packed
 from data_prep.head.model import PART_NAMES, MorphableModel, head_to_camera, load_ict
-from data_prep.head.rasterise import per_face, rasterise
 from jdap.geometry import project, vertex_normals
+from jdap.shape.rasterise import per_face, rasterise
 
 
 def obj_vertices(path):

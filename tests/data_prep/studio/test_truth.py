@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from data_prep.head.normals import VertexNormals
-from data_prep.head.rasterise import rasterise
 from data_prep.studio.looks import light, picture
 from data_prep.studio.people import PersonJob, make_batch, plan
 from data_prep.studio.truth import Truth
 from jdap import depth
 from jdap.data import draw
 from jdap.geometry import vertex_normals
+from jdap.shape.rasterise import rasterise
 from jdap.shards import schema
 from jdap.shards.sample import Sample
 
@@ -247,3 +247,10 @@ class TestRelighting:
         assert set(sample.maps) == {"relit"}
         assert (sample.arrays["relit_ambient"] != sample.arrays["light_ambient"]).any()
         np.testing.assert_array_equal(sample.maps["relit"], shots[0].relit_FSS3)
+
+
+def test_shares_that_round_over_one_are_stored(shots):
+    truth = next(shot.truth for shot in shots if shot.truth is not None)
+    over = replace(truth, opened_FSSL=truth.opened_FSSL * 0 + 1 + 2e-7)
+    opened = schema.TRUTH_MAPS["open"][0](over.maps()["open"][0])
+    assert (schema.TRUTH_MAPS["open"][1](opened) == 1).all()

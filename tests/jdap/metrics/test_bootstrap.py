@@ -8,7 +8,7 @@ from jdap.metrics.bootstrap import grouped_interval, resampled_means
 def test_agrees_with_scipy_when_everybody_has_one_picture() -> None:
     values = np.random.default_rng(0).gamma(2.0, size=60)
     ours = grouped_interval(values, [f"p{i}" for i in range(60)], draws=20000, seed=1)
-    theirs = scipy.stats.bootstrap((values,), np.mean, n_resamples=20000, method="percentile", rng=2)
+    theirs = scipy.stats.bootstrap((values,), np.mean, n_resamples=20000, method="percentile", random_state=2)
     assert ours == pytest.approx((theirs.confidence_interval.low, theirs.confidence_interval.high), abs=0.01)
 
 

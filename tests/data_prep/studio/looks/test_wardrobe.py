@@ -9,7 +9,6 @@ from PIL import Image
 from scipy.ndimage import binary_fill_holes
 
 from data_prep.head.model import PART_NAMES, head_to_camera
-from data_prep.head.rasterise import rasterise
 from data_prep.studio.looks import backdrop, camera_response, mesh, person, surface
 from data_prep.studio.looks.beard import NO_BEARD, BeardLook
 from data_prep.studio.looks.bust import turn_to
@@ -17,6 +16,7 @@ from data_prep.studio.looks.hair import STYLES, draw_hair
 from data_prep.studio.looks.hats import HAT_KINDS, draw_hat
 from data_prep.studio.looks.trim import COLLARS
 from jdap.geometry import axis_angle_to_matrix
+from jdap.shape.rasterise import rasterise
 
 SIZE = 96
 CAMERA = torch.tensor([[260.0, 48.0, 48.0]])

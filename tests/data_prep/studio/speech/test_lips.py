@@ -12,10 +12,10 @@ import torch
 
 from data_prep.head.model import head_to_camera
 from data_prep.head.mouth import LIPS_INNER, measure_mouth
-from data_prep.head.rasterise import rasterise
 from data_prep.studio.speech import espeak, lips, talk
 from data_prep.studio.speech.espeak import Phoneme
 from data_prep.studio.speech.visemes import VISEMES, Segment, segments, spell
+from jdap.shape.rasterise import rasterise
 from jdap.units import FPS, SAMPLE_RATE
 
 SEEDS = range(12)

@@ -182,8 +182,8 @@ def test_what_does_not_fit_is_one_line(wav2vec, whisper, tmp_path):
         new_audio_tokens(f"wav2vec2:{wav2vec}")
     for changes, says in (
         ({"conv_stride": [5, 2, 2, 2, 2, 2, 3]}, "features of 400 samples every 480 do not tile 640"),
-        ({"num_attention_heads": 0}, "cannot be read as Wav2Vec2Model"),
-        ({"hidden_size": "wide"}, "cannot be read as Wav2Vec2Config"),
+        ({"num_attention_heads": 0}, "cannot be read as Wav2Vec2"),
+        ({"hidden_size": "wide"}, "cannot be read as Wav2Vec2"),
     ):
         other = tmp_path / "other"
         Wav2Vec2Model(wav2vec_config()).save_pretrained(other)

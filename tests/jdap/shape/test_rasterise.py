@@ -9,8 +9,8 @@ import trimesh
 from trimesh.ray.ray_triangle import ray_triangle_id
 
 from data_prep.head.model import head_to_camera, load_ict
-from data_prep.head.rasterise import Fragments, interpolate, per_face, rasterise
 from jdap.geometry import unproject
+from jdap.shape.rasterise import Fragments, interpolate, per_face, rasterise
 
 CAMERA = torch.tensor([[70.3, 23.7, 24.9]])
 SIZE = 48
