@@ -11,6 +11,7 @@ SAME = {
     *("COMMANDS", "T"),  # what a program has; a type of anything
     *("CODEC", "DEPTH", "OTHER", "RGB", "STILL", "TRUE"),  # words for what a row of a table is about
     *("ENCODER", "PROJECTION", "INDEX"),  # names of folders and files
+    *("BOUNCE", "KNEE", "LUMINANCE", "MM_PER_UNIT"),  # of light and of files
     *("EYE_CORNERS", "FAILED", "GUIDANCE", "SPLITS", "WAIT_S"),
 }
 

@@ -51,7 +51,7 @@ from data_prep.head.model import MorphableModel, load_ict
 from jdap.io.fetch import ENVIRONMENT
 from jdap.io.progress import track
 
-VIDEOS = tuple(Path("videos") / name for name in ("grid", "motion", "talking"))
+FIT_VIDEOS = tuple(Path("videos") / name for name in ("grid", "motion", "talking"))
 FIT_FRAMES, FIT_SIZE_PX, NOISE_PX = 32, 512, 1.0
 VIEW_SIZE_PX = 256
 
@@ -104,7 +104,7 @@ class Bench:
 
     def _videos(self) -> tuple[dict[str, Observed], dict[str, Correspondence]]:
         def make() -> tuple[dict[str, Observed], dict[str, Correspondence]]:
-            folders = self.args.videos or [_asset(folder) for folder in VIDEOS]
+            folders = self.args.videos or [_asset(folder) for folder in FIT_VIDEOS]
             clips = read_clips(folders, self.args.frames, self.model)
             if len(clips) < self.args.folds or self.args.folds < 2:
                 raise BenchmarkError(f"--folds {self.args.folds}: must be 2 … {len(clips)}, the number of clips")

@@ -32,11 +32,11 @@ from jdap.light.lights import Light
 from jdap.light.ratio import Shape, ratio, relit, shading
 from jdap.metrics.bootstrap import grouped_interval
 from jdap.pipelines.grid import labelled_grid
-from jdap.pipelines.relight import SMOOTH, Lit, RelightPipeline
+from jdap.pipelines.relight import NORMALS_SMOOTH, Lit, RelightPipeline
 from jdap.shape.normals import edge_normals
 
-NOTHING, CEILING = "nothing", "true depth, both lights told"
-TRUE, DRAWN, MEAN = "true depth", "drawn depth", "posed mean head"
+UNCHANGED, CEILING = "nothing", "true depth, both lights told"
+TRUE, DRAWN, MEAN_HEAD = "true depth", "drawn depth", "posed mean head"
 TOLD, SEEN = "light told", "light seen"
 #: measure → (unit, whether more is better).
 MEASURES = {
@@ -48,15 +48,15 @@ MEASURES = {
 }
 #: Which differences are told with their paired intervals: first − other.
 COMPARED = (
-    (f"{DRAWN}, {TOLD}", NOTHING),
-    (f"{DRAWN}, {SEEN}", NOTHING),
+    (f"{DRAWN}, {TOLD}", UNCHANGED),
+    (f"{DRAWN}, {SEEN}", UNCHANGED),
     (f"{TRUE}, {TOLD}", f"{DRAWN}, {TOLD}"),
     (f"{TRUE}, {SEEN}", f"{DRAWN}, {SEEN}"),
-    (f"{DRAWN}, {TOLD}", f"{MEAN}, {TOLD}"),
-    (f"{DRAWN}, {SEEN}", f"{MEAN}, {SEEN}"),
+    (f"{DRAWN}, {TOLD}", f"{MEAN_HEAD}, {TOLD}"),
+    (f"{DRAWN}, {SEEN}", f"{MEAN_HEAD}, {SEEN}"),
     (f"{DRAWN}, {TOLD}, redrawn", f"{DRAWN}, {TOLD}"),
 )
-SHOWN = 10
+ROWS_SHOWN = 10
 
 
 @torch.inference_mode()
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
                     values.setdefault(name, {}).setdefault(measure, []).extend(numbers)
             keys += pairs.key
             people += pairs.person_id
-            if sum(len(one[NOTHING]) for one in shown) < SHOWN:
+            if sum(len(one[UNCHANGED]) for one in shown) < ROWS_SHOWN:
                 shown.append({**made, "the true picture": pairs.new_B3SS})
             telling.tell(len(keys))
     if not keys:
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     result = {"rows": table, "differences": differences, "stamp": stamp, "pictures": pictures}
     report.write_json(args.out / "relight.json", result)
     report.write_csv(args.out / "relight.csv", table)
-    columns = {name: torch.cat([one[name] for one in shown])[:SHOWN] * 2 - 1 for name in shown[0]}
+    columns = {name: torch.cat([one[name] for one in shown])[:ROWS_SHOWN] * 2 - 1 for name in shown[0]}
     labelled_grid(list(columns.values()), [name[:20] for name in columns]).save(args.out / "relight.png")
     print_table(table, differences, console)
     return 0
@@ -101,9 +101,13 @@ def answers(
     pipeline: RelightPipeline, pairs: Pairs, args: argparse.Namespace
 ) -> Iterator[tuple[str, Tensor, tuple[Light | None, Light | None]]]:
     """(name, pictures (B, 3, S, S) in [0, 1], old and new light where they were estimated) of every row."""
-    yield NOTHING, pairs.old_B3SS, (None, None)
-    true = Shape(edge_normals(pairs.depth_mm_B1SS, pairs.camera_px_B3, SMOOTH), pairs.depth_mm_B1SS, pairs.camera_px_B3)
-    mean = Shape(edge_normals(pairs.mean_mm_B1SS, pairs.camera_px_B3, SMOOTH), pairs.mean_mm_B1SS, pairs.camera_px_B3)
+    yield UNCHANGED, pairs.old_B3SS, (None, None)
+    true = Shape(
+        edge_normals(pairs.depth_mm_B1SS, pairs.camera_px_B3, NORMALS_SMOOTH), pairs.depth_mm_B1SS, pairs.camera_px_B3
+    )
+    mean = Shape(
+        edge_normals(pairs.mean_mm_B1SS, pairs.camera_px_B3, NORMALS_SMOOTH), pairs.mean_mm_B1SS, pairs.camera_px_B3
+    )
     level = told_level(true, pairs)
     both = ratio(shading(pairs.old_light, true), shading(pairs.new_light, true), true.known, pairs.person_B1SS.float())
     yield CEILING, relit(pairs.old_B3SS, both), (None, None)
@@ -116,7 +120,7 @@ def answers(
     judged: tuple[tuple[str, Lit, Lit], ...] = (
         (TRUE, judge(pairs.old_B3SS, true), judge(pairs.new_B3SS, true)),
         (DRAWN, pipeline.look(pairs.old_B3SS * 2 - 1, depth), pipeline.look(pairs.new_B3SS * 2 - 1, depth)),
-        (MEAN, judge(pairs.old_B3SS, mean), judge(pairs.new_B3SS, mean)),
+        (MEAN_HEAD, judge(pairs.old_B3SS, mean), judge(pairs.new_B3SS, mean)),
     )
     for name, old, new in judged:
         told = relit(pairs.old_B3SS, factor(pipeline, old, pipeline.aim(old, pairs.new_light, level)))

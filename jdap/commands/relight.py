@@ -92,8 +92,8 @@ def run(args: argparse.Namespace) -> int:
                 else:
                     depth_SS, _ = command.depth_of(portrait, photo, window_px, 1, args.ensemble, args.seed)
                     depth = torch.from_numpy(depth_SS)[None, None]
-                fade = 0.0 if args.no_crop else photo_relit.FADE
-                rgb = command.square(photo, window_px, photo_relit.SIDE).to(portrait.device)
+                fade = 0.0 if args.no_crop else photo_relit.FADE_SHARE
+                rgb = command.square(photo, window_px, photo_relit.WINDOW_SIDE_PX).to(portrait.device)
                 try:
                     lit = pipeline.look(rgb, depth.to(rgb), fade)
                 except LightError as error:

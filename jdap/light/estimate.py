@@ -23,15 +23,15 @@ from jdap.light.lights import LUMINANCE, Light, LightError, harmonics, join, lam
 from jdap.light.shadows import cast_shadows
 
 #: The fit is made on pictures of about this side: light is smooth.
-SIDE = 48
+LIGHT_SIDE_PX = 48
 #: Directions of the lamp that are tried, all over the sphere, and up to how far behind the face (cosine).
-DIRECTIONS, BEHIND = 160, 0.3
+LAMP_DIRECTIONS, BEHIND_FACE = 160, 0.3
 #: Relative errors beyond this are albedo, not light; and what is darker than that share of the mean is black.
 HUBER, DARKEST = 0.15, 0.05
-ROUNDS = 6
+FIT_ROUNDS = 6
 #: Light as it usually is, for a picture of mean 1: mean and standard deviation of each unknown.
-USUAL = (0.5, -0.1, 0.0, 0.0, *[0.0] * 5, 0.5)
-SPREAD = (0.4, 0.2, 0.2, 0.2, *[0.06] * 5, 0.5)
+USUAL_LIGHT = (0.5, -0.1, 0.0, 0.0, *[0.0] * 5, 0.5)
+USUAL_SPREAD = (0.4, 0.2, 0.2, 0.2, *[0.06] * 5, 0.5)
 #: Neighbouring pixels err together: of the skin's pixels so many count, at a relative error of about HUBER.
 COUNT = 60.0
 #: Colours of skin lie around the median's, in logarithms of red and blue over green, by this at least.
@@ -61,7 +61,7 @@ def estimate_light(
     ``weight_B1HW`` in [0, 1] says how much a pixel is skin. A picture with less than :data:`LEAST_PIXELS` of it raises
     :class:`jdap.light.lights.LightError`.
     """
-    step = max(1, round(light_B3HW.shape[-1] / SIDE))
+    step = max(1, round(light_B3HW.shape[-1] / LIGHT_SIDE_PX))
     linear = F.avg_pool2d(light_B3HW, step)
     small = [x[..., step // 2 :: step, step // 2 :: step] for x in (normals_B3HW, depth_mm_B1HW, weight_B1HW)]
     normals, depth, weight = (x[..., : linear.shape[-2], : linear.shape[-1]] for x in small)
@@ -96,10 +96,10 @@ def _fit(light: Tensor, normals: Tensor, depth_mm: Tensor, camera_px_13: Tensor,
 
 def _solve(design_KN10: Tensor, level_KN: Tensor, weight_N: Tensor) -> tuple[Tensor, Tensor]:
     """The most likely unknowns (K, 10) of each column of levels of mean 1, and how unlikely they are (K,)."""
-    usual, spread = design_KN10.new_tensor(USUAL), design_KN10.new_tensor(SPREAD)
+    usual, spread = design_KN10.new_tensor(USUAL_LIGHT), design_KN10.new_tensor(USUAL_SPREAD)
     share = COUNT / weight_N.sum() / HUBER**2
     unknown = usual.expand(len(design_KN10), -1)
-    for _ in range(ROUNDS):
+    for _ in range(FIT_ROUNDS):
         made = torch.einsum("knj,kj->kn", design_KN10, unknown).clamp_min(DARKEST)
         off = (level_KN.clamp_min(DARKEST) / made).log().abs()
         trust = share * weight_N * (HUBER / off.clamp_min(HUBER)) / made.square()
@@ -117,9 +117,9 @@ def _solve(design_KN10: Tensor, level_KN: Tensor, weight_N: Tensor) -> tuple[Ten
 
 def _directions() -> Tensor:
     """(K, 3) unit vectors, evenly spread, without those from behind the face."""
-    i = torch.arange(DIRECTIONS, dtype=torch.float64) + 0.5
-    z = 1 - 2 * i / DIRECTIONS
+    i = torch.arange(LAMP_DIRECTIONS, dtype=torch.float64) + 0.5
+    z = 1 - 2 * i / LAMP_DIRECTIONS
     turn = math.pi * (1 + 5**0.5) * i
     ring = (1 - z.square()).sqrt()
     towards = torch.stack([ring * turn.cos(), ring * turn.sin(), z], 1)
-    return towards[z < BEHIND].float()
+    return towards[z < BEHIND_FACE].float()

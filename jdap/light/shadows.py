@@ -12,7 +12,7 @@ from torch import Tensor
 from jdap.geometry import unproject
 
 #: How far towards a lamp something in the way is looked for, and in how many steps, denser near the surface.
-REACH_MM, STEPS = 140.0, 16
+REACH_MM, SHADOW_STEPS = 140.0, 16
 #: Half the angle under which a lamp is seen, as a slope: what softens a shadow's edge with distance.
 SOFTNESS = 0.2
 #: A surface does not shadow itself over less than this, and nothing is thicker than that.
@@ -34,7 +34,7 @@ def cast_shadows(depth_mm_B1HW: Tensor, camera_px_B3: Tensor, lamps_BD3: Tensor)
     # Beyond what is known lies nothing: far behind everything.
     far = torch.where(depth_mm_B1HW > 0, depth_mm_B1HW, depth_mm_B1HW.amax((1, 2, 3), keepdim=True) + 10 * THICK_MM)
     f, cx, cy = (value[:, None, None, None] for value in camera_px_B3.unbind(1))
-    shares = (torch.arange(1, STEPS + 1, device=points.device) / STEPS) ** 1.5
+    shares = (torch.arange(1, SHADOW_STEPS + 1, device=points.device) / SHADOW_STEPS) ** 1.5
     opened = points.new_ones(*lamps_BD3.shape[:2], height, width)
     for way in (REACH_MM * shares).tolist():
         x, y, z = (points[:, None] + way * lamps_BD3[..., None, None]).unbind(2)

@@ -27,7 +27,7 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class RelitClip:
     """``windows_px`` (F, 3) left, top, size; ``fps``; ``notes`` for the video's owner."""
 
     path: Path
@@ -41,7 +41,7 @@ class Clip:
             yield Frame(Photo(rgb), window_px)
 
 
-def windows_of(path: Path, choose: Choose, most: int | None = None) -> Clip:
+def windows_of(path: Path, choose: Choose, most: int | None = None) -> RelitClip:
     """Where the head is in each of the first ``most`` frames: of one size, following it smoothly.
 
     A frame in which none is found takes the window of its neighbours. Raises :class:`PhotoError` where none is found in
@@ -66,7 +66,7 @@ def windows_of(path: Path, choose: Choose, most: int | None = None) -> Clip:
     size = float(np.quantile(at[:, 2], 0.95))
     windows = np.column_stack([middle - size / 2, np.full(len(found), size)])
     missing = int((~seen).sum())
-    return Clip(path, windows, fps, (f"no face in {missing} of {len(found)} frames",) if missing else ())
+    return RelitClip(path, windows, fps, (f"no face in {missing} of {len(found)} frames",) if missing else ())
 
 
 def _window(photo: Photo, path: Path, choose: Choose) -> np.ndarray | None:

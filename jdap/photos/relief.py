@@ -19,7 +19,7 @@ from jdap.shape.assumed import RELIEF_MM, WINDOW_MM, assumed_camera, assumed_ran
 from jdap.shape.mesh import Mesh, mesh_of
 
 #: Depth from here on is left out: drawn backgrounds are not quite at the end of the range.
-FARTHEST = 0.9
+RELIEF_FARTHEST = 0.9
 #: The longer side of a texture at most.
 TEXTURE_PX = 1024
 
@@ -51,7 +51,7 @@ def relief_of(
     depth = torch.from_numpy(np.asarray(image).clip(-1, 1).copy())[None, None]
     near, far = assumed_range_mm()
     middle = (near + far) / 2
-    depth_mm = in_mm(depth, (middle - relief_mm / 2, middle + relief_mm / 2), FARTHEST)
+    depth_mm = in_mm(depth, (middle - relief_mm / 2, middle + relief_mm / 2), RELIEF_FARTHEST)
     if photo.empty_HW is not None:
         empty = np.repeat(photo.empty_HW[..., None].astype(np.uint8) * 255, 3, 2)
         depth_mm[0, 0][torch.from_numpy(crop_frame(empty, window_px, size)[..., 0] > 127)] = 0

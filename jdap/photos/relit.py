@@ -23,7 +23,7 @@ from jdap.photos.paste import paste
 from jdap.photos.read import Photo, PhotoError, read_photo
 
 #: The head's window is worked on at so many pixels; the new light fades in over this share of it at its edges.
-SIDE, FADE = 512, 0.12
+WINDOW_SIDE_PX, FADE_SHARE = 512, 0.12
 #: Panoramas are read at this width: light of second order is smoother than that.
 PANORAMA_PX = 512
 
@@ -64,7 +64,7 @@ def read_panorama(path: Path, turn_deg: float = 0.0) -> Light:
 
 def sheet(pictures: Sequence[np.ndarray], square_px: np.ndarray) -> Image.Image:
     """The same square of a photo and of others of its size, side by side."""
-    side = min(SIDE, max(1, round(float(square_px[2]))))
+    side = min(WINDOW_SIDE_PX, max(1, round(float(square_px[2]))))
     row = [crop_frame(picture, square_px, side) for picture in pictures]
     return Image.fromarray(np.concatenate(row, axis=1))
 

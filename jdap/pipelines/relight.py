@@ -25,9 +25,9 @@ from jdap.shape.assumed import assumed_camera, foreground, in_mm
 from jdap.shape.normals import edge_normals
 
 #: Shading is made on pictures of this side at most; finer detail is the picture's own.
-SIDE = 512
+SHADING_SIDE_PX = 512
 #: Smoothing of the normals of drawn depth (:func:`jdap.shape.normals.edge_normals`).
-SMOOTH = 1
+NORMALS_SMOOTH = 1
 
 
 class Relit(NamedTuple):
@@ -148,12 +148,12 @@ class RelightPipeline:
 
         New light will fade in over a share ``fade`` of the picture at its edges: of crops that go back into photos.
         """
-        side = min(rgb_B3HW.shape[-1], SIDE)
+        side = min(rgb_B3HW.shape[-1], SHADING_SIDE_PX)
         srgb = (_sized(rgb_B3HW, side).clamp(-1, 1) + 1) / 2
         depth = _sized(depth_B1HW.to(srgb), side).clamp(-1, 1)
         depth_mm = in_mm(depth)
         camera = assumed_camera(side).to(srgb).expand(len(srgb), 3)
-        shape = Shape(edge_normals(depth_mm, camera, SMOOTH), depth_mm, camera)
+        shape = Shape(edge_normals(depth_mm, camera, NORMALS_SMOOTH), depth_mm, camera)
         return self.judge(srgb, shape, foreground(depth) * _fade(side, fade).to(srgb))
 
     @staticmethod
