@@ -18,8 +18,8 @@ from torch import Tensor
 MAX_LAG = 5
 #: Fewer frames than this have no correlation.
 MIN_FRAMES = 3
-#: A curve whose deviation is under this share of its magnitude is constant up to rounding.
-_CONSTANT = 1e-6
+#: A curve whose deviation is under this share of its magnitude is constant up to the rounding of a float32 network.
+_CONSTANT = 1e-4
 
 
 def lagged_correlation(made_BF: Tensor, true_BF: Tensor, max_lag: int = MAX_LAG) -> Tensor:
