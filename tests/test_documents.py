@@ -115,7 +115,8 @@ def test_the_api_pages_name_what_is_there():
 
 
 #: What others may build on: rooms of which every module has its place on an API page, and files.
-PUBLIC = ("callbacks", "diffusion", "faces", "media", "metrics", "models", "photos", "pipelines", "shards", "stages")
+PUBLIC = ("callbacks", "diffusion", "faces", "light", "media", "metrics", "models", "photos", "pipelines")
+PUBLIC += ("shape", "shards", "stages")
 PUBLIC_FILES = ("batch", "choices", "depth", "geometry", "units", "data/curriculum", "data/modules")
 INTERNAL = "jdap.stages.parts."
 
