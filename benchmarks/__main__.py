@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from jdap.commands.dispatch import Command, run_program
 
 COMMANDS = {
-    "depth": Command("benchmarks.depth.depth", "AbsRel, delta1 and RMSE of image-to-depth, ours beside baselines"),
+    "depth": Command(
+        "benchmarks.depth.command",
+        "AbsRel, delta1 and RMSE of image-to-depth on shards or on photos with measured depth, ours beside baselines",
+    ),
     "scan": Command("benchmarks.depth.scan", "the same on renders of a real, scanned head"),
     "modes": Command(
         "benchmarks.modes.modes",

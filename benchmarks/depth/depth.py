@@ -1,4 +1,4 @@
-"""``python -m benchmarks depth``: AbsRel, delta1 and RMSE of image-to-depth on a test set, ours beside baselines.
+"""``python -m benchmarks depth --shards``: AbsRel, delta1 and RMSE of image-to-depth on shards, ours beside baselines.
 
 Definitions are those of :mod:`jdap.metrics.depth`; docs/benchmarks.md says how to read the table. Writes
 ``depth.json``, ``depth.csv`` and ``depth.png`` (best, median and worst picture) into a folder.
@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from benchmarks import BenchmarkError, report
-from benchmarks.depth.method import METHODS, Method, Settings
+from benchmarks.depth.method import METHODS, PHOTO_METHODS, Method, Settings
 from benchmarks.depth.picture import Case, draw_cases
 from benchmarks.depth.scores import RANKING, Scores, measure, rows, timed_prediction
 from jdap.batch import ImageBatch
@@ -93,7 +93,6 @@ def _case(title: str, batch: ImageBatch, i: int, target: Tensor, mask: Tensor, a
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command line."""
-    parser.add_argument("--shards", required=True, help="test shards: a folder, a brace pattern or an fsspec URL")
     add_method_arguments(parser)
     parser.add_argument("--workers", type=int, default=0, help="processes that read shards (default 0: this one)")
     parser.add_argument("--limit", type=positive, help="only the first so many pictures")
@@ -106,7 +105,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--methods",
         type=_method_names,
-        help=f"comma-separated, of {','.join(METHODS)}; by default all that the data can serve",
+        help=f"comma-separated, of {','.join(PHOTO_METHODS)}; by default all that the data can serve",
     )
     parser.add_argument("--steps", type=positive, default=1, help="sampling steps of ours (default 1)")
     parser.add_argument("--ensemble", type=positive, default=1, help="seeds of ours that are averaged (default 1)")
@@ -116,11 +115,12 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and of the bootstrap (default 0)")
 
 
-def build_methods(args: argparse.Namespace) -> tuple[list[Method], int | None]:
-    """The methods that the options name, and the side in pixels that they ask for; None: any will do."""
+def build_methods(args: argparse.Namespace, default: Iterable[str] = METHODS) -> tuple[list[Method], int | None]:
+    """The methods that the options name, or the ``default`` ones, and the side in pixels that they ask for; None: any
+    will do."""
     weights = None if args.weights is None else Path(resolve(args.weights))
     settings = Settings(weights, args.steps, args.ensemble, args.seed, find_device(args.device))
-    methods = [METHODS[name](settings) for name in args.methods or METHODS]
+    methods = [PHOTO_METHODS[name](settings) for name in args.methods or default]
     own = [method.size_px for method in methods if hasattr(method, "size_px")]
     return methods, args.size or (own[0] if own else None)
 
@@ -151,8 +151,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def publish(name: str, scores: Scores, args: argparse.Namespace, stamp: dict[str, Any], console: Console) -> None:
-    """Print the table and write ``NAME.json`` and ``NAME.csv``; ``stamp`` says what is known of the data alone."""
+def publish(
+    name: str,
+    scores: Scores,
+    args: argparse.Namespace,
+    stamp: dict[str, Any],
+    console: Console,
+    more: dict[str, Any] | None = None,
+) -> None:
+    """Print the table and write ``NAME.json`` and ``NAME.csv``; ``stamp`` says what is known of the data alone, and
+    ``more`` goes into the JSON beside the rows."""
     device = torch.device(args.device)
     table = rows(scores, args.seed)
     stamp = report.software_stamp() | {
@@ -170,7 +178,7 @@ def publish(name: str, scores: Scores, args: argparse.Namespace, stamp: dict[str
         "left_out": scores.left_out,
         **stamp,
     }
-    report.write_json(args.out / f"{name}.json", {"rows": table, "stamp": stamp})
+    report.write_json(args.out / f"{name}.json", {"rows": table} | (more or {}) | {"stamp": stamp})
     report.write_csv(args.out / f"{name}.csv", table)
     report.print_table(table, stamp, console)
 
@@ -187,14 +195,14 @@ def part_of(batch: ImageBatch, part: slice) -> ImageBatch:
     for f in fields(batch):
         value = getattr(batch, f.name)
         values[f.name] = None if value is None else value[part]
-    return ImageBatch(**values)
+    return type(batch)(**values)
 
 
 def _method_names(text: str) -> list[str]:
     names = list(dict.fromkeys(text.split(",")))
-    unknown = [name for name in names if name not in METHODS]
+    unknown = [name for name in names if name not in PHOTO_METHODS]
     if unknown:
-        raise argparse.ArgumentTypeError(f"no method is called {unknown[0]!r}; there are {', '.join(METHODS)}")
+        raise argparse.ArgumentTypeError(f"no method is called {unknown[0]!r}; there are {', '.join(PHOTO_METHODS)}")
     return names
 
 

@@ -16,18 +16,22 @@ from torch import Tensor
 
 from benchmarks import BenchmarkError
 from benchmarks.depth.method import Method, TrainingMean, Unavailable
+from benchmarks.depth.photo_batch import PhotoBatch
+from benchmarks.depth.regions import REGIONS
 from jdap.batch import ImageBatch
 from jdap.metrics.bootstrap import grouped_interval, interval, resampled_means
 from jdap.metrics.depth import (
     FAR,
     FRAMES,
     MEASURES,
+    METRIC,
     NEAR,
     NORMALISED,
     SCALE_SHIFT,
     UNITS,
     check_finite,
     ground_truth,
+    rmse,
     scale_shift,
 )
 
@@ -42,7 +46,7 @@ class Scores:
     key: list[str] = field(default_factory=list)
     person_id: list[str] = field(default_factory=list)
     depth_source: list[str] = field(default_factory=list)
-    #: method -> frame -> measure (also ``scale`` and ``rmse_share``) -> N numbers
+    #: method -> frame -> measure (also ``scale``, ``rmse_share`` and, of photos in mm, :func:`of_region`) -> N numbers
     values: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
     #: Pictures without measurable skin depth.
     empty: int = 0
@@ -107,6 +111,11 @@ def rows(scores: Scores, seed: int) -> list[dict[str, Any]]:
     return table
 
 
+def of_region(name: str) -> str:
+    """The measure's name: RMSE in a region of a photo's face, mm, after the alignment of the whole; NaN without it."""
+    return f"rmse_{name}"
+
+
 def timed_prediction(method: Method, batch: ImageBatch) -> tuple[Tensor, float]:
     """What a method says (B, 1, H, W), checked for shape and finiteness on skin, and the seconds it took.
 
@@ -138,7 +147,11 @@ def _score(prediction: Tensor, batch: ImageBatch, frame: str) -> dict[str, Tenso
     aligned = scale[:, None, None, None] * prediction.double() + shift[:, None, None, None]
     values = {name: measure(aligned, target, mask) for name, measure in MEASURES.items()}
     face = batch.range_mm[:, 1] - batch.range_mm[:, 0] if frame != NORMALISED else FAR - NEAR
-    return values | {"scale": scale, "rmse_share": values["rmse"] / face}
+    values |= {"scale": scale, "rmse_share": values["rmse"] / face}
+    if frame == METRIC and isinstance(batch, PhotoBatch) and batch.regions is not None:
+        regions = zip(REGIONS, batch.regions.split(1, dim=1), strict=True)
+        values |= {of_region(name): rmse(aligned, target, mask & region) for name, region in regions}
+    return values
 
 
 def _against_mean(scores: Scores, name: str, frame: str, seed: int) -> dict[str, Any]:
