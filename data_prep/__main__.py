@@ -9,6 +9,7 @@ from jdap.commands.dispatch import Command, run_program
 
 COMMANDS = {
     "prepare": Command("data_prep.commands.prepare", "videos of people → shards with fitted depth"),
+    "photos": Command("data_prep.commands.photos", "photos of people → shards with fitted depth"),
     "select": Command(
         "data_prep.commands.select", "judge the clips of prepare by other thresholds, and without duplicates"
     ),
