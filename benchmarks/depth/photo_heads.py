@@ -15,7 +15,15 @@ import torch
 
 from data_prep.convert.derive import read_obj
 from data_prep.fit.draw import HeadRenderer
-from data_prep.fit.fit import CHEEKS, FitSettings, Observed, default_camera, expression_prior, fit_tracks
+from data_prep.fit.fit import (
+    CHEEKS,
+    PHOTO_FACE_MM,
+    FitSettings,
+    Observed,
+    default_camera,
+    expression_prior,
+    fit_tracks,
+)
 from data_prep.head import assets
 from data_prep.head.landmarks import LANDMARKS, load_correspondence
 from data_prep.head.model import load_ict
@@ -52,7 +60,7 @@ class HeadGuesses:
         and the window's camera (3,)."""
         landmarks = torch.from_numpy(face.landmarks_px_N3[None, :LANDMARKS])
         across = float((landmarks[0, CHEEKS[0], :2] - landmarks[0, CHEEKS[1], :2]).norm())
-        camera = default_camera(width, height, across)
+        camera = default_camera(width, height, across, PHOTO_FACE_MM)
         scores = expression_prior(torch.from_numpy(face.blendshapes_B[None]), face.names, self.model)
         maps = {"landmarks_mm": self._surface(landmarks, camera, window_px, size)}
         for field, settings in self.fits.items():

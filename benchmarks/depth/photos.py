@@ -32,7 +32,7 @@ from benchmarks.depth.photo_folder import Entry, crop_depth, read_depth_mm, read
 from benchmarks.depth.photo_heads import FITS, HeadGuesses
 from benchmarks.depth.picture import Case, draw_cases
 from benchmarks.depth.regions import REGIONS, draw_regions
-from benchmarks.depth.scores import RANKING, Scores, measure, of_region
+from benchmarks.depth.scores import RANKING, UNTILTED, Scores, measure, of_region
 from jdap.depth import has_range, normalise, skin_range_mm
 from jdap.faces import crop
 from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker
@@ -42,8 +42,9 @@ from jdap.photos.read import PhotoError, read_photo
 #: Side of the pictures, when no method asks for one.
 SIZE_PX = 128
 SOURCE = "measured"
-#: A face's region that is all of it.
+#: A face's region that is all of it; and what is told beside regions.
 WHOLE = "face"
+COLUMNS = (WHOLE, *REGIONS, UNTILTED)
 #: Rank from the best, or from the worst where negative → its title in the picture.
 SHOWN = {0: "best", 1: "second best", -2: "second worst", -1: "worst"}
 
@@ -89,7 +90,7 @@ class PhotoReader:
         depth = torch.from_numpy(cropped)[None, None]
         if not bool(has_range(skin_range_mm(depth, depth > 0))):
             raise PhotoError(f"{entry.photo}: nothing of the face is measured in {entry.depth.name}")
-        maps, camera = {}, np.zeros(3, np.float32)
+        maps, camera = dict[str, np.ndarray](), np.zeros(3, np.float32)
         if self.guesses is not None:
             maps, camera = self.guesses(faces[0], photo.width, photo.height, window, self.size)
         regions = draw_regions(crop.to_window(points[None, :, :2], window[None], self.size)[0], self.size)
@@ -161,13 +162,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def region_rows(scores: Scores, seed: int) -> list[dict[str, Any]]:
-    """A row a method and region: mean RMSE in mm after the alignment of the whole face, and what is paired to the fit.
+    """A row a method and region: mean RMSE in mm after the alignment of the whole face (``untilted``: of all of it,
+    after a tilt, too), and what is paired to the fit.
 
     ``n`` pictures have the region, ``mean`` and ``mean_ci``; ``minus_fit`` and ``minus_fit_ci``, the mean of the
     differences to the fit of the single picture, are None where that was not measured.
     """
     rows = []
-    for region in (WHOLE, *REGIONS):
+    for region in COLUMNS:
         measure_name = "rmse" if region == WHOLE else of_region(region)
         fit = scores.column("fit", METRIC, measure_name) if "fit" in scores.values else None
         for method in scores.values:
@@ -190,7 +192,7 @@ def picture_rows(scores: Scores, entries: Sequence[Entry], left_out: dict[str, s
         for name in ("rmse", "absrel", "delta1"):
             columns[f"{method}_{name}"] = scores.column(method, NORMALISED, name)
         columns[f"{method}_mm"] = scores.column(method, METRIC, "rmse")
-        for region in REGIONS:
+        for region in (*REGIONS, UNTILTED):
             columns[f"{method}_mm_{region}"] = scores.column(method, METRIC, of_region(region))
     rows = []
     for entry in entries:
@@ -231,14 +233,14 @@ def _print_regions(rows: Sequence[dict[str, Any]], console: Console) -> None:
     console.print("By region, RMSE in mm after one scale and shift of the whole face", style="bold")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("method", no_wrap=True)
-    for region in (WHOLE, *REGIONS, "minus fit, 95 %"):
+    for region in COLUMNS:
         table.add_column(region, justify="right", no_wrap=True)
     for method in dict.fromkeys(row["method"] for row in rows):
-        own = [row for row in rows if row["method"] == method]
-        whole = own[0]
-        paired = ""
-        if whole["minus_fit"] is not None and method != "fit":
-            low, high = whole["minus_fit_ci"]
-            paired = f"{whole['minus_fit']:+.2f} [{low:+.2f}, {high:+.2f}]"
-        table.add_row(method, *(f"{row['mean']:.2f}" for row in own), paired)
+        table.add_row(method, *(f"{row['mean']:.2f}" for row in rows if row["method"] == method))
     console.print(table)
+    for row in rows:
+        if row["region"] == WHOLE and row["minus_fit"] is not None and row["method"] != "fit":
+            low, high = row["minus_fit_ci"]
+            console.print(
+                f"{row['method']} minus fit: {row['minus_fit']:+.2f} [{low:+.2f}, {high:+.2f}] mm", style="dim"
+            )

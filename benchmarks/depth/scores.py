@@ -37,6 +37,10 @@ from jdap.metrics.depth import (
 
 #: The frame whose RMSE ranks pictures and in which they are drawn.
 RANKING = NORMALISED
+#: In place of a region: all of the face, after a tilt is taken out, too.
+UNTILTED = "untilted"
+#: A combination of unit columns whose squared length is less is none: a prediction may be constant, or a plane.
+_INDEPENDENT = 1e-9
 
 
 @dataclass
@@ -151,7 +155,26 @@ def _score(prediction: Tensor, batch: ImageBatch, frame: str) -> dict[str, Tenso
     if frame == METRIC and isinstance(batch, PhotoBatch) and batch.regions is not None:
         regions = zip(REGIONS, batch.regions.split(1, dim=1), strict=True)
         values |= {of_region(name): rmse(aligned, target, mask & region) for name, region in regions}
+        values[of_region(UNTILTED)] = untilted_rmse(prediction, target, mask)
     return values
+
+
+def untilted_rmse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """(B,) RMSE after the scale, shift and tilt (a plane over the picture) that fit best; NaN where the mask is empty.
+
+    What is left is shape: how far a head nods, and how a scanner's axis lies to the photo's, is taken out.
+    """
+    found = []
+    for p, d, m in zip(prediction[:, 0].double(), target[:, 0].double(), mask[:, 0], strict=True):
+        v, u = m.nonzero().double().T
+        columns = torch.stack([p[m], torch.ones_like(u), u, v], 1)
+        # Of columns in the size of one another, or rounding decides what is independent.
+        columns = columns / columns.norm(dim=0).clamp_min(1e-12)
+        values, vectors = torch.linalg.eigh(columns.T @ columns)
+        used = vectors[:, values > _INDEPENDENT]
+        basis, _ = torch.linalg.qr(columns @ used)
+        found.append((d[m] - basis @ (basis.T @ d[m])).square().mean().sqrt())
+    return torch.stack(found)
 
 
 def _against_mean(scores: Scores, name: str, frame: str, seed: int) -> dict[str, Any]:

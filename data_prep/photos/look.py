@@ -14,7 +14,7 @@ from data_prep.clips.alike import Alike
 from data_prep.clips.measures import FACE_GRID, appearance, colours_at, occluded, outside, picture_hash
 from data_prep.clips.steps.people import MEASURABLE_PX
 from data_prep.clips.steps.settings import SINGLE
-from data_prep.fit.fit import CHEEKS, default_camera
+from data_prep.fit.fit import CHEEKS, PHOTO_FACE_MM, default_camera
 from jdap.faces import crop
 from jdap.faces.landmarker import FACE_LANDMARKS, Face, Landmarker, face_box, face_width_px
 from jdap.geometry import PinholeCamera
@@ -105,7 +105,7 @@ def _look(path: Path, number: int, photo: Photo, found: list[Face]) -> Look:
         "occluded": float(occluded(colours_at(photo.rgb_HW3, points)[None])[0]),
         "padded": float(crop.padded_share(window[None], photo.width, photo.height)[0]),
     }
-    camera = default_camera(photo.width, photo.height, across)
+    camera = default_camera(photo.width, photo.height, across, PHOTO_FACE_MM)
     small = crop.crop_frame(photo.rgb_HW3, window, FACE_GRID)
     return Look(path, number, found[0], camera, window, scores, picture_hash(small))
 

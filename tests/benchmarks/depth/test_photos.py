@@ -126,6 +126,16 @@ def test_a_region_is_measured_after_the_alignment_of_the_whole(fake_batch: Calla
         expected.append(np.sqrt(np.mean(error**2)))
     assert rows["fit", "nose"]["mean"] == pytest.approx(np.mean(expected), rel=1e-5)
     assert rows["fit", "nose"]["n"] == 3
+    # A tilt is taken out of both: what leans like the truth but for a plane has no error left.
+    v, u = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    leaning = as_photos(batch, regions=regions, fitted_head_mm=2 * batch.depth_mm + 0.5 * u - 0.3 * v)
+    told = {row["region"]: row["mean"] for row in region_rows(measure([fit], [leaning]), seed=0)}
+    assert told["untilted"] < 1e-3 < 1 < told["face"]
+    for index, (z, m) in enumerate(zip(batch.depth_mm, batch.skin, strict=True)):
+        columns = np.stack([np.ones(int(m.sum())), u[m[0]].numpy(), v[m[0]].numpy()], 1).astype(np.float64)
+        left = z[m].double().numpy() - columns @ np.linalg.lstsq(columns, z[m].double().numpy(), rcond=None)[0]
+        flat = scores.column("flat", "metric", "rmse_untilted")[index]
+        assert flat == pytest.approx(np.sqrt(np.mean(left**2)), rel=1e-5)
     # A region that no picture has is no figure.
     assert rows["fit", "mouth"]["n"] == 0
     assert rows["fit", "face"]["minus_fit"] == 0

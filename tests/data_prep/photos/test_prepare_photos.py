@@ -101,6 +101,8 @@ def test_a_persons_pictures_share_one_identity(made: Path) -> None:
         identity = sample.arrays["identity"]
         assert (identity == identity[0]).all()
         assert np.ptp(sample.arrays["rotation"], axis=0).max() > 0.01
+        # Who takes a portrait stands farther off than a webcam.
+        assert (sample.arrays["translation_mm"][:, 2] > 2000).all()
         assert set(sample.record.scores) >= {"fit_error", "sharpness", "face_px", "yaw_deg"}
         # A fitted face lies on the one that is seen: its skin holds mediapipe's nose.
         for skin, (x, y) in zip(sample.skin_FHW, sample.arrays["landmarks_px"][:, 4], strict=True):
