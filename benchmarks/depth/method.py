@@ -25,7 +25,7 @@ from torch import Tensor
 
 from benchmarks import BenchmarkError
 from jdap.batch import ImageBatch
-from jdap.pipelines.weights import MEAN_DEPTH_FILE
+from jdap.choices import MEAN_DEPTH_FILE
 
 MEAN_DEPTH_KEY = "mean_depth"
 
