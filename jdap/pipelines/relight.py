@@ -191,6 +191,7 @@ class RelightPipeline:
         lit = self.look(pictures, depth)
         return lit.light.scaled(1 / lit.mean(lit.shading_B3HW).clamp_min(1e-6))
 
+    @torch.no_grad()
     def redraw(
         self,
         rgb_B3HW: Tensor,
