@@ -62,7 +62,7 @@ def mean_cell(row: dict[str, Any]) -> str:
     """A row of :func:`mean_and_interval`, with its ``unit``, as mean ± half of the interval's width; "" of nothing."""
     if not row["n"]:
         return ""
-    digits = 1 if row["unit"] == "dB" else 3
+    digits = 1 if row["unit"] in ("dB", "°") else 3
     low, high = row["mean_ci"]
     return f"{row['mean']:.{digits}f}" + ("" if math.isnan(low) else f"±{(high - low) / 2:.{digits}f}")
 

@@ -203,8 +203,8 @@ def print_table(table: list[dict[str, Any]], differences: list[dict[str, Any]], 
     """The answers, and below them the paired differences."""
     cells = {(row["answer"], row["measure"]): report.mean_cell(row) for row in table}
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    shown.add_column("answer", no_wrap=True)
-    for header in ("PSNR↑", "on person↑", "SSIM↑", "old light °↓", "new light °↓"):
+    shown.add_column("answer")
+    for header in ("PSNR↑", "person↑", "SSIM↑", "old °↓", "new °↓"):
         shown.add_column(header, justify="right", no_wrap=True)
     for name in dict.fromkeys(row["answer"] for row in table):
         shown.add_row(name, *(cells[name, measure] for measure in MEASURES))

@@ -53,8 +53,8 @@ def mesh_of(depth_mm_11HW: Tensor, camera_px_13: Tensor, rgb_HW3: np.ndarray) ->
     used = np.unique(faces)
     index = np.zeros(z.size, np.int64)
     index[used] = np.arange(len(used))
-    points = unproject(depth_mm_11HW, camera_px_13)[0].cpu().flatten(1).T.numpy() * np.float32(TO_VIEWER)
-    normals = edge_normals(depth_mm_11HW, camera_px_13)[0].cpu().flatten(1).T.numpy() * np.float32(TO_VIEWER)
+    points = unproject(depth_mm_11HW, camera_px_13)[0].cpu().flatten(1).T.numpy() * np.array(TO_VIEWER, np.float32)
+    normals = edge_normals(depth_mm_11HW, camera_px_13)[0].cpu().flatten(1).T.numpy() * np.array(TO_VIEWER, np.float32)
     height, width = z.shape
     v, u = np.divmod(used, width)
     uv = np.stack([(u + 0.5) / width, 1 - (v + 0.5) / height], 1)

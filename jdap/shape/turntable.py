@@ -25,7 +25,7 @@ def turntable(mesh: Mesh, texture_HW3: np.ndarray, frames: int, size: int, f_px:
 
     ``f_px``: the camera's focal length in pixels of these frames; ``texture_HW3`` uint8 is what ``uv`` are of.
     """
-    points = torch.from_numpy(mesh.vertices_mm_V3 * np.float32(TO_VIEWER))
+    points = torch.from_numpy(mesh.vertices_mm_V3 * np.array(TO_VIEWER, np.float32))
     faces = torch.from_numpy(mesh.faces_T3)
     middle = (points.amin(0) + points.amax(0)) / 2
     uv = torch.from_numpy(mesh.uv_V2)[None]
