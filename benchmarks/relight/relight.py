@@ -124,11 +124,13 @@ def answers(
     yield CEILING, relit(pairs.old_B3SS, both), (None, None)
     generators = [seeded(args.seed, [key]) for key in pairs.key]
     depth = pipeline.portrait.image_to_depth(pairs.old_B3SS * 2 - 1, generator=generators).depth
-    for name, old, new in (
-        (TRUE, *(pipeline.judge(rgb, true, true.known.float()) for rgb in (pairs.old_B3SS, pairs.new_B3SS))),
-        (DRAWN, pipeline.look(pairs.old_B3SS * 2 - 1, depth), pipeline.look(pairs.new_B3SS * 2 - 1, depth)),
-        (MEAN, *(pipeline.judge(rgb, mean, mean.known.float()) for rgb in (pairs.old_B3SS, pairs.new_B3SS))),
-    ):
+    both_pictures = pairs.old_B3SS, pairs.new_B3SS
+    looks: dict[str, list[Lit]] = {
+        TRUE: [pipeline.judge(rgb, true, true.known.float()) for rgb in both_pictures],
+        DRAWN: [pipeline.look(rgb * 2 - 1, depth) for rgb in both_pictures],
+        MEAN: [pipeline.judge(rgb, mean, mean.known.float()) for rgb in both_pictures],
+    }
+    for name, (old, new) in looks.items():
         told = relit(pairs.old_B3SS, factor(pipeline, old, pipeline.aim(old, pairs.new_light, level)))
         yield f"{name}, {TOLD}", told, (old.light, None)
         yield f"{name}, {SEEN}", relit(pairs.old_B3SS, factor(pipeline, old, new.light)), (old.light, new.light)

@@ -248,7 +248,7 @@ def _side(picture: Any, default: int) -> int:
     width = getattr(picture, "width", None)
     if width is not None:
         return int(width)
-    shape = getattr(picture, "shape", ())
+    shape: Any = getattr(picture, "shape", ())
     return int(shape[-2]) if len(shape) >= 3 else default
 
 
