@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from data_prep.__main__ import main
-from data_prep.commands import hold_out as parting
-from data_prep.commands.hold_out import HoldOutError, hold_out
-from data_prep.commands.verify import verify
+from data_prep.folders import hold_out as parting
+from data_prep.folders.hold_out import HoldOutError, hold_out
+from data_prep.folders.verify import verify
 from jdap.shards.reader import read_samples, read_tar
 from jdap.shards.sample import Sample
 from jdap.shards.schema import SchemaError
