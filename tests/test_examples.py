@@ -11,7 +11,7 @@ from fakes import sample as drawn_head
 from networks import small_codec
 from PIL import Image
 
-from data_prep.commands.verify import verify
+from data_prep.folders.verify import verify
 from jdap.data.modules import ImageDataModule
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.image.build import build

@@ -68,7 +68,6 @@ RULES: dict[str, set[str]] = {
         "data_prep.clips",
         "data_prep.machine",
     },
-    "data_prep.scans": FOR_PREPARATION | {"data_prep.head", "data_prep.video", "data_prep.fit", "data_prep.studio"},
     "data_prep.engines": FOR_PREPARATION
     | {
         "data_prep.video",
@@ -78,6 +77,16 @@ RULES: dict[str, set[str]] = {
         "data_prep.store",
         "data_prep.machine",
     },
+    "data_prep.scans": FOR_PREPARATION
+    | {
+        "data_prep.head",
+        "data_prep.video",
+        "data_prep.fit",
+        "data_prep.studio",
+        "data_prep.clips",
+        "data_prep.engines",
+    },
+    "data_prep.folders": FOR_PREPARATION | {"data_prep.clips", "data_prep.engines", "data_prep.store"},
     "data_prep.convert": FOR_PREPARATION | {"data_prep.head", "data_prep.video", "data_prep.fit", "data_prep.scans"},
     "data_prep.options": {"data_prep.choices", "data_prep.machine"},  # help is quick: nothing that needs torch
     "data_prep.commands": FOR_PREPARATION | {"data_prep"},

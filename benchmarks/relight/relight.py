@@ -113,16 +113,13 @@ def answers(
     yield CEILING, relit(pairs.old_B3SS, both), (None, None)
     generators = [seeded(args.seed, [key]) for key in pairs.key]
     depth = pipeline.portrait.image_to_depth(pairs.old_B3SS * 2 - 1, generator=generators).depth
-
-    def judge(rgb_B3SS: Tensor, shape: Shape) -> Lit:
-        return pipeline.judge(rgb_B3SS, shape, shape.known.float())
-
-    judged: tuple[tuple[str, Lit, Lit], ...] = (
-        (TRUE, judge(pairs.old_B3SS, true), judge(pairs.new_B3SS, true)),
-        (DRAWN, pipeline.look(pairs.old_B3SS * 2 - 1, depth), pipeline.look(pairs.new_B3SS * 2 - 1, depth)),
-        (MEAN_HEAD, judge(pairs.old_B3SS, mean), judge(pairs.new_B3SS, mean)),
-    )
-    for name, old, new in judged:
+    both_pictures = pairs.old_B3SS, pairs.new_B3SS
+    looks: dict[str, list[Lit]] = {
+        TRUE: [pipeline.judge(rgb, true, true.known.float()) for rgb in both_pictures],
+        DRAWN: [pipeline.look(rgb * 2 - 1, depth) for rgb in both_pictures],
+        MEAN_HEAD: [pipeline.judge(rgb, mean, mean.known.float()) for rgb in both_pictures],
+    }
+    for name, (old, new) in looks.items():
         told = relit(pairs.old_B3SS, factor(pipeline, old, pipeline.aim(old, pairs.new_light, level)))
         yield f"{name}, {TOLD}", told, (old.light, None)
         yield f"{name}, {SEEN}", relit(pairs.old_B3SS, factor(pipeline, old, new.light)), (old.light, new.light)
@@ -197,8 +194,8 @@ def print_table(table: list[dict[str, Any]], differences: list[dict[str, Any]], 
     """The answers, and below them the paired differences."""
     cells = {(row["answer"], row["measure"]): report.mean_cell(row) for row in table}
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    shown.add_column("answer", no_wrap=True)
-    for header in ("PSNR↑", "on person↑", "SSIM↑", "old light °↓", "new light °↓"):
+    shown.add_column("answer")
+    for header in ("PSNR↑", "person↑", "SSIM↑", "old °↓", "new °↓"):
         shown.add_column(header, justify="right", no_wrap=True)
     for name in dict.fromkeys(row["answer"] for row in table):
         shown.add_row(name, *(cells[name, measure] for measure in MEASURES))

@@ -25,7 +25,7 @@ from jdap.light.shadows import cast_shadows
 #: The fit is made on pictures of about this side: light is smooth.
 LIGHT_SIDE_PX = 48
 #: Directions of the lamp that are tried, all over the sphere, and up to how far behind the face (cosine).
-LAMP_DIRECTIONS, BEHIND_FACE = 160, 0.3
+LAMP_DIRECTIONS, BEHIND_FACE = 100, 0.3
 #: Relative errors beyond this are albedo, not light; and what is darker than that share of the mean is black.
 HUBER, DARKEST = 0.15, 0.05
 FIT_ROUNDS = 6
@@ -78,20 +78,25 @@ def _fit(light: Tensor, normals: Tensor, depth_mm: Tensor, camera_px_13: Tensor,
     weight_N = weight[0, 0][kept]
     luminance_N = colour_N3 @ colour_N3.new_tensor(LUMINANCE)
     mean = (luminance_N * weight_N).sum() / weight_N.sum()
-    lamps_K3 = _directions().to(normal_N3)
-    opened_KN = cast_shadows(depth_mm, camera_px_13, lamps_K3[None])[0][:, kept]
-    basis = harmonics(normal_N3).expand(len(lamps_K3), -1, -1)
-    falls = lambert(lamps_K3 @ normal_N3.T) * opened_KN
-    design_KN10 = torch.cat([basis, falls[..., None]], -1)
-    level_N = luminance_N / mean
-    _, cost_K = _solve(design_KN10, level_N.expand(len(lamps_K3), -1), weight_N)
-    best = int(cost_K.argmin())
+    basis_N9, level_N = harmonics(normal_N3), luminance_N / mean
+
+    def best_of(lamps_K3: Tensor) -> tuple[Tensor, Tensor]:
+        """The lamp (3,) that explains the picture best, and what there is to fit with it (N, 10)."""
+        opened_KN = cast_shadows(depth_mm, camera_px_13, lamps_K3[None])[0][:, kept]
+        falls = lambert(lamps_K3 @ normal_N3.T) * opened_KN
+        design_KN10 = torch.cat([basis_N9.expand(len(lamps_K3), -1, -1), falls[..., None]], -1)
+        _, cost_K = _solve(design_KN10, level_N.expand(len(lamps_K3), -1), weight_N)
+        best = int(cost_K.argmin())
+        return lamps_K3[best], design_KN10[best]
+
+    lamp_3, _ = best_of(_directions().to(normal_N3))
+    lamp_3, design_N10 = best_of(_beside(lamp_3))
     # Each channel by itself, with the lamp where luminance found it.
     channels = (colour_N3 / mean.clamp_min(1e-6)).T
     scale = channels.mean(1, keepdim=True).clamp_min(1e-6)
-    unknown_C10, _ = _solve(design_KN10[best].expand(3, -1, -1), channels / scale, weight_N)
+    unknown_C10, _ = _solve(design_N10.expand(3, -1, -1), channels / scale, weight_N)
     unknown_C10 = unknown_C10 * scale * mean
-    return Light(unknown_C10[:, :9].T[None], lamps_K3[best][None, None], unknown_C10[:, 9][None, None])
+    return Light(unknown_C10[:, :9].T[None], lamp_3[None, None], unknown_C10[:, 9][None, None])
 
 
 def _solve(design_KN10: Tensor, level_KN: Tensor, weight_N: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,3 +128,14 @@ def _directions() -> Tensor:
     ring = (1 - z.square()).sqrt()
     towards = torch.stack([ring * turn.cos(), ring * turn.sin(), z], 1)
     return towards[z < BEHIND_FACE].float()
+
+
+def _beside(lamp_3: Tensor) -> Tensor:
+    """(K, 3) unit vectors: a direction, and eight around it, half as far as :func:`_directions` are apart."""
+    other = torch.linalg.cross(lamp_3, lamp_3.new_tensor([1.0, 0, 0] if abs(lamp_3[1]) > 0.7 else [0, 1.0, 0]), dim=0)
+    across = F.normalize(other, dim=0)
+    along = torch.linalg.cross(lamp_3, across, dim=0)
+    turn = torch.arange(8, device=lamp_3.device) * (math.pi / 4)
+    apart = math.sqrt(math.pi / LAMP_DIRECTIONS)
+    ring = torch.cos(turn)[:, None] * across + torch.sin(turn)[:, None] * along
+    return F.normalize(torch.cat([lamp_3[None], lamp_3 + apart * ring]), dim=1)

@@ -21,7 +21,7 @@ MOST = 8.0
 #: Old shading counts as this share of its mean at least: what lies in deep shadow has no colour to bring out.
 LEAST_OLD = 0.15
 #: Shadows are soft: they are found on pictures of about this side.
-SHADOW_SIDE = 128
+SHADOW_SIDE = 80
 
 
 @dataclass(frozen=True, eq=False)

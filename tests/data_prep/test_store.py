@@ -16,13 +16,13 @@ import pytest
 from drawn_videos import Settings, draw_folder, fork
 from fsspec.implementations.memory import MemoryFileSystem
 
-from data_prep.commands.report import summarise
-from data_prep.commands.verify import verify
 from data_prep.engines.hire import Engine
 from data_prep.engines.plan import PrepareError
 from data_prep.engines.prepare import prepare
 from data_prep.engines.run import RunOutcome
 from data_prep.engines.scratch import scratch, shared
+from data_prep.folders.summary import summarise
+from data_prep.folders.verify import verify
 from data_prep.machine import retry
 from data_prep.machine.retry import may_pass, retrying, storage_fault
 from data_prep.store import Store

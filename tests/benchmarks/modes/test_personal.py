@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks.__main__ import main as bench
 from benchmarks.modes import personal
 from benchmarks.modes.measure import ModeSettings
-from data_prep.commands.hold_out import hold_out
+from data_prep.folders.hold_out import hold_out
 from jdap.__main__ import main as jdap
 from jdap.configs import CONFIGS
 from jdap.data.caching import cache

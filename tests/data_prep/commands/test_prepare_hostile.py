@@ -21,7 +21,7 @@ from PIL import Image
 from videos import turn, write
 
 from data_prep.__main__ import main
-from data_prep.commands.verify import verify
+from data_prep.folders.verify import verify
 from data_prep.head.files import load_face_model
 from data_prep.head.model import head_to_camera
 from jdap.geometry import vertex_normals

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from data_prep.clips.contact_sheet import BAR, CONTACT_TILE_PX
 from data_prep.clips.quality import reason_kind
-from data_prep.commands.report import ReportError, print_report, run, summarise
+from data_prep.commands.report import print_report, run
+from data_prep.folders.summary import ReportError, summarise
 
 ROWS = (
     ("kept", "no audio track", 10, {"face_px": 100.0}, {"fit": 2.0}),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.choices import SPLIT_START
-from data_prep.commands.verify import verify
+from data_prep.folders.verify import verify
 from data_prep.studio.people import PersonJob, make_sample
 from data_prep.studio.photograph import Studio
 from jdap.io.assets import resolve

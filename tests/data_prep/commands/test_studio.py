@@ -12,9 +12,9 @@ from data_prep.choices import MAX_PEOPLE, SPLIT_START
 from data_prep.clips.steps.pipeline import Task
 from data_prep.commands import studio
 from data_prep.commands.studio import StudioError
-from data_prep.commands.verify import verify
 from data_prep.engines import studio as studio_units
 from data_prep.engines.plan import PrepareError
+from data_prep.folders.verify import verify
 from data_prep.head.model import head_to_camera
 from data_prep.options import studio as options
 from data_prep.studio.looks.noise import draw_lattice

@@ -8,12 +8,12 @@ import drawn_videos
 import pytest
 from drawn_videos import Settings, draw_folder
 
-from data_prep.commands.report import ReportError, summarise
-from data_prep.commands.verify import verify
 from data_prep.engines.hire import Engine
 from data_prep.engines.plan import PrepareError, load_plan
 from data_prep.engines.prepare import prepare
 from data_prep.engines.select import SelectError, select_again
+from data_prep.folders.summary import ReportError, summarise
+from data_prep.folders.verify import verify
 from data_prep.store import Store, StoreError
 
 NAMES = ("../secret.tar", "/etc/passwd", "a/../../secret", "held//x", "a/./b", "..\\secret", "x\0y")

@@ -13,12 +13,12 @@ from drawn_videos import Settings, draw_folder, draw_video, fork
 from servers import Server
 
 from data_prep.__main__ import main
-from data_prep.commands.verify import verify
 from data_prep.engines import scheduler
 from data_prep.engines.hire import Engine
 from data_prep.engines.plan import PrepareError
 from data_prep.engines.prepare import prepare
 from data_prep.engines.run import RunOutcome
+from data_prep.folders.verify import verify
 from data_prep.machine import retry
 from data_prep.machine.faults import MachineFault, not_the_videos
 from data_prep.machine.watchdog import beat, watched

@@ -11,13 +11,13 @@ import drawn_videos
 import pytest
 from drawn_videos import Settings, draw_folder, draw_video
 
-from data_prep.commands.verify import verify
 from data_prep.engines import prepare as prepare_module
 from data_prep.engines.hire import Engine
 from data_prep.engines.inputs import InputFile
 from data_prep.engines.plan import PrepareError, make_plan
 from data_prep.engines.prepare import prepare
 from data_prep.engines.run import RunOutcome
+from data_prep.folders.verify import verify
 from data_prep.machine.software import changes, software
 from data_prep.store import Store
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from drawn_videos import Settings, draw_folder, fork
 
-from data_prep.commands.verify import verify
 from data_prep.engines.hire import Engine
 from data_prep.engines.prepare import prepare
 from data_prep.engines.run import RunOutcome
+from data_prep.folders.verify import verify
 
 KEPT = ("a.mp4", "b/c d.mp4", "b/é.mp4", "f.mp4", "g.mp4", "h.mp4", "i.mp4", "j.mp4", "k.mp4")
 ODD = ("reject-e.mp4", "crash-l.mp4")

@@ -20,11 +20,11 @@ import pytest
 import torch
 from drawn_videos import Settings, draw_folder, fork
 
-from data_prep.commands.verify import verify
 from data_prep.engines import claims, owner, run, scheduler
 from data_prep.engines.gpus import least_used, local_rank, my_gpus
 from data_prep.engines.hire import Engine
 from data_prep.engines.prepare import prepare
+from data_prep.folders.verify import verify
 
 NAMES = tuple(f"slow-{letter}.mp4" for letter in "abcdef")
 

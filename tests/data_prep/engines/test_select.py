@@ -8,11 +8,11 @@ import pytest
 from drawn_videos import Settings, draw_folder, make
 
 from data_prep.__main__ import main
-from data_prep.commands.verify import verify
 from data_prep.engines.hire import Engine
 from data_prep.engines.prepare import prepare
 from data_prep.engines.records import read_rows
 from data_prep.engines.select import SelectError, select_again
+from data_prep.folders.verify import verify
 from data_prep.store import Store
 from data_prep.video import video
 from jdap.shards.reader import read_tar

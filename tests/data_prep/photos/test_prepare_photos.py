@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data_prep.__main__ import main
-from data_prep.commands.verify import verify
+from data_prep.folders.verify import verify
 from jdap.data.modules import ImageDataModule
 from jdap.shards.reader import read_samples
 from jdap.shards.sample import Sample

@@ -14,7 +14,7 @@ from settings import make_stage
 from stable_diffusion import small_image_encoder
 from training import trainer
 
-from data_prep.commands.verify import verify
+from data_prep.folders.verify import verify
 from jdap import depth
 from jdap.__main__ import main
 from jdap.batch import ImageBatch, LatentBatch

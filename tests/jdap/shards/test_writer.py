@@ -6,7 +6,7 @@ import fakes
 import numpy as np
 import pytest
 
-from data_prep.commands.verify import verify
+from data_prep.folders.verify import verify
 from jdap.shards.reader import read_samples
 from jdap.shards.sample import Sample
 from jdap.shards.schema import SchemaError

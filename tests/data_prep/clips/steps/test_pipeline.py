@@ -14,10 +14,10 @@ from videos import frames_of, trim, write
 from data_prep.__main__ import main
 from data_prep.clips.quality import SCORES
 from data_prep.clips.steps import PrepareSettings, pipeline
-from data_prep.commands.verify import verify
 from data_prep.engines.hire import Engine
 from data_prep.engines.plan import video_id
 from data_prep.engines.prepare import prepare
+from data_prep.folders.verify import verify
 from data_prep.head.landmarks import LANDMARK_COUNT, load_correspondence
 from data_prep.head.model import head_to_camera, load_ict
 from jdap.geometry import project

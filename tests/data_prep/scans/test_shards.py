@@ -13,12 +13,12 @@ from rays import cast
 from scipy.spatial.transform import Rotation
 
 from data_prep.__main__ import main
-from data_prep.commands.scans import Ring, ScanSettings, make_sample, prepare_scans
-from data_prep.commands.verify import verify
+from data_prep.folders.verify import verify
 from data_prep.head.files import load_face_model
 from data_prep.head.model import MorphableModel, head_to_camera
 from data_prep.scans import place as scan
 from data_prep.scans.files import ScanError, read_notes, read_scan
+from data_prep.scans.shards import Ring, ScanSettings, make_sample, prepare_scans
 from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix, vertex_normals
 from jdap.shape.rasterise import interpolate, rasterise
 from jdap.shards.reader import read_samples

@@ -58,7 +58,7 @@ td.w{width:34%}.track{height:11px;border-radius:3px;margin-top:6px}
 
 
 def render_page(report: dict[str, Any], store: Store) -> bytes:
-    """The page of a report of :func:`data_prep.commands.report.summarise`, with pictures from ``store``."""
+    """The page of a report of :func:`data_prep.folders.summary.summarise`, with pictures from ``store``."""
     name = html.escape(str(store).rstrip("/").rpartition("/")[2] or str(store))
     parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>{name}</title>"]
     parts += ["<meta name=viewport content='width=device-width'>", f"<style>{_STYLE}</style><h1>{name}</h1>"]

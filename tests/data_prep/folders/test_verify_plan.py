@@ -9,9 +9,9 @@ import drawn_videos
 import pytest
 from drawn_videos import Settings, draw_folder
 
-from data_prep.commands.verify import verify
 from data_prep.engines.hire import Engine
 from data_prep.engines.prepare import prepare
+from data_prep.folders.verify import verify
 
 
 @pytest.fixture(scope="module")

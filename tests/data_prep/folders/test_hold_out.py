@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from data_prep.__main__ import main
-from data_prep.commands import hold_out as parting
-from data_prep.commands.hold_out import HoldOutError, hold_out
-from data_prep.commands.verify import verify
+from data_prep.folders import hold_out as parting
+from data_prep.folders.hold_out import HoldOutError, hold_out
+from data_prep.folders.verify import verify
 from jdap.shards.reader import read_samples, read_tar
 from jdap.shards.sample import Sample
 from jdap.shards.schema import SchemaError
@@ -68,7 +68,7 @@ def test_of_stills_the_last_ones_of_every_person(tmp_path):
 
 
 def test_long_clips_are_cut_and_holes_in_them_stay_holes(tmp_path, monkeypatch):
-    monkeypatch.setattr(parting, "MAX_FRAMES", 10)
+    monkeypatch.setattr(parting, "LONGEST_SAMPLE", 10)
     with ShardWriter(tmp_path / "clips", "x") as writer:
         for chunk in (3, 0, 1):  # not in order, and one is missing
             writer.write(fakes.sample(frames=8, size_px=16, fps=25, chunk=chunk))

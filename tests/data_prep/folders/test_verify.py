@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from data_prep.__main__ import main
-from data_prep.commands import verify as verifying
-from data_prep.commands.verify import verify
+from data_prep.folders import verify as verifying
+from data_prep.folders.verify import verify
 from jdap.shards.reader import read_samples, read_tar
 from jdap.shards.schema import SchemaError
 from jdap.shards.writer import sidecar_path
