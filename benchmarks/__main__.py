@@ -9,7 +9,11 @@ from jdap.commands.dispatch import Command, run_program
 
 #: Name, module and, in a few words, what it does. The options of a command are those of its name in ``options/``.
 _WHAT = (
-    ("depth", "depth.depth", "AbsRel, delta1 and RMSE of image-to-depth, ours beside baselines"),
+    (
+        "depth",
+        "depth.command",
+        "AbsRel, delta1 and RMSE of image-to-depth on shards or on photos with measured depth, ours beside baselines",
+    ),
     ("scan", "depth.scan", "the same on renders of a real, scanned head"),
     (
         "modes",

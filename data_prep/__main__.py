@@ -10,6 +10,7 @@ from jdap.commands.dispatch import Command, run_program
 #: Name, module and, in a few words, what it does.
 _WHAT = (
     ("prepare", "prepare", "videos of people → shards with fitted depth"),
+    ("photos", "photos", "photos of people → shards with fitted depth"),
     ("select", "select", "judge the clips of prepare by other thresholds, and without duplicates"),
     ("hold-out", "hold_out", "shards → train/ and test/: the last share of every clip is kept aside"),
     ("studio", "studio", "drawn people → shards with exact depth"),

@@ -1,7 +1,12 @@
 """What options of ``python -m data_prep`` offer, apart from the code that needs torch."""
 
-#: Several faces in a picture: a clip each, or none.
-SPLIT, SINGLE = "split", "single"
+#: Several faces in a picture: a clip each, or none; of a photo the widest, where it stands out.
+SPLIT, SINGLE, WIDEST = "split", "single", "widest"
+#: Photos of one folder are one person's, or each is somebody else's.
+FOLDER, EACH = "folder", "each"
+#: Which people's photos are meant.
+ALL, TRAIN, VAL, TEST = "all", "train", "val", "test"
+PHOTO_SPLITS = (ALL, TRAIN, VAL, TEST)
 #: What lies outside of a picture.
 EDGE, BLACK, REJECT = "edge", "black", "reject"
 #: Who works.

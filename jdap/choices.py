@@ -10,6 +10,8 @@ NULL, FROM_REFERENCE = "null", "reference"
 WINDOW_STARTS = (NULL, FROM_REFERENCE)
 #: Frames that neighbouring windows share.
 OVERLAP = 2
+#: The mean depth of the training pictures, which may lie in a weights folder beside the components.
+MEAN_DEPTH_FILE = "mean_depth.safetensors"
 #: The readers of mouths that ship, of preset tiny's codec.
 READERS = "shipped:mouth/mouth.safetensors"
 #: How depth is written.

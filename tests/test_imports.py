@@ -57,8 +57,26 @@ RULES: dict[str, set[str]] = {
         "data_prep.store",
         "data_prep.machine",
     },
+    # Photos are read as they are for inference; those two files of the room know no network.
+    "data_prep.photos": FOR_PREPARATION
+    | {
+        "jdap.photos.read",
+        "jdap.photos.folder",
+        "data_prep.head",
+        "data_prep.video",
+        "data_prep.fit",
+        "data_prep.clips",
+        "data_prep.machine",
+    },
     "data_prep.engines": FOR_PREPARATION
-    | {"data_prep.video", "data_prep.clips", "data_prep.studio", "data_prep.store", "data_prep.machine"},
+    | {
+        "data_prep.video",
+        "data_prep.clips",
+        "data_prep.photos",
+        "data_prep.studio",
+        "data_prep.store",
+        "data_prep.machine",
+    },
     "data_prep.scans": FOR_PREPARATION
     | {
         "data_prep.head",

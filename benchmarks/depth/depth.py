@@ -1,4 +1,4 @@
-"""``python -m benchmarks depth``: AbsRel, delta1 and RMSE of image-to-depth on a test set, ours beside baselines.
+"""``python -m benchmarks depth --shards``: AbsRel, delta1 and RMSE of image-to-depth on shards, ours beside baselines.
 
 Definitions are those of :mod:`jdap.metrics.depth`; docs/benchmarks.md says how to read the table. Writes
 ``depth.json``, ``depth.csv`` and ``depth.png`` (best, median and worst picture) into a folder.
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmarks import BenchmarkError, report
 from benchmarks.counts import count_pictures
-from benchmarks.depth.method import DEPTH_METHODS, Method, MethodSettings
+from benchmarks.depth.method import DEPTH_METHODS, PHOTO_METHODS, Method, MethodSettings
 from benchmarks.depth.picture import DepthExample, plot_cases
 from benchmarks.depth.scores import RANKING, DepthScores, measure, rows, timed_prediction
 from jdap.batch import ImageBatch
@@ -96,11 +96,12 @@ def _case(
     )
 
 
-def build_methods(args: argparse.Namespace) -> tuple[list[Method], int | None]:
-    """The methods that the options name, and the side in pixels that they ask for; None: any will do."""
+def build_methods(args: argparse.Namespace, default: Iterable[str] = DEPTH_METHODS) -> tuple[list[Method], int | None]:
+    """The methods that the options name, or the ``default`` ones, and the side in pixels that they ask for; None: any
+    will do."""
     weights = None if args.weights is None else Path(resolve(args.weights))
     settings = MethodSettings(weights, args.steps, args.ensemble, args.seed, find_device(args.device))
-    methods = [DEPTH_METHODS[name](settings) for name in args.methods or DEPTH_METHODS]
+    methods = [PHOTO_METHODS[name](settings) for name in args.methods or default]
     own = [method.size_px for method in methods if hasattr(method, "size_px")]
     return methods, args.size or (own[0] if own else None)
 
@@ -131,8 +132,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def publish(name: str, scores: DepthScores, args: argparse.Namespace, stamp: dict[str, Any], console: Console) -> None:
-    """Print the table and write ``NAME.json`` and ``NAME.csv``; ``stamp`` says what is known of the data alone."""
+def publish(
+    name: str,
+    scores: DepthScores,
+    args: argparse.Namespace,
+    stamp: dict[str, Any],
+    console: Console,
+    more: dict[str, Any] | None = None,
+) -> None:
+    """Print the table and write ``NAME.json`` and ``NAME.csv``; ``stamp`` says what is known of the data alone, and
+    ``more`` goes into the JSON beside the rows."""
     device = find_device(args.device)
     table = rows(scores, args.seed)
     stamp = report.software_stamp() | {
@@ -150,7 +159,7 @@ def publish(name: str, scores: DepthScores, args: argparse.Namespace, stamp: dic
         "left_out": scores.left_out,
         **stamp,
     }
-    report.write_json(args.out / f"{name}.json", {"rows": table, "stamp": stamp})
+    report.write_json(args.out / f"{name}.json", {"rows": table} | (more or {}) | {"stamp": stamp})
     report.write_csv(args.out / f"{name}.csv", table)
     report.print_table(table, stamp, console)
 
@@ -167,4 +176,4 @@ def part_of(batch: ImageBatch, part: slice) -> ImageBatch:
     for f in fields(batch):
         value = getattr(batch, f.name)
         values[f.name] = None if value is None else value[part]
-    return ImageBatch(**values)
+    return type(batch)(**values)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from benchmarks import BenchmarkError
 from jdap.batch import ImageBatch
-from jdap.pipelines.weights import MEAN_DEPTH_FILE
+from jdap.choices import MEAN_DEPTH_FILE
 
 MEAN_DEPTH_KEY = "mean_depth"
 
@@ -147,7 +147,36 @@ class TrainingMean:
         return mean.expand_as(batch.depth_mm)
 
 
-class PosedMeanHead:
+class CarriedDepth:
+    """Depth that the batch carries in a field of its own; skin without a value takes the nearest one.
+
+    ``lacks`` says what a batch without it lacks.
+    """
+
+    def __init__(self, name: str, field: str, lacks: str) -> None:
+        self.name, self.field, self.lacks = name, field, lacks
+
+    def predict(self, batch: ImageBatch) -> Tensor:
+        """z-depth (B, 1, H, W), in millimetres where the field is."""
+        found: Tensor | None = getattr(batch, self.field, None)
+        if found is None:
+            raise Unavailable(self.lacks)
+        depth_mm = found.clone()
+        bare = batch.skin & (depth_mm <= 0)
+        for index in bare.flatten(1).any(1).nonzero().flatten().tolist():
+            depth_mm[index] = self._filled(depth_mm[index], batch.key[index])
+        return depth_mm
+
+    def _filled(self, depth_mm_1HW: Tensor, key: str) -> Tensor:
+        empty = (depth_mm_1HW[0] <= 0).cpu().numpy()
+        if empty.all():
+            raise Unavailable(f"picture {key} carries no depth of {self.name}")
+        v, u = distance_transform_edt(empty, return_distances=False, return_indices=True)
+        v_HW, u_HW = (torch.as_tensor(index, dtype=torch.long, device=depth_mm_1HW.device) for index in (v, u))
+        return depth_mm_1HW[:, v_HW, u_HW]
+
+
+class PosedMeanHead(CarriedDepth):
     """The mean head of the morphable model in the picture's own pose: what pose alone says of depth.
 
     The shards carry it (``meanhead.*.png``), posed by the true parameters in the studio and by the fitted ones
@@ -156,24 +185,9 @@ class PosedMeanHead:
 
     name = "posed_mean_head"
 
-    def predict(self, batch: ImageBatch) -> Tensor:
-        """z-depth (B, 1, H, W) in millimetres; skin that the mean head does not cover takes its nearest value."""
-        if batch.mean_head_mm is None:
-            raise Unavailable("the shards carry no depth of the posed mean head (meanhead members)")
-        depth_mm = batch.mean_head_mm.clone()
-        bare = batch.skin & (depth_mm <= 0)
-        for index in bare.flatten(1).any(1).nonzero().flatten().tolist():
-            depth_mm[index] = self._filled(depth_mm[index], batch.key[index])
-        return depth_mm
-
-    @staticmethod
-    def _filled(depth_mm_1HW: Tensor, key: str) -> Tensor:
-        empty = (depth_mm_1HW[0] <= 0).cpu().numpy()
-        if empty.all():
-            raise Unavailable(f"picture {key} carries no depth of the posed mean head")
-        v, u = distance_transform_edt(empty, return_distances=False, return_indices=True)
-        v_HW, u_HW = (torch.as_tensor(index, dtype=torch.long, device=depth_mm_1HW.device) for index in (v, u))
-        return depth_mm_1HW[:, v_HW, u_HW]
+    def __init__(self) -> None:
+        lacks = "the shards carry no depth of the posed mean head (meanhead members)"
+        super().__init__(self.name, "mean_head_mm", lacks)
 
 
 #: name -> how it is built. The order is that of the table.
@@ -183,3 +197,16 @@ DEPTH_METHODS: dict[str, Callable[[MethodSettings], Method]] = {
     PosedMeanHead.name: lambda settings: PosedMeanHead(),
     FlatPlane.name: lambda settings: FlatPlane(),
 }
+#: What photos can serve beyond that: their landmarks are at hand.
+_PHOTOS_ONLY = {
+    "expressive_head": "expressive_head_mm",
+    "mediapipe_z": "landmarks_mm",
+    "fit": "fitted_head_mm",
+}
+
+
+def _carried(name: str, field: str) -> Callable[[MethodSettings], Method]:
+    return lambda settings: CarriedDepth(name, field, "only photos carry it (--photos)")
+
+
+PHOTO_METHODS = DEPTH_METHODS | {name: _carried(name, field) for name, field in _PHOTOS_ONLY.items()}

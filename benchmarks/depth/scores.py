@@ -16,23 +16,31 @@ from torch import Tensor
 
 from benchmarks import BenchmarkError
 from benchmarks.depth.method import Method, TrainingMean, Unavailable
+from benchmarks.depth.photo_batch import PhotoBatch
+from benchmarks.depth.regions import REGIONS
 from jdap.batch import ImageBatch
 from jdap.metrics.bootstrap import grouped_interval, interval, resampled_means
 from jdap.metrics.depth import (
     DEPTH_FRAMES,
     DEPTH_MEASURES,
     FAR,
+    METRIC,
     NEAR,
     NORMALISED,
     SCALE_SHIFT,
     UNIT_OF_FRAME,
     check_finite,
     ground_truth,
+    rmse,
     scale_shift,
 )
 
 #: The frame whose RMSE ranks pictures and in which they are drawn.
 RANKING = NORMALISED
+#: In place of a region: all of the face, after a tilt is taken out, too.
+UNTILTED = "untilted"
+#: A combination of unit columns whose squared length is less is none: a prediction may be constant, or a plane.
+_INDEPENDENT = 1e-9
 
 
 @dataclass
@@ -42,7 +50,7 @@ class DepthScores:
     key: list[str] = field(default_factory=list)
     person_id: list[str] = field(default_factory=list)
     depth_source: list[str] = field(default_factory=list)
-    #: method -> frame -> measure (also ``scale`` and ``rmse_share``) -> N numbers
+    #: method -> frame -> measure (also ``scale``, ``rmse_share`` and, of photos in mm, :func:`of_region`) -> N numbers
     values: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
     #: Pictures without measurable skin depth.
     empty: int = 0
@@ -111,6 +119,11 @@ def rows(scores: DepthScores, seed: int) -> list[dict[str, Any]]:
     return table
 
 
+def of_region(name: str) -> str:
+    """The measure's name: RMSE in a region of a photo's face, mm, after the alignment of the whole; NaN without it."""
+    return f"rmse_{name}"
+
+
 def timed_prediction(method: Method, batch: ImageBatch) -> tuple[Tensor, float]:
     """What a method says (B, 1, H, W), checked for shape and finiteness on skin, and the seconds it took.
 
@@ -142,7 +155,30 @@ def _score(prediction: Tensor, batch: ImageBatch, frame: str) -> dict[str, Tenso
     aligned = scale[:, None, None, None] * prediction.double() + shift[:, None, None, None]
     values = {name: measure(aligned, target, mask) for name, measure in DEPTH_MEASURES.items()}
     face = batch.range_mm[:, 1] - batch.range_mm[:, 0] if frame != NORMALISED else FAR - NEAR
-    return values | {"scale": scale, "rmse_share": values["rmse"] / face}
+    values |= {"scale": scale, "rmse_share": values["rmse"] / face}
+    if frame == METRIC and isinstance(batch, PhotoBatch) and batch.regions is not None:
+        regions = zip(REGIONS, batch.regions.split(1, dim=1), strict=True)
+        values |= {of_region(name): rmse(aligned, target, mask & region) for name, region in regions}
+        values[of_region(UNTILTED)] = untilted_rmse(prediction, target, mask)
+    return values
+
+
+def untilted_rmse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """(B,) RMSE after the scale, shift and tilt (a plane over the picture) that fit best; NaN where the mask is empty.
+
+    What is left is shape: how far a head nods, and how a scanner's axis lies to the photo's, is taken out.
+    """
+    found = []
+    for p, d, m in zip(prediction[:, 0].double(), target[:, 0].double(), mask[:, 0], strict=True):
+        v, u = m.nonzero().double().T
+        columns = torch.stack([p[m], torch.ones_like(u), u, v], 1)
+        # Of columns in the size of one another, or rounding decides what is independent.
+        columns = columns / columns.norm(dim=0).clamp_min(1e-12)
+        values, vectors = torch.linalg.eigh(columns.T @ columns)
+        used = vectors[:, values > _INDEPENDENT]
+        basis, _ = torch.linalg.qr(columns @ used)
+        found.append((d[m] - basis @ (basis.T @ d[m])).square().mean().sqrt())
+    return torch.stack(found)
 
 
 def _against_mean(scores: DepthScores, name: str, frame: str, seed: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from benchmarks.depth.photo_heads import FAR_MM, HELD_SD
 from benchmarks.fit.data import Observed, TrueDepth, few_of, part, render_fit
 from data_prep.convert.derive import read_obj
 from data_prep.fit.fit import Fit, FitSettings, fit_tracks
@@ -24,11 +25,6 @@ from data_prep.head import assets
 from data_prep.head.landmarks import Correspondence
 from data_prep.head.model import MorphableModel
 from jdap.shape.rasterise import rasterise
-
-#: A prior so tight that it holds.
-HELD_SD = 1e-3
-#: mediapipe's surface is put so far away, mm: scale and shift are taken out again.
-FAR_MM = 1000.0
 
 
 def clip_figures(fitted: Fit) -> dict[str, float]:

@@ -22,12 +22,11 @@ from torch import Tensor
 from benchmarks import BenchmarkError, report
 from benchmarks.counts import count_pictures
 from benchmarks.depth.depth import pictures
-from benchmarks.depth.method import MEAN_DEPTH_FILE, TrainingMean
-from benchmarks.depth.method import MethodSettings as MethodSettings
+from benchmarks.depth.method import MethodSettings, TrainingMean
 from benchmarks.modes import identity as modes_identity
 from benchmarks.modes import measure
 from jdap.batch import ImageBatch
-from jdap.choices import CLEAN, REPAINT
+from jdap.choices import CLEAN, MEAN_DEPTH_FILE, REPAINT
 from jdap.data.modules import ImageDataModule
 from jdap.io.assets import resolve
 from jdap.io.device import find_device

@@ -33,14 +33,14 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default=AUTO, help=DEVICE_HELP)
 
 
-def add_method_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of every benchmark of depth: which methods, how they run, and where results go."""
+def add_method_arguments(parser: argparse.ArgumentParser, known: Sequence[str] = METHOD_NAMES) -> None:
+    """Options of every benchmark of depth: which of the ``known`` methods, how they run, and where results go."""
     parser.add_argument("--weights", help="weights folder, or shipped:NAME (methods jdap and mean)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the table (JSON, CSV) and the picture")
     parser.add_argument(
         "--methods",
-        type=words_of(METHOD_NAMES),
-        help=f"comma-separated, of {','.join(METHOD_NAMES)}; by default all that the data can serve",
+        type=words_of(known),
+        help=f"comma-separated, of {','.join(known)}; by default all that the data can serve",
     )
     parser.add_argument("--steps", type=positive, default=1, help="sampling steps of ours (default 1)")
     parser.add_argument("--ensemble", type=positive, default=1, help="seeds of ours that are averaged (default 1)")

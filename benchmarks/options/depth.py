@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from benchmarks.choices import PHOTO_METHOD_NAMES
 from benchmarks.options.arguments import add_method_arguments, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command line."""
-    parser.add_argument("--shards", required=True, help="test shards: a folder, a brace pattern or an fsspec URL")
-    add_method_arguments(parser)
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--shards", help="test shards: a folder, a brace pattern or an fsspec URL")
+    data.add_argument("--photos", type=Path, metavar="DIR", help="photos with 16-bit depth maps, and their index.json")
+    add_method_arguments(parser, PHOTO_METHOD_NAMES)
     parser.add_argument("--workers", type=int, default=0, help="processes that read shards (default 0: this one)")
     parser.add_argument("--limit", type=positive, help="only the first so many pictures")

@@ -41,6 +41,10 @@ from jdap.geometry import HEAD_TO_VIEWER, PinholeCamera, matrix_to_axis_angle
 FIELD_OF_VIEW_DEG = 40.0
 #: … but a face is not nearer than this: videos that were cropped to the face would put it under the lens.
 NEAREST_FACE_MM = 600.0
+#: Of a photo: who takes a portrait stands farther off (docs/fitting.md says what that gives).
+PHOTO_FACE_MM = 2400.0
+#: A small face in a large picture is not farther than this, or files could not hold its depth.
+FARTHEST_FACE_MM = 5500.0
 #: Width of an average face between mediapipe's outermost cheek landmarks (234, 454) on the mean head, mm.
 FACE_WIDTH_MM = 143.0
 CHEEKS = (234, 454)
@@ -137,16 +141,16 @@ class Fit:
         return float(self.covariance_KK.diagonal().mean().sqrt())
 
 
-def default_camera(width: int, height: int, face_px: float) -> PinholeCamera:
+def default_camera(width: int, height: int, face_px: float, nearest_mm: float = NEAREST_FACE_MM) -> PinholeCamera:
     """The camera of a picture of which nothing is known but how wide (pixels) its face is.
 
-    :data:`FIELD_OF_VIEW_DEG` across the longer side, longer where the face would be nearer than
-    :data:`NEAREST_FACE_MM`; the principal point is the centre.
+    :data:`FIELD_OF_VIEW_DEG` across the longer side, longer where the face would be nearer than ``nearest_mm``,
+    shorter where it would be farther than :data:`FARTHEST_FACE_MM`; the principal point is the centre.
     """
     half = torch.deg2rad(torch.tensor(FIELD_OF_VIEW_DEG / 2))
     by_view = max(width, height) / 2 / float(torch.tan(half))
-    by_distance = face_px * NEAREST_FACE_MM / FACE_WIDTH_MM
-    return PinholeCamera(max(by_view, by_distance), width / 2, height / 2, width, height)
+    nearest, farthest = (face_px * distance / FACE_WIDTH_MM for distance in (nearest_mm, FARTHEST_FACE_MM))
+    return PinholeCamera(min(max(by_view, nearest), farthest), width / 2, height / 2, width, height)
 
 
 def expression_prior(scores_FB: Tensor, names: tuple[str, ...], model: MorphableModel) -> Tensor:

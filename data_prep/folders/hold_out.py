@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from data_prep.choices import TEST, TRAIN
 from data_prep.store import Store
 from jdap.io.files import replace_folder, write_whole
 from jdap.io.progress import track
@@ -35,7 +36,6 @@ from jdap.units import SAMPLE_RATE
 LONGEST_SAMPLE = 250
 #: What says that a folder is ours, and how it was made.
 NOTE = "hold-out.json"
-TRAIN, TEST = "train", "test"
 
 
 class HoldOutError(ValueError):

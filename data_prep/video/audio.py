@@ -26,7 +26,7 @@ def read_audio(path: Path, start_s: float, seconds: float, faults: SoundFaults |
 
     A packet that is damaged is silence, and so is a time at which the track has nothing; ``faults`` is told of the one,
     of the other where there is nothing at all, and of what else was put right. Raises
-    :class:`data_prep.video.video.VideoError` for a track that cannot be decoded at all.
+    :class:`data_prep.video.video.UnreadableVideo` for a track that cannot be decoded at all.
     """
     wanted = round(seconds * SAMPLE_RATE)
     seek = start_s > RUN_UP_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 #: What a folder is searched for.
@@ -23,14 +24,18 @@ def find_videos(inputs: list[Path]) -> list[tuple[Path, str]]:
     found: list[tuple[Path, str]] = []
     for root in inputs:
         real = Path(os.path.realpath(root))  # unlike resolve() it takes links that go round
-        inside = sorted(_search(root)) if root.is_dir() else []
+        inside = sorted(search(root, VIDEO_SUFFIXES)) if root.is_dir() else []
         found += [(path, f"{real.name}/{path.relative_to(root).as_posix()}") for path in inside if path != root]
         if not inside or root in inside:
             found.append((root, f"{real.parent.name}/{root.name}"))
     return found
 
 
-def _search(root: Path) -> list[Path]:
+def search(root: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files with these suffixes in a folder and its subfolders, in no order; hidden ones are left out.
+
+    Linked folders are searched like others, each once. A folder that must not be read stands for itself.
+    """
     found: list[Path] = []
 
     def unreadable(error: OSError) -> None:
@@ -51,5 +56,5 @@ def _search(root: Path) -> list[Path]:
             waiting += [Path(place, name) for name in folders if os.path.islink(os.path.join(place, name))]
             # Broken links and pipes are in, too: they get a row that says so.
             names = (name for name in files if not name.startswith("."))
-            found += [Path(place, name) for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+            found += [Path(place, name) for name in names if Path(name).suffix.lower() in suffixes]
     return found

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 
 from jdap import __version__
 from jdap.callbacks.mean_depth import MeanDepth
+from jdap.choices import MEAN_DEPTH_FILE
 from jdap.pipelines.card import UNSAID, model_card
-from jdap.pipelines.weights import MEAN_DEPTH_FILE
 from jdap.stages.image import ImageStage
 from jdap.stages.onestep import OneStepStage
 from jdap.stages.temporal import TemporalStage

@@ -21,8 +21,6 @@ from jdap.models.component import read_component
 from jdap.models.loading import WeightsError, one_line, read_json
 
 INDEX = "model_index.json"
-#: The mean depth of the training pictures, which may lie beside the components.
-MEAN_DEPTH_FILE = "mean_depth.safetensors"
 SCHEDULER = "scheduler"
 #: Name of the file in a folder that holds the pipeline's class, to diffusers.
 MODULE = "pipeline"

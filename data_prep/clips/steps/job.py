@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -44,6 +44,25 @@ class Tools:
             self.software["face_model"] = face.source
 
 
+class Stopwatch:
+    """Seconds of named ``parts``, by a ``clock`` (s)."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.clock, self.parts = clock, dict[str, float]()
+        self._inside = 0.0
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Count what happens inside as ``part``; parts may be nested."""
+        started, outer, self._inside = self.clock(), self._inside, 0.0
+        try:
+            yield
+        finally:
+            spent = self.clock() - started
+            self.parts[part] = self.parts.get(part, 0.0) + spent - self._inside
+            self._inside = outer + spent
+
+
 @dataclass(eq=False)
 class VideoJob:
     """One video in work.
@@ -55,7 +74,6 @@ class VideoJob:
       cuts; both go forward only, so memory does not grow with the video
     * ``camera``: of the whole picture, from the first clip on
     * ``people``: track → ``person_id``
-    * ``parts``: seconds of named parts of the step that is running, see :meth:`timed`
     """
 
     tools: Tools
@@ -69,20 +87,19 @@ class VideoJob:
     camera: PinholeCamera | None = None
     shots: Iterator[ShotFrame] = field(default_factory=lambda: iter(()))
     people: dict[int, str] = field(default_factory=dict)
-    parts: dict[str, float] = field(default_factory=dict)
-    _inside: float = 0.0
+    watch: Stopwatch = field(init=False)
 
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
+    def __post_init__(self) -> None:
+        self.watch = Stopwatch(self.tools.clock)
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Seconds of named parts of the step that is running."""
+        return self.watch.parts
+
+    def timed(self, part: str) -> AbstractContextManager[None]:
         """Count what happens inside as ``part`` of the step, with its own line in reports; parts may be nested."""
-        clock = self.tools.clock
-        started, outer, self._inside = clock(), self._inside, 0.0
-        try:
-            yield
-        finally:
-            spent = clock() - started
-            self.parts[part] = self.parts.get(part, 0.0) + spent - self._inside
-            self._inside = outer + spent
+        return self.watch.timed(part)
 
     def timed_each(self, part: str, items: Iterable[T]) -> Iterator[T]:
         """The items, with the time that making them takes counted as ``part``."""

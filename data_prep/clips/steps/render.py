@@ -6,15 +6,14 @@ import shutil
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from data_prep.choices import BLACK
 from data_prep.clips import contact_sheet
 from data_prep.clips.clip import Clip, cut_evenly
 from data_prep.clips.measures import picture_hash
 from data_prep.clips.quality import KEPT, fingerprint
+from data_prep.clips.steps.fitted import Framed, fitted_sample, frame_scores, sheet_row
 from data_prep.clips.steps.job import VideoJob, costs
-from data_prep.head.landmarks import LANDMARK_COUNT
 from data_prep.video.sync import SyncMeter
 from data_prep.video.video import UnreadableVideo
 from jdap.faces import crop
@@ -130,60 +129,32 @@ class _Drawing:
 
 def make_sample(clip: Clip, job: VideoJob, part: slice, rgb_FHW3: np.ndarray) -> Sample:
     """Frames ``part`` of a clip, whose crops are given, with their depth."""
-    settings, renderer, fitted = job.tools.settings, job.tools.renderer, clip.fit
-    assert fitted is not None
-    frames = part.stop - part.start
-    cameras = torch.from_numpy(clip.camera_px_F3[part])
-    rotation, translation = fitted.rotation_F3[part], fitted.translation_mm_F3[part]
-    expression = fitted.expression_FE[part]
-    with job.timed("render"):
-        pose, covariance = (expression, rotation, translation, cameras), fitted.covariance_KK
-        maps = renderer.render(fitted.identity_K, *pose, settings.size, covariance)
-        mean = renderer.render_mean(rotation, translation, cameras, settings.size) if settings.mean_head else None
+    assert clip.fit is not None
     audio = None
     if clip.audio is not None:
         rate = SAMPLE_RATE / FPS
         audio = clip.audio[round(part.start * rate) : round(part.stop * rate)]
-    # All of the model's modes, as the studio stores them; those that were not fitted are 0.
-    modes = len(job.tools.model.identity_KV3)
-    identity = np.pad(fitted.identity_K.cpu().numpy(), (0, modes - len(fitted.identity_K)))
-    landmarks = crop.to_window(clip.landmarks_px_FN3[part, :, :2], clip.window_px_F3[part], settings.size)
-    arrays = {
-        "camera_px": clip.camera_px_F3[part],
-        "rotation": rotation.cpu().numpy(),
-        "translation_mm": translation.cpu().numpy(),
-        "identity": identity[None].repeat(frames, 0),
-        "expression": expression.cpu().numpy(),
-        "landmarks_px": landmarks.astype(np.float32),
-    }
     record = Record(
         clip_id=clip.clip_id,
         person_id=clip.person_id,
         depth_source=FITTED,
-        frames=frames,
-        size_px=settings.size,
+        frames=part.stop - part.start,
+        size_px=job.tools.settings.size,
         fps=float(FPS),
         first_frame=part.start,
         source=job.name,
-        scores={name: [round(float(x), 4) for x in s[part]] for name, s in clip.scores.items()},
+        scores=frame_scores(clip.scores, part),
         software=job.tools.software,
     )
-    return Sample(record, rgb_FHW3, maps.depth_mm_FHW, maps.skin_FHW, arrays, audio, mean, maps.confidence_FHW)
+    seen = Framed(clip.fit, clip.landmarks_px_FN3, clip.window_px_F3, clip.camera_px_F3)
+    return fitted_sample(record, seen, part, rgb_FHW3, job.tools, job.watch, audio)
 
 
 def _row(clip: Clip, sample: Sample, frame: int, index: int) -> contact_sheet.SheetFrame:
     """Frame ``frame`` of the clip, which is ``index`` of the sample, for the sheet."""
     assert clip.fit is not None
-    landmarks = sample.arrays["landmarks_px"][index, :LANDMARK_COUNT]
-    zoom = sample.record.size_px / clip.window_px_F3[frame, 2]
     error = clip.scores["fit_error"][frame]
     yaw, pitch = clip.scores["yaw_deg"][frame], clip.scores["pitch_deg"][frame]
-    return contact_sheet.SheetFrame(
-        f"frame {frame}   error {error:.2%}   yaw {yaw:.0f}  pitch {pitch:.0f} degrees",
-        sample.rgb_FHW3[index],
-        sample.depth_mm_FHW[index],
-        sample.skin_FHW[index],
-        sample.arrays["camera_px"][index],
-        landmarks,
-        landmarks + clip.fit.residual_px_FN2[frame].cpu().numpy() * zoom,
-    )
+    label = f"frame {frame}   error {error:.2%}   yaw {yaw:.0f}  pitch {pitch:.0f} degrees"
+    seen = Framed(clip.fit, clip.landmarks_px_FN3, clip.window_px_F3, clip.camera_px_F3)
+    return sheet_row(label, sample, seen, frame, index)

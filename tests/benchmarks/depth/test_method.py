@@ -8,8 +8,16 @@ from safetensors.torch import save_file
 from scipy.spatial import cKDTree
 
 from benchmarks import BenchmarkError
-from benchmarks.choices import METHOD_NAMES
-from benchmarks.depth.method import DEPTH_METHODS, FlatPlane, MethodSettings, PosedMeanHead, TrainingMean, Unavailable
+from benchmarks.choices import METHOD_NAMES, PHOTO_METHOD_NAMES
+from benchmarks.depth.method import (
+    DEPTH_METHODS,
+    PHOTO_METHODS,
+    FlatPlane,
+    MethodSettings,
+    PosedMeanHead,
+    TrainingMean,
+    Unavailable,
+)
 from jdap.batch import ImageBatch
 
 FakeBatch = Callable[..., ImageBatch]
@@ -23,6 +31,7 @@ def save_mean(folder: Path, **tensors: torch.Tensor) -> MethodSettings:
 
 def test_names_are_those_of_the_interface() -> None:
     assert tuple(DEPTH_METHODS) == METHOD_NAMES
+    assert tuple(PHOTO_METHODS) == PHOTO_METHOD_NAMES
     assert FlatPlane.name == DEPTH_METHODS["flat"](MethodSettings(None)).name == "flat"
 
 

@@ -89,7 +89,7 @@ def test_held_out_correspondences_do_not_know_the_clip(ict: MorphableModel, asse
 def test_mistakes_are_told_in_a_line(tmp_path: Path, ict: MorphableModel, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["fit", "--parts", "clips,hair", "--out", str(tmp_path)])
-    assert "no such part: hair" in capsys.readouterr().err
+    assert "there is no 'hair'" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     with pytest.raises(UnreadableVideo, match="holds no video file"):
         read_clips([tmp_path / "empty"], 8, ict)

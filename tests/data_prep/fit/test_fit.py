@@ -31,6 +31,9 @@ def test_camera_by_field_of_view_but_not_too_near() -> None:
     assert (wide.cx_px, wide.cy_px) == (960, 540)
     tight = default_camera(512, 512, face_px=300)
     assert tight.f_px == pytest.approx(300 * 600 / 143)
+    assert default_camera(512, 512, 300, nearest_mm=2000).f_px == pytest.approx(300 * 2000 / 143)
+    # A group in a large photo: its depth must still be storable.
+    assert default_camera(6000, 4000, face_px=50).f_px == pytest.approx(50 * 5500 / 143)
 
 
 def test_blendshape_names_find_their_expressions(ict: MorphableModel) -> None:

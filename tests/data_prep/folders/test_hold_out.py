@@ -68,7 +68,7 @@ def test_of_stills_the_last_ones_of_every_person(tmp_path):
 
 
 def test_long_clips_are_cut_and_holes_in_them_stay_holes(tmp_path, monkeypatch):
-    monkeypatch.setattr(parting, "MAX_FRAMES", 10)
+    monkeypatch.setattr(parting, "LONGEST_SAMPLE", 10)
     with ShardWriter(tmp_path / "clips", "x") as writer:
         for chunk in (3, 0, 1):  # not in order, and one is missing
             writer.write(fakes.sample(frames=8, size_px=16, fps=25, chunk=chunk))

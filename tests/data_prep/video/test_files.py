@@ -98,8 +98,8 @@ def test_a_picture_of_16000_squared_is_told_before_it_is_decoded(tmp_path: Path,
     with pytest.raises(UnreadableVideo, match=rf"large\.mov: .* over {MAX_PIXELS} pixels"):
         open_video(path)
     grown = peak_of(
-        "from pathlib import Path\nfrom data_prep.video.video import VideoError, open_video\nstart()\n"
-        f"try: open_video(Path({str(path)!r}))\nexcept VideoError: pass"
+        "from pathlib import Path\nfrom data_prep.video.video import UnreadableVideo, open_video\nstart()\n"
+        f"try: open_video(Path({str(path)!r}))\nexcept UnreadableVideo: pass"
     )
     assert grown < 30
 
