@@ -23,6 +23,7 @@ if __name__ == "__main__":
     module = types.ModuleType("told")
     module.add_arguments, module.run = lambda parser: None, told
     sys.modules[program.COMMANDS[name].module] = module
+    sys.modules[program.COMMANDS[name].options or program.COMMANDS[name].module] = module
     sys.exit(main([name]))
 """
 PROGRAMS = [("jdap", "depth"), ("data_prep", "verify"), ("benchmarks", "depth")]

@@ -74,7 +74,7 @@ def pictures(folder) -> tuple[L.LightningModule, L.LightningDataModule, L.Callba
 
 def clips(folder) -> tuple[L.LightningModule, L.LightningDataModule, L.Callback]:
     """With everything that is drawn for a clip, and a sample drawn after each validation."""
-    draws = {"motion_noise": 0.1, "motion_drop": 0.3, "audio_drop": 0.3, "reference_drop": 0.3, "noise_sharing": 0.2}
+    draws = {"motion_noise": 0.1, "motion_drop": 0.3, "audio_drop": 0.3, "reference_drop": 0.3, "sharing": 0.2}
     draws |= {"conditions": ["pose", "lips"], "warmup_steps": 3, "decay": 1.0}
     model = temporal_stage(str(folder / "weights"), **draws)
     read = sources(folder, "talk", "filmed")
