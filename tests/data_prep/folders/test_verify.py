@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from data_prep.__main__ import main
-from data_prep.folders import verify as verifying
+from data_prep.commands import verify as verifying
 from data_prep.folders.verify import verify
 from jdap.shards.reader import read_samples, read_tar
 from jdap.shards.schema import SchemaError
