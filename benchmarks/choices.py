@@ -4,7 +4,7 @@ from pathlib import Path
 
 #: The methods of :data:`benchmarks.depth.method.DEPTH_METHODS`, in their order.
 METHOD_NAMES = ("jdap", "mean", "posed_mean_head", "flat")
-#: Those of :data:`benchmarks.depth.method.PHOTO_METHODS`.
+#: These, and those of :data:`benchmarks.depth.method.PHOTO_METHODS`.
 PHOTO_METHOD_NAMES = (*METHOD_NAMES, "expressive_head", "mediapipe_z", "fit")
 #: A scan in the folder of development assets.
 DEFAULT_SCAN = Path("scans") / "james"

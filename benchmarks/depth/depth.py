@@ -101,7 +101,8 @@ def build_methods(args: argparse.Namespace, default: Iterable[str] = DEPTH_METHO
     will do."""
     weights = None if args.weights is None else Path(resolve(args.weights))
     settings = MethodSettings(weights, args.steps, args.ensemble, args.seed, find_device(args.device))
-    methods = [PHOTO_METHODS[name](settings) for name in args.methods or default]
+    known = DEPTH_METHODS | PHOTO_METHODS
+    methods = [known[name](settings) for name in args.methods or default]
     own = [method.size_px for method in methods if hasattr(method, "size_px")]
     return methods, args.size or (own[0] if own else None)
 

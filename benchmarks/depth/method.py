@@ -209,4 +209,5 @@ def _carried(name: str, field: str) -> Callable[[MethodSettings], Method]:
     return lambda settings: CarriedDepth(name, field, "only photos carry it (--photos)")
 
 
-PHOTO_METHODS = DEPTH_METHODS | {name: _carried(name, field) for name, field in _PHOTOS_ONLY.items()}
+#: Methods of photos alone, as :data:`DEPTH_METHODS` has them.
+PHOTO_METHODS = {name: _carried(name, field) for name, field in _PHOTOS_ONLY.items()}

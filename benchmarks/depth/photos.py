@@ -25,7 +25,7 @@ from torch import Tensor
 
 from benchmarks import BenchmarkError, report
 from benchmarks.depth.depth import build_methods, every_case, publish
-from benchmarks.depth.method import PHOTO_METHODS, CarriedDepth, Method
+from benchmarks.depth.method import DEPTH_METHODS, PHOTO_METHODS, CarriedDepth, Method
 from benchmarks.depth.photo_batch import PhotoBatch
 from benchmarks.depth.photo_folder import Entry, crop_depth, read_depth_mm, read_index
 from benchmarks.depth.photo_heads import FITS, HeadGuesses
@@ -132,7 +132,7 @@ def as_batch(pictures: Sequence[Picture], device: torch.device) -> PhotoBatch:
 def run(args: argparse.Namespace) -> int:
     """Measure, print the tables, and write them and the picture into ``args.out``."""
     console, entries = Console(), read_index(args.photos)[: args.limit]
-    methods, size_px = build_methods(args, PHOTO_METHODS)
+    methods, size_px = build_methods(args, [*DEPTH_METHODS, *PHOTO_METHODS])
     device, size = find_device(args.device), size_px or PHOTO_SIZE_PX
     with Landmarker() as landmarker:
         reader = PhotoReader(size, _guesses(methods), landmarker)

@@ -31,7 +31,7 @@ def save_mean(folder: Path, **tensors: torch.Tensor) -> MethodSettings:
 
 def test_names_are_those_of_the_interface() -> None:
     assert tuple(DEPTH_METHODS) == METHOD_NAMES
-    assert tuple(PHOTO_METHODS) == PHOTO_METHOD_NAMES
+    assert (*DEPTH_METHODS, *PHOTO_METHODS) == PHOTO_METHOD_NAMES
     assert FlatPlane.name == DEPTH_METHODS["flat"](MethodSettings(None)).name == "flat"
 
 
