@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import signal
 import sys
 import traceback
@@ -22,6 +23,8 @@ from jdap.io.terminal import print_anything
 from jdap.io.threads import wait_asleep
 
 PACKAGES = ("jdap", "data_prep", "benchmarks")
+#: A list of numbers that begins with a negative one.
+NEGATIVE_LIST = re.compile(r"-\.?\d[\d.eE+-]*(,-?\.?\d[\d.eE+-]*)+")
 
 
 class Command(NamedTuple):
@@ -68,11 +71,26 @@ def _run(program: str, name: str, command: Command, words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog=f"{program} {name}", description=command.does)
     importlib.import_module(command.options or command.module).add_arguments(parser)
     parser.add_argument(PRINT_CONFIG, action="store_true", help="print the settings as YAML, and do nothing")
+    words = signed(words)
     if PRINT_CONFIG in words:
         print(as_yaml(parser, words), end="")
         return 0
     args = parser.parse_args(words)
     return importlib.import_module(command.module).run(args)
+
+
+def signed(words: Sequence[str]) -> list[str]:
+    """Words with ``--light -60,15`` as ``--light=-60,15``: argparse takes what begins with a minus for an option.
+
+    Single negative numbers it knows, so only lists of numbers are joined; none of our options begins with a digit.
+    """
+    found: list[str] = []
+    for word in words:
+        if found and NEGATIVE_LIST.fullmatch(word) and found[-1].startswith("--") and "=" not in found[-1]:
+            found[-1] += f"={word}"
+        else:
+            found.append(word)
+    return found
 
 
 def is_users(error: Exception) -> bool:

@@ -11,7 +11,7 @@ import data_prep.__main__
 import jdap.__main__
 from benchmarks import BenchmarkError
 from jdap import depth
-from jdap.commands.dispatch import Command, ended_by_sigterm, is_users, run_program
+from jdap.commands.dispatch import Command, ended_by_sigterm, is_users, run_program, signed
 from jdap.shards.schema import SchemaError
 
 
@@ -99,3 +99,20 @@ def test_every_commands_module_is_there(program):
     for name, command in program.COMMANDS.items():
         module, options = (importlib.import_module(one) for one in (command.module, command.options or command.module))
         assert all(map(callable, [module.main] if command.reads_yaml else [options.add_arguments, module.run])), name
+
+
+def test_a_list_that_begins_with_a_minus_is_a_value():
+    assert signed(["me.jpg", "--light", "-60,15", "--box", "-3.5,-.5,1e2"]) == [
+        "me.jpg",
+        "--light=-60,15",
+        "--box=-3.5,-.5,1e2",
+    ]
+    for kept in (
+        ["--light=-60,15", "-1,2"],
+        ["a", "-1,2"],
+        ["--x", "-1"],
+        ["--x", "-v"],
+        ["--x", "-o,1"],
+        ["--x", "--y"],
+    ):
+        assert signed(kept) == kept
