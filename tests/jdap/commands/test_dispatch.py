@@ -102,17 +102,7 @@ def test_every_commands_module_is_there(program):
 
 
 def test_a_list_that_begins_with_a_minus_is_a_value():
-    assert signed(["me.jpg", "--light", "-60,15", "--box", "-3.5,-.5,1e2"]) == [
-        "me.jpg",
-        "--light=-60,15",
-        "--box=-3.5,-.5,1e2",
-    ]
-    for kept in (
-        ["--light=-60,15", "-1,2"],
-        ["a", "-1,2"],
-        ["--x", "-1"],
-        ["--x", "-v"],
-        ["--x", "-o,1"],
-        ["--x", "--y"],
-    ):
+    assert signed(["me.jpg", "--light", "-60,15", "--seed", "1"]) == ["me.jpg", "--light=-60,15", "--seed", "1"]
+    assert signed(["--box", "-3.5,-.5,1e2"]) == ["--box=-3.5,-.5,1e2"]
+    for kept in (["--light=-60,15", "-1,2"], ["a", "-1,2"], ["--x", "-1"], ["--x", "-v"], ["--x", "-o,1"]):
         assert signed(kept) == kept
