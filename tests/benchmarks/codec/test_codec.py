@@ -132,6 +132,7 @@ def test_photos_are_centre_squares(tmp_path):
     assert (photos[0, 0] > 0.8).all()
 
 
+@pytest.mark.slow
 def test_the_command_writes_its_results(folder, tmp_path):
     shards = ["--train", str(folder / "train"), "--test", str(folder / "test"), "--config", str(folder / "recipe.yaml")]
     grid = ["--factors", "4", "8", "--channels", "3", "--widths", "8", "4,8", "--seconds", "0.2", "0.1"]

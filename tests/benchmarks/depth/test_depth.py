@@ -81,6 +81,7 @@ def test_figures_are_those_of_the_shards(shards: Path, tmp_path: Path) -> None:
     assert row["rmse"] == pytest.approx(np.mean(spread), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_figures(shards: Path, weights: Path, tmp_path: Path) -> None:
     def rmse(name: str, *more: object) -> float:
         out = tmp_path / name
@@ -116,6 +117,7 @@ def test_shards_without_mean_heads(tmp_path: Path, weights: Path, capsys: pytest
     assert "method posed_mean_head" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_baselines_import_no_network(shards: Path, tmp_path: Path) -> None:
     program = (
         "import sys; from benchmarks.__main__ import main; "

@@ -57,6 +57,7 @@ def weights(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_lipsync_from_weights_to_files(weights, shards, tmp_path, capsys):
     command = ["lipsync", "--weights", f"with={weights / 'with'}", "--weights", f"none={weights / 'none'}"]
     command += ["--shards", shards, "--steps", "2", "--reader", str(weights / "mouth.safetensors")]

@@ -299,6 +299,7 @@ SPECIAL = {
 
 
 @pytest.mark.parametrize("name", [*EXPECTED, *SPECIAL], ids=lambda name: name[:24].encode("unicode_escape").decode())
+@pytest.mark.slow
 def test_an_input_has_its_row_and_reason(rows: dict[str, list[dict]], name: str) -> None:
     status, says = (EXPECTED | SPECIAL)[name]
     assert len(rows[name]) == (2 if name == "two faces.mp4" else 1)
@@ -310,12 +311,14 @@ def test_an_input_has_its_row_and_reason(rows: dict[str, list[dict]], name: str)
         assert "details" not in row  # what is a bug of ours brings its traceback
 
 
+@pytest.mark.slow
 def test_nothing_else_has_a_row_and_the_exit_status_is_0(run: tuple[Path, int], rows: dict[str, list[dict]]) -> None:
     assert len(EXPECTED) + len(SPECIAL) >= 40
     assert set(rows) == {*EXPECTED, *SPECIAL}
     assert run[1] == 0
 
 
+@pytest.mark.slow
 def test_shards_are_whole_and_nothing_half_written_is_left(run: tuple[Path, int], folder: Path) -> None:
     assert verify(run[0]) == []
     assert sorted(path.name for path in folder.parent.iterdir()) == ["in", "out"]
@@ -329,6 +332,7 @@ def samples(run: tuple[Path, int]) -> dict[str, Sample]:
     return {Path(sample.record.source).name: sample for sample in found}
 
 
+@pytest.mark.slow
 def test_faces_stand_upright_however_the_file_is_turned(samples: dict[str, Sample]) -> None:
     upright = samples["frozen.mp4"]
     for name in ("turned 90.mp4", "turned 180.mp4", "turned 270.mp4", "mirrored.mp4"):
@@ -341,6 +345,7 @@ def test_faces_stand_upright_however_the_file_is_turned(samples: dict[str, Sampl
         assert np.abs(apart).mean() < 12
 
 
+@pytest.mark.slow
 def test_sound_is_as_long_as_the_picture_and_finite(samples: dict[str, Sample]) -> None:
     for name, sample in samples.items():
         if "sound" in name or "channels" in name or "kHz" in name:

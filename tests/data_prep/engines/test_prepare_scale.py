@@ -17,6 +17,8 @@ from data_prep.engines.prepare import prepare
 from data_prep.engines.run import RunOutcome
 from data_prep.folders.verify import verify
 
+pytestmark = pytest.mark.slow
+
 KEPT = ("a.mp4", "b/c d.mp4", "b/é.mp4", "f.mp4", "g.mp4", "h.mp4", "i.mp4", "j.mp4", "k.mp4")
 ODD = ("reject-e.mp4", "crash-l.mp4")
 HERE = Engine(workers=0)
@@ -70,7 +72,6 @@ def test_every_video_has_its_row_and_kept_ones_their_sheet(whole: Path) -> None:
     assert sorted(p.name for p in whole.parent.iterdir()) == ["out"]
 
 
-@pytest.mark.slow
 def test_ray_writes_the_same_bytes(videos: Path, whole: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     go(videos, tmp_path / "out", Engine("ray", workers=2))

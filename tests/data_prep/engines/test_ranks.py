@@ -139,7 +139,7 @@ def test_ranks_need_no_hard_links_and_no_locks(
     assert not [p for p in (tmp_path / "out").rglob("*") if p.name.startswith(".")]
 
 
-@pytest.mark.parametrize("place", ["here", "elsewhere"])
+@pytest.mark.parametrize("place", ["here", pytest.param("elsewhere", marks=pytest.mark.slow)])
 def test_a_rank_that_is_killed_costs_its_unit(
     videos: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -223,6 +223,7 @@ def test_scratch_on_another_disk_is_copied_into_place(
     assert not [p for p in (tmp_path / "out").rglob("*") if p.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_publishing_a_unit_lists_no_store(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a hundred thousand shards a listing takes hundreds of requests; a unit asks for its own files."""
     from data_prep.store import Store
@@ -240,6 +241,7 @@ def test_publishing_a_unit_lists_no_store(videos: Path, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("variable", ["LOCAL_RANK", "SLURM_LOCALID"])
+@pytest.mark.slow
 def test_eight_ranks_of_a_node_use_its_eight_gpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:

@@ -126,6 +126,7 @@ def test_training_draws_other_pictures_as_references(made: Path) -> None:
     ) == 0
 
 
+@pytest.mark.slow
 def test_it_goes_on_and_any_workers_write_the_same(people: Path, made: Path, tmp_path: Path) -> None:
     asked = ["--size", SIZE, "--mean-head"]
     before = {path.name: path.read_bytes() for path in made.glob("*.tar")}

@@ -17,6 +17,8 @@ from data_prep.video.video import FrameReader, open_video
 from jdap.faces.landmarker import Landmarker, face_box
 from jdap.media.sound import open_sound
 
+pytestmark = pytest.mark.slow
+
 #: The patches of ``hdr_hlg.mp4``, sRGB, as a display of 1000 cd/m² with white at 203 shows them.
 PATCHES = [
     [220, 175, 148],

@@ -60,6 +60,7 @@ def test_geometry_is_the_depth_before_the_assumed_camera(
     assert data["mesh"]["triangles"] == len(loaded.faces)
 
 
+@pytest.mark.slow
 def test_points_normals_and_a_turntable(
     tmp_path: Path, asked: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:

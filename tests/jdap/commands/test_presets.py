@@ -50,8 +50,9 @@ def answer(folder) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("codec", "kind", "channels"),
-    [("codec", ImageCodec, 3), pytest.param("taesd", DiffusersCodec, 5, marks=pytest.mark.slow)],
+    [("codec", ImageCodec, 3), ("taesd", DiffusersCodec, 5)],
 )
+@pytest.mark.slow
 def test_small_trains_on_any_codec(fakes, tmp_path, codec, kind, channels):
     narrow = ["--model.networks.widths", "[64,64]", "--model.codec", str(fakes / codec)]
     assert main([*arguments(fakes, tmp_path, "small"), *narrow]) == 0
@@ -62,7 +63,8 @@ def test_small_trains_on_any_codec(fakes, tmp_path, codec, kind, channels):
     answer(tmp_path / "weights")
 
 
-@pytest.mark.parametrize("source", [pytest.param("sd", marks=pytest.mark.slow), "sd.safetensors"])
+@pytest.mark.parametrize("source", ["sd", "sd.safetensors"])
+@pytest.mark.slow
 def test_sd15_trains_from_stable_diffusion_and_goes_on_from_its_weights(fakes, tmp_path, source):
     run = [*arguments(fakes, tmp_path / "run", "sd15"), "--trainer.accumulate_grad_batches", "1"]
     if source == "sd":

@@ -113,6 +113,7 @@ def test_the_model_redraws_on_request(tmp_path: Path, asked: list[object]) -> No
     np.testing.assert_array_equal(drawn, again)
 
 
+@pytest.mark.slow
 def test_any_kind_of_photo(tmp_path: Path, small_weights: Path) -> None:
     upright = Image.open(ball(tmp_path / "upright.png"))
     photos = tmp_path / "photos"

@@ -85,6 +85,7 @@ def test_only_the_joint_and_the_reference_networks_train(shards, codec, tmp_path
     assert changed == {"unet", "reference"}
 
 
+@pytest.mark.slow
 def test_it_learns(shards, codec, tmp_path):
     """The same draws before and after: the loss falls by a third at least."""
     model, batch = stage(codec, learning_rate=2e-3), next(iter(data(shards).val_dataloader()))
