@@ -5,6 +5,7 @@ import pytest
 from benchmarks.__main__ import main
 
 
+@pytest.mark.slow
 def test_it_counts_pictures_and_writes_what_it_prints(assets, tmp_path, capsys):
     few = ["--sizes", "32", "--batches", "3", "--workers", "1", "--shadows", "off", "--people", "2", "--repeats", "2"]
     assert main(["studio", *few, "--frames", "3", "--json", str(tmp_path / "studio.json")]) == 0

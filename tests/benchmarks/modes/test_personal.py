@@ -84,6 +84,7 @@ def asked(home, weights, out, *more) -> list[str]:
     return ["personal", "--weights", str(weights), *where, "--steps", "2", "--device", "cpu", *more]
 
 
+@pytest.mark.slow
 def test_a_model_is_fine_tuned_and_measured(home, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "dlib", None)
     assert train(home, tmp_path, "tiny") == 0

@@ -139,7 +139,8 @@ def test_ranks_need_no_hard_links_and_no_locks(
     assert not [p for p in (tmp_path / "out").rglob("*") if p.name.startswith(".")]
 
 
-@pytest.mark.parametrize("place", ["here", pytest.param("elsewhere", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("place", ["here", "elsewhere"])
+@pytest.mark.slow
 def test_a_rank_that_is_killed_costs_its_unit(
     videos: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:

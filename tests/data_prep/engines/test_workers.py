@@ -62,6 +62,7 @@ def go(tmp_path: Path, settings: Odd, *names: str, workers: int = 1) -> dict[str
     return told
 
 
+@pytest.mark.slow
 def test_a_dead_worker_costs_its_video_and_another_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "DEATHS", 1)  # a process takes seconds to start
     told = go(tmp_path, Odd(), "a.mp4", "exit.mp4", "z.mp4")

@@ -113,6 +113,7 @@ def test_train_depth_says_what_it_cannot_start_from(fakes, tmp_path, capsys):
 @pytest.mark.parametrize(
     "overlay", ["image-hybrid.yaml", pytest.param("image-studio-first.yaml", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_hybrid_configs_go_on_top_of_a_preset(fakes, tmp_path, overlay):
     write_fakes(tmp_path / "fitted", people=3, frames=2, size_px=64, seed=2, depth_source="fitted")
     argv = image_arguments(fakes, tmp_path / "run")

@@ -139,6 +139,7 @@ def run_of(folder, tmp_path, steps=None, path=None, callbacks=(), module=None, *
 
 
 @pytest.mark.parametrize("workers", [0, 3])
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_the_next_batch(folder, tmp_path, workers):
     """From checkpoints in the middle of an epoch, at its end, at its beginning, and before a validation."""
 
