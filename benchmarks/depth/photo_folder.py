@@ -20,6 +20,7 @@ from PIL import Image
 
 from benchmarks import BenchmarkError
 from jdap.depth import TENTHS_PER_MM
+from jdap.photos.inputs import read_steps
 from jdap.photos.read import PhotoError
 
 INDEX = "index.json"
@@ -76,15 +77,7 @@ def read_depth_mm(entry: Entry, width: int, height: int) -> np.ndarray:
     Raises :class:`jdap.photos.read.PhotoError` for a file that is missing, damaged, of another kind or another size.
     """
     path = entry.depth
-    if not path.is_file():
-        raise PhotoError(f"{path}: no such file")
-    try:
-        with Image.open(path) as image:
-            steps = np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise PhotoError(f"{path}: damaged, cannot be read: {error}") from error
-    if steps.ndim != 2 or steps.dtype.kind not in "iu" or steps.dtype.itemsize < 2:
-        raise PhotoError(f"{path}: no 16-bit grey picture; save the depth map as 16-bit PNG")
+    steps = read_steps(path, "no 16-bit grey picture; save the depth map as 16-bit PNG")
     if steps.shape != (height, width):
         raise PhotoError(f"{path}: {steps.shape[1]} x {steps.shape[0]}, the upright photo is {width} x {height}")
     return steps.astype(np.float32) * np.float32(entry.mm_per_step)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 from jdap.choices import GUIDANCE, LARGEST, METHODS, SEVERAL
@@ -80,6 +82,21 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
     return int(text)
+
+
+def within(low: float, high: float, what: str = "within") -> Callable[[str], float]:
+    """The type of an argument that is a number, ``low`` … ``high``."""
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be {what} {low:g} … {high:g}, got {text!r}")
+        return value
+
+    return number
 
 
 def _box(text: str) -> tuple[float, float, float]:

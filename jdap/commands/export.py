@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from jdap.commands.arguments import (
     add_run_arguments,
     add_window_arguments,
     positive,
+    within,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--turntable", action="store_true", help="also a video of the mesh turning")
     parser.add_argument("--rgbd", action="store_true", help="of a video: picture and depth as videos, and no meshes")
     parser.add_argument("--size", type=positive, default=SIZE, help=f"side of the mesh's grid (default {SIZE})")
-    parser.add_argument("--relief", type=_mm, help="depth range of the face in mm, which a photo does not tell")
+    parser.add_argument(
+        "--relief",
+        type=within(1, 1000, "millimetres,"),
+        help="depth range of the face in mm, which a photo does not tell",
+    )
     parser.add_argument("--ensemble", type=positive, default=1, help="draws of depth that are combined (default 1)")
     parser.add_argument("--max-frames", type=positive, help="of a video, no more than the first so many")
     add_window_arguments(parser)
@@ -218,13 +222,3 @@ def _rgbd(args: argparse.Namespace, fps: float) -> Iterator[Callable[[Frame, np.
             depths.frame(to_uint16(depth))
 
         yield add
-
-
-def _mm(text: str) -> float:
-    try:
-        mm = float(text)
-    except ValueError:
-        mm = math.nan
-    if not 1 <= mm <= 1000:
-        raise argparse.ArgumentTypeError(f"must be millimetres, 1 … 1000, got {text!r}")
-    return mm

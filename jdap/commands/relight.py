@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jdap import choices
-from jdap.commands.arguments import CommandError, add_guidance, add_json, positive
+from jdap.commands.arguments import CommandError, add_guidance, add_json, positive, within
 from jdap.commands.arguments import add_arguments as add_common
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="AZIMUTH,ELEVATION[,STRENGTH]",
         help="a lamp: degrees to the picture's right and up, and its strength (default 1); may be given several times",
     )
-    parser.add_argument("--ambient", type=_share, default=0.3, help="even light beside lamps (default 0.3)")
+    parser.add_argument("--ambient", type=within(0, 1), default=0.3, help="even light beside lamps (default 0.3)")
     parser.add_argument("--environment", type=Path, metavar="PANORAMA", help="light of an equirectangular picture")
     parser.add_argument("--turn", type=float, default=0.0, help="degrees that --environment is turned to the right")
     parser.add_argument("--like", type=Path, metavar="IMAGE", help="light as it falls on the face in another photo")
@@ -51,7 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--depth", type=Path, help="the head's depth, as jdap depth writes it; else it is estimated")
     parser.add_argument("--ensemble", type=positive, default=1, help="draws of depth that are combined (default 1)")
     parser.add_argument(
-        "--redraw", type=_share, default=0.0, metavar="S", help="0 … 1: noise that the model redraws from (default 0)"
+        "--redraw",
+        type=within(0, 1),
+        default=0.0,
+        metavar="S",
+        help="0 … 1: noise that the model redraws from (default 0)",
     )
     add_guidance(parser)
     add_json(parser)
@@ -217,13 +221,3 @@ def _light(text: str) -> tuple[float, float, float]:
     if not 2 <= len(numbers) <= 3 or not all(map(math.isfinite, numbers)):
         raise argparse.ArgumentTypeError(f"must be AZIMUTH,ELEVATION[,STRENGTH], got {text!r}")
     return numbers[0], numbers[1], numbers[2] if len(numbers) > 2 else 1.0
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = math.nan
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"must be within 0 … 1, got {text!r}")
-    return share

@@ -56,21 +56,30 @@ def crop_mask(mask_HW: np.ndarray, window_px: np.ndarray, size: int) -> np.ndarr
     return high - total[np.ix_(rows[0], columns[1])] - total[np.ix_(rows[1], columns[0])] + low > 0
 
 
+def read_steps(path: Path, otherwise: str) -> np.ndarray:
+    """A grey picture of 16 bits or more as its whole numbers (H, W).
+
+    Raises :class:`PhotoError` for a file that is missing or damaged, and with ``otherwise`` for another kind.
+    """
+    if not path.is_file():
+        raise PhotoError(f"{path}: no such file")
+    try:
+        with Image.open(path) as image:
+            steps = np.array(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise PhotoError(f"{path}: damaged, cannot be read: {error}") from error
+    if steps.ndim != 2 or steps.dtype.kind not in "iu" or steps.dtype.itemsize < 2:
+        raise PhotoError(f"{path}: {otherwise}")
+    return steps
+
+
 def read_depth(path: Path, size: int) -> np.ndarray:
     """A depth map as ``jdap depth`` or ``jdap generate`` writes it: (S, S) float32 in [-1, 1], no value = far.
 
     A map of a whole photo (``NAME.depth.png``) is cut to its window, which the ``NAME.json`` beside it tells; without
     one the map must be square. Raises :class:`PhotoError` for anything else.
     """
-    if not path.is_file():
-        raise PhotoError(f"{path}: no such file")
-    try:
-        with Image.open(path) as image:
-            value = np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise PhotoError(f"{path}: damaged, cannot be read: {error}") from error
-    if value.ndim != 2 or value.dtype.kind not in "iu" or value.dtype.itemsize < 2:
-        raise PhotoError(f"{path}: no 16-bit grey PNG; depth is encoded as {ENCODING}")
+    value = read_steps(path, f"no 16-bit grey PNG; depth is encoded as {ENCODING}")
     depth = np.nan_to_num(from_uint16(value), nan=1.0)
     height, width = depth.shape
     window = _window(path)

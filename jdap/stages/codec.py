@@ -25,7 +25,7 @@ from jdap.metrics.colour import ColourSlopes, rgb_to_yiq
 from jdap.models.codec import ImageCodec, load_codec
 from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
-from jdap.stages.parts.optimizers import warmed_adamw
+from jdap.stages.parts.optimizers import warmed_optimizer
 from jdap.stages.settings.checks import save_settings
 from jdap.stages.settings.codec import (
     CODEC_OPTIMIZER,
@@ -140,7 +140,7 @@ class CodecStage(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and a fall of its rate."""
-        return warmed_adamw(self, self.optimizer_settings)
+        return warmed_optimizer(self, self.optimizer_settings)
 
     def on_fit_end(self) -> None:
         """Write the codec's folder."""

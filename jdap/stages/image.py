@@ -25,7 +25,7 @@ from jdap.models.image.lora import merge_lora
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.parts.lookup import ReferenceLookup
 from jdap.stages.parts.networks import image_networks
-from jdap.stages.parts.optimizers import warmed_adamw
+from jdap.stages.parts.optimizers import warmed_optimizer
 from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
 from jdap.stages.parts.sharding import shard, whole
 from jdap.stages.parts.steps import place_of, step_losses
@@ -271,4 +271,4 @@ class ImageStage(DiffusionStage):
 
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and, if asked for, a fall of its rate."""
-        return warmed_adamw(self, self.optimizer_settings)
+        return warmed_optimizer(self, self.optimizer_settings)

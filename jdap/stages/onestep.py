@@ -26,7 +26,7 @@ from jdap.models.image.joint_unet import JointUNet
 from jdap.models.loading import WeightsError
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.parts.networks import freeze_unasked
-from jdap.stages.parts.optimizers import warmed_adamw
+from jdap.stages.parts.optimizers import warmed_optimizer
 from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
 from jdap.stages.settings.checks import check_choice, save_settings
 from jdap.stages.settings.onestep import ONE_STEP_OPTIMIZER, OneStepLossSettings
@@ -159,4 +159,4 @@ class OneStepStage(DiffusionStage):
 
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and a fall of its rate."""
-        return warmed_adamw(self, self.optimizer_settings)
+        return warmed_optimizer(self, self.optimizer_settings)

@@ -22,7 +22,7 @@ from jdap.pipelines.talking_weights import WindowShape
 from jdap.stages.parts.clip_latents import encode_clip
 from jdap.stages.parts.clip_networks import clip_networks
 from jdap.stages.parts.lip_loss import LipLoss
-from jdap.stages.parts.optimizers import warmed_adamw
+from jdap.stages.parts.optimizers import warmed_optimizer
 from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
 from jdap.stages.parts.steps import place_of, share_of
 from jdap.stages.settings.checks import save_settings
@@ -290,7 +290,7 @@ class TemporalStage(DiffusionStage):
 
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and, if asked for, a fall of its rate."""
-        return warmed_adamw(self, self.optimizer_settings)
+        return warmed_optimizer(self, self.optimizer_settings)
 
 
 def _wide(flag_B: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ from jdap.stages.parts.muon import Muon
 from jdap.stages.settings.optimizer import ADAMW, LINE, MUON, OptimizerSettings
 
 
-def warmed_adamw(stage: L.LightningModule, settings: OptimizerSettings) -> dict[str, Any]:
-    """What ``configure_optimizers`` returns: AdamW over what trains, with warm-up and a fall of its rate."""
+def warmed_optimizer(stage: L.LightningModule, settings: OptimizerSettings) -> dict[str, Any]:
+    """What ``configure_optimizers`` returns: the optimiser of what trains, with warm-up and a fall of its rate."""
     optimizer = optimizer_of(settings, stage.trainer, [p for p in stage.parameters() if p.requires_grad])
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmed(stage.trainer, settings))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
