@@ -20,8 +20,7 @@ from PIL import Image
 
 from benchmarks import BenchmarkError
 from jdap.depth import TENTHS_PER_MM
-from jdap.photos.inputs import read_steps
-from jdap.photos.read import PhotoError
+from jdap.photos.read import PhotoError, read_steps
 
 INDEX = "index.json"
 #: Of a crop's pixel so much must be measured, or it has no depth.

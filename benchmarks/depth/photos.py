@@ -21,10 +21,10 @@ import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from benchmarks import BenchmarkError, report
 from benchmarks.depth.depth import build_methods, every_case, publish
+from benchmarks.depth.measured import measured_fields, stack
 from benchmarks.depth.method import DEPTH_METHODS, PHOTO_METHODS, CarriedDepth, Method
 from benchmarks.depth.photo_batch import PhotoBatch
 from benchmarks.depth.photo_folder import Entry, crop_depth, read_depth_mm, read_index
@@ -32,7 +32,7 @@ from benchmarks.depth.photo_heads import FITS, HeadGuesses
 from benchmarks.depth.picture import DepthExample, plot_cases
 from benchmarks.depth.regions import REGIONS, render_regions
 from benchmarks.depth.scores import RANKING, UNTILTED, DepthScores, measure, of_region
-from jdap.depth import has_range, normalise, skin_range_mm
+from jdap.depth import has_range, skin_range_mm
 from jdap.faces import crop
 from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker
 from jdap.io.device import find_device
@@ -101,30 +101,15 @@ class PhotoReader:
 
 def as_batch(pictures: Sequence[Picture], device: torch.device) -> PhotoBatch:
     """Pictures as a batch, each its own reference; all that is measured counts as skin."""
-
-    def stack(arrays: list[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.stack(arrays))
-
-    rgb = stack([p.rgb_SS3 for p in pictures]).permute(0, 3, 1, 2) / 127.5 - 1
     depth_mm = stack([p.depth_mm_SS for p in pictures])[:, None]
-    skin = depth_mm > 0
-    range_mm = skin_range_mm(depth_mm, skin)
-    names = (MEASURED_SOURCE,) * len(pictures)
+    maps: dict[str, Any] = {name: stack([p.maps[name] for p in pictures])[:, None] for name in pictures[0].maps}
     return PhotoBatch(
-        reference_rgb=rgb,
-        rgb=rgb,
-        depth_mm=depth_mm,
-        depth=normalise(depth_mm, range_mm),
-        skin=skin,
-        confidence=torch.ones_like(depth_mm),
-        range_mm=range_mm,
+        **measured_fields(stack([p.rgb_SS3 for p in pictures]), depth_mm, depth_mm > 0, MEASURED_SOURCE),
         camera_px=stack([p.camera_px_3 for p in pictures]),
         key=tuple(p.entry.name for p in pictures),
         person_id=tuple(p.entry.person for p in pictures),
-        depth_source=names,
-        source=names,
         regions=stack([p.regions_RSS for p in pictures]),
-        **{field: stack([p.maps[field] for p in pictures])[:, None] for field in pictures[0].maps},
+        **maps,
     ).to(device)
 
 

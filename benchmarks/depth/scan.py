@@ -24,6 +24,7 @@ from rich.console import Console
 from benchmarks import BenchmarkError
 from benchmarks.choices import DEFAULT_SCAN
 from benchmarks.depth.depth import build_methods, every_case, part_of, publish
+from benchmarks.depth.measured import measured_fields, stack
 from benchmarks.depth.picture import plot_views
 from benchmarks.depth.scores import measure
 from data_prep.fit.render import HeadRenderer
@@ -32,7 +33,6 @@ from data_prep.head.model import load_ict
 from data_prep.scans import place as scans
 from data_prep.scans.files import read_scan
 from jdap.batch import ImageBatch
-from jdap.depth import normalise, skin_range_mm
 from jdap.io.device import find_device
 from jdap.io.fetch import ENVIRONMENT
 from jdap.io.progress import track
@@ -82,23 +82,13 @@ def render_batch(folders: list[Path], size: int, seed: int, device: torch.device
         mean_mm.append(scans.mean_heads(own, renderer))
         keys += names
         people += names if len(folders) == 1 else [str(folder)] * len(own)
-    rgb = torch.stack([torch.from_numpy(view.rgb_SS3) for view in views]).permute(0, 3, 1, 2).to(device) / 127.5 - 1
-    depth_mm = torch.stack([torch.from_numpy(view.depth_mm_SS) for view in views])[:, None].to(device)
-    skin = torch.stack([torch.from_numpy(view.skin_SS) for view in views])[:, None].to(device)
-    range_mm = skin_range_mm(depth_mm, skin)
+    depth_mm = stack([view.depth_mm_SS for view in views])[:, None].to(device)
+    skin = stack([view.skin_SS for view in views])[:, None].to(device)
     return ImageBatch(
-        reference_rgb=rgb,
-        rgb=rgb,
-        depth_mm=depth_mm,
-        depth=normalise(depth_mm, range_mm),
-        skin=skin,
-        confidence=torch.ones_like(depth_mm),
-        range_mm=range_mm,
+        **measured_fields(stack([view.rgb_SS3 for view in views]).to(device), depth_mm, skin, SOURCE),
         camera_px=torch.stack([view.camera_px_3 for view in views]),
         key=tuple(keys),
         person_id=tuple(people),
-        depth_source=(SOURCE,) * len(views),
-        source=(SOURCE,) * len(views),
         mean_head_mm=torch.from_numpy(np.concatenate(mean_mm))[:, None].to(device),
     )
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from jdap.depth import ENCODING, from_uint16
-from jdap.photos.read import Photo, PhotoError, read_photo
+from jdap.photos.read import Photo, PhotoError, read_photo, read_steps
 from jdap.pipelines.masks import fill_unknown
 
 
@@ -54,23 +54,6 @@ def crop_mask(mask_HW: np.ndarray, window_px: np.ndarray, size: int) -> np.ndarr
     total = np.pad(mask_HW.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     low, high = (total[np.ix_(r, c)] for r, c in ((rows[0], columns[0]), (rows[1], columns[1])))
     return high - total[np.ix_(rows[0], columns[1])] - total[np.ix_(rows[1], columns[0])] + low > 0
-
-
-def read_steps(path: Path, otherwise: str) -> np.ndarray:
-    """A grey picture of 16 bits or more as its whole numbers (H, W).
-
-    Raises :class:`PhotoError` for a file that is missing or damaged, and with ``otherwise`` for another kind.
-    """
-    if not path.is_file():
-        raise PhotoError(f"{path}: no such file")
-    try:
-        with Image.open(path) as image:
-            steps = np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise PhotoError(f"{path}: damaged, cannot be read: {error}") from error
-    if steps.ndim != 2 or steps.dtype.kind not in "iu" or steps.dtype.itemsize < 2:
-        raise PhotoError(f"{path}: {otherwise}")
-    return steps
 
 
 def read_depth(path: Path, size: int) -> np.ndarray:

@@ -140,3 +140,20 @@ def _grey16(path: Path, image: Image.Image) -> np.ndarray:
     if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 65535:
         raise PhotoError(f"{path}: its pixels are no 8- or 16-bit numbers; convert it to JPEG or PNG")
     return np.rint(grey[..., None] / 257).astype(np.uint8).repeat(3, 2)
+
+
+def read_steps(path: Path, otherwise: str) -> np.ndarray:
+    """A grey picture of 16 bits or more as its whole numbers (H, W).
+
+    Raises :class:`PhotoError` for a file that is missing or damaged, and with ``otherwise`` for another kind.
+    """
+    if not path.is_file():
+        raise PhotoError(f"{path}: no such file")
+    try:
+        with Image.open(path) as image:
+            steps = np.array(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise PhotoError(f"{path}: damaged, cannot be read: {error}") from error
+    if steps.ndim != 2 or steps.dtype.kind not in "iu" or steps.dtype.itemsize < 2:
+        raise PhotoError(f"{path}: {otherwise}")
+    return steps
