@@ -1,8 +1,8 @@
 """``jdap export IMAGE -o face.glb``: the head in a photo as a mesh or points; of a video, one for each frame.
 
 Beside ``face.glb`` (``.ply``, ``.obj``): ``face.html`` (``--viewer``), ``face.normals.png`` (``--normals``),
-``face.turn.mp4`` (``--turntable``), ``face.rgbd.mp4`` and ``face.depth.mkv`` (``--rgbd``, of a video), and ``face.json``. The meshes of a video are
-``face.000000.glb`` …
+``face.turn.mp4`` (``--turntable``), ``face.rgbd.mp4`` and ``face.depth.mkv`` (``--rgbd``, of a video), and
+``face.json``. The meshes of a video are ``face.000000.glb`` …
 """
 
 from __future__ import annotations
