@@ -86,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
 def _load(args: argparse.Namespace, is_video: bool) -> PortraitPipeline:
     """The pipeline, once all that can be wrong with the options is found right."""
     from jdap.io.device import find_device
+    from jdap.io.files import make_folder
     from jdap.pipelines.portrait import PortraitPipeline
     from jdap.shape.files import ENDS, require_trimesh
 
@@ -104,7 +105,7 @@ def _load(args: argparse.Namespace, is_video: bool) -> PortraitPipeline:
         raise CommandError(f"{args.source}: no such file")
     if not args.rgbd:
         require_trimesh()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(args.out.parent)
     return PortraitPipeline.from_pretrained(args.weights).quiet().to(find_device(args.device))
 
 
