@@ -33,7 +33,7 @@ from jdap.light.ratio import Shape, ratio, relit, shading
 from jdap.metrics.bootstrap import grouped_interval
 from jdap.metrics.perceptual import PerceptualError, StLpips
 from jdap.pipelines.grid import labelled_grid
-from jdap.pipelines.relight import NORMALS_SMOOTH, Lit, RelightPipeline
+from jdap.pipelines.relight import Lit, RelightPipeline
 from jdap.shape.normals import edge_normals
 
 UNCHANGED, CEILING = "nothing", "true depth, both lights told"
@@ -118,11 +118,9 @@ def answers(
 ) -> Iterator[tuple[str, Tensor, tuple[Light | None, Light | None]]]:
     """(name, pictures (B, 3, S, S) in [0, 1], old and new light where they were estimated) of every row."""
     yield UNCHANGED, pairs.old_B3SS, (None, None)
-    true = Shape(
-        edge_normals(pairs.depth_mm_B1SS, pairs.camera_px_B3, NORMALS_SMOOTH), pairs.depth_mm_B1SS, pairs.camera_px_B3
-    )
-    mean = Shape(
-        edge_normals(pairs.mean_mm_B1SS, pairs.camera_px_B3, NORMALS_SMOOTH), pairs.mean_mm_B1SS, pairs.camera_px_B3
+    true, mean = (
+        Shape(edge_normals(depth_mm, pairs.camera_px_B3), depth_mm, pairs.camera_px_B3)
+        for depth_mm in (pairs.depth_mm_B1SS, pairs.mean_mm_B1SS)
     )
     level = told_level(true, pairs)
     both = ratio(shading(pairs.old_light, true), shading(pairs.new_light, true), true.known, pairs.person_B1SS.float())
