@@ -115,6 +115,7 @@ def test_the_head_is_cut_out_of_a_photo(folder: Path, assets: Path) -> None:
 @pytest.mark.slow
 def test_weights_of_your_own_are_trained_as_the_page_says(folder: Path) -> None:
     (command,) = re.findall(r"^```sh\n(.*?)\n```", PAGE, re.MULTILINE | re.DOTALL)
+    command = command.replace("\\\n", " ")
     words = [{"out/mine": "shipped:shards/train", "2000": "2"}.get(word, word) for word in shlex.split(command)]
     assert main([*words[1:], "--data.batch_size", "4", "--trainer.accelerator", "cpu"]) == 0
     follow("Weights of your own")
