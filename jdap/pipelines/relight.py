@@ -157,9 +157,13 @@ class RelightPipeline:
         srgb = (_sized(rgb_B3HW, side).clamp(-1, 1) + 1) / 2
         depth = depth_B1HW.to(srgb)
         camera = assumed_camera(side).to(srgb).expand(len(srgb), 3)
-        shape = Shape(_normals(depth, side), in_mm(_sized(depth, side).clamp(-1, 1)), camera)
-        person = follow_edges(foreground(depth), srgb) * shape.known
-        return self.judge(srgb, shape, person * _fade(side, fade).to(srgb))
+        depth_mm, fades = in_mm(_sized(depth, side).clamp(-1, 1)), _fade(side, fade).to(srgb)
+        # The light is told from what is surely the person; it falls on the rest of the person, too.
+        sure = Shape(_normals(depth, side, 1, 0), depth_mm, camera)
+        found = self.judge(srgb, sure, _sized(foreground(depth), side).clamp(0, 1) * fades)
+        shape = Shape(_normals(depth, side, NORMALS_SMOOTH, RIM_PX), depth_mm, camera)
+        person = follow_edges(foreground(depth), srgb) * shape.known * fades
+        return Lit(shape, person, found.light, shading(found.light, shape), found.skin_B1HW)
 
     @staticmethod
     def judge(srgb_B3HW: Tensor, shape: Shape, person_B1HW: Tensor) -> Lit:
@@ -247,15 +251,15 @@ class RelightPipeline:
         return _sized(rgb_B3HW, self.portrait.size_px).clamp(-1, 1)
 
 
-def _normals(depth_B1hw: Tensor, side: int) -> Tensor:
+def _normals(depth_B1hw: Tensor, side: int, smooth: int, rim_px: int) -> Tensor:
     """Normals (B, 3, side, side) of normalised depth, found at its own size: smoothing then spans its grain.
 
-    They go on for :data:`RIM_PX` pixels of the depth beyond it, as those next to them are: depth ends before the head.
+    They go on for ``rim_px`` pixels of the depth beyond it, as those next to them are: depth ends before the head.
     """
     own = depth_B1hw.shape[-1]
     camera = assumed_camera(own).to(depth_B1hw).expand(len(depth_B1hw), 3)
-    normals = edge_normals(in_mm(depth_B1hw), camera, NORMALS_SMOOTH)
-    for _ in range(RIM_PX):
+    normals = edge_normals(in_mm(depth_B1hw), camera, smooth)
+    for _ in range(rim_px):
         around = F.normalize(F.avg_pool2d(normals, 3, stride=1, padding=1), dim=1)
         normals = torch.where(normals.square().sum(1, keepdim=True) > 0, normals, around)
     if own == side:
