@@ -48,9 +48,10 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--no-crop", action="store_true", help="the photos are square crops of a head already")
     how.add_argument(
         "--several",
-        choices=SEVERAL,
+        type=_several,
         default=LARGEST,
-        help="photos with several faces: the largest (default), all of them, or none",
+        metavar=f"{{{','.join(SEVERAL)},N}}",
+        help="photos with several faces: the largest (default), all of them, none, or the N-th largest",
     )
 
 
@@ -97,6 +98,16 @@ def within(low: float, high: float, what: str = "within") -> Callable[[str], flo
         return value
 
     return number
+
+
+def _several(text: str) -> str | int:
+    if text in SEVERAL:
+        return text
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError:
+        allowed = ", ".join(SEVERAL)
+        raise argparse.ArgumentTypeError(f"must be {allowed} or a face's number, got {text!r}") from None
 
 
 def _box(text: str) -> tuple[float, float, float]:
