@@ -30,13 +30,13 @@ def iou_rows(parser: Parser, people: Labelled, seed: int = 0) -> list[dict[str, 
     groups = [str(i) for i in range(len(people))]
     drawn = resampled_means(counts_N2C, groups, seed=seed)
     mean, many = _iou(counts_N2C.mean(0)), _iou(drawn)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for i, name in enumerate(PARSED):
         has = int((people.label_NSS == i).any((1, 2)).sum())
         share = float((people.label_NSS == i).mean())
         rows.append({"class": name, "iou": float(mean[i]), "iou_ci": list(interval(many[:, i])), "pictures": has})
         rows[-1]["share"] = share
-    whole = {"class": "mean", "iou": float(mean.mean()), "iou_ci": list(interval(many.mean(1)))}
+    whole: dict[str, Any] = {"class": "mean", "iou": float(mean.mean()), "iou_ci": list(interval(many.mean(1)))}
     return [*rows, whole | {"pictures": len(people), "share": 1.0}]
 
 

@@ -46,17 +46,17 @@ def train(
     mean.load_state_dict(net.state_dict())
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.08)
+    parts: dict[str, Any] = {"net": net, "mean": mean, "optimizer": optimizer, "schedule": schedule}
     done, spent = 0, 0.0
     if checkpoint.is_file():
         kept: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-        for part, name in ((net, "net"), (mean, "mean"), (optimizer, "optimizer"), (schedule, "schedule")):
+        for name, part in parts.items():
             part.load_state_dict(kept[name])
         done, spent = kept["done"], kept["spent"]
     began, began_cpu = time.monotonic(), time.process_time()
 
     def keep() -> None:
-        parts = {"net": net, "mean": mean, "optimizer": optimizer, "schedule": schedule}
-        state = {name: part.state_dict() for name, part in parts.items()}
+        state: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
         state |= {"done": done, "spent": spent + time.process_time() - began_cpu}
         torch.save(state, checkpoint.with_suffix(".part"))
         checkpoint.with_suffix(".part").replace(checkpoint)

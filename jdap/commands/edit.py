@@ -17,6 +17,7 @@ from jdap.commands.arguments import CommandError, add_drawing_arguments, positiv
 if TYPE_CHECKING:
     import numpy as np
 
+    from jdap.faces.landmarker import Landmarker
     from jdap.faces.parsing import Parser
     from jdap.photos.read import Photo
 
@@ -173,7 +174,9 @@ def _hole(
     if args.part:
         assert parser is not None
         needed = BY_LANDMARKS & set(args.part)
-        with landmarks() if needed else contextlib.nullcontext() as landmarker:
+        finder: contextlib.AbstractContextManager[Landmarker | None]
+        finder = landmarks() if needed else contextlib.nullcontext()
+        with finder as landmarker:
             found = grown(mask_parts(photo, path, window_px, args.part, parser, landmarker), args.grow)
     if drawn_HW is not None:
         found = found | grown(np.ascontiguousarray(np.rot90(drawn_HW, photo.turned)), args.grow)

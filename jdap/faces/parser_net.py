@@ -61,7 +61,7 @@ class _Layer(nn.Module):
 
     def __init__(self, inside: int, outside: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv: nn.Module = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.conv = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(outside)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -90,7 +90,9 @@ def _told(path: Path) -> dict[str, Any]:
     beside = _beside(path)
     example = '{"classes": ["background", "skin", …]}'
     try:
-        told = {"range": [0, 1], "softmax": True, "side_px": None} | json.loads(beside.read_text(encoding="utf-8"))
+        told: dict[str, Any] = {"range": [0, 1], "softmax": True, "side_px": None} | json.loads(
+            beside.read_text(encoding="utf-8")
+        )
         told["range"] = tuple(float(x) for x in told["range"])
         unknown = set(told["classes"]) - set(PARSED)
     except FileNotFoundError as error:
