@@ -86,7 +86,7 @@ def fused(net: ParserNet) -> ParserNet:
         if isinstance(part, _Layer) and isinstance(part.norm, nn.BatchNorm2d):
             part.conv = fuse_conv_bn_eval(part.conv, part.norm)
             part.norm = nn.Identity()
-    return net.to(memory_format=torch.channels_last)
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 class StudioParser:
