@@ -22,3 +22,11 @@ CRF = 18
 #: What is done with several faces.
 LARGEST, EVERY_FACE, REFUSE = "largest", "all", "refuse"
 SEVERAL = (LARGEST, EVERY_FACE, REFUSE)
+#: What a parser of heads tells apart, in the order of its maps: skin with eyes and mouth; hair with beards.
+BACKGROUND, SKIN, HAIR, GLASSES, HAT, CLOTH = "background", "skin", "hair", "glasses", "hat", "cloth"
+PARSED = (BACKGROUND, SKIN, HAIR, GLASSES, HAT, CLOTH)
+#: The parts of a head that can be named: what landmarks bound, and what a parser tells apart.
+EYES, MOUTH = "eyes", "mouth"
+HEAD_PARTS = (EYES, MOUTH, *PARSED)
+#: Which parser: none, or the one that ships; else a file of your own.
+NO_PARSER, SHIPPED_PARSER = "none", "shipped"

@@ -69,7 +69,6 @@ def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the commands that make pictures, ``jdap generate`` and ``jdap edit``."""
     add_arguments(parser, steps=20)
     add_guidance(parser)
-    parser.add_argument("--count", type=positive, default=1, help="pictures of each, of seeds K, K + 1 …")
     parser.add_argument(
         "--method", choices=METHODS, help="how what is given is held (default: clean where the weights know it)"
     )
