@@ -51,12 +51,15 @@ def run(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, l
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert all(line.startswith(("rejected: ", "failed: ", str(root / "out"))) for line in lines)
+    assert all(line.isprintable() for line in lines)
     peak = int(done.stderr.rpartition("peak ")[2])
     assert peak < MOST_MB
     after = tree(root)
     new = {name for name in set(after) - set(before) if not name.startswith("out/")}
     assert new == {"out"}
-    assert {name: value for name, value in after.items() if name in before and name != "in"} == before
+    assert {name: after.get(name) for name in before} == before  # nothing that was there has changed
     rows: dict[str, list[dict]] = {}
     for row in map(json.loads, (root / "out" / "manifest.jsonl").read_text(encoding="utf-8").splitlines()):
         rows.setdefault(Path(row["source"]).name, []).append(row)
