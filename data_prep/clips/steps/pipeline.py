@@ -100,7 +100,7 @@ def _prepare_segment(task: Task, tools: Tools, segments: Segments, number: int) 
             job = VideoJob(tools, task.name, video, finder, Tracker(), drawn, task.scratch, task.sheets)
             job.run_up, job.camera = lead, None if alone else tools.camera_of(video)
             job.shots = watch(video, start - lead, stop, lambda frames: job.timed_each("decode", frames))
-            clips = run_stages(Clip(str(task.path), task.base_id, video, start, stop - start), job)
+            clips = run_steps(Clip(str(task.path), task.base_id, video, start, stop - start), job)
         return [clip.row() for clip in clips]
     except Exception as error:
         return [_broken(task, error, "" if alone else f"_{segments.evenly(number):06d}")]
@@ -122,7 +122,7 @@ def make_pipeline(settings: PrepareSettings) -> Callable[[Task], list[dict[str, 
     return functools.partial(prepare_video, tools=Tools(settings))
 
 
-def run_stages(segment: Clip, job: VideoJob) -> list[Clip]:
+def run_steps(segment: Clip, job: VideoJob) -> list[Clip]:
     """The clips that :data:`STEPS` make of a segment, in the order of their first frames, with what each step took.
 
     A step's seconds are shared out by frames, and so are those of its parts (:meth:`data_prep.clips.steps.Job.timed`).
