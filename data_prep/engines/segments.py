@@ -81,8 +81,8 @@ class Staging:
 
     def tidy(self, units: Iterable[Unit]) -> None:
         """Delete what belongs to none of ``units``: those that are to be made."""
-        wanted = {self._stem(unit) for unit in units}
         there = self.store.names(SEGMENTS_FOLDER)
+        wanted = {self._stem(unit) for unit in units} if there else set[str]()
         self.store.remove([name for name in there if "-".join(name.split(".")[0].split("-")[:2]) not in wanted])
 
     def _stem(self, unit: Unit) -> str:
