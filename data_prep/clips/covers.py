@@ -15,11 +15,11 @@ import numpy as np
 from data_prep.video.tracks import aligned_grey
 
 #: Pixels of the picture of a face, and of a block; blocks at its edge show what is around a face.
-SIDE, BLOCK = 64, 8
+SIDE, BLOCK_PX = 64, 8
 #: Blocks whose correlation is under this do not look alike; both are taken for flat by so much noise (grey levels).
-ALIKE, NOISE = 0.3, 2.5
+ALIKE, GREY_NOISE = 0.3, 2.5
 #: Compared with are of so many frames, spread over the clip, those that are nearest in how the head is turned.
-SPREAD, NEAREST = 64, 15
+LOOKS_SPREAD, LOOKS_NEAREST = 64, 15
 
 
 def face_look(rgb_HW3: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
@@ -32,9 +32,9 @@ def covered(looks_FSS: np.ndarray, landmarks_px_FN3: np.ndarray, found_F: np.nda
     score = np.full(len(looks_FSS), np.nan, np.float32)
     there = np.nonzero(found_F)[0]
     turns = head_turns(landmarks_px_FN3)
-    some = there[np.unique(np.linspace(0, len(there) - 1, SPREAD).round().astype(int))]
+    some = there[np.unique(np.linspace(0, len(there) - 1, LOOKS_SPREAD).round().astype(int))]
     for k in there:
-        near = some[np.argsort(np.linalg.norm(turns[some] - turns[k], axis=1), kind="stable")[:NEAREST]]
+        near = some[np.argsort(np.linalg.norm(turns[some] - turns[k], axis=1), kind="stable")[:LOOKS_NEAREST]]
         score[k] = _unlike(looks_FSS[k], np.median(looks_FSS[near], axis=0))
     return score
 
@@ -49,14 +49,14 @@ def head_turns(landmarks_px_FN3: np.ndarray) -> np.ndarray:
 
 def _unlike(look_SS: np.ndarray, usual_SS: np.ndarray) -> float:
     a, b = _blocks(look_SS), _blocks(usual_SS)
-    floor = BLOCK**2 * NOISE**2
+    floor = BLOCK_PX**2 * GREY_NOISE**2
     alike = ((a * b).sum(-1) + floor) / np.sqrt(((a * a).sum(-1) + floor) * ((b * b).sum(-1) + floor))
     return float((alike < ALIKE).mean())
 
 
 def _blocks(look_SS: np.ndarray) -> np.ndarray:
     """(blocks, pixels) of the picture's inner blocks, each without its mean."""
-    count = SIDE // BLOCK
-    cut = look_SS.astype(np.float64).reshape(count, BLOCK, count, BLOCK)[1:-1, :, 1:-1].swapaxes(1, 2)
-    flat = cut.reshape(-1, BLOCK**2)
+    count = SIDE // BLOCK_PX
+    cut = look_SS.astype(np.float64).reshape(count, BLOCK_PX, count, BLOCK_PX)[1:-1, :, 1:-1].swapaxes(1, 2)
+    flat = cut.reshape(-1, BLOCK_PX**2)
     return flat - flat.mean(1, keepdims=True)

@@ -15,15 +15,13 @@ from data_prep.clips.clip import SEAMS, Place
 from data_prep.clips.quality import mark_duplicates
 from jdap.faces.landmarker import SAME_FACE
 
-ClipRow = dict[str, Any]
 
-
-def join_segments(parts: Sequence[Sequence[ClipRow]]) -> list[ClipRow]:
+def join_segments(parts: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
     """The rows of a video, of those of its segments in order; its duplicates are marked.
 
     ``person_id`` is that of the clip in which the unbroken face was first seen.
     """
-    joined, before = list[ClipRow](), list[tuple[Place, str]]()
+    joined, before = list[dict[str, Any]](), list[tuple[Place, str]]()
     for part in parts:
         after, left = list[tuple[Place, str]](), list(before)
         for row in part:

@@ -1,9 +1,9 @@
 """Where a long video is parted, so that different workers can take its segments and each comes out the same.
 
-Nothing but the video decides: it is parted evenly, and each seam is moved within :data:`REACH` frames to where no clip
-is lost by it: into a cut, where nobody goes on, or else to where everybody who is there has been so for long enough and
-stays so. A segment is watched by itself, with some frames before it (:data:`RUN_UP`), in which faces are found and
-followed already, and :data:`FRAMES_AHEAD` after it, of which cuts are known.
+Nothing but the video decides: it is parted evenly, and each seam is moved within :data:`SEAM_REACH` frames to where no
+clip is lost by it: into a cut, where nobody goes on, or else to where everybody who is there has been so for long
+enough and stays so. A segment is watched by itself, with some frames before it (:data:`RUN_UP`), in which faces are
+found and followed already, and :data:`FRAMES_AHEAD` after it, of which cuts are known.
 
 Shapes: K frames at 25 fps.
 """
@@ -23,9 +23,8 @@ from data_prep.video.shots import FRAMES_AHEAD, ShotFrame, find_cuts
 from data_prep.video.tracks import Track, Tracker
 from data_prep.video.video import FrameReader, Video
 
-Frames = Iterator[np.ndarray]
 #: A seam moves by at most so many frames, and by at most this share of a segment's frames.
-REACH, REACH_SHARE = 25, 1 / 8
+SEAM_REACH, SEAM_SHARE = 25, 1 / 8
 #: So many frames before a segment are watched, too: a track is known by then, and gaps of it are over.
 RUN_UP = 12
 
@@ -59,7 +58,7 @@ class Segments:
 
     @property
     def _reach(self) -> int:
-        return min(REACH, int(self.most * REACH_SHARE))
+        return min(SEAM_REACH, int(self.most * SEAM_SHARE))
 
     def _edge(self, number: int) -> int:
         edge = self._edges[number]
@@ -75,7 +74,9 @@ def run_up(start: int) -> int:
     return min(RUN_UP, start)
 
 
-def watch(video: Video, start: int, stop: int, through: Callable[[Frames], Frames] = iter) -> Iterator[ShotFrame]:
+def watch(
+    video: Video, start: int, stop: int, through: Callable[[Iterator[np.ndarray]], Iterator[np.ndarray]] = iter
+) -> Iterator[ShotFrame]:
     """Frames ``start`` … ``stop - 1`` with their cuts; somewhat more is read (``through``, which may count them), by
     which the last ones are known."""
     ahead = min(stop + FRAMES_AHEAD, video.frames)

@@ -9,7 +9,7 @@ from videos import write
 
 from data_prep.clips.clip import SHORTEST_CLIP
 from data_prep.clips.joining import join_segments
-from data_prep.clips.segments import REACH, Segments, best_seam
+from data_prep.clips.segments import SEAM_REACH, Segments, best_seam
 from data_prep.video.video import open_video
 
 
@@ -22,8 +22,8 @@ def test_segments_cover_a_video_and_are_no_longer_than_asked(tmp_path: Path, fra
     assert (len(segments) == 1) == (frames <= 1500)
     if len(segments) > 1:  # a seam may move to either side
         lengths = np.diff(edges)
-        assert lengths.max() + 2 * REACH <= 1500
-        assert lengths.min() > 2 * REACH + 2 * SHORTEST_CLIP
+        assert lengths.max() + 2 * SEAM_REACH <= 1500
+        assert lengths.min() > 2 * SEAM_REACH + 2 * SHORTEST_CLIP
     assert len(Segments(video, 0)) == 1
 
 
