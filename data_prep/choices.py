@@ -13,6 +13,8 @@ EDGE, BLACK, REJECT = "edge", "black", "reject"
 ENGINES = ("local", "ray")
 #: Bytes of video in a unit, unless told otherwise: 1 to 10 minutes, whose shard at 512² is 0.1 to 1 GB.
 UNIT_BYTES = 64 << 20
+#: Longer videos are parted into segments of at most so many seconds, unless told otherwise.
+SEGMENT_S = 60.0
 #: What a report is written to.
 REPORT, PAGE = "report.json", "report.html"
 #: What can be made of a person, by the command's options.

@@ -3,7 +3,8 @@
 What a video's name says happens to it: ``slow-…`` takes half a second, ``crash-…`` kills its worker, ``flaky-N-…``
 fails N times with an input error (counted in a file beside it), ``oom-N-…`` finds the GPU's memory full N times,
 ``hang-…`` enters an endless loop that never gives up the interpreter's lock, ``full-…`` finds the disk full,
-``reject-…`` is turned down.
+``reject-…`` is turned down, ``long-N-…`` has N segments, each of half a second's work and with a face that goes on over
+their seams; ``deadly-N-…`` too, but the last one kills its worker. A line of ``….done`` beside it tells of each.
 """
 
 import dataclasses
@@ -22,7 +23,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data_prep.clips.steps.pipeline import Task, failed_row
+from data_prep.clips.joining import join_segments
+from data_prep.clips.steps.pipeline import Divided, Task, failed_row
 from data_prep.video.video import FrameReader, UnreadableVideo, open_video
 from jdap.shards.writer import ShardWriter
 from jdap.units import FPS
@@ -69,38 +71,62 @@ def draw_folder(folder: Path, *names: str, seed: int = 0) -> Path:
     return folder
 
 
-def make(settings: Settings) -> Callable[[Task], list[dict]]:
+def make(settings: Settings) -> Callable[[Task], list[dict] | Divided]:
     """The short pipeline, as ``data_prep.engines.prepare`` takes one: a clip of a video, its first frames on a drawn
     head."""
 
-    def prepare(task: Task) -> list[dict]:
+    def prepare(task: Task) -> list[dict] | Divided:
         behave(task)
-        started = time.perf_counter()
-        try:
-            video = open_video(task.path)
-            frames = list(FrameReader(video).read(0, FRAMES))
-        except UnreadableVideo as error:
-            return [failed_row(task, str(error).removeprefix(f"{task.path}: "))]
-        rgb = np.stack([np.asarray(Image.fromarray(frame).resize((settings.size,) * 2)) for frame in frames])
-        drawn = fakes.sample(int(rgb.sum()), 0, FRAMES, settings.size, FPS)
-        clip_id = f"{task.base_id}_000000"
-        row = {
-            "source": str(task.path),
-            "clip_id": clip_id,
-            "frames": FRAMES,
-            "scores": {"brightness": float(rgb.mean()) / 255},
-        }
-        row |= {"status": "kept", "reason": "", "seconds": {"render": time.perf_counter() - started}}
-        if task.path.name.startswith("reject"):
-            return [row | {"status": "rejected", "reason": "brightness 0.1 is under 0.2"}]
-        record = dataclasses.replace(drawn.record, clip_id=clip_id, person_id=clip_id, source=task.name)
-        with ShardWriter(task.scratch / clip_id, "clip") as writer:
-            writer.write(dataclasses.replace(drawn, record=record, rgb_FHW3=rgb))
-        task.sheets.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rgb[0]).save(task.sheets / f"{clip_id}.png")
-        return [row]
+        count = segments_of(task)
+        if task.divide and task.segment is None and count > 1:
+            return Divided(count)
+        wanted = range(count) if task.segment is None else [task.segment]
+        parts = [[_clip(task, settings, number, count)] for number in wanted]
+        return join_segments(parts) if task.segment is None else parts[0]
 
     return prepare
+
+
+def _clip(task: Task, settings: Settings, number: int, count: int) -> dict:
+    started = time.perf_counter()
+    if count > 1:
+        time.sleep(0.5)
+        with task.path.with_suffix(".done").open("a") as file:
+            file.write(f"{number}\n")
+    if task.path.name.startswith("deadly") and number == count - 1:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    try:
+        video = open_video(task.path)
+        frames = list(FrameReader(video).read(0, FRAMES))
+    except UnreadableVideo as error:
+        return failed_row(task, str(error).removeprefix(f"{task.path}: "))
+    rgb = np.stack([np.asarray(Image.fromarray(frame).resize((settings.size,) * 2)) for frame in frames])
+    drawn = fakes.sample(int(rgb.sum()) + number, 0, FRAMES, settings.size, FPS)
+    clip_id = f"{task.base_id}_{number * FRAMES:06d}"
+    row = {
+        "source": str(task.path),
+        "clip_id": clip_id,
+        "frames": FRAMES,
+        "scores": {"brightness": float(rgb.mean()) / 255},
+    }
+    row |= {"status": "kept", "reason": "", "seconds": {"render": time.perf_counter() - started}}
+    if count > 1:
+        here = [100.0, 100.0, 50.0]
+        row |= {"person_id": clip_id, "seams": [here if number else None, here if number < count - 1 else None]}
+    if task.path.name.startswith("reject"):
+        return row | {"status": "rejected", "reason": "brightness 0.1 is under 0.2"}
+    record = dataclasses.replace(drawn.record, clip_id=clip_id, person_id=clip_id, source=task.name)
+    with ShardWriter(task.scratch / clip_id, "clip") as writer:
+        writer.write(dataclasses.replace(drawn, record=record, rgb_FHW3=rgb))
+    task.sheets.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rgb[0]).save(task.sheets / f"{clip_id}.png")
+    return row
+
+
+def segments_of(task: Task) -> int:
+    """How many segments a video of this name has."""
+    kind, _, rest = Path(task.name).name.partition("-")
+    return int(rest.partition("-")[0]) if kind in ("long", "deadly") else 1
 
 
 def behave(task: Task) -> None:

@@ -33,7 +33,7 @@ from rich.table import Table
 from benchmarks import BenchmarkError, report
 from data_prep.clips.quality import KEPT
 from data_prep.clips.steps import PrepareSettings, Tools
-from data_prep.clips.steps.pipeline import Task, prepare_video
+from data_prep.clips.steps.pipeline import Divided, Task, prepare_video
 from data_prep.video.video import FrameReader, find_videos, open_video
 from jdap.io.device import find_device
 from jdap.io.progress import Telling
@@ -49,7 +49,9 @@ def measure(videos: list[Path], settings: PrepareSettings, folder: Path) -> dict
     steps, frames, kept = Counter[str](), 0, 0
     wall, processor = time.perf_counter(), time.process_time()
     for k, video in enumerate(videos):
-        for row in prepare_video(Task(video, video.name, f"v{k}", folder / str(k), folder / "sheets"), tools):
+        rows = prepare_video(Task(video, video.name, f"v{k}", folder / str(k), folder / "sheets"), tools)
+        assert not isinstance(rows, Divided)  # it was not asked for
+        for row in rows:
             if "details" in row:
                 raise BenchmarkError(f"{video}: {row['reason']}")
             steps.update(row["seconds"])

@@ -22,6 +22,13 @@ from jdap.geometry import PinholeCamera
 if TYPE_CHECKING:
     from data_prep.fit.fit import Fit
 
+#: A clip has at least this many frames: what the temporal stage reads at once.
+SHORTEST_CLIP = 16
+#: What a clip's row has of the seams of its segment, until they are closed (:mod:`data_prep.clips.joining`).
+SEAMS = "seams"
+#: Where a face is, in pixels of the whole picture: x and y of its middle, and how wide it is.
+Place = tuple[float, float, float]
+
 
 @dataclass(eq=False)
 class Clip:
@@ -35,12 +42,14 @@ class Clip:
     video             the probed video                                                           reader
     start, frames     frames ``start`` … ``start + frames - 1`` of the video at 25 fps           reader, people
     nth               which of the clips that begin at ``start``, from left to right             people
-    person_id         the id of the clip in which this unbroken face was first seen              people
+    person_id         the id of the segment's clip in which this unbroken face was first seen    people
+    before, after     where the face was just before the segment and at its end, if it was       people
     landmarks_px_FN3  (F, 478, 3) float32, pixels of the whole picture; gaps filled              people
     blendshapes_FB    (F, 52) float32 in [0, 1]                                                  people
     blendshape_names  their 52 names                                                             people
     beside            of each frame, boxes (M, 4) of the other faces of the picture, pixels      people
     skin_FN3          (F, 478, 3) uint8: colour of the picture at the landmarks                  people
+    look_FSS          (F, 64, 64) uint8: the face in grey, by its eyes; black where it was lost       people
     fingerprint       what duplicates are known by, :func:`data_prep.clips.quality.fingerprint`  render
     camera            of the whole picture                                                       fit
     fit               identity, expressions, pose, residuals (:class:`data_prep.fit.fit.Fit`)    fit
@@ -64,11 +73,14 @@ class Clip:
     frames: int
     nth: int = 0
     person_id: str = ""
+    before: Place | None = None
+    after: Place | None = None
     landmarks_px_FN3: np.ndarray = field(default_factory=lambda: np.zeros((0, 478, 3), np.float32))
     blendshapes_FB: np.ndarray = field(default_factory=lambda: np.zeros((0, 52), np.float32))
     blendshape_names: tuple[str, ...] = ()
     beside: list[np.ndarray] = field(default_factory=list)
     skin_FN3: np.ndarray = field(default_factory=lambda: np.zeros((0, 478, 3), np.uint8))
+    look_FSS: np.ndarray = field(default_factory=lambda: np.zeros((0, 64, 64), np.uint8))
     camera: PinholeCamera | None = None
     fit: Fit | None = None
     window_px_F3: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
@@ -117,6 +129,8 @@ class Clip:
         }
         if self.fingerprint:
             row["fingerprint"] = self.fingerprint
+        if self.before or self.after:
+            row[SEAMS] = [self.before, self.after]
         return row | ({"details": self.details, "fault": "bug"} if self.details else {})
 
 

@@ -72,6 +72,7 @@ SCORES: tuple[Score, ...] = (
     Score("eyes_open", "eyes_open", "mean", least=0.2),
     Score("outside", "outside", "most", most=0.1),
     Score("occluded", "occluded", "largest", most=0.35),
+    Score("covered", "covered", "largest", most=0.35),
     Score("motion", "motion", "largest"),
     Score("fit_error", "fit_error", "mean", most=0.02),
     Score("fit_error_p95", "fit_error_p95", "mean"),

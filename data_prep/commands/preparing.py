@@ -35,8 +35,8 @@ def run_and_tell(
 
     def tell(row: ClipRow) -> None:
         if row["status"] != KEPT:
-            line = f"{row['status']}: {row['source']}: {row['reason']}"
-            console.print(line.encode(errors="replace").decode(), markup=False, highlight=False, soft_wrap=True)
+            line = printable(f"{row['status']}: {row['source']}: {row['reason']}")
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     started = time.perf_counter()
     with ended_by_sigterm(), told_if_full(args.out):
@@ -65,3 +65,8 @@ def run_and_tell(
         soft_wrap=True,
     )
     return 0
+
+
+def printable(text: str) -> str:
+    """Text on one line that does nothing to a terminal: names of files may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -30,16 +30,16 @@ class Engine:
         return self.kind == "local" and self.workers == 0
 
 
-def hire(work: WorkOrder, engine: Engine, units: int) -> tuple[Crew, int]:
-    """The engine's workers for so many units, and how many workers there may be."""
+def hire(work: WorkOrder, engine: Engine) -> tuple[Crew, int]:
+    """The engine's workers, and how many there may be: they are started when there is work for them."""
     if engine.kind == "ray":
         from data_prep.engines.ray_cluster import Actors  # an extra
 
-        actors = Actors(work, min(engine.workers or units, units), engine.address, engine.gpus)
+        actors = Actors(work, engine.workers, engine.address, engine.gpus)
         return actors, actors.workers
     gpus = find_gpus(os.environ) if getattr(work.settings, "device", "") == "cuda" else []
     if engine.alone:
         return Alone(work, gpus), 1
     if work.place.startswith("memory://"):
         raise PrepareError("memory:// lives in one process only: use it with --workers 0")
-    return Processes(work, work.scratch / "workers.log", gpus), min(engine.workers, units)
+    return Processes(work, work.scratch / "workers.log", gpus), engine.workers

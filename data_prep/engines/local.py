@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import torch
 
+from data_prep.clips.steps.pipeline import Divided
 from data_prep.engines.gpus import least_used, take_gpu, use_gpu
 from data_prep.engines.records import ClipRow
 from data_prep.engines.unit import Fault, UnitWorker, VideoStep, WorkOrder
@@ -52,7 +53,7 @@ class Crew(Protocol):
     def give(self, worker: int, step: VideoStep) -> None:
         """Send a step to a worker that has answered all it was sent."""
 
-    def wait(self) -> tuple[int, list[ClipRow] | Fault | Died | Trouble]:
+    def wait(self) -> tuple[int, list[ClipRow] | Fault | Divided | Died | Trouble]:
         """Wait for an answer. A worker that died is gone."""
 
     def end(self, worker: int) -> None:
@@ -69,7 +70,7 @@ class Alone:
         if gpus:
             use_gpu(gpus[0])
         self._worker = UnitWorker(work)
-        self._answer: list[ClipRow] | Fault = []
+        self._answer: list[ClipRow] | Fault | Divided = []
 
     def hire(self) -> int:
         """There is one already."""
@@ -79,7 +80,7 @@ class Alone:
         """Do the step."""
         self._answer = self._worker(step)
 
-    def wait(self) -> tuple[int, list[ClipRow] | Fault]:
+    def wait(self) -> tuple[int, list[ClipRow] | Fault | Divided]:
         """The answer."""
         return 0, self._answer
 
@@ -131,7 +132,7 @@ class Processes:
         with suppress(OSError):  # it is dead already, as wait() will tell
             self._workers[worker].pipe.send(step)
 
-    def wait(self) -> tuple[int, list[ClipRow] | Fault | Died | Trouble]:
+    def wait(self) -> tuple[int, list[ClipRow] | Fault | Divided | Died | Trouble]:
         """Wait until one has answered or died."""
         while True:
             numbers = {worker.pipe: number for number, worker in self._workers.items()}

@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
 from typing import Any
 
+from data_prep.clips.steps.pipeline import Divided
 from data_prep.engines.local import Died, Trouble, attempt
 from data_prep.engines.plan import PrepareError
 from data_prep.engines.records import ClipRow
@@ -39,7 +40,7 @@ class _Actor:
         self._worker = attempt(UnitWorker, work)
         return self._worker if isinstance(self._worker, Trouble) else None
 
-    def do(self, step: VideoStep) -> list[ClipRow] | Fault | Trouble:
+    def do(self, step: VideoStep) -> list[ClipRow] | Fault | Divided | Trouble:
         """A step of its."""
         assert not isinstance(self._worker, Trouble)
         return attempt(self._worker, step)
@@ -87,7 +88,7 @@ class Actors:
         ray.kill(self._actors.pop(worker))
         self._started.discard(worker)
 
-    def wait(self) -> tuple[int, list[ClipRow] | Fault | Died | Trouble]:
+    def wait(self) -> tuple[int, list[ClipRow] | Fault | Divided | Died | Trouble]:
         """Wait until one has answered or died."""
         while True:
             # Not by ray.wait: what a signal's handler raises there, as SystemExit(143), comes out as SystemExit(1).

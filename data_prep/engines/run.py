@@ -36,6 +36,7 @@ from data_prep.engines.records import (
 )
 from data_prep.engines.scheduler import drive
 from data_prep.engines.scratch import scratch
+from data_prep.engines.segments import SEGMENTS_FOLDER, Piece, Staging
 from data_prep.engines.unit import WorkOrder
 from data_prep.machine.faults import is_open
 from data_prep.machine.retry import STORAGE_FULL
@@ -77,10 +78,11 @@ def finish(
     item is, for the progress. Raises OSError where the store cannot be written to, and :class:`PrepareError`.
     """
     before, had = store.stamp(MANIFEST), _done(store)
-    todo = missing_units(plan, store, retry)
+    todo, staging = missing_units(plan, store, retry), Staging(store, plan.settings)
+    staging.tidy(todo)
     outcome, made = RunOutcome(there=len(plan.units) - len(todo)), set[int]()
     first = len(todo) * engine.rank // engine.world  # ranks begin in different places, and seldom meet
-    with _claims(store, plan, [*todo[first:], *todo[:first]], retry) as claims:
+    with _claims(store, plan, [*todo[first:], *todo[:first]], retry, staging) as claims:
         if todo:
             with _threads():
                 made = _do(claims, todo, work, engine, outcome, tell, what)
@@ -98,7 +100,7 @@ def _done(store: Store) -> set[int]:
     return {int(stem) for stem in stems if stem.isdecimal()}
 
 
-def _claims(store: Store, plan: Plan, todo: list[Unit], retry: bool) -> Claims:
+def _claims(store: Store, plan: Plan, todo: list[Unit], retry: bool, staging: Staging) -> Claims:
     before = {}
     if retry:  # a record that is whole, and to be made again unless another rank has done so since
         names = {unit.number: f"{RECORDS}/{unit.name}.json" for unit in todo}
@@ -110,7 +112,7 @@ def _claims(store: Store, plan: Plan, todo: list[Unit], retry: bool) -> Claims:
             return False
         return store.read(f"{RECORDS}/{unit.name}.json") != before.get(unit.number)
 
-    return Claims(store, todo, lambda: _done(store), whole)
+    return Claims(store, todo, lambda: _done(store), whole, staging)
 
 
 def _do(
@@ -132,8 +134,12 @@ def _do(
                 telling.advance(done - at.get(unit.number, 0), f"{outcome.kept} clips kept" if outcome.clips else "")
                 at[unit.number] = done
 
-        def on_unit(unit: Unit, rows: list[ClipRow]) -> None:
-            claims.release(unit.name)
+        def on_piece(piece: Piece, rows: list[ClipRow]) -> None:
+            claims.release(piece.name)
+            if piece.segment is not None:
+                telling.advance(0, f"segment {piece.segment + 1} of {piece.parts[piece.index]}")
+                return
+            unit = piece.unit
             on_video(unit, len(unit.videos))
             outcome.made += 1
             made.add(unit.number)
@@ -144,9 +150,9 @@ def _do(
                 outcome.frames += row["frames"] if row["status"] == KEPT else 0
                 tell(row)
 
-        crew, workers = hire(work, engine, len(todo))
+        crew, workers = hire(work, engine)
         try:
-            drive(claims, crew, workers, on_video, on_unit)
+            drive(claims, crew, workers, on_video, on_piece)
         finally:
             crew.close()
     return made
@@ -195,7 +201,7 @@ def look(store: Store, overwrite: bool, engine: Engine) -> None:
     if overwrite:
         ours = [name for name in store.names() if name.startswith(("clips-", MANIFEST, REPORT, PAGE))]
         # The plan last: what a killed --overwrite leaves is ours.
-        for folder in (HELD, RECORDS, SHEETS, CLAIMS_FOLDER, PLAN_FOLDER):
+        for folder in (HELD, RECORDS, SHEETS, CLAIMS_FOLDER, SEGMENTS_FOLDER, PLAN_FOLDER):
             ours += store.names(folder)
         store.remove(ours)
 

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from data_prep.clips.steps.pipeline import Divided
 from data_prep.engines.local import Crew, Died, Trouble
 from data_prep.engines.plan import PrepareError, Unit
 from data_prep.engines.records import ClipRow
+from data_prep.engines.segments import Piece
 from data_prep.engines.unit import Fault, VideoStep
 
 #: Workers that may die of one video (or meet a fault of the machine), or of writing one shard, before it is given up.
@@ -22,41 +24,60 @@ FAULTS = 10
 POLL_S = 1.0
 
 
-class UnitSource(Protocol):
-    """Where units come from."""
+class PieceSource(Protocol):
+    """Where units and segments come from."""
 
     @property
     def undecided(self) -> bool:
         """Whether there may be some later."""
 
-    def next(self) -> Unit | None:
-        """A unit to do, or None where there is none at the moment."""
+    def next(self) -> Piece | None:
+        """A piece to do, or None where there is none at the moment."""
+
+    def divide(self, piece: Piece, index: int, segments: int) -> None:
+        """Take a unit back, whose video ``index`` has so many segments, and give them one by one."""
 
 
 @dataclass(eq=False)
 class _Job:
-    unit: Unit
-    index: int = 0
+    piece: Piece
     made: int = 0
     deaths: Counter[int] = field(default_factory=Counter)
     lost: dict[int, str] = field(default_factory=dict)
+    index: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begin()
+
+    @property
+    def unit(self) -> Unit:
+        return self.piece.unit
+
+    def begin(self) -> None:
+        """Another worker may find what is done already."""
+        self.index = 0 if self.piece.segment is None else self.piece.index
 
     def step(self) -> VideoStep:
-        while self.index in self.lost:
-            self.index += 1
-        return VideoStep(self.unit, self.index, dict(self.lost))
+        if self.piece.segment is None:
+            while self.index in self.lost or self.index in self.piece.parts:
+                self.index += 1
+        return VideoStep(self.unit, self.index, dict(self.lost), self.piece.parts, self.piece.segment)
+
+    @property
+    def done(self) -> bool:
+        return self.piece.segment is not None or self.index == len(self.unit.videos)
 
 
 def drive(
-    source: UnitSource,
+    source: PieceSource,
     crew: Crew,
     workers: int,
     on_video: Callable[[Unit, int], Any],
-    on_unit: Callable[[Unit, list[ClipRow]], Any],
+    on_piece: Callable[[Piece, list[ClipRow]], Any],
 ) -> None:
-    """Have all units of ``source`` done by at most ``workers`` workers of ``crew``.
+    """Have all that ``source`` gives done by at most ``workers`` workers of ``crew``.
 
-    ``on_video(unit, how many of its videos are done)`` and ``on_unit(unit, rows)`` are told of progress. A video that
+    ``on_video(unit, how many of its videos are done)`` and ``on_piece(piece, rows)`` are told of progress. A video that
     :data:`DEATHS` workers died of, or met a fault of the machine with, becomes a row with the reason. Raises what a
     worker could not go on for (a full disk, a model that is missing), and :class:`PrepareError` where workers die
     before they have built their models, or where nothing but faults of the machine comes of :data:`FAULTS` attempts.
@@ -67,8 +88,8 @@ def drive(
     unborn = faults = 0
     while True:
         while len(busy) < workers:
-            unit = source.next()
-            job = _Job(unit) if unit else again.popleft() if again else None
+            piece = source.next()
+            job = _Job(piece) if piece else again.popleft() if again else None
             if job is None:
                 break
             worker = idle.pop() if idle else crew.hire()
@@ -93,7 +114,7 @@ def drive(
                 _count(job, answer.reason)
             elif unborn > DEATHS:
                 raise PrepareError(f"workers die while they load models ({answer.reason}): see why with --workers 0")
-            job.index = 0
+            job.begin()
             again.append(job)
         elif isinstance(answer, Fault):
             assert job is not None
@@ -104,20 +125,26 @@ def drive(
                     "finished stays; mend it, or go elsewhere, and run the same command again"
                 )
             _count(job, answer.reason)
-            job.index = 0
+            job.begin()
             del busy[worker]
             again.append(job)
             if answer.poisoned:
                 crew.end(worker)
             else:
                 idle.append(worker)
+        elif isinstance(answer, Divided):
+            assert job is not None
+            unborn = faults = 0
+            del busy[worker]
+            idle.append(worker)
+            source.divide(job.piece, job.index, answer.segments)
         else:
             assert job is not None
             unborn = 0
             if job.index >= job.made:  # not what was found done
                 faults, job.made = 0, job.index + 1
-            if job.index == len(job.unit.videos):
-                on_unit(job.unit, answer)
+            if job.done:
+                on_piece(job.piece, answer)
                 del busy[worker]
                 idle.append(worker)
             else:
@@ -130,8 +157,8 @@ def _count(job: _Job, reason: str) -> None:
     """Note what a video has met. (The unit begins again; another worker may find what is done already.)"""
     job.deaths[job.index] += 1
     if job.deaths[job.index] >= DEATHS:
-        if job.index == len(job.unit.videos):
-            raise PrepareError(f"{reason}, {DEATHS} times, while it wrote the shard of unit {job.unit.name}")
+        if job.index == len(job.unit.videos) or job.index in job.lost:
+            raise PrepareError(f"{reason}, {DEATHS} times, while it wrote the shard of unit {job.piece.name}")
         job.lost[job.index] = f"{reason}, {DEATHS} times"
 
 

@@ -19,9 +19,9 @@ from rich.console import Console
 
 from data_prep.clips.quality import HELD, KEPT, DuplicateFinder, Thresholds, select
 from data_prep.engines.plan import Unit
+from data_prep.engines.publish import publish, write_shards
 from data_prep.engines.records import RECORDS, ClipRow, Done, read_records
 from data_prep.engines.run import open_store, sum_up
-from data_prep.engines.unit import publish, write_shards
 from data_prep.machine.retry import RETRIES
 from data_prep.store import Store, remove_folder
 from jdap.io.progress import track

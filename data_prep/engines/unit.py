@@ -1,9 +1,13 @@
-"""What a worker does with a unit of the plan: its videos one by one, then the shard.
+"""What a worker does with a unit of the plan: its videos one by one, then the shard; or with a segment of one of them.
 
 A worker is sent one :class:`VideoStep` after another. Step k prepares the unit's k-th video into the run's scratch
 folder; the step after the last one makes the shard of what is there, puts it into the store and then, last of
 all, the unit's record ``units/000123.json``: rows, and names and SHA-256 of the shards. A unit is done when its record
 is there and belongs to the plan's unit; whatever else lies in the store without one is written over.
+
+A long video is not prepared but found to be so (:class:`data_prep.clips.steps.pipeline.Divided`); its segments are
+steps of their own, of any worker, which put what comes of them into the store (:mod:`data_prep.engines.segments`) until
+the shard is made.
 
 Videos that were prepared before a worker died are not prepared again by the worker that takes over, as long as it sees
 the same scratch folder.
@@ -15,8 +19,6 @@ where that did not help the unit is finished with a row that says so, which ``pr
 from __future__ import annotations
 
 import contextlib
-import errno
-import itertools
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,24 +26,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import fsspec
-from fsspec.callbacks import Callback
-
-from data_prep.clips.quality import HELD, KEPT, reason_kind, select
-from data_prep.clips.steps.pipeline import Task, failed_row
+from data_prep.clips.joining import join_segments
+from data_prep.clips.quality import select
+from data_prep.clips.steps.pipeline import Divided, Task, failed_row
 from data_prep.engines.plan import PlannedVideo, Unit
-from data_prep.engines.records import RECORDS, SHEETS, ClipRow
+from data_prep.engines.publish import download, publish, write_shards
+from data_prep.engines.records import SHEETS, ClipRow
 from data_prep.engines.scratch import shared
+from data_prep.engines.segments import Parts, Staging, pack, unpack
 from data_prep.machine.faults import MACHINE, MachineFault, not_the_videos
 from data_prep.machine.retry import STORAGE_FULL, may_pass, retrying
-from data_prep.machine.watchdog import beat, watched
+from data_prep.machine.watchdog import watched
 from data_prep.store import Store, is_url, remove_folder
 from jdap.io.files import write_whole
-from jdap.io.remote import remote_errors
 from jdap.shards.reader import read_tar
-from jdap.shards.sample import StoredSample
 from jdap.shards.schema import Record
-from jdap.shards.writer import ShardWriter, sidecar_path
 
 _ROWS = "rows.json"
 #: So many names of what comes next a worker is told, for what is better made together.
@@ -50,19 +49,22 @@ UNITS_AHEAD = 64
 
 @dataclass(frozen=True)
 class VideoStep:
-    """Video ``index`` of a unit; the number of its videos stands for making the shard.
+    """Video ``index`` of a unit, or a ``segment`` of it; the number of its videos stands for making the shard.
 
-    ``lost``: index → why there is nothing of that video: workers died of it.
+    ``lost``: index → why there is nothing of that video, or of that segment: workers died of it; ``parts``: the videos
+    that are divided, index → how many segments.
     """
 
     unit: Unit
     index: int
     lost: dict[int, str] = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
+    segment: int | None = None
 
     @property
     def last(self) -> bool:
         """Whether it makes the shard."""
-        return self.index == len(self.unit.videos)
+        return self.segment is None and self.index == len(self.unit.videos)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class WorkOrder:
     """What a worker is told once: everything but the units.
 
     * ``make(settings)`` builds the function that prepares a video: task → rows, samples in ``task.scratch`` as
-      ``CLIP_ID/*.tar``, sheets in ``task.sheets``; it may raise OSErrors of the storage. Picklable, by name.
+      ``CLIP_ID/*.tar``, sheets in ``task.sheets``; or that it is ``Divided``, where ``task.divide`` allows that. It may
+      raise OSErrors of the storage. Picklable, by name.
     * ``settings``: handed to it, with ``thresholds`` for :func:`data_prep.clips.quality.select`; ``identity``: the same
       as plain JSON, part of every unit's hash
     * ``place``: of the store, ``owner``: the run, ``scratch``: local folder for what is in work, of this run alone
@@ -86,7 +89,7 @@ class WorkOrder:
     * ``limit_s``: seconds without progress after which a worker is ended, 0 for never; ``software``: for the records
     """
 
-    make: Callable[[Any], Callable[[Task], list[ClipRow]]]
+    make: Callable[[Any], Callable[[Task], list[ClipRow] | Divided]]
     settings: Any
     identity: dict[str, Any]
     place: str
@@ -103,6 +106,7 @@ class UnitWorker:
     def __init__(self, work: WorkOrder):
         self.work = work
         self.store = Store(work.place, work.owner, work.retries)
+        self._staging = Staging(self.store, work.identity)
         # Where the worker is not on the machine of the command, the folder is not there yet.
         self._scratch = contextlib.ExitStack()
         self.folder = self._scratch.enter_context(shared(work.scratch))
@@ -113,26 +117,39 @@ class UnitWorker:
                 raise fault from error
             raise
 
-    def __call__(self, step: VideoStep) -> list[ClipRow] | Fault:
-        """Do a step: the rows of the unit where it was the last one, else none; or the machine's fault that it met.
-        Raises OSError where the store or the scratch folder cannot be written to."""
+    def __call__(self, step: VideoStep) -> list[ClipRow] | Fault | Divided:
+        """Do a step: the rows of the unit where it was the last one, else none; or the machine's fault that it met; or
+        that the video has several segments. Raises OSError where store or scratch folder cannot be written to."""
         folder = self.folder / f"unit-{step.unit.name}"
         folder.mkdir(parents=True, exist_ok=True)
         if step.last:
             rows = self._finish(step, folder)
             remove_folder(folder)
             return rows
-        if not (folder / str(step.index) / _ROWS).exists():
-            with watched(self.work.limit_s):
-                return self._video(step.unit, step.index, folder / str(step.index)) or []
+        inside = folder / _place(step.index, step.segment)
+        if not (inside / _ROWS).exists():
+            if step.index in step.lost:
+                row = _lost(step, inside)
+                inside.mkdir(parents=True, exist_ok=True)
+                write_whole(inside / _ROWS, json.dumps([row]).encode())
+            else:
+                with watched(self.work.limit_s):
+                    answer = self._video(step, inside)
+                if answer is not None:
+                    return answer
+        if step.segment is not None:
+            file = folder / f"{inside.name}.segment"
+            pack(inside, file)
+            self.store.publish(file, self._staging.name(step.unit, step.index, step.segment))
+            remove_folder(inside)
         return []
 
-    def _video(self, unit: Unit, index: int, folder: Path) -> Fault | None:
-        video = unit.videos[index]
-        ahead = tuple(later.name for later in unit.videos[index + 1 : index + 1 + UNITS_AHEAD])
-        task = replace(_task(video, folder), ahead=ahead)
+    def _video(self, step: VideoStep, folder: Path) -> Fault | Divided | None:
+        unit, video = step.unit, step.unit.videos[step.index]
+        ahead = tuple(later.name for later in unit.videos[step.index + 1 : step.index + 1 + UNITS_AHEAD])
+        task = replace(_task(video, folder), ahead=ahead, segment=step.segment, divide=not is_url(video.path))
 
-        def attempt() -> list[ClipRow]:
+        def attempt() -> list[ClipRow] | Divided:
             remove_folder(folder)
             folder.mkdir()
             if not is_url(video.path):
@@ -142,6 +159,7 @@ class UnitWorker:
                 with contextlib.suppress(FileNotFoundError):  # its row says so
                     download(video, copy)
                 rows = self._prepare(Task(copy, task.name, task.base_id, task.scratch, task.sheets))
+            assert not isinstance(rows, Divided)
             return [row | {"source": video.path} for row in rows]
 
         try:
@@ -155,113 +173,68 @@ class UnitWorker:
             if isinstance(fault := not_the_videos(error), MachineFault):
                 return Fault(str(fault), poisoned=True)
             raise
+        if isinstance(rows, Divided):
+            return rows
         write_whole(folder / _ROWS, json.dumps(rows).encode())
         return None
 
     def _finish(self, step: VideoStep, folder: Path) -> list[ClipRow]:
-        unit, rows, tasks = step.unit, list[ClipRow](), dict[str, Task]()
+        unit, rows, tasks, folders = step.unit, list[ClipRow](), dict[str, Task](), list[Path]()
         for k, video in enumerate(unit.videos):
-            task = _task(video, folder / str(k))
+            places = [folder / _place(k, part) for part in (range(step.parts[k]) if k in step.parts else (None,))]
             if k in step.lost:
-                found = [failed_row(task, step.lost[k], fault=MACHINE) | {"source": video.path}]
+                found = [_lost(step, places[0], k)]
             else:
-                found = _load(folder / str(k))
+                folders += places
+                found = self._joined(unit, k, places) if k in step.parts else _load(places[0])
             rows += [select(row, self.work.settings.thresholds) for row in found]
-            tasks |= {row["clip_id"]: task for row in found}
+            tasks |= {clip: _task(video, place) for place in places for clip in _clips(place)}
 
         def samples(row: ClipRow) -> Iterator[tuple[str, dict[str, bytes]]]:
             for shard in sorted((tasks[row["clip_id"]].scratch / row["clip_id"]).glob("*.tar")):
-                yield from read_tar(shard)
+                for key, members in read_tar(shard):
+                    yield key, _belonging(members, row)
 
         shards = write_shards(folder / "shards", unit.name, rows, samples)
-        folders = [folder / str(k) for k in range(len(unit.videos)) if k not in step.lost]
         publish(self.store, unit, unit.sha256(self.work.identity), shards, folders, rows, self.work.software)
+        if step.parts:
+            self._staging.remove(unit, step.parts)
         return rows
 
-
-def write_shards(
-    folder: Path, name: str, rows: list[ClipRow], samples: Callable[[ClipRow], Iterator[tuple[str, dict[str, bytes]]]]
-) -> dict[str, Path]:
-    """Write the shards of unit ``name`` into an empty ``folder``: name in the store → file.
-
-    ``samples(row)`` gives key and members of a kept or held clip's samples; it is asked once for each, in order.
-    """
-    remove_folder(folder)
-    prefix = f"clips-{name}"
-    with _Writer(folder, prefix) as writer, _Writer(folder / HELD, prefix) as held:
-        for row in rows:
-            target = held if row["status"] == HELD else writer
-            for step, seconds in row["seconds"].items():
-                target.add_seconds(step, seconds)
-            if row["status"] not in (KEPT, HELD):
-                target.reject(reason_kind(row["reason"]))
-                continue
-            for key, members in samples(row):
-                record = Record.from_json(json.loads(members["json"]))
-                target.write(StoredSample(key, record, members))
-    return {s.relative_to(folder).as_posix(): s for s in (*writer.shards, *held.shards)}
+    def _joined(self, unit: Unit, index: int, places: list[Path]) -> list[ClipRow]:
+        """The rows of a divided video, whose segments are fetched from the store."""
+        for segment, place in enumerate(places):
+            remove_folder(place)
+            with self.store.local(self._staging.name(unit, index, segment)) as file:
+                unpack(file, place)
+        return join_segments([_load(place) for place in places])
 
 
-def download(video: PlannedVideo, target: Path) -> None:
-    """A remote video's local copy. Raises OSError, also where less of it comes than was planned."""
-    with remote_errors(video.path):
-        fs, path = fsspec.core.url_to_fs(video.path)
-        fs.get_file(path, str(target), callback=_Beats())
-    size = target.stat().st_size
-    if video.bytes > 0 and size != video.bytes:
-        raise OSError(errno.EIO, f"{size} of {video.bytes} bytes came")
+def _place(index: int, segment: int | None) -> str:
+    """The folder of a video's or segment's results, below the unit's."""
+    return str(index) if segment is None else f"{index}.{segment:05d}"
 
 
-class _Beats(Callback):
-    """Tells the watchdog that a download goes on."""
-
-    def relative_update(self, inc: int = 1) -> None:
-        beat()
-
-
-def publish(
-    store: Store,
-    unit: Unit,
-    digest: str,
-    shards: dict[str, Path],
-    folders: list[Path],
-    rows: list[ClipRow],
-    software: dict[str, str],
-) -> None:
-    """Shards, sidecars, sheets, then the record. An old record goes first: what it speaks of is written over."""
-    record = f"{RECORDS}/{unit.name}.json"
-    store.remove([record])
-    told = []
-    store.remove([*_old_shards(store, f"clips-{unit.name}"), *_old_shards(store, f"{HELD}/clips-{unit.name}")])
-    for name, shard in shards.items():
-        sidecar = json.loads(sidecar_path(shard).read_bytes()) | {"shard": name}
-        told.append({key: sidecar[key] for key in ("shard", "samples", "frames", "bytes", "sha256")})
-        store.publish(shard, name)
-        store.publish(sidecar_path(shard), sidecar_path(Path(name)).as_posix())
-    for sheet in sorted(path for folder in folders for path in (folder / SHEETS).glob("*.png")):
-        store.publish(sheet, f"{SHEETS}/{sheet.name}")
-    head = json.dumps({"unit": unit.number, "sha256": digest, "software": software, "shards": told})
-    lines = ",\n".join(json.dumps(row) for row in rows)
-    store.write(record, f'{head[:-1]}, "rows": [\n{lines}\n]}}\n'.encode())
+def _lost(step: VideoStep, folder: Path, index: int | None = None) -> ClipRow:
+    """The row of a video, or of a segment, that workers died of."""
+    index = step.index if index is None else index
+    video = step.unit.videos[index]
+    at = "" if step.segment is None else f"_segment{step.segment:05d}"
+    row = failed_row(_task(video, folder), step.lost[index], fault=MACHINE)
+    return row | {"source": video.path, "clip_id": f"{video.video_id}{at}"}
 
 
-def _old_shards(store: Store, first: str) -> list[str]:
-    """Shards and sidecars of a unit that are there: ``first``, ``first-01`` … as long as there are any."""
-    found: list[str] = []
-    for index in itertools.count():
-        stem = f"{first}-{index:02d}" if index else first
-        there = store.sizes([f"{stem}.tar", f"{stem}.json"])
-        if not there:
-            return found[::-1]  # the last goes first: what is left by an interruption is found again
-        found += there
-    return found
+def _belonging(members: dict[str, bytes], row: ClipRow) -> dict[str, bytes]:
+    """A sample's members, its record with the row's person: segments do not know who came over the seam."""
+    record = Record.from_json(json.loads(members["json"]))
+    if record.person_id == row.get("person_id", record.person_id):
+        return members
+    return members | {"json": replace(record, person_id=row["person_id"]).encoded()}
 
 
-class _Writer(ShardWriter):
-    """One shard, ``PREFIX.tar``; what does not fit goes into ``PREFIX-01.tar`` …"""
-
-    def name(self, index: int) -> str:
-        return f"{self.prefix}-{index:02d}" if index else self.prefix
+def _clips(folder: Path) -> list[str]:
+    """Of which clips there are samples."""
+    return [path.name for path in (folder / "samples").glob("*")]
 
 
 def _task(video: PlannedVideo, folder: Path) -> Task:

@@ -31,4 +31,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="delete what was made in the folder, start anew")
     parser.add_argument("--unit-mb", type=int, default=UNIT_BYTES >> 20, help="MB of a shard, about (default 64)")
     add_engine(parser, "processes (default 1; 0 = this one) or Ray's (default all)")
-    parser.set_defaults(sync_weights="")
+    parser.set_defaults(sync_weights="", segment_s=0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from data_prep.choices import UNIT_BYTES
+from data_prep.choices import SEGMENT_S, UNIT_BYTES
 from data_prep.options.shared import add_engine, add_settings
 
 
@@ -16,4 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     parser.add_argument("--overwrite", action="store_true", help="delete what prepare made in the folder, start anew")
     parser.add_argument("--unit-mb", type=int, default=UNIT_BYTES >> 20, help="MB of video a shard (default 64)")
+    longer = f"longer videos are parted, for several workers; seconds (default {SEGMENT_S:g}; 0: none is)"
+    parser.add_argument("--segment-s", type=float, default=SEGMENT_S, metavar="S", help=longer)
     add_engine(parser, "processes (default 1; 0 = this one) or Ray's (default all)")

@@ -10,6 +10,7 @@ Shapes: N landmarks, B blendshapes, F frames of a track.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,7 +31,8 @@ MAX_GAP = 5
 SAME_LOOK, SAME_LOOK_LATER = 0.6, 0.45
 #: Outer corners of the eyes among mediapipe's landmarks.
 EYE_CORNERS = (33, 263)
-_GRID = np.stack(np.meshgrid(np.linspace(-0.9, 0.9, 24), np.linspace(-0.7, 1.3, 24)), -1)
+#: Side of the pictures that are compared.
+LOOK = 24
 
 
 @dataclass(eq=False)
@@ -161,15 +163,26 @@ def overlap(box_4: np.ndarray, other_4: np.ndarray) -> float:
 
 def aligned(rgb_HW3: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
     """(24, 24) float32: the face in grey, turned and scaled by its eyes, without its mean, of length 1."""
+    grey = aligned_grey(rgb_HW3, landmarks_px, LOOK)
+    grey -= grey.mean()
+    return grey / max(float(np.linalg.norm(grey)), 1e-6)
+
+
+def aligned_grey(rgb_HW3: np.ndarray, landmarks_px: np.ndarray, side: int) -> np.ndarray:
+    """(side, side) float32, 0 … 255: the face in grey, turned and scaled by its eyes, from the brows to the lips."""
     right, left = landmarks_px[EYE_CORNERS[0], :2], landmarks_px[EYE_CORNERS[1], :2]
     across = left - right
     down = np.array([-across[1], across[0]])
-    place = (left + right) / 2 + _GRID[..., :1] * across + _GRID[..., 1:] * down
+    grid = _grid(side)
+    place = (left + right) / 2 + grid[..., :1] * across + grid[..., 1:] * down
     x = place[..., 0].round().astype(int).clip(0, rgb_HW3.shape[1] - 1)
     y = place[..., 1].round().astype(int).clip(0, rgb_HW3.shape[0] - 1)
-    grey = rgb_HW3[y, x].astype(np.float32).mean(-1)
-    grey -= grey.mean()
-    return grey / max(float(np.linalg.norm(grey)), 1e-6)
+    return rgb_HW3[y, x].astype(np.float32).mean(-1)
+
+
+@functools.cache
+def _grid(side: int) -> np.ndarray:
+    return np.stack(np.meshgrid(np.linspace(-0.9, 0.9, side), np.linspace(-0.7, 1.3, side)), -1)
 
 
 def _once(faces: list[Face]) -> list[Face]:

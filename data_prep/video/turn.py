@@ -23,6 +23,17 @@ _QUARTER = np.array([[0, 1], [-1, 0]])  # (x, y) → (y, -x): anticlockwise
 _MIRROR = np.array([[-1, 0], [0, 1]])
 
 
+def _unknown_kind(cls: type[Type], value: object) -> Any:
+    """A kind of side data that FFmpeg knows and PyAV (18.1) does not: EXIF, the views of spatial video. PyAV looks at
+    all that a frame has, and would refuse the matrix because of it."""
+    kind: Any = object.__new__(cls)
+    kind._name_, kind._value_ = f"KIND_{value}", value
+    return kind
+
+
+Type._missing_ = classmethod(_unknown_kind)  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class Turn:
     """First so many ``quarters`` anticlockwise, then, if ``mirrored``, left and right exchanged."""

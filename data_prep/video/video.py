@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -35,6 +36,9 @@ from jdap.units import FPS
 DECORD_BYTES = 256 << 20
 #: At its end a damaged file may lack this many seconds of pictures; more is an error.
 LOST_S = 0.2
+#: Reading that begins amid a file begins so much sooner: the first pictures after a leap may be broken. Some containers
+#: leap too far, by less than a few groups of pictures: then from sooner.
+RUN_UPS_S = (1.0, 10.0, 60.0)
 
 
 @dataclass(frozen=True)
@@ -110,14 +114,16 @@ class FrameReader:
     """Reads the 25 fps frames of a video in order, each coded frame decoded once; memory holds two frames.
 
     ``read(start, stop)`` yields frames ``start`` … ``stop - 1`` as (H, W, 3) uint8 RGB. Later calls may skip frames but
-    not go back. Frames that 25 fps repeats are the same array: do not write into it. A frame that cannot be decoded is
-    stood for by the one before it. Raises :class:`UnreadableVideo` when the file ends or breaks more than
-    :data:`LOST_S` before its time stamps do.
+    not go back, nor before ``first``: PyAV decodes from the last whole picture before that on, where the file can be
+    leapt in and its stamps tell; else, like decord, from its beginning. Frames that 25 fps repeats are the same array:
+    do not write into it. A frame that cannot be decoded is stood for by the one before it. Raises
+    :class:`UnreadableVideo` when the file ends or breaks more than :data:`LOST_S` before its time stamps do.
     """
 
-    def __init__(self, video: Video):
+    def __init__(self, video: Video, first: int = 0):
         self.video = video
-        self._decoded = _read_decord(video) if video.decoder == "decord" else _read_pyav(video)
+        by_decord = video.decoder == "decord"
+        self._decoded = _read_decord(video) if by_decord else _read_pyav(video, int(video.source_K[first]))
         self._ahead: tuple[int, _Shown] | None = None
         self._index, self._given = -1, -1
         self._frame: np.ndarray | _Shown = np.zeros((0, 0, 3), np.uint8)
@@ -143,6 +149,21 @@ class FrameReader:
             if not isinstance(self._frame, np.ndarray):  # frames that 25 fps does not show are never converted
                 self._frame = _square_pixels(self._frame(), video.width, video.height)
             yield self._frame
+
+
+def whole_picture(video: Video, k: int) -> np.ndarray | None:
+    """The last picture before frame ``k`` that is coded by itself, (H, W, 3) uint8; None where there is no telling."""
+    if video.stamps_N is None:
+        return None
+    try:
+        with open_container(video.path) as container:
+            stream: Any = container.streams[video.track]
+            stream.codec_context.skip_frame = "NONKEY"
+            container.seek(int(video.stamps_N[video.source_K[k]]), stream=stream)
+            frame = next(decode(container, video.track), None)
+            return None if frame is None else _square_pixels(_convert(video, frame), video.width, video.height)
+    except (av.error.FFmpegError, OSError):
+        return None
 
 
 #: What gives a decoded frame as (H, W, 3) uint8, upright, when it is to be shown.
@@ -192,18 +213,59 @@ def _read_decord(video: Video) -> Iterator[tuple[int, _Shown]]:
         yield index, partial(np.asarray, frame)
 
 
-def _read_pyav(video: Video) -> Iterator[tuple[int, _Shown]]:
-    """(index among the N, frame), ascending; frames that cannot be decoded, or have no place, are left out."""
+def _read_pyav(video: Video, first: int) -> Iterator[tuple[int, _Shown]]:
+    """(index among the N, frame), ascending, from one before ``first`` on; frames that cannot be decoded, or have no
+    place, are left out."""
     last = -1
     try:
-        with open_container(video.path) as container:
-            for number, frame in enumerate(decode(container, video.track)):
-                index = _place(video, number, frame.pts, last)
-                if index > last:
-                    last = index
-                    yield index, partial(_convert, video, frame)
+        amid = (_amid(video, first, run_up_s) for run_up_s in RUN_UPS_S)
+        for index, frame in next(filter(None, amid), None) or _from_start(video):
+            if index > last:
+                last = index
+                yield index, partial(_convert, video, frame)
     except (av.error.FFmpegError, OSError) as error:
         raise UnreadableVideo(f"{video.path}: decoding breaks off ({error.strerror}); the file is damaged") from error
+
+
+def _from_start(video: Video) -> Iterator[tuple[int, av.VideoFrame]]:
+    with open_container(video.path) as container:
+        last = -1
+        for number, frame in enumerate(decode(container, video.track)):
+            last = max(last, index := _place(video, number, frame.pts, last))
+            yield index, frame
+
+
+def _amid(video: Video, first: int, run_up_s: float) -> Iterator[tuple[int, av.VideoFrame]] | None:
+    """The frames from ``run_up_s`` or more before ``first`` on; None where one cannot begin there: the file has no
+    index, its stamps do not tell, or no whole picture comes before."""
+    at = int(np.searchsorted(video.times_s, video.times_s[first] - run_up_s, "right")) - 1
+    if at <= 0 or video.stamps_N is None:
+        return None
+    container = open_container(video.path)
+    try:
+        container.seek(int(video.stamps_N[at]), stream=container.streams[video.track])
+        frames = decode(container, video.track)
+        frame = next(frames, None)
+    except av.error.FFmpegError:
+        frame = None
+    if frame is None or frame.pts is None or (index := _place(video, -1, frame.pts, -1)) > at:
+        container.close()
+        return None
+    return _go_on(video, container, index, frame, frames)
+
+
+def _go_on(
+    video: Video,
+    container: av.container.InputContainer,
+    index: int,
+    frame: av.VideoFrame,
+    frames: Iterator[av.VideoFrame],
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    with container:
+        yield index, frame
+        for frame in frames:
+            index = max(index, found := _place(video, -1, frame.pts, index))
+            yield found, frame
 
 
 def _convert(video: Video, frame: av.VideoFrame) -> np.ndarray:

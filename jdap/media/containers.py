@@ -23,7 +23,8 @@ def open_container(path: Path) -> av.container.InputContainer:
     """PyAV's container of a local file. Raises ``av.error.FFmpegError`` or OSError.
 
     A file is all that is opened: no address of a network, no other file that a list names. Pictures of over
-    :data:`MAX_PIXELS` are not looked at to find out what is in it.
+    :data:`MAX_PIXELS` are not looked at to find out what is in it. A header that lies about how much there is in the
+    file is the file's fault, not the machine's.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD).lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -32,7 +33,10 @@ def open_container(path: Path) -> av.container.InputContainer:
     # A playlist must not make us fetch something; a file's name must not be taken for a protocol; tags in an old
     # encoding are nobody's error here.
     options = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
-    container = av.open(f"file:{path}", options=options, metadata_errors="ignore")
+    try:
+        container = av.open(f"file:{path}", options=options, metadata_errors="ignore")
+    except av.error.MemoryError:  # FFmpeg makes no table of gigabytes; whoever looks for a lack of memory finds none
+        raise OSError(errno.EINVAL, "its header asks for more memory than any has", str(path)) from None
     if not _LISTS.isdisjoint(container.format.name.split(",")):
         container.close()
         raise _list_error(path)

@@ -72,7 +72,7 @@ class Sample:
 
     def members(self) -> dict[str, bytes]:
         """The encoded members, name → bytes, in the order in which they are stored: the record comes first."""
-        members = {"json": json.dumps(self.record.to_json(), sort_keys=True).encode()}
+        members = {"json": self.record.encoded()}
         for i in range(self.record.frames):
             members[frame_member("rgb", i)] = schema.encode_rgb(self.rgb_FHW3[i])
             members[frame_member("depth", i)] = schema.encode_depth(depth.to_tenths(self.depth_mm_FHW[i]))

@@ -27,6 +27,7 @@ That is version 1. Samples of version 2 hold latents rather than pictures: :mod:
 from __future__ import annotations
 
 import io
+import json
 import wave
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
@@ -118,6 +119,10 @@ class Record:
     def to_json(self) -> dict[str, object]:
         """The JSON object that is stored; ``speech`` and ``latents`` only where there are some."""
         return {name: value for name, value in asdict(self).items() if name not in _MAY_LACK or value}
+
+    def encoded(self) -> bytes:
+        """The member that is stored."""
+        return json.dumps(self.to_json(), sort_keys=True).encode()
 
     @classmethod
     def from_json(cls, data: dict) -> Record:

@@ -9,8 +9,8 @@ import torch
 
 from data_prep.clips import measures
 from data_prep.clips.clip import Clip
-from data_prep.clips.steps.job import Tools, VideoJob, each
-from data_prep.fit.fit import CHEEKS, Fit, Observed, default_camera, expression_prior, fit_tracks
+from data_prep.clips.steps.job import Tools, VideoJob, across_px, each
+from data_prep.fit.fit import Fit, Observed, default_camera, expression_prior, fit_tracks
 from data_prep.head.landmarks import LANDMARK_COUNT
 from data_prep.head.mouth import measure_mouth
 from data_prep.machine.faults import not_the_videos
@@ -20,10 +20,11 @@ UPPER_LIP, LOWER_LIP = (82, 13, 312), (87, 14, 317)
 
 
 def fit_heads(clips: list[Clip], job: VideoJob) -> list[Clip]:
-    """Fit each clip; the camera is one for the video, by the nearest face of its first clips. On a GPU the clips of a
-    segment are fitted at once; if that breaks, each by itself, so that the one to blame fails alone."""
+    """Fit each clip. The camera is one for the video; where it is not known yet, by the nearest face of these clips.
+    On a GPU the clips of a segment are fitted at once; if that breaks, each by itself, so that the one to blame fails
+    alone."""
     if job.camera is None and clips:
-        across = max(_face_px(clip) for clip in clips)
+        across = max(across_px(clip.landmarks_px_FN3) for clip in clips)
         job.camera = default_camera(job.video.width, job.video.height, across)
     if len(clips) > 1 and at_once(job):
         try:
@@ -70,8 +71,3 @@ def _observed(clip: Clip, job: VideoJob) -> Observed:
     assert job.camera is not None
     prior = expression_prior(torch.from_numpy(clip.blendshapes_FB), clip.blendshape_names, job.tools.model)
     return Observed(torch.from_numpy(clip.landmarks_px_FN3[:, :LANDMARK_COUNT]), prior, job.camera)
-
-
-def _face_px(clip: Clip) -> float:
-    points = clip.landmarks_px_FN3
-    return float(np.quantile(np.linalg.norm(points[:, CHEEKS[0], :2] - points[:, CHEEKS[1], :2], axis=-1), 0.95))

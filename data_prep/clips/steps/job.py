@@ -10,8 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from data_prep.clips.clip import Clip
+from data_prep.clips.segments import Segments
 from data_prep.clips.steps.settings import PrepareSettings
+from data_prep.fit.fit import CHEEKS, default_camera
 from data_prep.fit.render import HeadRenderer
 from data_prep.head.files import load_face_model
 from data_prep.machine.faults import not_the_videos, told
@@ -21,11 +25,15 @@ from data_prep.video.faces import FaceFinder
 from data_prep.video.shots import ShotFrame
 from data_prep.video.sync import load_syncnet
 from data_prep.video.tracks import Tracker
-from data_prep.video.video import FrameReader, UnreadableVideo, Video
+from data_prep.video.video import FrameReader, UnreadableVideo, Video, open_video, whole_picture
+from jdap.faces.landmarker import Landmarker
 from jdap.faces.parser import load_parser
 from jdap.geometry import PinholeCamera
+from jdap.units import FPS
 
 T = TypeVar("T")
+#: Pictures by whose faces the camera of a long video is guessed.
+GLIMPSES = 16
 
 
 class Tools:
@@ -46,6 +54,44 @@ class Tools:
             self.software["parser"] = settings.parser
         if settings.face_model:
             self.software["face_model"] = face.source
+        self._video: tuple[object, Segments] | None = None
+        self._camera: tuple[Video, PinholeCamera | None] | None = None
+
+    def segments_of(self, path: Path) -> Segments:
+        """A file's segments, kept until another file is asked for: a worker may be given many of them.
+
+        Raises :class:`data_prep.video.error.UnreadableVideo`.
+        """
+        status = path.stat() if path.is_file() else None
+        key = (path, status.st_size, status.st_mtime_ns) if status else None
+        if self._video is None or self._video[0] != key:
+            self._video = None  # not two at once
+            self._video = key, Segments(open_video(path), round(self.settings.segment_s * FPS))
+        return self._video[1]
+
+    def camera_of(self, video: Video) -> PinholeCamera | None:
+        """The camera of a video that is parted, by the widest face of some of its pictures; None where none has one."""
+        if self._camera is None or self._camera[0] is not video:
+            self._camera = video, guess_camera(video)
+        return self._camera[1]
+
+
+def guess_camera(video: Video) -> PinholeCamera | None:
+    """The camera by the widest face of :data:`GLIMPSES` pictures, spread evenly over a video; None without a face."""
+    widest = 0.0
+    with Landmarker() as landmarker:
+        for k in sorted({int((i + 0.5) / GLIMPSES * video.frames) for i in range(GLIMPSES)}):
+            picture = whole_picture(video, k)
+            faces = [] if picture is None else landmarker.detect(picture)
+            widest = max([widest, *(across_px(face.landmarks_px_N3) for face in faces)])
+            beat()
+    return default_camera(video.width, video.height, widest) if widest else None
+
+
+def across_px(landmarks_px: np.ndarray) -> float:
+    """From cheek to cheek, in pixels, of landmarks (..., N, 2 or 3): of several the 95 % quantile."""
+    apart = np.linalg.norm(landmarks_px[..., CHEEKS[0], :2] - landmarks_px[..., CHEEKS[1], :2], axis=-1)
+    return float(np.quantile(apart, 0.95))
 
 
 class Stopwatch:
@@ -69,15 +115,14 @@ class Stopwatch:
 
 @dataclass(eq=False)
 class VideoJob:
-    """One video in work.
+    """A segment of a video in work.
 
     * ``name``: the video's name for records: its folder's name and its own
     * ``samples``: folder where each clip's samples go, ``samples/CLIP_ID/*.tar``; ``sheets``: folder of contact sheets
     * ``finder``, ``tracker``: of its faces
     * ``drawn``: the reader of the second pass (stored frames), ``shots``: the frames of the first one (faces), with
-      cuts; both go forward only, so memory does not grow with the video
-    * ``camera``: of the whole picture, from the first clip on
-    * ``people``: track → ``person_id``
+      cuts, beginning ``run_up`` frames before the segment; both go forward only, so memory does not grow with it
+    * ``camera``: of the whole picture, one for the video; where nothing is known of it yet, from the first clip on
     """
 
     tools: Tools
@@ -90,7 +135,7 @@ class VideoJob:
     sheets: Path
     camera: PinholeCamera | None = None
     shots: Iterator[ShotFrame] = field(default_factory=lambda: iter(()))
-    people: dict[int, str] = field(default_factory=dict)
+    run_up: int = 0
     watch: Stopwatch = field(init=False)
 
     def __post_init__(self) -> None:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
 from data_prep.choices import SINGLE
-from data_prep.clips.clip import Clip
+from data_prep.clips.clip import SHORTEST_CLIP, Clip, Place
+from data_prep.clips.covers import SIDE, face_look
 from data_prep.clips.measures import appearance, colours_at, outside, repeats
 from data_prep.clips.steps.job import VideoJob
 from data_prep.video.faces import count_small_faces
 from data_prep.video.tracks import Track
 from jdap.faces.landmarker import BLENDSHAPES, LANDMARKS, face_width_px
 
-#: A clip has at least this many frames: what the temporal stage reads at once.
-SHORTEST_CLIP = 16
 #: A face that is smaller cannot be fitted; it is not worth storing either, and no threshold admits it.
 MEASURABLE_PX = 32
 #: With ``--faces single``: another large face is in at most this share of a clip's frames.
 SEVERAL_SHARE = 0.05
 #: Frames in which small faces are looked for when a segment has no large one.
 CENSUS = 3
-NOTHING, NO_SKIN = float("nan"), np.zeros((LANDMARKS, 3), np.uint8)
+NOTHING = float("nan")
 
 
 def find_people(clips: list[Clip], job: VideoJob) -> list[Clip]:
@@ -40,57 +40,87 @@ def find_people(clips: list[Clip], job: VideoJob) -> list[Clip]:
     return made
 
 
+class _Look(NamedTuple):
+    """Of a face in a frame; by default of none."""
+
+    sharpness: float = NOTHING
+    brightness: float = NOTHING
+    skin_N3: np.ndarray = np.zeros((LANDMARKS, 3), np.uint8)
+    grey_SS: np.ndarray = np.zeros((SIDE, SIDE), np.uint8)
+
+
 class _Seen:
     """What was noted of the frames as they passed: each face's look, margins to cuts, and a few frames."""
 
     def __init__(self) -> None:
-        self.looks: dict[tuple[int, int], tuple[float, float, np.ndarray]] = {}
+        self.looks: dict[tuple[int, int], _Look] = {}
         self.margins: list[float] = []
         self.repeated: list[bool] = []
         self.census: list[np.ndarray] = []
+        #: Track → where it was last before the segment, and at its end, if it was there.
+        self.before: dict[int, Place] = {}
+        self.after: dict[int, Place] = {}
 
 
 def _watch(segment: Clip, job: VideoJob) -> tuple[_Seen, list[Track]]:
     seen, tracks = _Seen(), list[Track]()
     every = max(1, segment.frames // CENSUS)
-    shots = job.timed_each("cuts", islice(job.shots, segment.frames))
+    shots = job.timed_each("cuts", islice(job.shots, job.run_up + segment.frames))
     before: np.ndarray | None = None
-    for k, shot in enumerate(shots, segment.start):
+    for k, shot in enumerate(shots, segment.start - job.run_up):
+        if k == segment.start and job.run_up:
+            seen.before, tracks = _places(job.tracker.segment(k)), []
         with job.timed("landmarks"):
             faces = job.finder.find(shot.rgb_HW3, shot.cut)
         tracks += job.tracker.step(k, shot.rgb_HW3, faces, shot.cut)
+        if k < segment.start:
+            before = shot.rgb_HW3
+            continue
         for face in faces:
             points = face.landmarks_px_N3
-            seen.looks[k, id(face)] = (*appearance(shot.rgb_HW3, points), colours_at(shot.rgb_HW3, points))
+            skin, grey = colours_at(shot.rgb_HW3, points), face_look(shot.rgb_HW3, points)
+            seen.looks[k, id(face)] = _Look(*appearance(shot.rgb_HW3, points), skin, grey)
         seen.margins.append(1.0 if shot.cut else shot.margin)
         seen.repeated.append(repeats(shot.rgb_HW3, before))
         before = shot.rgb_HW3
         if (k - segment.start) % every == every // 2:
             seen.census.append(shot.rgb_HW3)
-    return seen, tracks + job.tracker.segment(segment.start + segment.frames)
+    going_on = job.tracker.segment(segment.start + segment.frames)
+    if segment.start + segment.frames < segment.video.frames:
+        seen.after = _places(going_on)
+    return seen, tracks + going_on
+
+
+def _places(tracks: list[Track]) -> dict[int, Place]:
+    """Track → where its face was last."""
+    places = {}
+    for track in tracks:
+        points = next(face for face in reversed(track.faces) if face is not None).landmarks_px_N3
+        x, y = points[:, :2].mean(0)
+        places[track.number] = round(float(x), 1), round(float(y), 1), round(float(face_width_px(points)), 1)
+    return places
 
 
 def _clip(track: Track, nth: int, segment: Clip, seen: _Seen, job: VideoJob) -> Clip:
     """The clip of a track (trimmed: it begins and ends with a face), turned down where it cannot be used."""
     frames, first = len(track.faces), track.start - segment.start
     clip = Clip(segment.source, segment.base_id, segment.video, track.start, frames, nth)
-    clip.person_id = job.people.setdefault(track.number, clip.clip_id)
-    looks = [
-        (NOTHING, NOTHING, NO_SKIN) if face is None else seen.looks[track.start + i, id(face)]
-        for i, face in enumerate(track.faces)
-    ]
+    clip.person_id = clip.clip_id
+    clip.before, clip.after = seen.before.get(track.number), seen.after.get(track.number)
+    looks = [_Look() if face is None else seen.looks[track.start + i, id(face)] for i, face in enumerate(track.faces)]
     there = [face for face in track.faces if face is not None]
     clip.blendshape_names = there[0].names
     no_points, no_shapes = np.full((LANDMARKS, 3), np.nan, np.float32), np.full(BLENDSHAPES, np.nan, np.float32)
     clip.landmarks_px_FN3 = fill_gaps(np.stack([no_points if f is None else f.landmarks_px_N3 for f in track.faces]))
     clip.blendshapes_FB = fill_gaps(np.stack([no_shapes if f is None else f.blendshapes_B for f in track.faces]))
     clip.beside = track.beside
-    clip.skin_FN3 = np.stack([colours for _, _, colours in looks])
+    clip.skin_FN3 = np.stack([look.skin_N3 for look in looks])
+    clip.look_FSS = np.stack([look.grey_SS for look in looks])
     clip.scores = {
         "found": np.array([face is not None for face in track.faces], np.float32),
         "several": np.array(track.several, np.float32),
-        "sharpness": np.array([sharp for sharp, _, _ in looks], np.float32),
-        "brightness": np.array([light for _, light, _ in looks], np.float32),
+        "sharpness": np.array([look.sharpness for look in looks], np.float32),
+        "brightness": np.array([look.brightness for look in looks], np.float32),
         "source_fps": np.full(frames, segment.video.source_fps(track.start, track.start + frames), np.float32),
         "repeated": np.array(seen.repeated[first : first + frames], np.float32),
         "outside": outside(clip.landmarks_px_FN3, segment.video.width, segment.video.height),

@@ -1,4 +1,4 @@
-"""The pipeline of one video: segments of :data:`SEGMENT_S` run through :data:`STEPS`, and rows come out.
+"""The pipeline of one video: its segments run through :data:`STEPS`, and rows come out.
 
 Whatever goes wrong with a video is a row. Who does which videos where is told in :mod:`data_prep.engines.prepare`.
 """
@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 
-from data_prep.clips.clip import Clip, cut_evenly
-from data_prep.clips.quality import FAILED, KEPT, mark_duplicates
+from data_prep.clips.clip import Clip
+from data_prep.clips.joining import join_segments
+from data_prep.clips.quality import FAILED, KEPT
+from data_prep.clips.segments import Segments, run_up, watch
 from data_prep.clips.steps import ClipStep, PrepareSettings, Tools, VideoJob
 from data_prep.clips.steps.head import fit_heads
 from data_prep.clips.steps.people import find_people
@@ -25,10 +27,8 @@ from data_prep.clips.steps.window import choose_window
 from data_prep.machine.faults import BUG, not_the_videos, told
 from data_prep.machine.memory import give_back
 from data_prep.video.faces import FaceFinder
-from data_prep.video.shots import find_cuts
 from data_prep.video.tracks import Tracker
-from data_prep.video.video import FrameReader, UnreadableVideo, open_video
-from jdap.units import FPS
+from data_prep.video.video import FrameReader, UnreadableVideo
 
 #: The way of a segment of a video: each step takes the clips that are still in. A new step is one more line here.
 STEPS: tuple[tuple[str, ClipStep], ...] = (
@@ -39,13 +39,15 @@ STEPS: tuple[tuple[str, ClipStep], ...] = (
     ("rate", rate),  # scores; thresholds are applied to them at the very end, by quality.select
     ("render", render_samples),  # second pass: crops, depth, skin, confidence; samples and contact sheets
 )
-#: Longer videos are worked through in even segments of at most this, each with clips of its own: memory stays bounded.
-SEGMENT_S = 60.0
 
 
 @dataclass(frozen=True)
 class Task:
-    """One video: where it is, what it is called, and where its results go; the names of what comes after it."""
+    """One video: where it is, what it is called, and where its results go; the names of what comes after it.
+
+    ``segment``: the one that is wanted, None for all; ``divide``: whether a video of several may be left to others, one
+    by one: then the answer is :class:`Divided`.
+    """
 
     path: Path
     name: str
@@ -53,38 +55,68 @@ class Task:
     scratch: Path
     sheets: Path
     ahead: tuple[str, ...] = ()
+    segment: int | None = None
+    divide: bool = False
 
 
-def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
-    """Run one video through the pipeline; returns its rows.
+@dataclass(frozen=True)
+class Divided:
+    """Nothing was done: the video has so many ``segments``, which can be asked for one by one."""
 
+    segments: int
+
+
+def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]] | Divided:
+    """Run one video, or a segment of it, through the pipeline; returns its rows.
+
+    A video's rows are those of its segments, joined (:func:`data_prep.clips.joining.join_segments`).
     Raises only what is no fault of the video's: an OSError of the storage, which may pass, or of a full disk, or a
     :class:`data_prep.machine.faults.MachineFault`.
     The samples of a row that is ``kept`` lie in ``task.scratch/CLIP_ID/*.tar``. Whether it stays kept or is held is
     the answer of :func:`data_prep.clips.quality.select` when they are stored.
     """
-    rows: list[dict[str, Any]] = []
+    parts: list[list[dict[str, Any]]] = []
     try:
-        video = open_video(task.path)
+        segments = tools.segments_of(task.path)
         task.sheets.mkdir(parents=True, exist_ok=True)
+    except Exception as error:
+        parts.append([_broken(task, error)])
+    else:
+        if task.divide and task.segment is None and len(segments) > 1:
+            return Divided(len(segments))
+        for number in range(len(segments)) if task.segment is None else (task.segment,):
+            parts.append(_prepare_segment(task, tools, segments, number))
+            give_back()
+    return join_segments(parts) if task.segment is None else parts[0]
+
+
+def _prepare_segment(task: Task, tools: Tools, segments: Segments, number: int) -> list[dict[str, Any]]:
+    video, alone = segments.video, len(segments) == 1
+    try:
+        start, stop = segments[number]
+        lead = run_up(start)
         with FaceFinder() as finder:
-            job = VideoJob(tools, task.name, video, finder, Tracker(), FrameReader(video), task.scratch, task.sheets)
-            job.shots = find_cuts(job.timed_each("decode", FrameReader(video).read(0, video.frames)), video.starts)
-            for start, stop in cut_evenly(video.frames, round(SEGMENT_S * FPS)):
-                segment = Clip(str(task.path), task.base_id, video, start, stop - start)
-                rows += [clip.row() for clip in run_steps(segment, job)]  # segments before a failure stay
-                give_back()
-    except Exception as error:  # a bug must not cost the other videos their rows
-        if fault := not_the_videos(error):
-            raise fault from error
-        if isinstance(error, UnreadableVideo):
-            rows.append(failed_row(task, str(error).removeprefix(f"{task.path}: ")))
-        else:
-            rows.append(failed_row(task, *told(error), fault=BUG))
-    return mark_duplicates(rows)
+            drawn = FrameReader(video, start)
+            job = VideoJob(tools, task.name, video, finder, Tracker(), drawn, task.scratch, task.sheets)
+            job.run_up, job.camera = lead, None if alone else tools.camera_of(video)
+            job.shots = watch(video, start - lead, stop, lambda frames: job.timed_each("decode", frames))
+            clips = run_steps(Clip(str(task.path), task.base_id, video, start, stop - start), job)
+        return [clip.row() for clip in clips]
+    except Exception as error:
+        return [_broken(task, error, "" if alone else f"_{segments.evenly(number):06d}")]
 
 
-def make_pipeline(settings: PrepareSettings) -> Callable[[Task], list[dict[str, Any]]]:
+def _broken(task: Task, error: Exception, at: str = "") -> dict[str, Any]:
+    """The row of a video, or of the segment that begins ``at``, that an exception ended. A machine's fault is raised:
+    a bug must not cost the other videos their rows."""
+    if fault := not_the_videos(error):
+        raise fault from error
+    if isinstance(error, UnreadableVideo):
+        return failed_row(task, str(error).removeprefix(f"{task.path}: ")) | {"clip_id": f"{task.base_id}{at}"}
+    return failed_row(task, *told(error), fault=BUG) | {"clip_id": f"{task.base_id}{at}"}
+
+
+def make_pipeline(settings: PrepareSettings) -> Callable[[Task], list[dict[str, Any]] | Divided]:
     """:func:`prepare_video` with the models that it needs, for a worker that computes with one thread."""
     torch.set_num_threads(1)  # sums depend on the number of threads, and shards must not
     return functools.partial(prepare_video, tools=Tools(settings))

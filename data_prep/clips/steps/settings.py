@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from data_prep.choices import EDGE, SPLIT
+from data_prep.choices import EDGE, SEGMENT_S, SPLIT
 from data_prep.clips.quality import THRESHOLDS, Thresholds, parse_thresholds
 from data_prep.head.files import load_face_model
 from jdap.choices import NO_PARSER
@@ -27,6 +27,7 @@ class PrepareSettings:
       are drawn and stored apart, so that other thresholds can admit them
     * ``parser``: what tells skin from what covers it (:func:`jdap.faces.parser.load_parser`)
     * ``sync_weights``: the user's SyncNet (:mod:`data_prep.video.sync`), or empty
+    * ``segment_s``: longer videos are parted into segments of at most so many seconds; 0: none is
     """
 
     size: int = 512
@@ -39,6 +40,11 @@ class PrepareSettings:
     face_model: str = ""
     sync_weights: str = ""
     parser: str = NO_PARSER
+    segment_s: float = SEGMENT_S
+
+
+#: In shorter segments a seam would have no place to move to.
+LEAST_SEGMENT_S = 2.0
 
 
 class SettingsError(ValueError):
@@ -50,6 +56,8 @@ def read_settings(args: argparse.Namespace) -> PrepareSettings:
     :class:`jdap.faces.parsing.ParserError`."""
     if args.size < 32 or args.size % 8:
         raise SettingsError(f"--size must be a multiple of 8, at least 32, got {args.size}")
+    if args.segment_s and not LEAST_SEGMENT_S <= args.segment_s < float("inf"):
+        raise SettingsError(f"--segment-s must be 0 or at least {LEAST_SEGMENT_S:g}, got {args.segment_s:g}")
     elsewhere = getattr(args, "engine", "local") == "ray"  # the head of a cluster need not have what its workers have
     if args.device.startswith("cuda") and not elsewhere and not torch.cuda.is_available():
         raise SettingsError("--device cuda: this torch sees no CUDA device; use --device cpu")
@@ -67,4 +75,5 @@ def read_settings(args: argparse.Namespace) -> PrepareSettings:
         face_model=args.face_model,
         sync_weights=args.sync_weights,
         parser=args.parser,
+        segment_s=args.segment_s,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_prep.video.video import FrameReader, UnreadableVideo, open_video
 
@@ -216,3 +217,11 @@ def test_a_matrix_that_does_more_is_told(tmp_path: Path) -> None:
     path = lay(film(tmp_path / "a.mp4", marked()), 0.87, 0.5, -0.5, 0.87)
     with pytest.raises(UnreadableVideo, match=r"a\.mp4: .*display matrix"):
         open_video(path)
+
+
+def test_what_pyav_does_not_know_of_a_frame_is_no_obstacle(tmp_path: Path) -> None:
+    """EXIF, as pictures of cameras have it, and the film of some; spatial video has other such things."""
+    exif = Image.Exif()
+    exif[0x010E] = "a picture"
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(tmp_path / "a.mov", "TIFF", exif=exif)
+    assert open_video(tmp_path / "a.mov").frames == 1
