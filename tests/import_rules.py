@@ -104,6 +104,7 @@ RULES: dict[str, set[str]] = {
     "benchmarks.fit": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.modes": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.mouth": BENCHMARKS | {"benchmarks.depth"},
+    "benchmarks.pose": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.relight": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.talking": BENCHMARKS | {"benchmarks.depth", "benchmarks.modes", "benchmarks.mouth"},
     "benchmarks.__main__": {"benchmarks"},

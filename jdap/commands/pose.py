@@ -213,7 +213,7 @@ class _Work:
             made = redrawn(pipeline, picture, new, motion, window_px, photo, args.redraw, **how)
         else:
             rgb = command.square(photo, window_px, MOTION_SIDE_PX)
-            made = on_photo(pipeline.draw(rgb, new, motion, **how), motion, window_px, picture, photo)
+            made = on_photo(pipeline.draw(rgb, new, [motion], **how), motion, window_px, picture, photo)
         return made, new[0, 0].numpy(), motion.unseen
 
 

@@ -129,8 +129,9 @@ class Mover:
         moved[:2] *= moved[:2].norm(dim=0) > STILL_PX * size / 512
         parts = after.face[0], self.before.face[0], facing, head_SS
         depths = after.depth_mm[0], self.before.depth_mm[0]
-        mirrored, mirror = self._mirror(after, skin & ~known)
-        return Motion(moved[:2], moved[2], *depths, skin & ~known, mirrored, mirror, inner & ~shown, *parts)
+        lost = skin & ~(shown & well)
+        mirrored, mirror = self._mirror(after, lost)
+        return Motion(moved[:2], moved[2], *depths, lost, mirrored, mirror, inner & ~shown, *parts)
 
     def _mirror(self, after: Fragments, which_SS: Tensor) -> tuple[Tensor, Tensor]:
         """Which of some skin the other half of the face shows well, (S, S) bool, and where, (2, S, S) pixels."""

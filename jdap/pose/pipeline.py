@@ -5,7 +5,7 @@ Shapes: B pictures, H = W pixels, S pixels the side of the weights' pictures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jdap.choices import GUIDANCE, BY_MODEL, RENDERERS, BY_WARP
+from jdap.choices import BY_MODEL, BY_WARP, GUIDANCE, RENDERERS
 from jdap.depth import NO_DEPTH, skin_range_mm
 from jdap.diffusion.denoiser import Generators
 from jdap.faces.landmarker import Landmarker
+from jdap.geometry import PinholeCamera
 from jdap.pipelines.pictures import Pictures, check_pictures, depth_as, depth_of, kind_of, rgb_as, rgb_of
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.relight import RelightPipeline
@@ -129,7 +130,7 @@ class PosePipeline:
                 new = self.new_depth(old, motion)
                 how = {"steps": steps, "guidance": guidance, "generator": generator}
                 if by == BY_MODEL:
-                    rgb_13HW = self.draw(rgb_13HW, new, motion, **how)
+                    rgb_13HW = self.draw(rgb_13HW, new, [motion], **how)
                 else:
                     redrawn = RelightPipeline(self._drawing).redraw(rgb_13HW.to(self._device), new, strength, **how)
                     rgb_13HW = torch.lerp(rgb_13HW, redrawn.cpu(), soft_region(motion, rgb_13HW.shape[-1]))
@@ -140,14 +141,17 @@ class PosePipeline:
         new_depth = depth_as(kind, torch.cat(depths)) if depths else None
         return Posed(rgb_as(kind, torch.cat(made)), new_depth, heads, motions)
 
-    def fit(self, rgb_HW3: np.ndarray) -> FittedHead:
-        """The head in a square picture (H, H, 3) uint8. Raises :class:`PoseError` where there is no face."""
+    def fit(self, rgb_HW3: np.ndarray, camera: PinholeCamera | None = None) -> FittedHead:
+        """The head in a square picture (H, H, 3) uint8, by the camera of one of :data:`MOTION_SIDE_PX` pixels.
+
+        Raises :class:`PoseError` where there is no face.
+        """
         side = rgb_HW3.shape[0]
         if side != MOTION_SIDE_PX:
             tensor = torch.from_numpy(rgb_HW3.copy()).permute(2, 0, 1)[None].float()
             sized = F.interpolate(tensor, (MOTION_SIDE_PX,) * 2, mode="bicubic", antialias=True)
             rgb_HW3 = sized[0].permute(1, 2, 0).round().clamp(0, 255).byte().contiguous().numpy()
-        return self.heads.fit(rgb_HW3)
+        return self.heads.fit(rgb_HW3, camera)
 
     def move(self, head: FittedHead, change: Change, size: int = MOTION_SIDE_PX) -> Motion:
         """The motion of a picture whose head is changed."""
@@ -184,20 +188,21 @@ class PosePipeline:
 
     def draw(
         self,
-        rgb_13HW: Tensor,
-        depth_11SS: Tensor,
-        motion: Motion,
+        rgb_B3HW: Tensor,
+        depth_B1SS: Tensor,
+        motions: Sequence[Motion],
         steps: int = 20,
         guidance: float = GUIDANCE,
         generator: Generators | None = None,
     ) -> Tensor:
-        """A picture (1, 3, H, W) in [-1, 1] with its head drawn by the model on a depth; the rest stays, to the bit."""
-        portrait, side = self._drawing, depth_11SS.shape[-1]
-        small = self._small(rgb_13HW)
-        hole = F.interpolate(soft_region(motion, motion.size), (side, side), mode="area") > 0
+        """Pictures (B, 3, H, W) in [-1, 1], their heads drawn by the model on a depth; the rest stays, to the bit."""
+        portrait, side = self._drawing, depth_B1SS.shape[-1]
+        small = self._small(rgb_B3HW)
+        regions = torch.cat([soft_region(motion, motion.size) for motion in motions])
+        hole = F.interpolate(regions, (side, side), mode="area") > 0
         made = portrait.edit(
             small,
-            depth_11SS.to(small),
+            depth_B1SS.to(small),
             ~hole.to(small.device),
             torch.ones_like(hole, device=small.device),
             reference=small,
@@ -206,9 +211,9 @@ class PosePipeline:
             generator=generator,
             output_type="pt",
         ).rgb.float()
-        large = F.interpolate(made, rgb_13HW.shape[-2:], mode="bicubic", antialias=True).clamp(-1, 1).cpu()
-        share = soft_region(motion, rgb_13HW.shape[-1])
-        return torch.where(share > 0, torch.lerp(rgb_13HW, large, share), rgb_13HW)
+        large = F.interpolate(made, rgb_B3HW.shape[-2:], mode="bicubic", antialias=True).clamp(-1, 1).cpu()
+        share = torch.cat([soft_region(motion, rgb_B3HW.shape[-1]) for motion in motions])
+        return torch.where(share > 0, torch.lerp(rgb_B3HW, large, share), rgb_B3HW)
 
     @property
     def _drawing(self) -> PortraitPipeline:

@@ -1,5 +1,5 @@
-"""A photo drawn by its motion: its own texture where it has it; hidden skin by the other half of the face, where that is
-seen; and paint where a mouth or an eye opens.
+"""A photo drawn by its motion: its own texture where it has it, hidden skin by the other half of the face where that is
+seen, and paint where a mouth or an eye opens.
 
 Shapes: H x W pixels of the photo, S x S of the motion's grid.
 """
