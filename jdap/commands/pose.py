@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jdap import choices
 from jdap.commands.arguments import CommandError, add_guidance, add_json, positive, within
 from jdap.commands.arguments import add_arguments as add_common
+from jdap.units import FPS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,7 +152,7 @@ class _Work:
         if self.performance.fps:
             files.append(f"{stem}.posed.mp4")
             shapes = [lambda m=m: changed(self.heads, head, m, self.change) for m in moments]
-            unseen = film(out / files[-1], self.heads, head, photo, window_px, shapes, self.performance.fps, _quiet)
+            unseen = film(out / files[-1], self.heads, head, photo, window_px, shapes, self.performance.fps)
         elif self.change.said() or self.args.source is not None:
             new_V3 = changed(self.heads, head, moments[0], self.change)
             picture, depth, unseen = self._still(photo, window_px, head, new_V3)
@@ -164,7 +165,7 @@ class _Work:
         if self.sweep:
             files.append(f"{stem}.sweep.mp4")
             shapes = [lambda c=c: changed(self.heads, head, moments[0], c) for c in self.sweep]
-            unseen = max(unseen, film(out / files[-1], self.heads, head, photo, window_px, shapes, 25, _quiet))
+            unseen = max(unseen, film(out / files[-1], self.heads, head, photo, window_px, shapes, FPS))
         files += [f"{stem}.preview.png", f"{stem}.json"]
         write_whole(out / files[-2], paste.png(relit.sheet(shown, window_px)))
         notes = [f"{unseen:.0%} of the head is not in the photo and is made up from beside it"] if unseen > 0.01 else []
@@ -234,10 +235,6 @@ def _the_one(choose: Choose, number: int) -> Choose:
         return Windows(found.photo, [found.windows_px[number - 1]], found.faces, found.notes)
 
     return chosen
-
-
-def _quiet(frame: int) -> None:
-    """Rows tell of photos."""
 
 
 def _check(args: argparse.Namespace) -> None:

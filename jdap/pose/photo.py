@@ -128,15 +128,13 @@ def film(
     window_px: np.ndarray,
     vertices: Sequence[Callable[[], Tensor]],
     fps: float,
-    tell: Callable[[int], None],
 ) -> float:
     """Write a video of the head's square in which it takes these shapes; returns the largest share never shown."""
     mover = Mover(heads, head, MOTION_SIDE_PX)
     side = int(min(MOTION_SIDE_PX, max(16, round(float(window_px[2])))))
     unseen = 0.0
     with VideoWriter(path, fps, sound=False) as video:
-        for k, place in enumerate(vertices):
-            tell(k)
+        for place in vertices:
             motion = mover.to(place())
             unseen = max(unseen, motion.unseen)
             video.frame(crop_frame(drawn(photo.rgb_HW3, window_px, heads, motion), window_px, side))
