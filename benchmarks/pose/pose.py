@@ -217,7 +217,7 @@ def print_table(
 ) -> None:
     """The answers, and below them the paired differences."""
     cells = {(row["answer"], row["measure"]): report.mean_cell(row) for row in table}
-    shown = report.grid("answer", ("PSNR↑", "person↑", "SSIM↑", "landmarks %↓", "identity↓"))
+    shown = report.grid("answer", ("PSNR↑", "person↑", "SSIM↑", "marks %↓", "identity↓"))
     for name in dict.fromkeys(row["answer"] for row in table):
         shown.add_row(name, *(cells[name, measure] for measure in POSE_MEASURES))
     console.print(shown)
