@@ -87,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
         heads = Heads(landmarker)
         change = read_change(args.settings, heads.names)
         sweep = swept(args.sweep, args.settings, heads.names, args.frames) if args.sweep else []
-        choose = _the_one(choose, args.face) if args.face else choose
         performance = STILL if args.source is None else read_performance(args.source, heads, choose, args.take)
+        choose = _the_one(choose, args.face) if args.face else choose
         if performance.fps and _draws(args):
             raise CommandError("a video is not drawn by the model: every frame would be another person; use --by warp")
         pipeline = PosePipeline(command.load(args) if _draws(args) else None, heads)
@@ -118,7 +118,8 @@ class _Work:
         self.made_by = made | {name: getattr(args, name) for name in names}
 
     def __call__(self, path: Path, name: str) -> tuple[list[str], list[str]]:
-        from jdap.photos.read import read_photo
+        from jdap.photos.read import PhotoError, read_photo
+        from jdap.pose.change import PoseError
 
         photo = read_photo(path)
         chosen = self.choose(photo, path)
@@ -126,7 +127,10 @@ class _Work:
         notes = [*chosen.photo.notes, *chosen.notes, *self.performance.notes]
         for k, window_px in enumerate(chosen.windows_px):
             stem = name if k == 0 else f"{name}.face{k + 1}"
-            made, said = self._one(path, stem, chosen, window_px)
+            try:
+                made, said = self._one(path, stem, chosen, window_px)
+            except PoseError as error:
+                raise PhotoError(f"{path}: {error}; name the head's square with --box LEFT,TOP,SIZE") from error
             files += made
             notes += said
         return files, notes
@@ -137,17 +141,12 @@ class _Work:
         from jdap.faces.crop import crop_frame
         from jdap.io.files import write_whole
         from jdap.photos import paste, relit
-        from jdap.photos.read import PhotoError
-        from jdap.pose.change import PoseError
         from jdap.pose.motion import degrees
         from jdap.pose.photo import changed, film
         from jdap.pose.pipeline import MOTION_SIDE_PX
 
         photo, out, moments = chosen.photo, self.args.out, self.performance.moments
-        try:
-            head = self.heads.fit(crop_frame(photo.rgb_HW3, window_px, MOTION_SIDE_PX))
-        except PoseError as error:
-            raise PhotoError(f"{path}: {error}; name the head's square with --box LEFT,TOP,SIZE") from error
+        head = self.heads.fit(crop_frame(photo.rgb_HW3, window_px, MOTION_SIDE_PX))
         files, shown, unseen = [], [photo.rgb_HW3], 0.0
         if self.performance.fps:
             files.append(f"{stem}.posed.mp4")
