@@ -16,7 +16,7 @@ TEST   ?= $(if $(wildcard $(SHARDS)/test),$(SHARDS)/test,jdap/assets/shards/test
 RUN = .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint test test-all docs train-image train-video train-depth train-codec bench shards studio personal sample-shards shipped-weights clean
+.PHONY: help install lint test test-all docs train-image train-video train-depth train-codec parser bench shards studio personal sample-shards shipped-weights clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -94,6 +94,12 @@ personal: install  ## fine-tune an image model to one person, and draw frames ke
 train-codec: OUT ?= out/codec
 train-codec: install  ## train the image codec of preset tiny (SHARDS= OUT= ARGS=)
 	$(RUN) jdap train-codec --out $(OUT) --data.train $(TRAIN) --data.val $(VAL) $(ARGS)
+
+# It may be ended after MINUTES and started again: drawing and training go on.
+MINUTES ?= 60
+parser: OUT ?= out/parser
+parser: install  ## train the parser of heads on the studio's people, and measure it (OUT= MINUTES= ARGS=)
+	$(RUN) benchmarks parser --out $(OUT) --minutes $(MINUTES) --masked-people 64 $(ARGS)
 
 bench: OUT ?= out/bench
 bench: WEIGHTS ?= out/image/weights

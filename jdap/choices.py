@@ -25,3 +25,11 @@ SEVERAL = (LARGEST, EVERY_FACE, REFUSE)
 #: How a changed head is drawn: from the photo's own texture, or by the model.
 BY_WARP, BY_MODEL = "warp", "model"
 RENDERERS = (BY_WARP, BY_MODEL)
+#: What a parser of heads tells apart, in the order of its maps: skin with eyes and mouth; hair with beards.
+BACKGROUND, SKIN, HAIR, GLASSES, HAT, CLOTH = "background", "skin", "hair", "glasses", "hat", "cloth"
+PARSED = (BACKGROUND, SKIN, HAIR, GLASSES, HAT, CLOTH)
+#: The parts of a head that can be named: what landmarks bound, and what a parser tells apart.
+EYES, MOUTH = "eyes", "mouth"
+HEAD_PARTS = (EYES, MOUTH, *PARSED)
+#: Which parser: none, or the one that ships; else a file of your own.
+NO_PARSER, SHIPPED_PARSER = "none", "shipped"

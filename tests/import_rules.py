@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jdap", "data_prep", "benchmarks")
 #: Words of the domain, and files: they import nothing of ours (a batch knows the units).
 LEAVES = {"jdap.choices", "jdap.configs", "jdap.units", "jdap.depth", "jdap.geometry", "jdap.batch", "jdap.io"}
-#: What data preparation takes of jdap: never networks, never training.
+#: What data preparation takes of jdap: never training, and no networks but the parser of heads in jdap.faces.
 FOR_PREPARATION = {*LEAVES, "jdap.shards", "jdap.media", "jdap.faces", "jdap.shape", "data_prep.choices"}
 FOR_PREPARATION -= {"jdap.batch", "jdap.configs"}
 BENCHMARKS = {"jdap", "data_prep", "benchmarks.choices", "benchmarks.report", "benchmarks.clips", "benchmarks.counts"}
@@ -19,7 +19,7 @@ RULES: dict[str, set[str]] = {
     "jdap.batch": {"jdap.units"},
     "jdap.shards": {"jdap.io", "jdap.depth", "jdap.units"},
     "jdap.media": {"jdap.choices", "jdap.io", "jdap.units"},
-    "jdap.faces": {"jdap.io", "jdap.geometry"},
+    "jdap.faces": {"jdap.choices", "jdap.io", "jdap.geometry"},
     "jdap.shape": LEAVES,
     "jdap.light": LEAVES | {"jdap.shape"},
     "jdap.models": LEAVES,
@@ -89,7 +89,11 @@ RULES: dict[str, set[str]] = {
     },
     "data_prep.folders": FOR_PREPARATION | {"data_prep.clips", "data_prep.engines", "data_prep.store"},
     "data_prep.convert": FOR_PREPARATION | {"data_prep.head", "data_prep.video", "data_prep.fit", "data_prep.scans"},
-    "data_prep.options": {"data_prep.choices", "data_prep.machine"},  # help is quick: nothing that needs torch
+    "data_prep.options": {
+        "jdap.choices",
+        "data_prep.choices",
+        "data_prep.machine",
+    },  # help is quick: nothing that needs torch
     "data_prep.commands": FOR_PREPARATION | {"data_prep"},
     "data_prep.__main__": {"data_prep.commands"},
     "data_prep": set(),
@@ -105,6 +109,7 @@ RULES: dict[str, set[str]] = {
     "benchmarks.modes": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.mouth": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.pose": BENCHMARKS | {"benchmarks.depth"},
+    "benchmarks.parser": BENCHMARKS | {"benchmarks.fit"},
     "benchmarks.relight": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.talking": BENCHMARKS | {"benchmarks.depth", "benchmarks.modes", "benchmarks.mouth"},
     "benchmarks.__main__": {"benchmarks"},
@@ -119,6 +124,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "peft": "jdap/models/image/lora.py",
     "decord": "data_prep/video/decord.py",
     "mediapipe": "jdap/faces/landmarker.py",
+    "onnxruntime": "jdap/faces/parser_onnx.py",
     "scenedetect": "data_prep/video/shots.py",
     "dlib": "jdap/metrics/identity.py",
     "h5py": "data_prep/convert/layouts.py",

@@ -33,6 +33,13 @@ IMAGE_TO_DEPTH_QUESTION, DEPTH_TO_IMAGE_QUESTION, JOINT_QUESTION = "image-to-dep
 ONE_STEP, EITHER, RESAMPLED = "clean, 1 step", "either", "resampled"
 #: What the hole is cut out of.
 INPAINT_BOTH, INPAINT_RGB, INPAINT_DEPTH = "inpaint both", "inpaint rgb", "inpaint depth"
+
+
+def inpaint_part(part: str) -> str:
+    """What the question is called that hides a part of the head by its name."""
+    return f"inpaint {part}"
+
+
 #: Beyond this normalised depth a drawn pixel counts as background.
 HEAD = 0.95
 
@@ -164,21 +171,27 @@ def joint(
     return out
 
 
-def inpaint(pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSettings, what: str) -> Answers:
+def inpaint(
+    pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSettings, what: str, hole: Tensor | None = None
+) -> Answers:
     """Half of the face is hidden (:func:`half_face`) in RGB, in depth, or in both, and drawn from the rest.
 
     ``what`` is one of INPAINT_BOTH, INPAINT_RGB, INPAINT_DEPTH: what is hidden; the other half of the latents is known
-    whole. Where both are hidden the two methods are one, and it is asked with and without resampling. Beside, in the
-    hole: the codec's reconstruction, the nearest known pixel, and another person.
+    whole. Or it is :func:`inpaint_part` of a ``hole`` (B, 1, H, W) bool, which is hidden in both. Where both are hidden
+    the two methods are one, and it is asked with and without resampling (a part: without). Beside, in the hole: the
+    codec's reconstruction, the nearest known pixel, and another person.
     """
-    hole = half_face(batch.skin)
+    named = hole is not None
+    hole = half_face(batch.skin) if hole is None else hole
     known_rgb = ~hole if what != INPAINT_DEPTH else torch.ones_like(hole)
     known_depth = ~hole if what != INPAINT_RGB else torch.ones_like(hole)
     out = Answers()
     asked = {m: (m, 1) for m in methods_of(pipeline)}
-    if what == INPAINT_BOTH:
+    if what == INPAINT_BOTH or named:
         method = methods_of(pipeline)[0]
-        asked = {EITHER: (method, 1), f"{RESAMPLED} {settings.resample}x": (method, settings.resample)}
+        asked = {EITHER: (method, 1)}
+        if not named:
+            asked[f"{RESAMPLED} {settings.resample}x"] = (method, settings.resample)
     for answer, (method, resample) in asked.items():
         out.rgb[answer], out.depth[answer] = pipeline.edit(
             batch.rgb,
@@ -201,7 +214,8 @@ def inpaint(pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSetting
     ):
         out.rgb[answer] = paste_known(rgb, batch.rgb, known_rgb)
         out.depth[answer] = paste_known(depth, batch.depth, known_depth)
-    skin = hole & batch.skin & (batch.depth_mm > 0)
+    # A part's depth is that of whatever is there: hair and cloth are no skin.
+    skin = hole & (batch.depth_mm > 0) & (batch.skin | named)
     for answer in out.rgb:
         rgb, depth = out.rgb[answer], out.depth[answer]
         values: dict[str, Tensor] = {}

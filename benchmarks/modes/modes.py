@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from benchmarks.depth.depth import pictures
 from benchmarks.depth.method import MethodSettings, TrainingMean
 from benchmarks.modes import identity as modes_identity
 from benchmarks.modes import measure
+from benchmarks.modes.parts import part_holes
 from jdap.batch import ImageBatch
 from jdap.choices import CLEAN, MEAN_DEPTH_FILE, REPAINT
 from jdap.data.modules import ImageDataModule
@@ -83,8 +84,10 @@ def ask(
     settings: measure.ModeSettings,
     mean_depth: Tensor | None = None,
     estimator: PortraitPipeline | None = None,
+    holes: Mapping[str, Tensor] | None = None,
 ) -> tuple[dict[str, measure.Answers], dict[str, float]]:
-    """All questions about a batch, and the seconds that each took."""
+    """All questions about a batch, and the seconds that each took; ``holes``: part → what is hidden of it."""
+    by_part = {measure.inpaint_part(part): hole for part, hole in (holes or {}).items()}
     outcomes: dict[str, measure.Answers] = {}
     seconds: dict[str, float] = {}
     for question in (
@@ -94,6 +97,7 @@ def ask(
         measure.INPAINT_BOTH,
         measure.INPAINT_RGB,
         measure.INPAINT_DEPTH,
+        *by_part,
     ):
         start = time.perf_counter()
         if question == measure.IMAGE_TO_DEPTH_QUESTION:
@@ -103,7 +107,7 @@ def ask(
         elif question == measure.JOINT_QUESTION:
             outcomes[question] = measure.joint(pipeline, batch, settings, estimator)
         else:
-            outcomes[question] = measure.inpaint(pipeline, batch, settings, question)
+            outcomes[question] = measure.inpaint(pipeline, batch, settings, question, by_part.get(question))
         # The numbers are on the CPU by now: a GPU has been waited for.
         seconds[question] = time.perf_counter() - start
     return outcomes, seconds
@@ -154,15 +158,16 @@ def run(args: argparse.Namespace) -> int:
     mean = TrainingMean(MethodSettings(folder)) if (folder / MEAN_DEPTH_FILE).is_file() else None
     scores, columns, seconds = ModeScores(), [], dict[str, float]()
     columns_of: list[str] = []
-    with modes_identity.identity() as (identity, reason):
+    with modes_identity.identity() as (identity, reason), part_holes(args.part) as parts:
         total = count_pictures(args.shards, args.limit, args.targets)
         with Telling("picture", total, console=console) as telling:
             for batch in pictures(data.test_dataloader(), device, args.limit):
-                outcomes, took = ask(pipeline, batch, settings, mean.predict(batch) if mean else None, estimator)
+                mean_depth = mean.predict(batch) if mean else None
+                outcomes, took = ask(pipeline, batch, settings, mean_depth, estimator, parts.of(batch))
                 if identity is not None:
                     identity.add(outcomes, batch)
                 if (missing := args.drawn - len(scores.key)) > 0:
-                    drawn = panels(batch, outcomes)
+                    drawn = panels(batch, outcomes) | part_panels(outcomes, args.part)
                     columns_of = list(drawn)
                     columns.append(torch.cat([x[:missing].cpu() for x in drawn.values()], dim=3))
                 scores.add(outcomes, batch)
@@ -230,6 +235,11 @@ def panels(batch: ImageBatch, outcomes: dict[str, measure.Answers]) -> dict[str,
         if name := next((name for name in drawn if name == answer or name.startswith(f"{answer} ")), None):
             found[label] = drawn[name] if half == "rgb" else depth_picture(drawn[name])
     return found
+
+
+def part_panels(outcomes: dict[str, measure.Answers], parts: Sequence[str]) -> dict[str, Tensor]:
+    """What was drawn in the parts' places, as :func:`panels` has it."""
+    return {f"{part} anew": outcomes[measure.inpaint_part(part)].rgb[measure.EITHER] for part in dict.fromkeys(parts)}
 
 
 def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:

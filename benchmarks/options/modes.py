@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.options.arguments import add_device, positive
-from jdap.choices import GUIDANCE
+from jdap.choices import GUIDANCE, HEAD_PARTS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--targets", type=positive, default=1, help="pictures measured of each person (default 1)")
     parser.add_argument("--limit", type=positive, help="only the first so many pictures")
+    hidden = "also hide this part of the head, and draw it anew; may be given several times"
+    parser.add_argument("--part", choices=HEAD_PARTS, action="append", default=[], help=hidden)
     parser.add_argument("--drawn", type=positive, default=6, help="pictures in modes.png (default 6)")
     parser.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
     add_device(parser)

@@ -31,21 +31,26 @@ from jdap.io.progress import Telling
 from jdap.light.lights import Light
 from jdap.light.ratio import Shape, ratio, relit, shading
 from jdap.metrics.bootstrap import grouped_interval
+from jdap.metrics.perceptual import PerceptualError, StLpips
 from jdap.pipelines.grid import labelled_grid
-from jdap.pipelines.relight import NORMALS_SMOOTH, Lit, RelightPipeline
+from jdap.pipelines.relight import Lit, RelightPipeline
 from jdap.shape.normals import edge_normals
 
 UNCHANGED, CEILING = "nothing", "true depth, both lights told"
 TRUE, DRAWN, MEAN_HEAD = "true depth", "drawn depth", "posed mean head"
 TOLD, SEEN = "light told", "light seen"
+ST_LPIPS = "st_lpips"
 #: measure → (unit, whether more is better).
 MEASURES = {
     "psnr": ("dB", True),
     "psnr_person": ("dB", True),
     "ssim": ("", True),
+    ST_LPIPS: ("", False),
     "old_light_deg": ("°", False),
     "new_light_deg": ("°", False),
 }
+HEADERS = {"psnr": "PSNR↑", "psnr_person": "person↑", "ssim": "SSIM↑", ST_LPIPS: "ST-LPIPS↓"}
+HEADERS |= {"old_light_deg": "old °↓", "new_light_deg": "new °↓"}
 #: Which differences are told with their paired intervals: first − other.
 COMPARED = (
     (f"{DRAWN}, {TOLD}", UNCHANGED),
@@ -64,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write."""
     console = Console()
     pipeline = RelightPipeline.from_pretrained(args.weights).quiet().to(find_device(args.device))
+    perceptual, reason = look_of()
     values: dict[str, dict[str, list[float]]] = {}
     keys: list[str] = []
     people: list[str] = []
@@ -73,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
             made: dict[str, Tensor] = {}
             for name, picture, lights in answers(pipeline, pairs, args):
                 made[name] = picture
-                for measure, numbers in scores(picture, pairs, *lights).items():
+                for measure, numbers in scores(picture, pairs, *lights, perceptual=perceptual).items():
                     values.setdefault(name, {}).setdefault(measure, []).extend(numbers)
             keys += pairs.key
             people += pairs.person_id
@@ -87,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     names = ("shards", "weights", "redraw", "steps", "seed")
     stamp = report.software_stamp() | {name: getattr(args, name) for name in names} | {"pairs": len(keys)}
+    stamp["left_out"] = {ST_LPIPS: reason} if reason else {}
     pictures = {"key": keys, "person_id": people, "values": values}
     result = {"rows": table, "differences": differences, "stamp": stamp, "pictures": pictures}
     report.write_json(args.out / "relight.json", result)
@@ -94,7 +101,16 @@ def run(args: argparse.Namespace) -> int:
     columns = {name: torch.cat([one[name] for one in shown])[:ROWS_SHOWN] * 2 - 1 for name in shown[0]}
     labelled_grid(list(columns.values()), [name[:20] for name in columns]).save(args.out / "relight.png")
     print_table(table, differences, console)
+    report.print_left_out(stamp, console)
     return 0
+
+
+def look_of() -> tuple[StLpips | None, str]:
+    """The perceptual distance and "", or None and why it cannot be had here."""
+    try:
+        return StLpips(), ""
+    except PerceptualError as error:
+        return None, str(error)
 
 
 def answers(
@@ -102,11 +118,9 @@ def answers(
 ) -> Iterator[tuple[str, Tensor, tuple[Light | None, Light | None]]]:
     """(name, pictures (B, 3, S, S) in [0, 1], old and new light where they were estimated) of every row."""
     yield UNCHANGED, pairs.old_B3SS, (None, None)
-    true = Shape(
-        edge_normals(pairs.depth_mm_B1SS, pairs.camera_px_B3, NORMALS_SMOOTH), pairs.depth_mm_B1SS, pairs.camera_px_B3
-    )
-    mean = Shape(
-        edge_normals(pairs.mean_mm_B1SS, pairs.camera_px_B3, NORMALS_SMOOTH), pairs.mean_mm_B1SS, pairs.camera_px_B3
+    true, mean = (
+        Shape(edge_normals(depth_mm, pairs.camera_px_B3), depth_mm, pairs.camera_px_B3)
+        for depth_mm in (pairs.depth_mm_B1SS, pairs.mean_mm_B1SS)
     )
     level = told_level(true, pairs)
     both = ratio(shading(pairs.old_light, true), shading(pairs.new_light, true), true.known, pairs.person_B1SS.float())
@@ -145,7 +159,11 @@ def told_level(true: Shape, pairs: Pairs) -> Tensor:
 
 
 def scores(
-    made_B3SS: Tensor, pairs: Pairs, old: Light | None = None, new: Light | None = None
+    made_B3SS: Tensor,
+    pairs: Pairs,
+    old: Light | None = None,
+    new: Light | None = None,
+    perceptual: StLpips | None = None,
 ) -> dict[str, list[float]]:
     """Each picture's measures, against the true picture in 8 bits; NaN where there is no estimated light."""
     made = (made_B3SS.clamp(0, 1) * 255).round() / 255
@@ -159,6 +177,8 @@ def scores(
     alike = ssim(made, pairs.new_B3SS, data_range=1.0, reduction="none")
     assert isinstance(alike, Tensor)
     found["ssim"] = alike.tolist()
+    if perceptual is not None:
+        found[ST_LPIPS] = perceptual(made * 2 - 1, pairs.new_B3SS * 2 - 1).tolist()
     for name, light, truth in (("old_light_deg", old, pairs.old_light), ("new_light_deg", new, pairs.new_light)):
         cosine = None if light is None else (light.direction() * truth.direction()).sum(1).clamp(-1, 1)
         found[name] = [float("nan")] * len(pairs) if cosine is None else torch.rad2deg(cosine.acos()).tolist()
@@ -176,11 +196,11 @@ def rows(values: dict[str, dict[str, list[float]]], people: list[str], seed: int
 
 
 def compared(values: dict[str, dict[str, list[float]]], people: list[str], seed: int) -> list[dict[str, Any]]:
-    """Paired differences in PSNR and SSIM, picture by picture, with intervals over people."""
+    """Paired differences in PSNR, SSIM and ST-LPIPS, picture by picture, with intervals over people."""
     found = []
     for first, other in COMPARED:
-        for measure in ("psnr", "psnr_person", "ssim"):
-            if first in values and other in values:
+        for measure in ("psnr", "psnr_person", "ssim", ST_LPIPS):
+            if measure in values.get(first, {}) and measure in values.get(other, {}):
                 difference = np.array(values[first][measure]) - np.array(values[other][measure])
                 interval = list(grouped_interval(difference, people, seed=seed))
                 found.append(
@@ -195,13 +215,14 @@ def print_table(table: list[dict[str, Any]], differences: list[dict[str, Any]], 
     cells = {(row["answer"], row["measure"]): report.mean_cell(row) for row in table}
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     shown.add_column("answer")
-    for header in ("PSNR↑", "person↑", "SSIM↑", "old °↓", "new °↓"):
-        shown.add_column(header, justify="right", no_wrap=True)
+    measures = [name for name in MEASURES if any(name == measure for _, measure in cells)]
+    for name in measures:
+        shown.add_column(HEADERS[name], justify="right", no_wrap=True)
     for name in dict.fromkeys(row["answer"] for row in table):
-        shown.add_row(name, *(cells[name, measure] for measure in MEASURES))
+        shown.add_row(name, *(cells[name, measure] for measure in measures))
     console.print(shown)
     for row in differences:
-        if row["measure"] != "ssim":
+        if row["measure"] in ("psnr", "psnr_person"):
             low, high = row["difference_ci"]
             line = f"{row['first']} − {row['other']}, {row['measure']}: "
             line += f"{row['difference']:+.2f} [{low:+.2f}, {high:+.2f}]"

@@ -24,6 +24,8 @@ from data_prep.engines.unit import WorkOrder
 from data_prep.machine.retry import RETRIES
 from data_prep.machine.software import changes, digest, software
 from data_prep.machine.watchdog import LIMIT_S
+from jdap.choices import NO_PARSER
+from jdap.faces.parser import parser_files
 
 #: One process of this machine.
 HERE = Engine()
@@ -70,4 +72,7 @@ def prepare(
 def identity(settings: Any) -> dict[str, Any]:
     """Settings as plain JSON, with the contents of the files that they name in place of their paths."""
     found = plain(dataclasses.asdict(settings))
-    return found | {name: digest(found[name]) for name in ("face_model", "sync_weights") if found.get(name)}
+    found |= {name: digest(found[name]) for name in ("face_model", "sync_weights") if found.get(name)}
+    parser = found.pop("parser", NO_PARSER)
+    # Without one the folder is what it always was.
+    return found if parser == NO_PARSER else found | {"parser": [digest(path) for path in parser_files(parser)]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from data_prep.choices import ALL, BLACK, EACH, EDGE, FOLDER, PHOTO_SPLITS, REJECT, SINGLE, UNIT_BYTES, WIDEST
-from data_prep.options.shared import add_engine, add_thresholds
+from data_prep.options.shared import add_engine, add_parser, add_thresholds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda, for the fit and the renderer (default cpu)")
     parser.add_argument("--face-model", default="", metavar="FILE", help="head model, by convert-model (default: ICT)")
     parser.add_argument("--mean-head", action="store_true", help="store the posed mean head's depth too")
+    add_parser(parser)
     faces = f"several faces: the {WIDEST}, where it stands out, or none ({SINGLE}); default {WIDEST}"
     parser.add_argument("--faces", choices=(WIDEST, SINGLE), default=WIDEST, help=faces)
     parser.add_argument("--padding", choices=(EDGE, BLACK, REJECT), default=EDGE, help="what lies outside a picture")

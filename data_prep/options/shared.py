@@ -8,6 +8,7 @@ from pathlib import Path
 from data_prep.choices import BLACK, EDGE, ENGINES, REJECT, SINGLE, SPLIT
 from data_prep.machine.retry import RETRIES
 from data_prep.machine.watchdog import LIMIT_S
+from jdap.choices import NO_PARSER, SHIPPED_PARSER
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -16,11 +17,19 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda, for the fit and the renderer (default cpu)")
     parser.add_argument("--face-model", default="", metavar="FILE", help="head model, by convert-model (default: ICT)")
     parser.add_argument("--mean-head", action="store_true", help="store the posed mean head's depth too")
+    add_parser(parser)
     parser.add_argument("--faces", choices=(SPLIT, SINGLE), default=SPLIT, help="several faces: a clip each, or none")
     parser.add_argument("--padding", choices=(EDGE, BLACK, REJECT), default=EDGE, help="what lies outside a picture")
     add_thresholds(parser)
     parser.add_argument("--sync-weights", default="", metavar="FILE", help="a SyncNet, to score sync by; slow on a CPU")
     parser.add_argument("--no-hold", action="store_true", help="do not store clips that fail a threshold")
+
+
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """``--parser``."""
+    names = "|".join((NO_PARSER, SHIPPED_PARSER, "FILE.onnx"))
+    what = f"takes what hides the face out of the depth: the parser that ships, or yours (default {NO_PARSER})"
+    parser.add_argument("--parser", default=NO_PARSER, metavar=names, help=what)
 
 
 def add_thresholds(parser: argparse.ArgumentParser) -> None:

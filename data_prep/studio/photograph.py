@@ -22,6 +22,7 @@ from torch import Tensor
 
 from data_prep.head.model import head_to_camera, load_ict
 from data_prep.head.normals import VertexNormals
+from data_prep.studio.labels import MAX_COVER, label_samples
 from data_prep.studio.looks import light, picture, shadow, surface
 from data_prep.studio.looks.bust import Bust, make_bust
 from data_prep.studio.motion import performance
@@ -30,8 +31,6 @@ from data_prep.studio.truth import MAX_LAMPS, Truth
 from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix
 from jdap.shape.rasterise import Fragments, Samples, rasterise
 
-#: A pixel counts as skin where hair and clothes cover less than this.
-MAX_COVER = 0.5
 #: Automatic exposure brings a head of this mean luminance there, and others part of the way.
 TARGET_LUMINANCE, ADAPTATION = 0.24, 0.65
 LUMINANCE = (0.2126, 0.7152, 0.0722)
@@ -180,6 +179,7 @@ class Studio:
             "opened": F.pad(opened, (0, MAX_LAMPS - lamps)),
             "to_eye": batch.to_eye_N3,
             "linear": colour,
+            "label": label_samples(self.bust.part_T[samples.face_N], looks),
         }
         centres = {name: picture.centres(batch.spread(value)) for name, value in values.items()}
         return exposed, Truth.of(centres, lights, stops)

@@ -35,6 +35,7 @@ class Truth:
     * ``opened_FSSL`` (F, S, S, 1 + D): how much of the ambient light and of each lamp arrives, 0 … 1
     * ``to_eye_FSS3``: unit vectors to the camera
     * ``linear_FSS3``: the light that reaches the camera, linear RGB before exposure
+    * ``label_FSS`` uint8: index into :data:`jdap.choices.PARSED` (:mod:`data_prep.studio.labels`); not in shards
     * ``ambient_F93``, ``lamps_FD3``, ``power_FD3``: the light, as :class:`data_prep.studio.looks.light.Lighting` has it
     * ``gain_F``: what exposure multiplies ``linear_FSS3`` with
     """
@@ -48,6 +49,7 @@ class Truth:
     opened_FSSL: Tensor
     to_eye_FSS3: Tensor
     linear_FSS3: Tensor
+    label_FSS: Tensor
     ambient_F93: Tensor
     lamps_FD3: Tensor
     power_FD3: Tensor
@@ -59,7 +61,7 @@ class Truth:
         endings |= {"FD3": (f, MAX_LAMPS, 3), "F": (f,)}
         for field in fields(self):
             value: Tensor = getattr(self, field.name)
-            kind = torch.uint8 if field.name == "part_FSS" else torch.float32
+            kind = torch.uint8 if field.name in ("part_FSS", "label_FSS") else torch.float32
             shape = endings[field.name.rpartition("_")[2]]
             if tuple(value.shape) != shape or value.dtype != kind:
                 raise ValueError(f"Truth.{field.name} must be {shape} {kind}, got {tuple(value.shape)} {value.dtype}")

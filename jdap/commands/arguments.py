@@ -48,9 +48,10 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--no-crop", action="store_true", help="the photos are square crops of a head already")
     how.add_argument(
         "--several",
-        choices=SEVERAL,
+        type=_several,
         default=LARGEST,
-        help="photos with several faces: the largest (default), all of them, or none",
+        metavar=f"{{{','.join(SEVERAL)},N}}",
+        help="photos with several faces: the largest (default), all of them, none, or the N-th largest",
     )
 
 
@@ -68,7 +69,6 @@ def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the commands that make pictures, ``jdap generate`` and ``jdap edit``."""
     add_arguments(parser, steps=20)
     add_guidance(parser)
-    parser.add_argument("--count", type=positive, default=1, help="pictures of each, of seeds K, K + 1 …")
     parser.add_argument(
         "--method", choices=METHODS, help="how what is given is held (default: clean where the weights know it)"
     )
@@ -97,6 +97,16 @@ def within(low: float, high: float, what: str = "within") -> Callable[[str], flo
         return value
 
     return number
+
+
+def _several(text: str) -> str | int:
+    if text in SEVERAL:
+        return text
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError:
+        allowed = ", ".join(SEVERAL)
+        raise argparse.ArgumentTypeError(f"must be {allowed} or a face's number, got {text!r}") from None
 
 
 def _box(text: str) -> tuple[float, float, float]:

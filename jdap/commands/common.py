@@ -53,14 +53,21 @@ def choosing(args: argparse.Namespace) -> Iterator[window.Choose]:
     elif args.no_crop:
         yield window.whole
     else:
-        try:
-            landmarker = Landmarker()
-        except (AssetError, ImportError) as error:
-            raise CommandError(
-                f"{error}; or do without finding faces: --box LEFT,TOP,SIZE, or --no-crop for square crops"
-            ) from error
-        with landmarker:
+        with landmarks(
+            "; or do without finding faces: --box LEFT,TOP,SIZE, or --no-crop for square crops"
+        ) as landmarker:
             yield window.by_faces(landmarker, args.several)
+
+
+@contextlib.contextmanager
+def landmarks(otherwise: str = "; or draw a mask, and give it by --mask") -> Iterator[Landmarker]:
+    """A landmarker; raises :class:`CommandError`, which says what to do ``otherwise``, where there can be none."""
+    try:
+        landmarker = Landmarker()
+    except (AssetError, ImportError) as error:
+        raise CommandError(f"{error}{otherwise}") from error
+    with landmarker:
+        yield landmarker
 
 
 def load(args: argparse.Namespace) -> PortraitPipeline:

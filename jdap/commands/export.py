@@ -1,8 +1,8 @@
 """``jdap export IMAGE -o face.glb``: the head in a photo as a mesh or points; of a video, one for each frame.
 
-Beside ``face.glb`` (``.ply``, ``.obj``): ``face.normals.png`` (``--normals``), ``face.turn.mp4`` (``--turntable``),
-``face.rgbd.mp4`` and ``face.depth.mkv`` (``--rgbd``, of a video), and ``face.json``. The meshes of a video are
-``face.000000.glb`` …
+Beside ``face.glb`` (``.ply``, ``.obj``): ``face.html`` (``--viewer``), ``face.normals.png`` (``--normals``),
+``face.turn.mp4`` (``--turntable``), ``face.rgbd.mp4`` and ``face.depth.mkv`` (``--rgbd``, of a video), and
+``face.json``. The meshes of a video are ``face.000000.glb`` …
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_run_arguments(parser, IMAGE_WEIGHTS)
     parser.add_argument("--points", action="store_true", help="points instead of a mesh (.glb, .ply)")
+    parser.add_argument("--viewer", action="store_true", help="also a page that shows the mesh in a browser")
     parser.add_argument("--normals", action="store_true", help="also a normal map, as PNG")
     parser.add_argument("--turntable", action="store_true", help="also a video of the mesh turning")
     parser.add_argument("--rgbd", action="store_true", help="of a video: picture and depth as videos, and no meshes")
@@ -85,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
 def _load(args: argparse.Namespace, is_video: bool) -> PortraitPipeline:
     """The pipeline, once all that can be wrong with the options is found right."""
     from jdap.io.device import find_device
+    from jdap.io.files import make_folder
     from jdap.pipelines.portrait import PortraitPipeline
     from jdap.shape.files import ENDS, require_trimesh
 
@@ -97,13 +99,13 @@ def _load(args: argparse.Namespace, is_video: bool) -> PortraitPipeline:
         raise CommandError("--several all: one head is written; choose it with --box")
     if args.rgbd and not is_video:
         raise CommandError("--rgbd is of a video; of a photo jdap depth writes the depth")
-    if is_video and (args.turntable or args.normals):
-        raise CommandError("--turntable and --normals are of a photo")
+    if is_video and (args.turntable or args.normals or args.viewer):
+        raise CommandError("--viewer, --turntable and --normals are of a photo")
     if not args.source.is_file():
         raise CommandError(f"{args.source}: no such file")
     if not args.rgbd:
         require_trimesh()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(args.out.parent)
     return PortraitPipeline.from_pretrained(args.weights).quiet().to(find_device(args.device))
 
 
@@ -115,6 +117,7 @@ def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
     from jdap.photos.read import read_photo
     from jdap.photos.relief import meaning, relief_of
     from jdap.shape.assumed import RELIEF_MM
+    from jdap.shape.files import write_viewer
     from jdap.shape.mesh import normal_picture
     from jdap.shape.normals import edge_normals
     from jdap.shape.turntable import turntable
@@ -129,6 +132,9 @@ def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
     files = _write(args.out, relief, args.points)
     mesh = relief.mesh()
     f_px = float(relief.camera_px_13[0, 0])
+    if args.viewer:
+        page = write_viewer(args.out.with_suffix(".html"), mesh, relief.texture_HW3, _field(relief))
+        files.append(page.name)
     if args.normals:
         normals = normal_picture(edge_normals(relief.depth_mm_11SS, relief.camera_px_13))[0]
         path = args.out.with_name(f"{args.out.stem}.normals.png")
@@ -153,10 +159,16 @@ def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
 
 
 def _write(path: Path, relief: Relief, points: bool) -> list[str]:
-    from jdap.shape.files import field_of, write_mesh
+    from jdap.shape.files import write_mesh
 
-    field = field_of(float(relief.camera_px_13[0, 0]), relief.depth_mm_11SS.shape[-1])
-    return [file.name for file in write_mesh(path, relief.mesh(), relief.texture_HW3, points=points, field_deg=field)]
+    written = write_mesh(path, relief.mesh(), relief.texture_HW3, points=points, field_deg=_field(relief))
+    return [file.name for file in written]
+
+
+def _field(relief: Relief) -> float:
+    from jdap.shape.files import field_of
+
+    return field_of(float(relief.camera_px_13[0, 0]), relief.depth_mm_11SS.shape[-1])
 
 
 def _export_video(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple[list[str], list[str]]:

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from jdap.choices import EVERY_FACE
-from jdap.commands.arguments import CommandError, add_drawing_arguments
+from jdap.commands.arguments import CommandError, add_drawing_arguments, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--depth", type=Path, help="depth that is given: a NAME.depth.png of jdap depth or jdap generate"
     )
     add_drawing_arguments(parser)
+    parser.add_argument("--count", type=positive, default=1, help="pictures of each, of seeds K, K + 1 …")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -205,12 +205,16 @@ def _light_like(args: argparse.Namespace, pipeline: RelightPipeline, choose: obj
     import torch
 
     from jdap.commands import common as command
-    from jdap.photos.read import read_photo
+    from jdap.light.lights import LightError
+    from jdap.photos.read import PhotoError, read_photo
 
     photo = read_photo(args.like)
     chosen = choose(photo, args.like)  # type: ignore[operator]
     rgb = command.cropped(pipeline.portrait, chosen.photo, chosen.windows_px[0])
-    return pipeline.light_of(rgb, ensemble=args.ensemble, generator=torch.Generator().manual_seed(args.seed))
+    try:
+        return pipeline.light_of(rgb, ensemble=args.ensemble, generator=torch.Generator().manual_seed(args.seed))
+    except LightError as error:
+        raise PhotoError(f"{args.like}: {error}; is the head in its window?") from error
 
 
 def _light(text: str) -> tuple[float, float, float]:

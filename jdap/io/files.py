@@ -32,9 +32,15 @@ def check_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, where it is not there. Raises NotADirectoryError as :func:`check_folder`."""
+    """Make a folder, and those above it, where it is not there.
+
+    Raises NotADirectoryError as :func:`check_folder`, and OSError with the remedy where it cannot be made.
+    """
     check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"--out {folder}: cannot be made ({error.strerror}); name another folder") from error
 
 
 def put_in_place(part: Path, path: Path) -> None:

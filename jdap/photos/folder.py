@@ -14,7 +14,9 @@ PHOTOS = {
 #: Photos that Pillow cannot read: they get a row that says so.
 UNREAD = {".heic", ".heif", ".hif"}
 #: What our commands call the pictures they make of NAME; ``NAME.json`` lies beside them.
-_MADE = re.compile(r"(?P<name>.+?)(\.seed\d+(\.depth)?|\.depth|\.preview|\.uncertainty|\.relit\d*|\.normals)\.png")
+_MADE = re.compile(
+    r"(?P<name>.+?)((\.seed\d+|\.edit\d*)(\.depth)?|\.depth|\.preview|\.uncertainty|\.relit\d*|\.normals)\.png"
+)
 
 
 def photos_in(folder: Path) -> list[Path]:

@@ -43,10 +43,11 @@ class Windows:
 Choose = Callable[[Photo, Path], Windows]
 
 
-def by_faces(landmarker: Landmarker, several: str = LARGEST) -> Choose:
-    """The heads that are found, each cropped as preparation crops; ``several`` is one of :data:`SEVERAL`.
+def by_faces(landmarker: Landmarker, several: str | int = LARGEST) -> Choose:
+    """The heads that are found, each cropped as preparation crops.
 
-    A photo whose faces lie on their side or stand on their head is turned upright first.
+    ``several`` is one of :data:`jdap.choices.SEVERAL`, or which face by its size, 1 for the largest. A photo whose
+    faces lie on their side or stand on their head is turned upright first.
     """
 
     def choose(photo: Photo, path: Path) -> Windows:
@@ -55,15 +56,19 @@ def by_faces(landmarker: Landmarker, several: str = LARGEST) -> Choose:
         faces = landmarker.find(photo.rgb_HW3)
         if not faces:
             raise PhotoError(f"{path}: no face is found; name the head's square with --box LEFT,TOP,SIZE")
+        if isinstance(several, int) and several > len(faces):
+            raise PhotoError(f"{path}: --several {several} asks for a face that is not there: {len(faces)} found")
         notes = TURNED[quarters]
         if len(faces) > 1:
             if several == REFUSE:
                 raise PhotoError(
-                    f"{path}: {len(faces)} faces; choose with --several {LARGEST} or {EVERY_FACE}, or with --box"
+                    f"{path}: {len(faces)} faces; choose with --several {LARGEST}, {EVERY_FACE} or 1 … {len(faces)}, "
+                    "or with --box"
                 )
             if several == LARGEST:
                 notes = (*notes, f"{len(faces)} faces, the largest taken")
-        kept = faces if several == EVERY_FACE else faces[:1]
+        first = several - 1 if isinstance(several, int) else 0
+        kept = faces if several == EVERY_FACE else faces[first : first + 1]
         points = [face.landmarks_px_N3[:FACE_LANDMARKS] for face in kept]
         windows = [crop.head_window(p, photo.width, photo.height) for p in points]
         return Windows(photo, windows, len(faces), notes)

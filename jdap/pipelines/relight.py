@@ -16,8 +16,9 @@ from torch import Tensor
 from jdap.choices import GUIDANCE
 from jdap.diffusion.denoiser import Generators
 from jdap.light.colour import to_light
+from jdap.light.edges import follow_edges
 from jdap.light.estimate import estimate_light, skin_weight
-from jdap.light.lights import LUMINANCE, Light
+from jdap.light.lights import LUMINANCE, Light, LightError
 from jdap.light.ratio import Shape, ratio, relit, shading
 from jdap.pipelines.pictures import Pictures, check_pictures, depth_as, depth_of, kind_of, rgb_as, rgb_of
 from jdap.pipelines.portrait import PortraitPipeline
@@ -26,8 +27,12 @@ from jdap.shape.normals import edge_normals
 
 #: Shading is made on pictures of this side at most; finer detail is the picture's own.
 SHADING_SIDE_PX = 512
+#: Skin that is darker than that, as light of 0 … 1, tells nothing of a light: half a step of 8 bits.
+LEAST_LIGHT = 0.5 / 255 / 12.92
 #: Smoothing of the normals of drawn depth (:func:`jdap.shape.normals.edge_normals`).
-NORMALS_SMOOTH = 1
+NORMALS_SMOOTH = 3
+#: How far normals go on where depth has ended, in pixels of the depth.
+RIM_PX = 6
 
 
 class Relit(NamedTuple):
@@ -150,11 +155,15 @@ class RelightPipeline:
         """
         side = min(rgb_B3HW.shape[-1], SHADING_SIDE_PX)
         srgb = (_sized(rgb_B3HW, side).clamp(-1, 1) + 1) / 2
-        depth = _sized(depth_B1HW.to(srgb), side).clamp(-1, 1)
-        depth_mm = in_mm(depth)
+        depth = depth_B1HW.to(srgb)
         camera = assumed_camera(side).to(srgb).expand(len(srgb), 3)
-        shape = Shape(edge_normals(depth_mm, camera, NORMALS_SMOOTH), depth_mm, camera)
-        return self.judge(srgb, shape, foreground(depth) * _fade(side, fade).to(srgb))
+        depth_mm, fades = in_mm(_sized(depth, side).clamp(-1, 1)), _fade(side, fade).to(srgb)
+        # The light is told from what is surely the person; it falls on the rest of the person, too.
+        sure = Shape(_normals(depth, side, 1, 0), depth_mm, camera)
+        found = self.judge(srgb, sure, _sized(foreground(depth), side).clamp(0, 1) * fades)
+        shape = Shape(_normals(depth, side, NORMALS_SMOOTH, RIM_PX), depth_mm, camera)
+        person = follow_edges(foreground(depth), srgb) * shape.known * fades
+        return Lit(shape, person, found.light, shading(found.light, shape), found.skin_B1HW)
 
     @staticmethod
     def judge(srgb_B3HW: Tensor, shape: Shape, person_B1HW: Tensor) -> Lit:
@@ -184,12 +193,18 @@ class RelightPipeline:
 
     @torch.no_grad()
     def light_of(self, rgb: Pictures, *, ensemble: int = 1, generator: Generators | None = None) -> Light:
-        """The light of pictures as their skin shows it, without the skin's own colour: its mean is white, of 1."""
+        """The light of pictures as their skin shows it, without the skin's own colour: its mean is white, of 1.
+
+        Raises :class:`jdap.light.lights.LightError` for pictures with too little skin, and for black ones.
+        """
         pictures = self._pictures(rgb)
         small = self._small(pictures)
         depth = self.portrait.image_to_depth(small, ensemble=ensemble, generator=generator, output_type="pt").depth
         lit = self.look(pictures, depth)
-        return lit.light.scaled(1 / lit.mean(lit.shading_B3HW).clamp_min(1e-6))
+        mean = lit.mean(lit.shading_B3HW)
+        if (mean <= LEAST_LIGHT).any():
+            raise LightError("a light of zero: the face is black, or one of its colours is")
+        return lit.light.scaled(1 / mean)
 
     @torch.no_grad()
     def redraw(
@@ -234,6 +249,23 @@ class RelightPipeline:
     def _small(self, rgb_B3HW: Tensor) -> Tensor:
         """At the size that the model sees."""
         return _sized(rgb_B3HW, self.portrait.size_px).clamp(-1, 1)
+
+
+def _normals(depth_B1hw: Tensor, side: int, smooth: int, rim_px: int) -> Tensor:
+    """Normals (B, 3, side, side) of normalised depth, found at its own size: smoothing then spans its grain.
+
+    They go on for ``rim_px`` pixels of the depth beyond it, as those next to them are: depth ends before the head.
+    """
+    own = depth_B1hw.shape[-1]
+    camera = assumed_camera(own).to(depth_B1hw).expand(len(depth_B1hw), 3)
+    normals = edge_normals(in_mm(depth_B1hw), camera, smooth)
+    for _ in range(rim_px):
+        around = F.normalize(F.avg_pool2d(normals, 3, stride=1, padding=1), dim=1)
+        normals = torch.where(normals.square().sum(1, keepdim=True) > 0, normals, around)
+    if own == side:
+        return normals
+    known = _sized(normals.square().sum(1, keepdim=True), side) > 0.5
+    return F.normalize(_sized(normals, side), dim=1) * known
 
 
 def _fade(side: int, share: float) -> Tensor:

@@ -39,7 +39,7 @@ LOWEST, NECK_MM = 152, 12.0
 #: How smooth the correction is that brings the fitted head onto the landmarks; over how many mm it ends beside them.
 SMOOTHING_MM, ENDS_MM = 8.0, 35.0
 #: What is seen through an open mouth and between eyelids.
-MOUTH, EYES = ("teeth", "gums_tongue", "mouth_socket"), ("sclera", "iris", "eye_socket")
+IN_MOUTH, IN_EYES = ("teeth", "gums_tongue", "mouth_socket"), ("sclera", "iris", "eye_socket")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +85,8 @@ class Heads:
         #: Triangles that move with the head; the neck is between them and what stays.
         self.moves_T = mean[faces].mean(1)[:, 1] > chin - NECK_MM
         #: Those of the face, where landmarks hold the model to the picture, with its eyes and mouth.
-        self.face_T = oval_region(self.model, self.correspondence) | self.model.part(*MOUTH, *EYES)
-        self.mouth_T, self.eyes_T = self.model.part(*MOUTH), self.model.part(*EYES)
+        self.face_T = oval_region(self.model, self.correspondence) | self.model.part(*IN_MOUTH, *IN_EYES)
+        self.mouth_T, self.eyes_T = self.model.part(*IN_MOUTH), self.model.part(*IN_EYES)
         #: Each vertex' fellow on the other half of the head.
         self.mirror_V = torch.from_numpy(
             cKDTree(mean.numpy()).query((mean * torch.tensor([-1.0, 1.0, 1.0])).numpy())[1]

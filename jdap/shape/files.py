@@ -20,6 +20,8 @@ from jdap.shape.mesh import Mesh
 ENDS = (".glb", ".ply", ".obj")
 #: glTF is in metres.
 MM_PER_UNIT = {".glb": 1000.0, ".ply": 1.0, ".obj": 1.0}
+#: trimesh's page shows linear light as it is, which is too dark.
+_AS_SRGB = "<script>renderer.outputEncoding = THREE.sRGBEncoding; render();</script>"
 
 
 class MeshFileError(ValueError):
@@ -72,6 +74,35 @@ def write_mesh(
         write_whole(path, _bytes(_scene(trimesh, made, field_deg), end))
         return [path]
     return _write_obj(path, made, image)
+
+
+def write_viewer(path: Path, mesh: Mesh, texture_HW3: np.ndarray, field_deg: float) -> Path:
+    """Write a page that shows a mesh in a browser, to be turned by the mouse; returns its path.
+
+    The page holds all it needs (three.js comes with trimesh, the mesh lies in it), and asks no network. It begins with
+    what the camera sees, ``field_deg`` across. The picture is shown as it is, with the light that is in it. Raises
+    :class:`MeshFileError` without trimesh.
+    """
+    trimesh = require_trimesh()
+    from trimesh.viewer.notebook import scene_to_html
+
+    vertices = mesh.vertices_mm_V3 / MM_PER_UNIT[".glb"]
+    # The page turns what it shows around the middle, and goes wrong where the camera stands at the origin.
+    middle = (vertices.min(0) + vertices.max(0)) / 2
+    made = trimesh.Trimesh(vertices - middle, mesh.faces_T3, vertex_normals=mesh.normals_V3, process=False)
+    material = trimesh.visual.material.PBRMaterial(
+        baseColorFactor=[0, 0, 0, 255],
+        emissiveTexture=Image.fromarray(texture_HW3),
+        emissiveFactor=[1.0, 1.0, 1.0],
+        metallicFactor=1.0,  # black metal reflects nothing of the page's lamp
+        roughnessFactor=1.0,
+        doubleSided=True,
+    )
+    made.visual = trimesh.visual.TextureVisuals(uv=mesh.uv_V2, material=material)
+    scene = _scene(trimesh, made, field_deg)
+    scene.camera_transform = trimesh.transformations.translation_matrix(-middle)
+    write_whole(path, scene_to_html(scene).replace("</body>", f"{_AS_SRGB}</body>").encode())
+    return path
 
 
 def _scene(trimesh: Any, mesh: Any, field_deg: float | None) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from data_prep.clips import contact_sheet
+from data_prep.clips.steps.bare import keep_bare
 from data_prep.clips.steps.job import Stopwatch, Tools
 from data_prep.fit.fit import Fit
 from data_prep.head.landmarks import LANDMARK_COUNT
@@ -57,6 +58,10 @@ def fitted_sample(
         pose, covariance = (expression, rotation, translation, cameras), fitted.covariance_KK
         maps = tools.renderer.render(fitted.identity_K, *pose, size, covariance)
         mean = tools.renderer.render_mean(rotation, translation, cameras, size) if tools.settings.mean_head else None
+    skin, confidence = maps.skin_FHW, maps.confidence_FHW
+    if tools.parser is not None:
+        with watch.timed("parse"):
+            skin, confidence = keep_bare(tools.parser, rgb_FSS3, skin, confidence)
     # All of the model's modes, as the studio stores them; those that were not fitted are 0.
     modes = len(tools.model.identity_KV3)
     identity = np.pad(fitted.identity_K.cpu().numpy(), (0, modes - len(fitted.identity_K)))
@@ -69,7 +74,7 @@ def fitted_sample(
         "expression": expression.cpu().numpy(),
         "landmarks_px": landmarks.astype(np.float32),
     }
-    return Sample(record, rgb_FSS3, maps.depth_mm_FHW, maps.skin_FHW, arrays, audio, mean, maps.confidence_FHW)
+    return Sample(record, rgb_FSS3, maps.depth_mm_FHW, skin, arrays, audio, mean, confidence)
 
 
 def sheet_row(label: str, sample: Sample, seen: Framed, frame: int, index: int) -> contact_sheet.SheetFrame:

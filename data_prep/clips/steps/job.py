@@ -22,6 +22,7 @@ from data_prep.video.shots import ShotFrame
 from data_prep.video.sync import load_syncnet
 from data_prep.video.tracks import Tracker
 from data_prep.video.video import FrameReader, UnreadableVideo, Video
+from jdap.faces.parser import load_parser
 from jdap.geometry import PinholeCamera
 
 T = TypeVar("T")
@@ -37,9 +38,12 @@ class Tools:
         self.model, self.correspondence = face.model, face.correspondence
         self.renderer = HeadRenderer(self.model, self.correspondence)
         self.sync = load_syncnet(Path(settings.sync_weights), settings.device) if settings.sync_weights else None
+        self.parser = load_parser(settings.parser, settings.device)
         self.software = {
             name: version_of(name) for name in ("jdap", "torch", "mediapipe", "scenedetect", "decord", "av")
         }
+        if self.parser is not None:
+            self.software["parser"] = settings.parser
         if settings.face_model:
             self.software["face_model"] = face.source
 

@@ -10,6 +10,8 @@ import torch
 from data_prep.choices import EDGE, SPLIT
 from data_prep.clips.quality import THRESHOLDS, Thresholds, parse_thresholds
 from data_prep.head.files import load_face_model
+from jdap.choices import NO_PARSER
+from jdap.faces.parser import load_parser
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class PrepareSettings:
     * ``padding``: what fills a crop that reaches out of the picture, its ``edge`` or ``black``; or ``reject``
     * ``thresholds``: score → (least, most), see :mod:`data_prep.clips.quality`; ``hold``: whether clips that fail them
       are drawn and stored apart, so that other thresholds can admit them
+    * ``parser``: what tells skin from what covers it (:func:`jdap.faces.parser.load_parser`)
     * ``sync_weights``: the user's SyncNet (:mod:`data_prep.video.sync`), or empty
     """
 
@@ -35,6 +38,7 @@ class PrepareSettings:
     hold: bool = True
     face_model: str = ""
     sync_weights: str = ""
+    parser: str = NO_PARSER
 
 
 class SettingsError(ValueError):
@@ -42,12 +46,14 @@ class SettingsError(ValueError):
 
 
 def read_settings(args: argparse.Namespace) -> PrepareSettings:
-    """The settings; raises :class:`SettingsError`, ThresholdError, or ModelFileError for the face model."""
+    """The settings; raises :class:`SettingsError`, ThresholdError, ModelFileError for the face model, or
+    :class:`jdap.faces.parsing.ParserError`."""
     if args.size < 32 or args.size % 8:
         raise SettingsError(f"--size must be a multiple of 8, at least 32, got {args.size}")
     elsewhere = getattr(args, "engine", "local") == "ray"  # the head of a cluster need not have what its workers have
     if args.device.startswith("cuda") and not elsewhere and not torch.cuda.is_available():
         raise SettingsError("--device cuda: this torch sees no CUDA device; use --device cpu")
+    load_parser(args.parser)  # a bad file is told here, not by every worker
     if args.face_model:
         load_face_model(args.face_model)  # a bad file is told here, not by every worker
     return PrepareSettings(
@@ -60,4 +66,5 @@ def read_settings(args: argparse.Namespace) -> PrepareSettings:
         hold=not args.no_hold,
         face_model=args.face_model,
         sync_weights=args.sync_weights,
+        parser=args.parser,
     )

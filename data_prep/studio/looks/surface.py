@@ -33,8 +33,9 @@ EYE_RADIUS_MM = 15.0
 @dataclass(frozen=True, eq=False)
 class Surface:
     """Material at N samples: ``albedo_N3`` linear RGB; ``gloss_N``, ``sharpness_N``, ``wrap_N``, ``open_N`` (of every
-    light) as :func:`data_prep.studio.looks.light.shade` takes them; ``cover_N`` 0 … 1: how much lies over the skin;
-    ``tilt_N3``: head space, what is added to the unit normal before it is normalised again."""
+    light) as :func:`data_prep.studio.looks.light.shade` takes them; ``cover_N`` 0 … 1: how much lies over the skin, and
+    ``cloth_N``: how much of cloth that is painted on it; ``tilt_N3``: head space, what is added to the unit normal
+    before it is normalised again."""
 
     albedo_N3: Tensor
     gloss_N: Tensor
@@ -42,6 +43,7 @@ class Surface:
     wrap_N: Tensor
     open_N: Tensor
     cover_N: Tensor
+    cloth_N: Tensor
     tilt_N3: Tensor
 
 
@@ -142,6 +144,7 @@ def skin_surface(look: PersonLook, rest_N3: Tensor, channels_N9: Tensor) -> Surf
         wrap_N=bare * (1 - 0.5 * stubble),
         open_N=reached,
         cover_N=torch.maximum(hair, clothes),
+        cloth_N=clothes,
         tilt_N3=_wrinkles(look, rest_N3),
     )
 
@@ -184,7 +187,9 @@ def worn_surface(look: PersonLook, rest_N3: Tensor, strands_NC: Tensor, part_N: 
     side = F.normalize(torch.stack([rest_N3[:, 2] + 12, torch.zeros_like(grain), -rest_N3[:, 0]], 1), dim=1)
     tilt = (0.22 * hairy * grain)[:, None] * side
     one = torch.ones_like(grain)
-    return Surface(albedo.clamp(0, 1), rows[:, 3], rows[:, 4], 0 * one, strands_NC[:, 3].clamp(0, 1), one, tilt)
+    return Surface(
+        albedo.clamp(0, 1), rows[:, 3], rows[:, 4], 0 * one, strands_NC[:, 3].clamp(0, 1), one, 0 * one, tilt
+    )
 
 
 def eye_surface(look: PersonLook, rest_N3: Tensor, eyeballs_23: Tensor) -> Surface:
@@ -211,7 +216,7 @@ def eye_surface(look: PersonLook, rest_N3: Tensor, eyeballs_23: Tensor) -> Surfa
     # The lids shade the ball, most of all from above.
     height = rest_N3[:, 1] - eyeballs_23[side, 1]
     shade = 0.85 - 0.45 * smoothstep(height, -1, 5)
-    return Surface(albedo, 1.2 * one, 220 * one, 0 * one, shade, 0 * one, torch.zeros_like(albedo))
+    return Surface(albedo, 1.2 * one, 220 * one, 0 * one, shade, 0 * one, 0 * one, torch.zeros_like(albedo))
 
 
 def mouth_surface(look: PersonLook, rest_N3: Tensor, teeth_N: Tensor, lips_apart_mm_N: Tensor) -> Surface:
@@ -220,7 +225,7 @@ def mouth_surface(look: PersonLook, rest_N3: Tensor, teeth_N: Tensor, lips_apart
     behind = (MOUTH_FRONT_MM - rest_N3[:, 2]).clamp_min(0)
     light = torch.exp(-behind / MOUTH_FALLOFF_MM) * (0.12 + 0.88 * (lips_apart_mm_N / OPEN_MOUTH_MM).clamp(0, 1))
     one = torch.ones_like(behind)
-    return Surface(albedo, 0.5 * one, 40 * one, 0 * one, light, 0 * one, torch.zeros_like(albedo))
+    return Surface(albedo, 0.5 * one, 40 * one, 0 * one, light, 0 * one, 0 * one, torch.zeros_like(albedo))
 
 
 def join(parts: list[tuple[Tensor, Surface]], count: int) -> Surface:

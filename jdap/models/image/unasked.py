@@ -10,7 +10,7 @@ from diffusers.models.attention import BasicTransformerBlock
 from torch import nn
 
 
-def cross_attentions(network: nn.Module) -> Iterator[tuple[Any, nn.Module]]:
+def cross_attentions(network: nn.Module) -> Iterator[tuple[Any, Any]]:
     """(cross-attention, the norm before it) of each transformer block of a network."""
     for block in network.modules():
         if isinstance(block, BasicTransformerBlock):

@@ -77,6 +77,23 @@ def test_only_the_hole_is_drawn_and_what_is_hidden_stays_hidden(pipeline, fake_b
         assert ("depth_rmse" in out.values["codec"]) == (what != measure.INPAINT_RGB)
 
 
+def test_a_part_is_hidden_in_both_and_pictures_without_it_have_no_number(pipeline, fake_batch):
+    batch = fake_batch()
+    hole = torch.zeros_like(batch.skin)
+    hole[:2, :, 8:20, 10:22] = True
+    question = measure.inpaint_part("eyes")
+    outcomes, _ = modes.ask(pipeline, batch, SETTINGS, holes={"eyes": hole})
+    out = outcomes[question]
+    assert set(out.values) == {"either", "codec", "nearest pixel", "other person"}
+    for made, own in ((out.rgb["either"], batch.rgb), (out.depth["either"], batch.depth)):
+        assert not ((made != own).any(1, keepdim=True) & ~hole).any()
+    for name in ("psnr", "seam", "depth_rmse"):
+        assert out.values["either"][name].isfinite().tolist() == [True, True, False], name
+    square = out.rgb["either"][0, :, 8:20, 10:22], batch.rgb[0, :, 8:20, 10:22]
+    expected = peak_signal_noise_ratio(*(x.numpy() for x in square), data_range=2)
+    assert out.values["either"]["psnr"][0] == pytest.approx(expected, rel=1e-4)
+
+
 def test_joint_generation_is_measured_on_its_own_head(pipeline, fake_batch, monkeypatch):
     """An estimate that is an affine image of the drawn depth on the head has no error, whatever lies behind."""
     batch = fake_batch()

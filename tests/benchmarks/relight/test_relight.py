@@ -104,6 +104,10 @@ def test_the_table(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[
     with (out / "relight.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(result["rows"])
     assert (out / "relight.png").is_file()
+    # The perceptual distance, or why it cannot be had.
+    left_out = result["stamp"]["left_out"]
+    assert ("st_lpips" in left_out) != (("nothing", "st_lpips") in mean)
+    assert all("jdap[perceptual]" in why for why in left_out.values())
     assert "nothing" in capsys.readouterr().out
 
 

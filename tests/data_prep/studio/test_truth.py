@@ -8,9 +8,11 @@ import torch
 
 from data_prep.head.normals import VertexNormals
 from data_prep.studio.looks import light, picture
+from data_prep.studio.looks.bust import BUST_PARTS
 from data_prep.studio.people import PersonJob, make_batch, plan
 from data_prep.studio.truth import Truth
 from jdap import depth
+from jdap.choices import PARSED
 from jdap.data import draw
 from jdap.geometry import vertex_normals
 from jdap.shape.rasterise import rasterise
@@ -169,6 +171,19 @@ class TestTruth:
             away = (shot.truth.normal_FSS3 * shot.truth.to_eye_FSS3).sum(-1)[torch.from_numpy(shot.skin_FSS)]
             assert (away > -0.1).float().mean() > 0.99, "skin that is seen faces the camera"
             assert (shot.truth.wrap_FSS[~seen] == 0).all()
+
+    def test_labels_say_in_a_parsers_words_what_parts_and_skin_say(self, shots):
+        for shot in shots:
+            label, part = shot.truth.label_FSS.numpy(), shot.truth.part_FSS.numpy()
+            assert ((label == PARSED.index("background")) == (part == 0)).all()
+            assert (label[shot.skin_FSS] == PARSED.index("skin")).all()
+            for worn, name in (("beard", "hair"), ("hat", "hat"), ("frame", "glasses"), ("sclera", "skin")):
+                assert (label[part == 1 + BUST_PARTS.index(worn)] == PARSED.index(name)).all(), worn
+            assert "label" not in shot.truth.maps()
+        # Cloth and hair that are painted on the head are no skin.
+        neck = np.concatenate([(s.truth.part_FSS == 1 + BUST_PARTS.index("head_neck")).numpy() for s in shots])
+        painted = np.concatenate([s.truth.label_FSS.numpy() for s in shots])[neck]
+        assert {PARSED.index("skin"), PARSED.index("cloth")} <= set(painted.tolist())
 
     def test_a_brighter_light_is_a_brighter_picture(self, shots):
         truth = shots[0].truth

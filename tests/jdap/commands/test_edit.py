@@ -10,6 +10,7 @@ from PIL import Image
 
 from jdap.__main__ import main
 from jdap.depth import from_uint16, to_uint16
+from jdap.faces.landmarker import Landmarker
 from jdap.photos import inputs
 from jdap.photos.paste import png
 from jdap.photos.read import PhotoError, read_photo
@@ -51,15 +52,15 @@ def pixels(path: Path) -> np.ndarray:
 def test_an_edit_changes_the_mask_alone(asked: list[object], tmp_path: Path) -> None:
     photo, hole = draw(tmp_path / "a.png"), mask(tmp_path / "m.png", 40, 30, 60, 50)
     out = tmp_path / "out"
-    assert jdap("edit", photo, "--mask", hole, "--out", out, *asked, "--steps", 2, "--count", 2, "--seed", 5) == 0
-    names = [f"a.seed{k}{end}" for k in (5, 6) for end in (".png", ".depth.png")]
+    assert jdap("edit", photo, "--mask", hole, "--out", out, *asked, "--steps", 2, "--variants", 2, "--seed", 5) == 0
+    names = [f"a.edit{k}{end}" for k in ("", 2) for end in (".png", ".depth.png")]
     assert sorted(p.name for p in out.iterdir()) == sorted([*names, "a.json", "a.preview.png", "rows.jsonl"])
-    own, made, other = pixels(photo), pixels(out / "a.seed5.png"), pixels(out / "a.seed6.png")
+    own, made, other = pixels(photo), pixels(out / "a.edit.png"), pixels(out / "a.edit2.png")
     hidden = pixels(hole) > 0
     np.testing.assert_array_equal(made[~hidden], own[~hidden])
     assert np.abs(made[hidden].astype(int) - own[hidden]).mean() > 10
     assert not np.array_equal(made, other)
-    depth = from_uint16(pixels(out / "a.seed5.depth.png"))
+    depth = from_uint16(pixels(out / "a.edit.depth.png"))
     assert depth.shape == (80, 96)
     assert np.isfinite(depth[12:76, 10:74]).all()
     data = json.loads((out / "a.json").read_text())
@@ -76,7 +77,7 @@ def test_what_lies_under_the_mask_has_no_influence(asked: list[object], tmp_path
     made = []
     for name in ("a", "b"):
         assert jdap("edit", tmp_path / f"{name}.png", "--mask", hole, "--out", tmp_path / "out", *asked) == 0
-        made.append(pixels(tmp_path / "out" / f"{name}.seed0.png"))
+        made.append(pixels(tmp_path / "out" / f"{name}.edit.png"))
     np.testing.assert_array_equal(*made)
 
 
@@ -86,12 +87,12 @@ def test_depth_may_be_given_and_kept(asked: list[object], tmp_path: Path) -> Non
     given_depth = out / "a.depth.png"
     both = ["--mask", hole, *asked, "--steps", 2, "--depth", given_depth]
     assert jdap("edit", photo, "--out", tmp_path / "kept", *both, "--keep-depth", "all") == 0
-    kept = from_uint16(pixels(tmp_path / "kept" / "a.seed0.depth.png"))
+    kept = from_uint16(pixels(tmp_path / "kept" / "a.edit.depth.png"))
     inside = np.s_[20:70, 18:66]
     # Twice through the crop's resolution.
     assert np.abs(kept - from_uint16(pixels(given_depth)))[inside].mean() < 0.01
     assert jdap("edit", photo, "--out", tmp_path / "free", *both, "--keep-depth", "none") == 0
-    free = from_uint16(pixels(tmp_path / "free" / "a.seed0.depth.png"))
+    free = from_uint16(pixels(tmp_path / "free" / "a.edit.depth.png"))
     off = [np.abs(x - from_uint16(pixels(given_depth)))[inside].mean() for x in (kept, free)]
     assert off[1] > 1.5 * off[0]
 
@@ -105,12 +106,47 @@ def test_a_feather_and_a_reference(asked: list[object], tmp_path: Path) -> None:
         ("other", ["--reference", draw(tmp_path / "r.png", seed=4)]),
     ):
         assert jdap(*how, "--out", tmp_path / name, *more) == 0
-    hard, soft, other = (pixels(tmp_path / name / "a.seed0.png") for name in ("hard", "soft", "other"))
+    hard, soft, other = (pixels(tmp_path / name / "a.edit.png") for name in ("hard", "soft", "other"))
     changed = np.argwhere((hard != soft).any(2))
     assert changed.min(0).tolist() >= [27, 37]
     assert changed.max(0).tolist() <= [52, 62]
     np.testing.assert_array_equal(hard[32:48, 42:58], soft[32:48, 42:58])
     assert not np.array_equal(hard, other)
+
+
+def test_a_mask_grows_by_pixels(asked: list[object], tmp_path: Path) -> None:
+    photo, hole = draw(tmp_path / "a.png"), mask(tmp_path / "m.png", 40, 30, 60, 50)
+    how = ["edit", photo, "--mask", hole, "--grow", 4, "--out", tmp_path / "out", *asked, "--steps", 1]
+    assert jdap(*how) == 0
+    changed = np.argwhere((pixels(tmp_path / "out" / "a.edit.png") != pixels(photo)).any(2))
+    assert (changed.min(0).tolist(), changed.max(0).tolist()) == ([26, 36], [53, 63])
+
+
+def test_what_is_made_anew_must_be_said(asked: list[object], tmp_path: Path, capsys) -> None:
+    photo = draw(tmp_path / "a.png")
+    assert jdap("edit", photo, "--out", tmp_path / "out", *asked) == 2
+    assert "--part eyes" in capsys.readouterr().err
+    assert jdap("edit", photo, "--part", "hair", "--parser", "none", "--out", tmp_path / "out", *asked) == 2
+    assert "--parser none" in capsys.readouterr().err
+
+
+def test_parts_of_a_portrait_by_the_weights_that_ship(assets: Path, tmp_path: Path) -> None:
+    photo, out = assets / "portraits" / "astronaut.png", tmp_path / "out"
+    how = ["--grow", 2, "--feather", 3, "--variants", 2, "--steps", 2, "--device", "cpu", "--out", out]
+    assert jdap("edit", photo, "--part", "mouth", "--part", "eyes", *how) == 0
+    own, one, two = pixels(photo)[..., :3], pixels(out / "astronaut.edit.png"), pixels(out / "astronaut.edit2.png")
+    changed = (one != own).any(2)
+    with Landmarker() as landmarker:
+        points = landmarker.find(np.ascontiguousarray(own))[0].landmarks_px_N3[:, :2]
+    for center in (points[[13, 14]], points[[159, 145]], points[[386, 374]]):
+        x, y = center.mean(0).astype(int)
+        assert changed[y - 1 : y + 2, x - 1 : x + 2].any()
+    x, y = points[4].astype(int)  # the nose
+    assert not changed[y - 2 : y + 3, x - 2 : x + 3].any()
+    assert 0 < changed.mean() < 0.1
+    assert (one != two).any()
+    told = json.loads((out / "astronaut.json").read_text())
+    assert (told["seeds"], told["made_by"]["parts"]) == ([0, 1], ["mouth", "eyes"])
 
 
 @pytest.mark.parametrize(

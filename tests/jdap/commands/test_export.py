@@ -65,10 +65,10 @@ def test_points_normals_and_a_turntable(
     tmp_path: Path, asked: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "face.ply"
-    how = [*asked, "--points", "--normals", "--turntable", "--json"]
+    how = [*asked, "--points", "--viewer", "--normals", "--turntable", "--json"]
     assert jdap("export", photo(tmp_path / "a.png"), "-o", out, *how) == 0
     row = json.loads(capsys.readouterr().out)
-    assert row["files"] == ["face.ply", "face.normals.png", "face.turn.mp4", "face.json"]
+    assert row["files"] == ["face.ply", "face.html", "face.normals.png", "face.turn.mp4", "face.json"]
     assert isinstance(trimesh.load(out), trimesh.PointCloud)
     normals = np.asarray(Image.open(tmp_path / "face.normals.png")).astype(float) / 127.5 - 1
     length = np.linalg.norm(normals, axis=2)

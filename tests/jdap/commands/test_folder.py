@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from jdap.__main__ import main
-from jdap.photos.folder import photos_in
+from jdap.photos.folder import is_made_here, photos_in
 from jdap.photos.inputs import read_depth
 from jdap.photos.read import PhotoError, read_photo
 
@@ -140,3 +140,9 @@ def test_a_window_that_is_none_is_told(tmp_path: Path, size: str) -> None:
         return
     with pytest.raises(PhotoError, match=r"a\.json: .*a\.depth\.png"):
         read_depth(tmp_path / "a.depth.png", 8)
+
+
+def test_edits_are_known_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"made_by": {"jdap": "0"}}')
+    known = [n for n in ("a.edit.png", "a.edit2.depth.png", "a.edited.png", "a.png") if is_made_here(tmp_path / n)]
+    assert known == ["a.edit.png", "a.edit2.depth.png"]

@@ -83,5 +83,5 @@ def test_a_mask_is_turned_with_its_photo(assets: Path, small_weights: Path, tmp_
         ]
         arguments += ["--weights", small_weights, "--device", "cpu", "--steps", "1"]
         assert main([str(a) for a in arguments]) == 0
-        results[name] = np.asarray(Image.open(tmp_path / "out" / f"{name}.seed0.png"))
+        results[name] = np.asarray(Image.open(tmp_path / "out" / f"{name}.edit.png"))
     assert np.array_equal(results["side"], results["upright"])

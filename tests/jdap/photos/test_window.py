@@ -83,6 +83,11 @@ def test_several_faces(landmarker: Landmarker, assets: Path) -> None:
     assert sorted(w[0] + w[2] / 2 > left.width for w in two.windows_px) == [False, True]
     with pytest.raises(PhotoError, match=r"photo\.jpg: 2 faces.*--several"):
         window.by_faces(landmarker, window.REFUSE)(photo, PATH)
+    for number in (1, 2):
+        (chosen,) = window.by_faces(landmarker, number)(photo, PATH).windows_px
+        assert chosen.tolist() == two.windows_px[number - 1].tolist()
+    with pytest.raises(PhotoError, match=r"photo\.jpg: --several 3 .*2 found"):
+        window.by_faces(landmarker, 3)(photo, PATH)
 
 
 def test_a_small_face_in_a_large_photo_is_found(landmarker: Landmarker, astronaut: Photo) -> None:
