@@ -67,7 +67,7 @@ def mean_cell(row: dict[str, Any] | None) -> str:
     """A row of :func:`mean_and_interval`, with its ``unit``, as mean ± half of the interval's width; "" of nothing."""
     if row is None or not row["n"]:
         return ""
-    digits = {"dB": 1, "°": 1, "of 2": 4}.get(row["unit"], 3)
+    digits = {"dB": 1, "°": 1, "%": 1, "of 2": 4}.get(row["unit"], 3)
     low, high = row["mean_ci"]
     return f"{row['mean']:.{digits}f}" + ("" if math.isnan(low) else f"±{(high - low) / 2:.{digits}f}")
 

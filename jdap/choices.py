@@ -22,6 +22,9 @@ CRF = 18
 #: What is done with several faces.
 LARGEST, EVERY_FACE, REFUSE = "largest", "all", "refuse"
 SEVERAL = (LARGEST, EVERY_FACE, REFUSE)
+#: How a changed head is drawn: from the photo's own texture, or by the model.
+BY_WARP, BY_MODEL = "warp", "model"
+RENDERERS = (BY_WARP, BY_MODEL)
 #: What a parser of heads tells apart, in the order of its maps: skin with eyes and mouth; hair with beards.
 BACKGROUND, SKIN, HAIR, GLASSES, HAT, CLOTH = "background", "skin", "hair", "glasses", "hat", "cloth"
 PARSED = (BACKGROUND, SKIN, HAIR, GLASSES, HAT, CLOTH)
