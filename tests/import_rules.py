@@ -29,6 +29,8 @@ RULES: dict[str, set[str]] = {
     "jdap.data.caching": LEAVES | {"jdap.shards", "jdap.data", "jdap.models"},  # makes latents, so it needs a codec
     "jdap.pipelines": LEAVES | {"jdap.shape", "jdap.light", "jdap.models", "jdap.diffusion"},
     "jdap.photos": LEAVES | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.light", "jdap.pipelines"},
+    "jdap.app": LEAVES | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.light", "jdap.pipelines", "jdap.photos"},
+    "jdap.app.page": LEAVES | {"jdap.app"},  # what visitors see: it shows what the room above has made
     "jdap.stages.settings": LEAVES | {"jdap.diffusion"},
     "jdap.stages.parts": LEAVES
     | {"jdap.stages.settings"}
@@ -110,6 +112,7 @@ COMMANDS = ("jdap.commands", "data_prep.commands", "data_prep.options", "benchma
 RUNNER = "jdap.commands.dispatch"
 #: Heavy or unmaintained packages → the file (or the two) that imports them.
 ONLY_IN: dict[str, str | tuple[str, ...]] = {
+    "gradio": "jdap/app/page/door.py",
     "bitsandbytes": "jdap/stages/parts/optimizers.py",
     "peft": "jdap/models/image/lora.py",
     "decord": "data_prep/video/decord.py",

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     from jdap.commands import common as command
     from jdap.io.files import write_whole
-    from jdap.photos import inputs, paste
+    from jdap.photos import head, inputs, paste
     from jdap.photos.read import PhotoError, read_photo
     from jdap.pipelines.grid import depth_picture, labelled_grid
 
@@ -66,17 +66,17 @@ def run(args: argparse.Namespace) -> int:
             photo = chosen.photo
             hole_HW = np.ascontiguousarray(np.rot90(hole_HW, photo.turned))
             (window_px,) = chosen.windows_px
-            rgb = command.cropped(pipeline, photo, window_px)
+            rgb = head.cropped(pipeline, photo, window_px)
             hole = torch.from_numpy(inputs.crop_mask(hole_HW, window_px, pipeline.size_px))[None, None].to(rgb.device)
             if not hole.any():
                 raise PhotoError(f"{args.mask}: no white pixel lies in the head's window; see window_px of jdap depth")
             # At the photo's resolution: cropping would carry what is hidden over the mask's edge.
-            kept = command.cropped(pipeline, inputs.filled(photo, hole_HW), window_px)
+            kept = head.cropped(pipeline, inputs.filled(photo, hole_HW), window_px)
             reference = kept
             if args.reference is not None:
                 other = read_photo(args.reference)
                 shown_other = choose(other, args.reference)
-                reference = command.cropped(pipeline, shown_other.photo, shown_other.windows_px[0])
+                reference = head.cropped(pipeline, shown_other.photo, shown_other.windows_px[0])
             if args.depth is not None:
                 depth = torch.from_numpy(inputs.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(rgb)
             else:
