@@ -11,7 +11,7 @@ DEFAULT_SCAN = Path("scans") / "james"
 #: The builders of :data:`jdap.models.image.build.BUILDERS`.
 PRESETS = ("tiny", "small", "sd15")
 FIT_PARTS = ("clips", "scan", "drawn", "trust", "ablation")
-SPEED_PARTS = ("training", "sampling", "pace")
+SPEED_PARTS = ("training", "sampling", "throughput")
 DTYPES = ("float32", "bfloat16")
 #: Which seconds are measured → their name in results.
 CLOCKS = {"wall": "wall_s", "processor": "processor_s"}

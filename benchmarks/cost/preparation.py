@@ -15,7 +15,8 @@ import resource
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,6 +36,7 @@ from data_prep.clips.steps import PrepareSettings, Tools
 from data_prep.clips.steps.pipeline import Task, prepare_video
 from data_prep.video.video import FrameReader, find_videos, open_video
 from jdap.io.device import find_device
+from jdap.io.progress import Telling
 from jdap.units import FPS
 
 LOOP_S = 4.0
@@ -108,6 +110,13 @@ def summarise(found: list[dict[str, Any]], wall_s: float) -> dict[str, Any]:
     }
 
 
+def _tell(started: Sequence[Future[dict[str, Any]]], folder: Path, videos: int) -> None:
+    """Say how many videos of all processes have begun, until all are done: each makes a folder of its own."""
+    with Telling("video", videos, console=Console(stderr=True)) as telling:
+        while wait(started, timeout=1.0).not_done:
+            telling.tell(max(0, sum(1 for _ in folder.glob("worker*/*[0-9]")) - len(started)))
+
+
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     device = str(find_device(args.device))
@@ -122,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
         Console(stderr=True).print(f"{args.workers} processes prepare {len(videos)} videos", style="dim")
         with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
             started = [pool.submit(measure, videos, settings, Path(folder) / f"worker{k}") for k in range(args.workers)]
+            _tell(started, Path(folder), args.workers * len(videos))
             found = [one.result() for one in started]
     figures = summarise(found, max(one["wall_s"] for one in found))
     table = Table("step", "processor ms a frame", "share", box=box.SIMPLE)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks speed``: what the reference costs in training and in sampling, and a training run's pace.
+"""``python -m benchmarks speed``: what the reference costs in training and sampling, and a training run's throughput.
 
 Three parts, each interleaved (A, B, A, B …):
 
@@ -7,7 +7,7 @@ Three parts, each interleaved (A, B, A, B …):
     plain UNets, each by itself.
 ``sampling``
     A guided sampling run of one picture, against the usual design (:mod:`benchmarks.cost.reference_bank`).
-``pace``
+``throughput``
     Pictures a second of ``jdap train-image`` at preset tiny on the shards that ship
     (:mod:`benchmarks.cost.throughput`).
 
@@ -61,11 +61,11 @@ def run(args: argparse.Namespace) -> int:
             timings = interleaved(runs, args.repeats, device)
             for name, theirs in ((f"{args.steps} guided steps", "bank"), ("against leaner", "lean")):
                 rows.append(_row("sampling", name, size, timings, "ours", [theirs], CLOCKS[clock], args.widths))
-    paces = []
-    if "pace" in args.parts:
-        from benchmarks.cost.throughput import pace  # Lightning and the data take a while to import
+    rates = []
+    if "throughput" in args.parts:
+        from benchmarks.cost.throughput import throughput  # Lightning and the data take a while to import
 
-        paces = pace(args.pace_steps, args.repeats, device, args.dtype)
+        rates = throughput(args.throughput_steps, args.repeats, device, args.dtype)
     stamp = report.software_stamp() | {
         "device": report.device_name(device),
         "dtype": args.dtype,
@@ -78,11 +78,11 @@ def run(args: argparse.Namespace) -> int:
         "repeats": args.repeats,
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    report.write_json(args.out / "speed.json", {"rows": rows, "pace": paces, "stamp": stamp})
+    report.write_json(args.out / "speed.json", {"rows": rows, "throughput": rates, "stamp": stamp})
     if rows:
         console.print(_table(rows, f"{clock} seconds, medians of {args.repeats} rounds"))
-    if paces:
-        console.print(_pace_table(paces))
+    if rates:
+        console.print(_throughput_table(rates))
     console.print(
         f"{stamp['device']}, {args.dtype}, {stamp['threads']} threads, load average {load_before[0]:.1f} at the start",
         style="dim",
@@ -136,12 +136,12 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
     return table
 
 
-def _pace_table(paces: list[dict[str, Any]]) -> Table:
+def _throughput_table(rates: list[dict[str, Any]]) -> Table:
     table = Table(title="train-image, preset tiny", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("latents", no_wrap=True)
     for header in ("pictures/s", "range", "per second of processor time"):
         table.add_column(header, justify="right", no_wrap=True)
-    for row in paces:
+    for row in rates:
         low, high = row["pictures_per_s_range"]
         processor = row["pictures_per_processor_s"]
         table.add_row(row["what"], f"{row['pictures_per_s']:.2f}", f"{low:.2f}–{high:.2f}", f"{processor:.2f}")

@@ -1,4 +1,4 @@
-"""Pictures a second of ``jdap train-image`` at preset tiny: the part ``pace`` of ``benchmarks speed``.
+"""Pictures a second of ``jdap train-image`` at preset tiny: the part ``throughput`` of ``benchmarks speed``.
 
 A step is all that a user's step is: pictures read and decoded from the shards, encoded, both networks forward and
 backward, gradients clipped, AdamW, the average of the weights. Starting up, filling the shuffle buffer, logging,
@@ -46,7 +46,7 @@ class StepClock(Callback):
         self.ends.append((time.perf_counter(), time.process_time()))
 
 
-def pace(
+def throughput(
     steps: int, rounds: int, device: torch.device, dtype: str, *, shards: str = SHARDS, batch: int = 8, **stage: Any
 ) -> list[dict[str, Any]]:
     """A row for each way to come by latents, measured in turn: ``rounds`` short runs of ``steps`` measured steps.
@@ -65,11 +65,11 @@ def pace(
 
 
 def _row(name: str, pictures: int, found: list[tuple[float, float]]) -> dict[str, Any]:
-    paces = [pictures / wall for wall, _ in found]
+    rates = [pictures / wall for wall, _ in found]
     return {
         "what": name,
-        "pictures_per_s": median(paces),
-        "pictures_per_s_range": [min(paces), max(paces)],
+        "pictures_per_s": median(rates),
+        "pictures_per_s_range": [min(rates), max(rates)],
         "pictures_per_processor_s": median(pictures / processor for _, processor in found),
     }
 

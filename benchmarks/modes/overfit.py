@@ -21,6 +21,8 @@ from benchmarks import BenchmarkError, report
 from jdap import depth as depth_frames
 from jdap.batch import ImageBatch
 from jdap.data.modules import ImageDataModule
+from jdap.io.progress import Telling
+from jdap.pipelines.base import Callback
 from jdap.pipelines.grid import depth_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
 
@@ -30,6 +32,14 @@ SHEET_COLUMNS = ("reference", "picture", "codec's", "sampled", "true depth", "co
 def psnr(made: Tensor, true: Tensor, mask: Tensor) -> float:
     """Peak signal-to-noise ratio 10 log10(2² / MSE) in dB over a mask, for values in [-1, 1]."""
     return float(10 * torch.log10(4 / (made - true)[mask].square().mean()))
+
+
+def _telling(telling: Telling) -> Callback:
+    def on_step_end(_: object, step: int, __: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        telling.tell(step + 1)
+        return tensors
+
+    return on_step_end
 
 
 @torch.inference_mode()
@@ -42,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
         raise BenchmarkError(f"{args.shards}: holds {len(set(batch.person_id))} people; overfit one and measure on it")
     # as trained, without guidance: there is one right answer, and nothing to exaggerate
     how = {"steps": args.steps, "guidance": 1.0, "generator": torch.Generator().manual_seed(args.seed)}
-    made = pipeline.generate(batch.reference_rgb, **how)
+    with Telling("step", args.steps) as telling:
+        made = pipeline.generate(batch.reference_rgb, callback_on_step_end=_telling(telling), **how)
     codec = pipeline.codec
     codec_rgb = codec.decode(codec.encode(batch.rgb)).clamp(-1, 1)
     codec_depth = depth_frames.from_codec(codec.decode(codec.encode(depth_frames.to_codec(batch.depth))))

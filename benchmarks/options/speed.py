@@ -23,5 +23,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=positive, default=1, help="pictures of a training step (default 1)")
     parser.add_argument("--steps", type=positive, default=20, help="of sampling (default 20)")
     parser.add_argument("--repeats", type=positive, default=5, help="measured rounds (default 5)")
-    parser.add_argument("--pace-steps", type=positive, default=20, help="measured steps of a training run (default 20)")
+    parser.add_argument("--throughput-steps", type=positive, default=20, help="of a training run (default 20)")
     parser.add_argument("--clock", choices=CLOCKS, help="of the ratios (default processor on a CPU, wall elsewhere)")

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from data_prep.clips.quality import HELD, KEPT, reason_kind
 from data_prep.engines.plan import load_plan
 from data_prep.engines.records import ClipRow, Done, read_records
 from data_prep.store import Store
+from jdap.io.progress import track
 from jdap.shards.writer import sidecar_path
 
 #: Bars of a histogram; examples of a reason.
@@ -76,7 +78,7 @@ def summarise(place: str | Path) -> dict[str, Any]:
     files = store.walk()
     tars = [name for name in files if name.endswith(".tar") and sidecar_path(Path(name)).as_posix() in files]
     tally, done = _Tally(), 0
-    for name, record in read_records(store):
+    for name, record in track(read_records(store), "record", Console(stderr=True)):
         if not isinstance(record, Done):
             raise ReportError(f"{place}/{name} {record}")
         done += 1

@@ -72,7 +72,7 @@ def prepare_video(task: Task, tools: Tools) -> list[dict[str, Any]]:
             job.shots = find_cuts(job.timed_each("decode", FrameReader(video).read(0, video.frames)), video.starts)
             for start, stop in cut_evenly(video.frames, round(SEGMENT_S * FPS)):
                 segment = Clip(str(task.path), task.base_id, video, start, stop - start)
-                rows += [clip.row() for clip in run_stages(segment, job)]  # segments before a failure stay
+                rows += [clip.row() for clip in run_steps(segment, job)]  # segments before a failure stay
                 give_back()
     except Exception as error:  # a bug must not cost the other videos their rows
         if fault := not_the_videos(error):
@@ -90,7 +90,7 @@ def make_pipeline(settings: PrepareSettings) -> Callable[[Task], list[dict[str, 
     return functools.partial(prepare_video, tools=Tools(settings))
 
 
-def run_stages(segment: Clip, job: VideoJob) -> list[Clip]:
+def run_steps(segment: Clip, job: VideoJob) -> list[Clip]:
     """The clips that :data:`STEPS` make of a segment, in the order of their first frames, with what each step took.
 
     A step's seconds are shared out by frames, and so are those of its parts (:meth:`data_prep.clips.steps.Job.timed`).

@@ -119,16 +119,16 @@ def test_targets_are_for_the_widths_and_sizes_they_were_set_for():
     assert speed.target("sampling", 64, (32, 32)) is None
 
 
-def test_a_training_runs_pace(tmp_path):
+def test_a_training_runs_throughput(tmp_path):
     from fakes import write_fakes
 
-    from benchmarks.cost.throughput import pace
+    from benchmarks.cost.throughput import throughput
     from jdap.stages.settings.image import ImageNetworkSettings
 
     write_fakes(tmp_path / "shards", people=3, frames=2, size_px=32)
     small_codec().save_pretrained(tmp_path / "codec")
     settings = {"codec": str(tmp_path / "codec"), "networks": ImageNetworkSettings([32, 32]), "size_px": 32}
-    rows = pace(2, 2, CPU, "float32", shards=str(tmp_path / "shards"), batch=2, **settings)
+    rows = throughput(2, 2, CPU, "float32", shards=str(tmp_path / "shards"), batch=2, **settings)
     assert [row["what"] for row in rows] == ["encoded in the loop", "cached"]
     for row in rows:
         low, high = row["pictures_per_s_range"]

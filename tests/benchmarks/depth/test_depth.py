@@ -153,12 +153,12 @@ def test_user_errors_are_one_line_and_status_2(
 def test_a_missing_tensor_is_named(
     shards: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from safetensors.torch import load_file
+    from tensor_files import tensors_of
 
     broken = tmp_path / "broken"
     PortraitPipeline.from_pretrained(weights).save_pretrained(broken)
     path = next((broken / "unet").glob("*.safetensors"))
-    tensors = load_file(path)
+    tensors = tensors_of(path)
     name = sorted(tensors)[0]
     save_file({k: v for k, v in tensors.items() if k != name}, path, metadata={"format": "pt"})
     asked = ["--weights", broken, "--shards", shards, "--out", tmp_path / "out", "--methods", "jdap"]

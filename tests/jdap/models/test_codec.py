@@ -7,6 +7,7 @@ import safetensors.torch
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DModel
 from networks import small_codec
+from tensor_files import tensors_of
 
 from jdap.models.codec import DiffusersCodec, load_codec
 from jdap.models.loading import WeightsError
@@ -244,7 +245,7 @@ def weights_of(folder):
 @pytest.mark.parametrize("damage", ["missing", "unexpected", "shape", "truncated", "absent"])
 def test_weights_that_do_not_fit_are_refused(make, damage, tmp_path):
     make().save_pretrained(tmp_path)
-    weights = safetensors.torch.load_file(weights_of(tmp_path))
+    weights = tensors_of(weights_of(tmp_path))
     key = next(k for k in weights if k.endswith("weight") and "decoder" in k)
     named = key
     if damage == "missing":

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from stable_diffusion import small_unet, write_folder
+from tensor_files import tensors_of
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from jdap.models.image.image_tokens import load_image_encoder
@@ -22,7 +23,7 @@ LFS = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d7a' * 16}\nsi
 
 def split(file: Path, parts: int = 3) -> Path:
     """The tensors of a file in several, as save_pretrained splits them; returns the index."""
-    tensors = load_file(file)
+    tensors = tensors_of(file)
     stem, places = file.name.removesuffix(".safetensors"), {}
     for k in range(parts):
         name = f"{stem}-{k + 1:05d}-of-{parts:05d}.safetensors"
@@ -60,10 +61,10 @@ def test_split_weights_as_diffusers_writes_them(tmp_path: Path) -> None:
 def test_split_weights_of_variant_fp16(folder: Path) -> None:
     whole = folder / "unet" / WEIGHTS
     half = whole.with_name("diffusion_pytorch_model.fp16.safetensors")
-    save_file({name: value.half() for name, value in load_file(whole).items()}, half, {"format": "pt"})
+    save_file({name: value.half() for name, value in tensors_of(whole).items()}, half, {"format": "pt"})
     whole.unlink()
     # The variant's own way to name the parts and their index.
-    tensors = load_file(half)
+    tensors = tensors_of(half)
     names = [f"diffusion_pytorch_model.fp16-{k:05d}-of-00002.safetensors" for k in (1, 2)]
     for k, name in enumerate(names):
         save_file(dict(list(tensors.items())[k::2]), half.with_name(name), {"format": "pt"})
@@ -108,7 +109,7 @@ def test_a_part_that_is_missing_or_elsewhere_is_named(folder: Path) -> None:
 def test_parts_that_do_not_hold_all_tensors_are_told(folder: Path) -> None:
     index = split(folder / "unet" / WEIGHTS)
     part = sorted(index.parent.glob("*-00001-*"))[0]
-    tensors = load_file(part)
+    tensors = tensors_of(part)
     gone = next(iter(tensors))
     del tensors[gone]
     save_file(tensors, part, {"format": "pt"})

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from stable_diffusion import small_image_encoder, small_vae
+from tensor_files import tensors_of
 
 from jdap.models.codec import load_codec
 from jdap.models.image.image_tokens import ImageTokens, TokenProjection
@@ -56,7 +57,7 @@ def change(file: Path, **settings) -> None:
 @pytest.mark.parametrize("part", FILES)
 def test_every_component_is_read_strictly(folder, part):
     file = folder / part / FILES[part]
-    whole = load_file(file)
+    whole = tensors_of(file)
     name = min(whole, key=lambda k: (whole[k].ndim < 2, k))
     for tensors, says in (
         ({k: v for k, v in whole.items() if k != name}, f"1 missing_keys ({name})"),

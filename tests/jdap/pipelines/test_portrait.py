@@ -3,7 +3,8 @@ import json
 import pytest
 import torch
 from networks import seeing_networks
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from tensor_files import tensors_of
 
 from jdap.diffusion.ensemble import combine
 from jdap.diffusion.schedule import LOG_SNR, NoiseSchedule
@@ -192,7 +193,7 @@ def test_saving_replaces_a_folder_whole(pipeline, folder):
 @pytest.mark.parametrize("part", ["unet", "reference", "codec"])
 def test_a_missing_tensor_is_named(folder, part, capfd):
     file = folder / part / WEIGHTS
-    tensors = load_file(file)
+    tensors = tensors_of(file)
     gone = sorted(tensors)[0]
     del tensors[gone]
     save_file(tensors, file)
@@ -202,7 +203,7 @@ def test_a_missing_tensor_is_named(folder, part, capfd):
 
 def test_an_unexpected_tensor_is_named(folder):
     file = folder / "unet" / WEIGHTS
-    save_file({**load_file(file), "stranger": torch.zeros(1)}, file)
+    save_file({**tensors_of(file), "stranger": torch.zeros(1)}, file)
     with pytest.raises(WeightsError, match="stranger"):
         PortraitPipeline.from_pretrained(folder)
 
@@ -216,7 +217,7 @@ def test_a_truncated_file_is_named(folder):
 
 def test_a_pickle_is_not_read(folder):
     file = folder / "unet" / WEIGHTS
-    torch.save(load_file(file), folder / "unet" / "diffusion_pytorch_model.bin")
+    torch.save(tensors_of(file), folder / "unet" / "diffusion_pytorch_model.bin")
     file.unlink()
     with pytest.raises(WeightsError, match="only safetensors"):
         PortraitPipeline.from_pretrained(folder)

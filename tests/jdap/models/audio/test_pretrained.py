@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from speech import LAYERS, WIDTH, wav2vec_config
+from tensor_files import tensors_of
 from transformers import (
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
@@ -124,7 +125,7 @@ def test_whisper_is_transformers_own(whisper):
 def test_whisper_comes_back_without_its_decoder_and_hears_thirty_seconds_at_most(whisper, tmp_path):
     tokens = new_audio_tokens(f"whisper:{whisper}", tokens=2, dim=8, hidden=8).eval()
     tokens.save_pretrained(tmp_path / "weights")
-    names = load_file(tmp_path / "weights" / "encoder" / "model.safetensors").keys()
+    names = tensors_of(tmp_path / "weights" / "encoder" / "model.safetensors").keys()
     assert not any("decoder" in name for name in names)
     back = AudioTokens.read(tmp_path / "weights")
     margin = tokens.required_margin
@@ -156,7 +157,7 @@ def test_names_of_older_checkpoints_and_vectors_for_masks_load(wav2vec):
     expected = Wav2VecEncoder.from_pretrained(wav2vec)(sound(4), 4)
     names = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
     tensors = {}
-    for name, tensor in load_file(file).items():
+    for name, tensor in tensors_of(file).items():
         for new, old in names.items():
             name = name.replace(new, old)
         tensors[name] = tensor
@@ -172,7 +173,7 @@ def test_what_does_not_fit_is_one_line(wav2vec, whisper, tmp_path):
     with pytest.raises(WeightsError, match=r"no such weights folder.*Whisper"):
         new_audio_tokens("whisper:/no/such/folder")
     file = wav2vec / "model.safetensors"
-    tensors = load_file(file)
+    tensors = tensors_of(file)
     tensors.pop("wav2vec2.feature_projection.projection.bias")
     save_file(tensors, file)
     with pytest.raises(WeightsError, match=r"1 missing_keys \(feature_projection.projection.bias\)"):

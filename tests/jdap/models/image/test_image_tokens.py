@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 from networks import latents, networks, timesteps
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from stable_diffusion import small_image_encoder
+from tensor_files import tensors_of
 from transformers import CLIPImageProcessor
 
 from jdap.models.image.image_tokens import ImageTokens, TokenProjection, new_image_tokens
@@ -99,7 +100,7 @@ def test_how_pictures_are_normalised_comes_from_the_preprocessor(encoder):
 
 def test_old_exports_with_position_ids_load(encoder):
     file = encoder / "model.safetensors"
-    save_file({**load_file(file), "vision_model.embeddings.position_ids": torch.arange(5)[None]}, file)
+    save_file({**tensors_of(file), "vision_model.embeddings.position_ids": torch.arange(5)[None]}, file)
     new_image_tokens(encoder, 32)
 
 
@@ -138,7 +139,7 @@ def infinite(tensors):
     ],
 )
 def test_an_encoder_that_is_not_whole_is_told(encoder, change, says):
-    tensors = load_file(encoder / "model.safetensors")
+    tensors = tensors_of(encoder / "model.safetensors")
     change(tensors)
     save_file(tensors, encoder / "model.safetensors")
     with pytest.raises(WeightsError, match=says):

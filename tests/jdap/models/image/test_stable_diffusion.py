@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from stable_diffusion import FAMILIES, original_tensors, small_unet, small_vae, write_file, write_folder
+from tensor_files import tensors_of
 
 from jdap.models.image.build import build, sd15
 from jdap.models.image.stable_diffusion import load_unet, load_vae
@@ -202,7 +203,7 @@ def test_a_truncated_file_is_told(tmp_path, length):
 def test_a_folder_whose_tensors_are_not_its_configs_is_told(tmp_path):
     write_folder(tmp_path)
     file = tmp_path / "unet" / WEIGHTS
-    tensors = load_file(file)
+    tensors = tensors_of(file)
     for change, says in (
         ({"conv_in.weight": torch.zeros(32, 4, 5, 5)}, r"1 mismatched_keys"),
         ({"conv_in.bias": torch.full((32,), float("nan"))}, r"1 tensors hold NaN or infinity \(conv_in.bias\)"),
