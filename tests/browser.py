@@ -43,7 +43,10 @@ class Browser:
         ports = (re.search(r"started successfully on port (\d+)", line) for line in self._driver.stdout)
         self._url = f"http://127.0.0.1:{next(filter(None, ports))[1]}"
         arguments = [*ARGUMENTS, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"]
-        options = {"binary": shutil.which("chromium"), "args": arguments}
+        #: Where what is downloaded comes.
+        self.downloads = profile.with_name(f"{profile.name}-downloads")
+        prefs = {"download.default_directory": str(self.downloads)}
+        options = {"binary": shutil.which("chromium"), "args": arguments, "prefs": prefs}
         logs = {"performance": "ALL", "browser": "ALL"}
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": logs}
         session = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
@@ -77,6 +80,23 @@ class Browser:
     def give(self, css: str, path: Path) -> None:
         """Choose a file in an ``<input type=file>``."""
         self._ask("POST", f"/element/{self._find(css)}/value", {"text": str(path)})
+
+    def download(self, css: str, seconds: float) -> Path:
+        """Press a button, and wait for the file that comes."""
+        before = set(self.downloads.glob("*"))
+        self.click(css)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            new = [path for path in set(self.downloads.glob("*")) - before if path.suffix != ".crdownload"]
+            if new:
+                return new[0]
+            time.sleep(0.1)
+        raise AssertionError(f"waited {seconds} s in vain for a file of {css}")
+
+    def press(self, key: str) -> None:
+        """A key for what has the focus."""
+        actions = [{"type": kind, "value": key} for kind in ("keyDown", "keyUp")]
+        self._ask("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
 
     def drag(self, css: str, *places: tuple[float, float]) -> None:
         """Press at the first of the places (shares of an element's width and height), go to the others, and let go."""

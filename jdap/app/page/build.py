@@ -72,7 +72,8 @@ def opened(models: Models, passing: Passing, host: str, port: int, seed: int = 0
         theme=gr.themes.Default(
             primary_hue="amber",
             neutral_hue="slate",
-            font=[gr.themes.LocalFont("IBM Plex Sans"), gr.themes.Font("sans-serif")],
+            # gradio's files of weight 600 lack most letters
+            font=[gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), gr.themes.Font("sans-serif")],
         ),
         css=text_of("page.css"),
     )

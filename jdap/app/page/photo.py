@@ -42,18 +42,17 @@ class PhotoPanel:
             self.seed = gr.Number(
                 seed, label="Seed", info="The same photo and seed give the same pictures.", precision=0
             )
-        shown = [seen, self.framed, self.face, self.note]
+        shown = [seen, self.framed, self.face, self.note, self.drop]
         how = {"outputs": shown, "concurrency_id": MODELS, "api_visibility": "private"}
         self.listeners = [
             self.drop.upload(self.look, [self.drop], **how),
-            self.drop.clear(self.empty, **how),
             self.examples.click(self.example, [self.examples], **how),
             self.face.input(self.choose, [seen, self.face], **how),
             self.seed.submit(lambda seen: self.show(seen), [seen], **how),
         ]
 
     def look(self, path: str) -> tuple[Any, ...]:
-        """A photo that was dropped."""
+        """The faces of a photo that was dropped, or why there is none; then another may be dropped."""
         try:
             return self.show(photo.see(self.models, Path(path)))
         except RefusedError as error:
@@ -77,8 +76,8 @@ class PhotoPanel:
             value=seen.face,
             visible=count > 1,
         )
-        return seen, gr.Image(photo.framed(seen), visible=True), faces, note(photo.told(seen))
+        return seen, gr.Image(photo.framed(seen), visible=True), faces, note(photo.told(seen)), None
 
     def empty(self, message: str = "") -> tuple[Any, ...]:
         """No photo, and why."""
-        return None, gr.Image(None, visible=False), gr.Radio(visible=False), note(message, bad=True)
+        return None, gr.Image(None, visible=False), gr.Radio(visible=False), note(message, bad=True), None
