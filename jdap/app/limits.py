@@ -63,7 +63,7 @@ def shrunk(photo: Photo, most_px: int = WORKED_PX) -> Photo:
     longer = max(photo.width, photo.height)
     if longer <= most_px:
         return photo
-    size = tuple(max(1, round(side * most_px / longer)) for side in (photo.width, photo.height))
+    size = max(1, round(photo.width * most_px / longer)), max(1, round(photo.height * most_px / longer))
     rgb = np.asarray(Image.fromarray(photo.rgb_HW3).resize(size, Image.Resampling.LANCZOS))
     empty = photo.empty_HW
     if empty is not None:

@@ -31,7 +31,8 @@ def build(models: Models, passing: Passing, seed: int = 0) -> Any:
                 steps = []
                 with gr.Tabs(elem_id="tabs"):
                     for name, add in TABS.items():
-                        with gr.Tab(name):
+                        # rendered while it is hidden, or gradio may lose the mesh that comes as it is first shown
+                        with gr.Tab(name, render_children=True):
                             steps.append(add(desk))
         for listener in panel.listeners:
             for step in steps:
