@@ -26,6 +26,7 @@ _WHAT = (
         "frames that were kept aside of one person, drawn by a model that was fine-tuned to that person",
     ),
     ("paired", "modes.paired", "what one run of modes gained over others, picture by picture: how ablations are read"),
+    ("pose", "pose.pose", "studio pictures with another expression and pose, against the true pictures"),
     ("relight", "relight.relight", "studio pictures brought into another light, against the true ones in that light"),
     ("mouth", "mouth.mouth", "readers of how far a mouth is open: trains them, and measures what they can see"),
     (

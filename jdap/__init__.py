@@ -17,6 +17,7 @@ _WHERE = {
     "OneStepStage": "stages.onestep",
     "Portrait": "pipelines.pictures",
     "PortraitPipeline": "pipelines.portrait",
+    "PosePipeline": "pose.pipeline",
     "RelightPipeline": "pipelines.relight",
     "TalkingPipeline": "pipelines.talking",
     "TemporalStage": "stages.temporal",

@@ -12,6 +12,7 @@ COMMANDS = {
     "generate": Command("jdap.commands.generate", "new portraits of a person in a photo, with their depth"),
     "edit": Command("jdap.commands.edit", "parts of a head in a photo made anew, by a mask"),
     "relight": Command("jdap.commands.relight", "heads in photos in other light"),
+    "pose": Command("jdap.commands.pose", "heads in photos with another expression, turned"),
     "export": Command("jdap.commands.export", "heads in photos and videos as meshes, points, normal maps and RGB-D"),
     "talk": Command("jdap.commands.talk", "a portrait that says what is in a sound file, as video, with its depth"),
     "app": Command("jdap.commands.app", "a page in the browser: depth, a mesh, other light, talking"),

@@ -22,3 +22,6 @@ CRF = 18
 #: What is done with several faces.
 LARGEST, EVERY_FACE, REFUSE = "largest", "all", "refuse"
 SEVERAL = (LARGEST, EVERY_FACE, REFUSE)
+#: How a changed head is drawn: from the photo's own texture, or by the model.
+BY_WARP, BY_MODEL = "warp", "model"
+RENDERERS = (BY_WARP, BY_MODEL)

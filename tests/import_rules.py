@@ -38,15 +38,19 @@ RULES: dict[str, set[str]] = {
     "jdap.stages": LEAVES
     | {"jdap.stages.parts", "jdap.stages.settings", "jdap.models", "jdap.diffusion", "jdap.metrics", "jdap.pipelines"},
     "jdap.callbacks": LEAVES | {"jdap.stages", "jdap.metrics", "jdap.media", "jdap.pipelines"},
-    "jdap.commands": {"jdap"},
-    "jdap.__main__": {"jdap.commands"},
-    "jdap": set(),
     "data_prep.machine": set(),
     "data_prep.choices": set(),
     "data_prep.store": {"jdap.io", "data_prep.machine"},
     "data_prep.head": FOR_PREPARATION,
     "data_prep.video": FOR_PREPARATION,
     "data_prep.fit": FOR_PREPARATION | {"data_prep.head"},
+    # Posing fits the head model, which is preparation's: this room alone of jdap knows it, and commands stand on it.
+    "jdap.pose": LEAVES
+    | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.diffusion", "jdap.pipelines", "jdap.photos"}
+    | {"data_prep.head", "data_prep.fit"},
+    "jdap.commands": {"jdap"},
+    "jdap.__main__": {"jdap.commands"},
+    "jdap": set(),
     "data_prep.studio": FOR_PREPARATION | {"data_prep.head"},
     "data_prep.clips": FOR_PREPARATION
     | {
@@ -102,6 +106,7 @@ RULES: dict[str, set[str]] = {
     "benchmarks.fit": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.modes": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.mouth": BENCHMARKS | {"benchmarks.depth"},
+    "benchmarks.pose": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.relight": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.talking": BENCHMARKS | {"benchmarks.depth", "benchmarks.modes", "benchmarks.mouth"},
     "benchmarks.__main__": {"benchmarks"},
