@@ -45,12 +45,13 @@ class Browser:
         arguments = [*ARGUMENTS, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"]
         #: Where what is downloaded comes.
         self.downloads = profile.with_name(f"{profile.name}-downloads")
-        prefs = {"download.default_directory": str(self.downloads)}
-        options = {"binary": shutil.which("chromium"), "args": arguments, "prefs": prefs}
+        options = {"binary": shutil.which("chromium"), "args": arguments}
         logs = {"performance": "ALL", "browser": "ALL"}
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": logs}
         session = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self._url += f"/session/{session['sessionId']}"
+        keep = {"behavior": "allow", "downloadPath": str(self.downloads)}
+        self._ask("POST", "/goog/cdp/execute", {"cmd": "Browser.setDownloadBehavior", "params": keep})
 
     def __enter__(self) -> "Browser":
         return self
@@ -82,7 +83,8 @@ class Browser:
         self._ask("POST", f"/element/{self._find(css)}/value", {"text": str(path)})
 
     def download(self, css: str, seconds: float) -> Path:
-        """Press a button, and wait for the file that comes."""
+        """Press a button once it can be pressed, and wait for the file that comes."""
+        self.wait("return document.querySelector(arguments[0])?.disabled === false", seconds, css, css)
         before = set(self.downloads.glob("*"))
         self.click(css)
         until = time.monotonic() + seconds

@@ -29,8 +29,6 @@ RULES: dict[str, set[str]] = {
     "jdap.data.caching": LEAVES | {"jdap.shards", "jdap.data", "jdap.models"},  # makes latents, so it needs a codec
     "jdap.pipelines": LEAVES | {"jdap.shape", "jdap.light", "jdap.models", "jdap.diffusion"},
     "jdap.photos": LEAVES | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.light", "jdap.pipelines"},
-    "jdap.app": LEAVES | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.light", "jdap.pipelines", "jdap.photos"},
-    "jdap.app.page": LEAVES | {"jdap.app"},  # what visitors see: it shows what the room above has made
     "jdap.stages.settings": LEAVES | {"jdap.diffusion"},
     "jdap.stages.parts": LEAVES
     | {"jdap.stages.settings"}
@@ -48,6 +46,9 @@ RULES: dict[str, set[str]] = {
     "jdap.pose": LEAVES
     | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.diffusion", "jdap.pipelines", "jdap.photos"}
     | {"data_prep.head", "data_prep.fit"},
+    "jdap.app": LEAVES
+    | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.light", "jdap.pipelines", "jdap.photos", "jdap.pose"},
+    "jdap.app.page": LEAVES | {"jdap.app", "jdap.pose.change"},  # what visitors see: it shows what the room above made
     "jdap.commands": {"jdap"},
     "jdap.__main__": {"jdap.commands"},
     "jdap": set(),

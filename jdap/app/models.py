@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Self
 
 from jdap.faces.landmarker import Landmarker
@@ -11,11 +12,12 @@ from jdap.io.device import find_device
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.relight import RelightPipeline
 from jdap.pipelines.talking import TalkingPipeline
+from jdap.pose.heads import Heads
 
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """``portrait`` for depth, ``relight`` on it, ``talking``, and the ``landmarker`` that finds faces.
+    """``portrait`` for depth, ``relight`` on it, ``talking``, a ``landmarker`` that finds faces, and ``heads`` to move.
 
     Networks and landmarker are used under the ``lock``: they are fast when each has the machine to itself.
     """
@@ -37,6 +39,11 @@ class Models:
     def relight(self) -> RelightPipeline:
         """The relighting pipeline on the same networks."""
         return RelightPipeline(self.portrait)
+
+    @cached_property
+    def heads(self) -> Heads:
+        """Fits and moves head models; made when it is first asked for. Raises :class:`jdap.io.fetch.AssetError`."""
+        return Heads(self.landmarker)
 
     def close(self) -> None:
         """Free the landmarker."""

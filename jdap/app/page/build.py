@@ -9,13 +9,13 @@ from typing import Any
 from jdap.app.keeping import Passing
 from jdap.app.limits import KEPT_S, MOST_BYTES, VISITORS, WAITING
 from jdap.app.models import Models
-from jdap.app.page import depth, light, solid, talk
-from jdap.app.page.desk import MODELS, Desk, text_of
+from jdap.app.page import depth, face, light, solid, talk
+from jdap.app.page.desk import LAMP, MODELS, Desk, Step, text_of
 from jdap.app.page.door import gr
 from jdap.app.page.photo import PhotoPanel
 
 #: Tabs, in their order; the first one finds the depth that the others need.
-TABS = {"Depth": depth.add, "3D": solid.add, "Light": light.add, "Talk": talk.add}
+TABS = {"Depth": depth.add, "3D": solid.add, "Light": light.add, "Expression": face.add, "Talk": talk.add}
 
 
 def build(models: Models, passing: Passing, seed: int = 0) -> Any:
@@ -28,12 +28,20 @@ def build(models: Models, passing: Passing, seed: int = 0) -> Any:
                 panel = PhotoPanel(models, seen, seed)
             with gr.Column(scale=8, min_width=320):
                 desk = Desk(models, passing, seen, known, panel.seed)
-                steps = []
+                steps: list[Step] = []
                 with gr.Tabs(elem_id="tabs"):
                     for name, add in TABS.items():
-                        # rendered while it is hidden, or gradio may lose the mesh that comes as it is first shown
-                        with gr.Tab(name, render_children=True):
+                        with gr.Tab(name, render_children=True) as tab:
                             steps.append(add(desk))
+                        if (again := steps[-1].opened) is not None:
+                            tab.select(
+                                again.work,
+                                list(again.inputs),
+                                list(again.outputs),
+                                concurrency_id=LAMP,
+                                show_progress="hidden",
+                                api_visibility="private",
+                            )
         for listener in panel.listeners:
             for step in steps:
                 listener = listener.then(

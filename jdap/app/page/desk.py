@@ -30,11 +30,15 @@ class Desk:
 
 @dataclass(frozen=True)
 class Step:
-    """What a tab does when a photo is new: ``work`` on ``inputs`` gives ``outputs``; of None all are emptied."""
+    """What a tab does when a photo is new: ``work`` on ``inputs`` gives ``outputs``; of None all are emptied.
+
+    ``opened`` is what it does each time it is opened.
+    """
 
     work: Callable[..., Any]
     inputs: Sequence[Any]
     outputs: Sequence[Any]
+    opened: Step | None = None
 
 
 def text_of(name: str) -> str:

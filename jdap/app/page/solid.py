@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 from jdap.app.depth import Known
+from jdap.app.limits import KEPT_S
 from jdap.app.page.desk import Desk, Step
 from jdap.app.page.door import gr
 from jdap.app.solid import write_solid
@@ -12,6 +15,7 @@ from jdap.app.solid import write_solid
 
 def add(desk: Desk) -> Step:
     """The tab's components; its step makes the mesh."""
+    made = gr.State(time_to_live=KEPT_S)
     view = gr.Model3D(
         label="Drag to turn it, scroll to come nearer",
         clear_color=(0.93, 0.94, 0.96, 1.0),
@@ -29,9 +33,15 @@ def add(desk: Desk) -> Step:
 
     def work(known: Known | None) -> tuple[Any, ...]:
         if known is None:
-            return None, *(gr.DownloadButton(value=None, interactive=False) for _ in range(2))
+            return None, None, *(gr.DownloadButton(value=None, interactive=False) for _ in range(2))
         folder = desk.passing.new()
         files = [str(write_solid(known, folder, end)) for end in (".glb", ".ply")]
-        return files[0], *(gr.DownloadButton(value=file, interactive=True) for file in files)
+        return files[0], files[0], *(gr.DownloadButton(value=file, interactive=True) for file in files)
 
-    return Step(work, [desk.known], [view, glb, ply])
+    def again(path: str | None) -> Any:
+        if path is None or not Path(path).is_file():
+            return gr.skip()
+        return shutil.copyfile(path, desk.passing.new() / Path(path).name)
+
+    # gradio's viewer drops a mesh that comes while its own code is being loaded; one of another address it takes.
+    return Step(work, [desk.known], [made, view, glb, ply], Step(again, [made], [view]))
