@@ -1,4 +1,4 @@
-"""``jdap app``: a page in the browser: depth, a mesh, other light, expressions and talking for a portrait that is dropped in."""
+"""``jdap app``: a page in the browser that shows what the models make of a portrait that is dropped in."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ HOST, PORT = "127.0.0.1", 7860
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``jdap app``."""
-    parser.description = (
-        "A page in the browser for portraits: depth, a mesh, other light, expressions, talking. Ctrl-C closes it."
-    )
+    parser.description = "A page in the browser: depth, a mesh, other light, expressions, talking. Ctrl-C closes it."
     add_run_arguments(parser, IMAGE_WEIGHTS)
     parser.add_argument(
         "--talk-weights",
