@@ -136,7 +136,7 @@ shipped-weights: install  ## make codec, image model and one-step depth as they 
 	test -e $(OUT)/last/checkpoints/last.ckpt || { mkdir -p $(OUT)/last/checkpoints && cp $(OUT)/image/checkpoints/last.ckpt $(OUT)/last/checkpoints/; }
 	test -e $(OUT)/last/weights || $(RUN) jdap $(IMAGE) --out $(OUT)/last --resume auto --trainer.max_steps $$(($(STEPS) + $(LAST))) \
 	  --model.optimizer.decay $$(awk 'BEGIN {print $(LAST) / ($(STEPS) + $(LAST))}') $(ARGS)
-	$(RUN) jdap pack $(OUT)/last/weights --half --out $(OUT)/image-tiny
+	$(RUN) jdap pack $(OUT)/last/weights --half --lean --out $(OUT)/image-tiny
 	test -e $(OUT)/depth/weights || $(RUN) jdap train-depth --out $(OUT)/depth --resume auto --model.init $(OUT)/last/weights --data.train $(OUT)/sittings --data.val $(OUT)/val --trainer.max_steps $(ONE_STEP)
 	$(RUN) benchmarks modes --weights $(OUT)/image-tiny --shards $(OUT)/val --out $(OUT)/modes
 

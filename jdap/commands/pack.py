@@ -13,7 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write; an existing one is replaced")
     parser.add_argument("--codec", type=Path, help="take the decoder of this codec; its encoder must be the same")
     parser.add_argument("--image", help="of weights that talk: name this image model, rather than to hold a copy")
-    parser.add_argument("--half", action="store_true", help="store the UNets in float16")
+    parser.add_argument("--half", action="store_true", help="store weights in float16")
+    parser.add_argument("--lean", action="store_true", help="zeros for what no answer depends on: they zip to nothing")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -22,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     from jdap.pipelines.pack import pack
 
     check_folder(args.out)
-    pack(args.weights, args.out, codec=args.codec, half=args.half, image=args.image)
+    pack(args.weights, args.out, codec=args.codec, half=args.half, lean=args.lean, image=args.image)
     size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
     print(f"{args.out}: {size / 1e6:.1f} MB")
     return 0

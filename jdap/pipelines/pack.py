@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from jdap.models.codec import load_codec, same_latents
+from jdap.models.image.reference import ReferenceNet
+from jdap.models.image.unasked import unasked
 from jdap.models.loading import WeightsError, read_json
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
@@ -17,13 +21,22 @@ from jdap.pipelines.talking_weights import share_image
 from jdap.pipelines.weights import INDEX, class_name
 
 
-def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = False, image: str | None = None) -> None:
+def pack(
+    weights: Path,
+    out: Path,
+    *,
+    codec: Path | None = None,
+    half: bool = False,
+    lean: bool = False,
+    image: str | None = None,
+) -> None:
     """Write the pipeline of ``weights``, which makes portraits or talks, to ``out``, whole or not at all.
 
-    ``codec`` is a folder whose decoder replaces the one in ``weights``. ``half`` stores the UNets in float16, which
-    loading turns into float32 again; the codec, which is small, stays as it is. Files
-    that stand beside the networks (the benchmark's mean depth, how it was trained) go along. ``image``, of weights that
-    talk: the image model they were trained on, which the folder then names rather than holds.
+    ``codec`` is a folder whose decoder replaces the one in ``weights``. ``half`` stores weights in float16, which
+    loading turns into float32 again. ``lean`` stores zeros for what no answer depends on: cross-attention where there
+    are no image tokens, and the ReferenceNet's end. Files that stand beside the networks (the benchmark's mean depth,
+    how it was trained) go along. ``image``, of weights that talk: the image model they were trained on, which the
+    folder then names rather than holds.
 
     Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be read and codecs of other latents.
     """
@@ -35,10 +48,11 @@ def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = Fa
         pipeline.codec = newer
     if image is not None and not isinstance(pipeline, TalkingPipeline):
         raise WeightsError(f"{weights}: an image model itself, which names no other: leave --image out")
+    if lean:
+        _empty(pipeline)
     if half:
-        pipeline.unet.half()
-        if pipeline.reference is not None:
-            pipeline.reference.half()
+        for network in filter(None, (pipeline.unet, pipeline.reference, pipeline.codec)):
+            network.half()
     others = {path.name: path.read_bytes() for path in weights.iterdir() if path.is_file() and path.name != INDEX}
 
     def extras(folder: Path) -> None:
@@ -48,6 +62,18 @@ def pack(weights: Path, out: Path, *, codec: Path | None = None, half: bool = Fa
             share_image(folder, image)
 
     pipeline.save_pretrained(out, extras)
+
+
+@torch.no_grad()
+def _empty(pipeline: PortraitPipeline | TalkingPipeline) -> None:
+    """Set what no answer depends on to zero."""
+    if isinstance(pipeline.reference, ReferenceNet):
+        for parameter in pipeline.reference.unread():
+            parameter.zero_()
+    if pipeline.image_tokens is None:
+        for network in filter(None, (pipeline.unet, pipeline.reference)):
+            for parameter in unasked(network):
+                parameter.zero_()
 
 
 def _pipeline(weights: Path) -> PortraitPipeline | TalkingPipeline:

@@ -36,7 +36,7 @@ class ReferenceNet(AroundOneUNet, ModelMixin):
         set_self_attention(unet, ReferenceWriter, rotary)
         blocks: Any = unet.up_blocks
         self._last = max(i for i, block in enumerate(blocks) if sees(block))
-        for parameter in self._unread():
+        for parameter in self.unread():
             parameter.requires_grad_(False)
 
     def forward(self, latents: Tensor, tokens_RLD: Tensor | None = None) -> Features:
@@ -106,7 +106,8 @@ class ReferenceNet(AroundOneUNet, ModelMixin):
             return checkpoint(block, *args, use_reentrant=False, **kwargs)
         return block(*args, **kwargs)
 
-    def _unread(self) -> list[nn.Parameter]:
+    def unread(self) -> list[nn.Parameter]:
+        """The parameters after the last self-attention, which nobody reads."""
         blocks: Any = self.unet.up_blocks
         attention = blocks[self._last].attentions[-1]
         block = attention.transformer_blocks[-1]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 
@@ -18,6 +17,7 @@ from jdap.models.image.lora import add_lora
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.image.separate import SeparateUNets, separated
 from jdap.models.image.stable_diffusion import load_unet, load_vae
+from jdap.models.image.unasked import begin_anew, unasked
 from jdap.models.image.widen import from_unet, narrow
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.settings.image import ImageNetworkSettings
@@ -93,16 +93,12 @@ def image_networks(
 
 
 def freeze_unasked(network: nn.Module) -> None:
-    """Freeze what a cross-attention without tokens never asks: all of it but its output's bias, and its norm.
+    """Freeze what a cross-attention without tokens never asks (:func:`jdap.models.image.unasked.unasked`).
 
     It has no gradient, which DDP would wait for.
     """
-    for block in network.modules():
-        if isinstance(block, BasicTransformerBlock):
-            attn: Any = block.attn2
-            for part in (attn.to_q, attn.to_k, attn.to_v, block.norm2):
-                part.requires_grad_(False)
-            attn.to_out[0].weight.requires_grad_(False)
+    for parameter in unasked(network):
+        parameter.requires_grad_(False)
 
 
 def _ablated(made: Networks, settings: ImageNetworkSettings, init: str | None, sd: str | None) -> Networks:
@@ -137,6 +133,7 @@ def _with_image_tokens(made: Networks, encoder: str, init: str | None) -> Networ
         raise ValueError(
             "model.networks.image_encoder reads the reference for the joint network: not for ablations of either"
         )
+    begin_anew(made.unet)
     return made._replace(image_tokens=new_image_tokens(encoder, made.unet.unet.config["cross_attention_dim"]))
 
 

@@ -12,7 +12,7 @@ from jdap.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[3]
 #: What help may import beside Python's own and ours: what draws tables, for it is light.
-LIGHT = {"rich"}
+LIGHT = {"rich", "attr"}  # releases of rich look whether there is attr
 #: Asks a program for its help and that of each of its commands, in one process, and tells what that imported.
 HELPS = """
 import importlib, sys

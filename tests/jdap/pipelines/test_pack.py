@@ -1,9 +1,12 @@
+import zlib
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from talker import person, speech, talker
 
 from jdap.models.codec import ImageCodec
+from jdap.models.image.unasked import begin_anew, cross_attentions
 from jdap.models.loading import WeightsError
 from jdap.pipelines.pack import pack
 from jdap.pipelines.portrait import PortraitPipeline
@@ -41,10 +44,41 @@ def test_half_is_half_as_large_and_loads_as_float32(folder, tmp_path):
     file = "unet/diffusion_pytorch_model.safetensors"
     assert (tmp_path / "packed" / file).stat().st_size < 0.52 * (folder / file).stat().st_size
     loaded = PortraitPipeline.from_pretrained(tmp_path / "packed")
-    assert {p.dtype for p in loaded.unet.parameters()} == {torch.float32}
+    for network in (loaded.unet, loaded.reference, loaded.codec):
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
     assert torch.allclose(depth_of(tmp_path / "packed"), depth_of(folder), atol=0.02)
     mean = load_file(tmp_path / "packed" / "mean_depth.safetensors")["mean_depth"]
     assert torch.equal(mean, torch.full((1, 32, 32), 0.25))
+
+
+def test_lean_leaves_out_what_no_answer_depends_on(folder, tmp_path):
+    pack(folder, tmp_path / "packed", lean=True)
+    assert torch.equal(depth_of(tmp_path / "packed"), depth_of(folder))
+    reference = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(4)) * 2 - 1
+    made = [
+        PortraitPipeline.from_pretrained(weights).generate(
+            reference, steps=2, generator=torch.Generator().manual_seed(5)
+        )
+        for weights in (folder, tmp_path / "packed")
+    ]
+    assert torch.equal(made[0].rgb, made[1].rgb)
+    zipped = [
+        sum(len(zlib.compress(file.read_bytes())) for file in weights.rglob("*.safetensors"))
+        for weights in (folder, tmp_path / "packed")
+    ]
+    assert zipped[1] < 0.95 * zipped[0]
+
+
+def test_cross_attention_that_was_left_out_begins_anew(folder, tmp_path):
+    pack(folder, tmp_path / "packed", lean=True)
+    unet = PortraitPipeline.from_pretrained(tmp_path / "packed").unet
+    begin_anew(unet)
+    for attn, norm in cross_attentions(unet):
+        assert all(part.weight.std() > 0.01 for part in (attn.to_q, attn.to_k, attn.to_v, attn.to_out[0]))
+        assert torch.equal(norm.weight, torch.ones_like(norm.weight))
+    learnt = {name: weights.clone() for name, weights in unet.state_dict().items()}
+    begin_anew(unet)  # what is there stays
+    assert all(torch.equal(weights, learnt[name]) for name, weights in unet.state_dict().items())
 
 
 def test_a_newer_decoder_fits_in(folder, tmp_path):
