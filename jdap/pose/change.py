@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -38,11 +38,6 @@ class Change:
     pitch: float = 0.0
     roll: float = 0.0
 
-    @property
-    def nothing(self) -> bool:
-        """Whether nothing is asked for."""
-        return not self.expression and not any((self.yaw, self.pitch, self.roll))
-
     def rotation(self) -> Tensor:
         """(3, 3): the turn, in the camera's axes (x right, y down, z forward)."""
         # A face looks at the camera, along -z: to turn it right is a negative turn about y, upwards one about x.
@@ -62,19 +57,20 @@ def read_change(settings: Iterable[tuple[str, float]], names: Sequence[str]) -> 
     Later ones win. Raises :class:`PoseError` for a name that is not known, with the nearest, and for a value that is
     out of range.
     """
-    change = Change()
+    expression: dict[str, float] = {}
+    turns = dict.fromkeys(TURNS, 0.0)
     for name, value in settings:
         if name.lower() in TURNS:
             turn, most = name.lower(), TURNS[name.lower()]
             if not -most <= value <= most:
                 raise PoseError(f"{turn} must be within −{most:g} … {most:g} degrees, got {value:g}")
-            change = replace(change, **{turn: float(value)})
+            turns[turn] = float(value)
             continue
         found = named(name, names)
         if not 0 <= value <= 1:
             raise PoseError(f"{name} must be within 0 … 1, got {value:g}")
-        change = replace(change, expression={**change.expression, **dict.fromkeys(found, float(value))})
-    return change
+        expression |= dict.fromkeys(found, float(value))
+    return Change(expression, turns["yaw"], turns["pitch"], turns["roll"])
 
 
 def named(name: str, names: Sequence[str]) -> list[str]:

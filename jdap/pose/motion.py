@@ -45,7 +45,7 @@ STILL_PX = 0.02
 @dataclass(frozen=True, eq=False)
 class Motion:
     """* ``from_2SS``: where (x, y, pixels) each pixel was, less where it is; 0 where nothing moves
-    * ``nearer_SS``: how much farther it is now, mm; ``depth_SS``: of the changed head, mm, 0 = not the head
+    * ``farther_SS``: how much farther it is now, mm; ``depth_SS``: of the changed head, mm, 0 = not the head
     * ``old_depth_SS``: of the head before
     * ``stretched_SS`` bool: skin that the photo does not show, stretched from beside it
     * ``mirrored_SS`` bool: of that, what the other half of the face shows; ``mirror_2SS``: where (x, y, pixels) it does
@@ -56,7 +56,7 @@ class Motion:
     """
 
     from_2SS: Tensor
-    nearer_SS: Tensor
+    farther_SS: Tensor
     depth_SS: Tensor
     old_depth_SS: Tensor
     stretched_SS: Tensor

@@ -174,7 +174,7 @@ class PosePipeline:
         old_mm, new_mm, skin_old, skin_new = self._skins(motion, side)
         scale, shift = _line(old_11SS[0, 0][skin_old], old_mm[skin_old])
         at = (torch.arange(side) + 0.5) / side * 2 - 1
-        field = F.interpolate(torch.cat([motion.from_2SS, motion.nearer_SS[None]])[None], (side, side), mode="area")[0]
+        field = F.interpolate(torch.cat([motion.from_2SS, motion.farther_SS[None]])[None], (side, side), mode="area")[0]
         grid = torch.stack(torch.meshgrid(at, at, indexing="xy"), -1) + field[:2].permute(1, 2, 0) / motion.size * 2
         moved = F.grid_sample(old_11SS, grid[None], mode="bilinear", padding_mode="border", align_corners=False)[0, 0]
         depth_mm = moved * scale + shift + field[2]

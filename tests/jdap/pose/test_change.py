@@ -15,8 +15,7 @@ def test_a_name_without_a_side_is_both_and_case_does_not_matter():
     assert change.expression == {"jawOpen": 0.6, "mouthSmile_L": 0.8, "mouthSmile_R": 0.8, "eyeBlink_L": 1}
     assert (change.yaw, change.pitch, change.roll) == (-15, 0, 0)
     assert named("mouthSmile_R", NAMES) == ["mouthSmile_R"]
-    assert not change.nothing
-    assert read_change([("pitch", 0)], NAMES).nothing
+    assert change.said() == ["jawOpen=0.6", "mouthSmile_L=0.8", "mouthSmile_R=0.8", "eyeBlink_L=1", "yaw=-15"]
 
 
 def test_an_unknown_name_is_told_with_the_nearest_and_the_list():

@@ -7,9 +7,10 @@ import pytest
 import torch
 from networks import small_pipeline
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
 from jdap.faces.landmarker import Landmarker
-from jdap.pose.change import PoseError
+from jdap.pose.change import Change, PoseError
 from jdap.pose.heads import Heads
 from jdap.pose.motion import degrees
 from jdap.pose.pipeline import PosePipeline, soft_region
@@ -31,7 +32,7 @@ def pose(landmarker: Landmarker) -> PosePipeline:
 @pytest.fixture(scope="module")
 def face(assets: Path) -> Image.Image:
     whole = Image.open(assets / "portraits" / "astronaut.png").convert("RGB")
-    return whole.crop((110, 0, 330, 220)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return whole.crop((70, 0, 390, 320)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 
 
 def landmarks(landmarker: Landmarker, image: Image.Image) -> np.ndarray:
@@ -54,12 +55,10 @@ def test_a_jaw_that_opens_parts_the_lips(pose: PosePipeline, face: Image.Image, 
     made = pose([face], {"jawOpen": 0.6})
     assert opening(made.rgb[0]) > opening(face) + 0.1
     # What is far from the head stays to the bit.
-    away = (soft_region(made.motions[0], SIDE)[0, 0] == 0).numpy()
-    corner = np.zeros_like(away)
-    corner[:20] = True
-    changed = (np.asarray(made.rgb[0]) != np.asarray(face)).any(-1)
-    assert (away & corner).any()
-    assert not (changed & away & corner).any()
+    head = np.asarray(Image.fromarray(made.motions[0].head_SS.numpy()).resize((SIDE, SIDE)))
+    away = distance_transform_edt(~head) > 0.2 * SIDE
+    assert away.mean() > 0.1
+    np.testing.assert_array_equal(np.asarray(made.rgb[0])[away], np.asarray(face)[away])
 
 
 @pytest.mark.parametrize("yaw", [-15.0, 15.0])
@@ -89,18 +88,11 @@ def test_the_model_draws_the_head_and_nothing_else(pose: PosePipeline, face: Ima
 
 
 def test_new_depth_of_nothing_changed_is_the_old_one(pose: PosePipeline, face: Image.Image) -> None:
-    head = pose.fit(np.asarray(face))
-    still = pose.move(head, change=pose_change())
+    still = pose.move(pose.fit(np.asarray(face)), Change())
     old = -torch.nn.functional.interpolate(still.depth_SS[None, None], (32, 32), mode="nearest")
     near, far = -old[old < 0].max(), -old[old < 0].min()
     depth = torch.where(old < 0, 1.6 * (-old - near) / (far - near) - 1, torch.ones_like(old))
     torch.testing.assert_close(pose.new_depth(depth, still), depth, atol=0.02, rtol=0)
-
-
-def pose_change(**turn: float):
-    from jdap.pose.change import Change
-
-    return Change(**turn)
 
 
 def test_a_fitted_head_looks_where_the_face_does(pose: PosePipeline, face: Image.Image) -> None:
