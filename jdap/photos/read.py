@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -61,7 +60,7 @@ class Photo:
         return replace(self, rgb_HW3=rgb, empty_HW=empty, turned=(self.turned + quarters) % 4)
 
 
-def read_photo(path: Path, most_pixels: int | None = None, kinds: Sequence[str] | None = None) -> Photo:
+def read_photo(path: Path, most_pixels: int | None = None, kinds: tuple[str, ...] | None = None) -> Photo:
     """Read a picture of any kind that Pillow knows: any EXIF orientation, grey, palette, CMYK, alpha, 8 or 16 bits.
 
     Colours are turned into sRGB by the picture's own colour profile where it has one. Of several frames the first
