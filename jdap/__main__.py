@@ -15,6 +15,7 @@ COMMANDS = {
     "pose": Command("jdap.commands.pose", "heads in photos with another expression, turned"),
     "export": Command("jdap.commands.export", "heads in photos and videos as meshes, points, normal maps and RGB-D"),
     "talk": Command("jdap.commands.talk", "a portrait that says what is in a sound file, as video, with its depth"),
+    "app": Command("jdap.commands.app", "a page in the browser: depth, a mesh, other light, expressions, talking"),
     "train-image": Command("jdap.commands.runs", "train the joint RGB-depth model", reads_yaml=True),
     "train-video": Command("jdap.commands.runs", "train a portrait that talks, on an image model", reads_yaml=True),
     "train-depth": Command(

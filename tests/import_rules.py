@@ -46,6 +46,9 @@ RULES: dict[str, set[str]] = {
     "jdap.pose": LEAVES
     | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.diffusion", "jdap.pipelines", "jdap.photos"}
     | {"data_prep.head", "data_prep.fit"},
+    "jdap.app": LEAVES
+    | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.light", "jdap.pipelines", "jdap.photos", "jdap.pose"},
+    "jdap.app.page": LEAVES | {"jdap.app", "jdap.pose.change"},  # what visitors see: it shows what the room above made
     "jdap.commands": {"jdap"},
     "jdap.__main__": {"jdap.commands"},
     "jdap": set(),
@@ -120,6 +123,7 @@ COMMANDS = ("jdap.commands", "data_prep.commands", "data_prep.options", "benchma
 RUNNER = "jdap.commands.dispatch"
 #: Heavy or unmaintained packages → the file (or the two) that imports them.
 ONLY_IN: dict[str, str | tuple[str, ...]] = {
+    "gradio": "jdap/app/page/door.py",
     "bitsandbytes": "jdap/stages/parts/optimizers.py",
     "peft": "jdap/models/image/lora.py",
     "decord": "data_prep/video/decord.py",

@@ -22,9 +22,9 @@ from jdap.io.fetch import AssetError
 from jdap.io.files import check_folder, make_folder, write_whole
 from jdap.io.progress import Telling
 from jdap.photos import folder, window
+from jdap.photos.head import AnyPipeline
 from jdap.photos.read import Photo, PhotoError
 from jdap.pipelines.portrait import PortraitPipeline
-from jdap.pipelines.talking import TalkingPipeline
 
 ROWS_FILE = "rows.jsonl"
 DONE, FAILED = "done", "failed"
@@ -42,7 +42,6 @@ class PhotoRow:
 
 #: A photo's path and the name that its files begin with → (names of the files written, notes).
 PhotoWork = Callable[[Path, str], tuple[list[str], list[str]]]
-AnyPipeline = PortraitPipeline | TalkingPipeline
 
 
 @contextlib.contextmanager
@@ -116,38 +115,6 @@ def source(path: Path, photo: Photo, chosen: window.Windows, window_px: np.ndarr
 def outside(photo: Photo, window_px: np.ndarray) -> float:
     """The share of a window that lies outside of the photo, in [0, 1]."""
     return float(crop.padded_share(window_px[None], photo.width, photo.height)[0])
-
-
-def cropped(pipeline: AnyPipeline, photo: Photo, window_px: np.ndarray) -> torch.Tensor:
-    """A window of a photo (1, 3, S, S) in [-1, 1] on the pipeline's device, S its side, cropped as in preparation."""
-    return square(photo, window_px, pipeline.size_px).to(pipeline.device)
-
-
-def square(photo: Photo, window_px: np.ndarray, size: int) -> torch.Tensor:
-    """A window of a photo (1, 3, size, size) in [-1, 1], cropped as in preparation."""
-    rgb = torch.from_numpy(crop.crop_frame(photo.rgb_HW3, window_px, size).copy())
-    return (rgb.permute(2, 0, 1)[None] / 127.5 - 1).clamp(-1, 1)
-
-
-def depth_of(
-    pipeline: PortraitPipeline,
-    photo: Photo,
-    window_px: np.ndarray,
-    steps: int = 1,
-    ensemble: int = 1,
-    seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Normalised depth (S, S) float32 in [-1, 1] of one window of a photo, S the pipeline's side, and its uncertainty.
-
-    The uncertainty (S, S) is None for a single draw. The noise depends on the seed alone, so that a photo's depth does
-    not depend on the others.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    rgb = cropped(pipeline, photo, window_px)
-    found = pipeline.image_to_depth(rgb, steps=steps, ensemble=ensemble, generator=generator)
-    depth, uncertainty = (None if x is None else x[0, 0].float().cpu().numpy() for x in found)
-    assert depth is not None
-    return depth, uncertainty
 
 
 def run_all(photos: Sequence[Path], out: Path, work: PhotoWork, *, as_json: bool = False) -> int:

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Work on all photos; the exit status is 0, or 1 when any failed."""
     from jdap.commands import common as command
     from jdap.io.files import write_whole
-    from jdap.photos import paste
+    from jdap.photos import head, paste
     from jdap.photos.read import read_photo
 
     pipeline = command.load(args)
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             notes = [*photo.notes, *chosen.notes]
             for k, window_px in enumerate(chosen.windows_px):
                 stem = name if k == 0 else f"{name}.face{k + 1}"
-                depth_SS, uncertainty_SS = command.depth_of(
+                depth_SS, uncertainty_SS = head.depth_of(
                     pipeline, photo, window_px, args.steps, args.ensemble, args.seed
                 )
                 if (outside := command.outside(photo, window_px)) > 0.01:

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from jdap.commands import common as command
     from jdap.faces.parser import load_parser
     from jdap.io.files import write_whole
-    from jdap.photos import inputs, paste
+    from jdap.photos import head, inputs, paste
     from jdap.photos.read import PhotoError, read_photo
     from jdap.pipelines.grid import depth_picture, labelled_grid
 
@@ -93,17 +93,17 @@ def run(args: argparse.Namespace) -> int:
             photo = chosen.photo
             (window_px,) = chosen.windows_px
             hole_HW = _hole(args, photo, path, window_px, drawn_HW, parser)
-            rgb = command.cropped(pipeline, photo, window_px)
+            rgb = head.cropped(pipeline, photo, window_px)
             hole = torch.from_numpy(inputs.crop_mask(hole_HW, window_px, pipeline.size_px))[None, None].to(rgb.device)
             if not hole.any():
                 raise PhotoError(f"{args.mask}: no white pixel lies in the head's window; see window_px of jdap depth")
             # At the photo's resolution: cropping would carry what is hidden over the mask's edge.
-            kept = command.cropped(pipeline, inputs.filled(photo, hole_HW), window_px)
+            kept = head.cropped(pipeline, inputs.filled(photo, hole_HW), window_px)
             reference = kept
             if args.reference is not None:
                 other = read_photo(args.reference)
                 shown_other = choose(other, args.reference)
-                reference = command.cropped(pipeline, shown_other.photo, shown_other.windows_px[0])
+                reference = head.cropped(pipeline, shown_other.photo, shown_other.windows_px[0])
             if args.depth is not None:
                 depth = torch.from_numpy(inputs.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(rgb)
             else:
@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
                 depth_SS = made.depth[0, 0].float().cpu().numpy()
                 write_whole(args.out / files[-2], paste.png(edited))
                 write_whole(args.out / files[-1], paste.png(paste.full_depth(depth_SS, window_px, photo)))
-                seen = command.cropped(pipeline, _with(photo, edited), window_px)
+                seen = head.cropped(pipeline, _with(photo, edited), window_px)
                 columns += [seen, depth_picture(made.depth)]
                 labels += [f"seed {args.seed + k}", "depth"]
             files += [f"{name}.preview.png", f"{name}.json"]

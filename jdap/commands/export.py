@@ -113,7 +113,7 @@ def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
     from jdap.commands import common as command
     from jdap.io.files import write_whole
     from jdap.media.video import VideoWriter
-    from jdap.photos import paste
+    from jdap.photos import head, paste
     from jdap.photos.read import read_photo
     from jdap.photos.relief import meaning, relief_of
     from jdap.shape.assumed import RELIEF_MM
@@ -126,7 +126,7 @@ def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
     with command.choosing(args) as choose:
         chosen = choose(photo, args.source)
     photo, (window_px,) = chosen.photo, chosen.windows_px
-    depth_SS, _ = command.depth_of(pipeline, photo, window_px, 1, args.ensemble, args.seed)
+    depth_SS, _ = head.depth_of(pipeline, photo, window_px, 1, args.ensemble, args.seed)
     relief_mm = RELIEF_MM if args.relief is None else args.relief
     relief = relief_of(depth_SS, window_px, photo, args.size, relief_mm)
     files = _write(args.out, relief, args.points)
@@ -174,6 +174,7 @@ def _field(relief: Relief) -> float:
 def _export_video(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple[list[str], list[str]]:
     from jdap.commands import common as command
     from jdap.io.progress import Telling
+    from jdap.photos import head
     from jdap.photos.clip import windows_of
     from jdap.photos.relief import meaning, relief_of
     from jdap.shape.assumed import RELIEF_MM
@@ -186,7 +187,7 @@ def _export_video(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
     with Telling("frame", len(found.windows_px)) as telling, _rgbd(args, found.fps) as film:
         for k, frame in enumerate(found.frames()):
             telling.tell(k)
-            depth_SS, _ = command.depth_of(pipeline, frame.photo, frame.window_px, 1, args.ensemble, args.seed)
+            depth_SS, _ = head.depth_of(pipeline, frame.photo, frame.window_px, 1, args.ensemble, args.seed)
             relief = relief_of(depth_SS, frame.window_px, frame.photo, args.size, relief_mm)
             data = meaning(relief, relief_mm)
             if args.rgbd:

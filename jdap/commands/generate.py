@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from jdap.commands import common as command
     from jdap.depth import to_uint16
     from jdap.io.files import write_whole
-    from jdap.photos import inputs, paste
+    from jdap.photos import head, inputs, paste
     from jdap.photos.read import read_photo
     from jdap.pipelines.grid import depth_picture, labelled_grid
     from jdap.pipelines.portrait import Portrait
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             chosen = choose(photo, path)
             photo = chosen.photo
             (window_px,) = chosen.windows_px
-            reference = command.cropped(pipeline, photo, window_px)
+            reference = head.cropped(pipeline, photo, window_px)
             files: list[str] = []
             columns, labels = [reference], ["reference"]
             if depth is not None:

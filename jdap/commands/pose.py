@@ -187,7 +187,7 @@ class _Work:
         """The photo (H, W, 3) uint8 with its head changed, the new depth where the model drew, and what was unseen."""
         import torch
 
-        from jdap.commands import common as command
+        from jdap.photos import head as heads_of_photos
         from jdap.photos import inputs
         from jdap.pose.motion import Mover
         from jdap.pose.photo import on_photo, redrawn
@@ -204,7 +204,7 @@ class _Work:
         if args.depth is not None:
             old = torch.from_numpy(inputs.read_depth(args.depth, pipeline.portrait.size_px).copy())[None, None]
         else:
-            depth_SS, _ = command.depth_of(pipeline.portrait, photo, window_px, 1, args.ensemble, args.seed)
+            depth_SS, _ = heads_of_photos.depth_of(pipeline.portrait, photo, window_px, 1, args.ensemble, args.seed)
             old = torch.from_numpy(depth_SS)[None, None]
         new = pipeline.new_depth(old, motion)
         generator = torch.Generator().manual_seed(args.seed)
@@ -212,7 +212,7 @@ class _Work:
         if args.by == choices.BY_WARP:
             made = redrawn(pipeline, picture, new, motion, window_px, photo, args.redraw, **how)
         else:
-            rgb = command.square(photo, window_px, MOTION_SIDE_PX)
+            rgb = heads_of_photos.square(photo, window_px, MOTION_SIDE_PX)
             made = on_photo(pipeline.draw(rgb, new, [motion], **how), motion, window_px, picture, photo)
         return made, new[0, 0].numpy(), motion.unseen
 

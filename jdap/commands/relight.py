@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from jdap.commands import common as command
     from jdap.io.files import write_whole
     from jdap.light.lights import LightError
-    from jdap.photos import inputs, paste
+    from jdap.photos import head, inputs, paste
     from jdap.photos import relit as photo_relit
     from jdap.photos.read import PhotoError, read_photo
     from jdap.pipelines.relight import RelightPipeline
@@ -94,10 +94,10 @@ def run(args: argparse.Namespace) -> int:
                 if args.depth is not None:
                     depth = torch.from_numpy(inputs.read_depth(args.depth, portrait.size_px).copy())[None, None]
                 else:
-                    depth_SS, _ = command.depth_of(portrait, photo, window_px, 1, args.ensemble, args.seed)
+                    depth_SS, _ = head.depth_of(portrait, photo, window_px, 1, args.ensemble, args.seed)
                     depth = torch.from_numpy(depth_SS)[None, None]
                 fade = 0.0 if args.no_crop else photo_relit.FADE_SHARE
-                rgb = command.square(photo, window_px, photo_relit.WINDOW_SIDE_PX).to(portrait.device)
+                rgb = head.square(photo, window_px, photo_relit.WINDOW_SIDE_PX).to(portrait.device)
                 try:
                     lit = pipeline.look(rgb, depth.to(rgb), fade)
                 except LightError as error:
@@ -204,13 +204,13 @@ def _light_like(args: argparse.Namespace, pipeline: RelightPipeline, choose: obj
     """The light of another photo."""
     import torch
 
-    from jdap.commands import common as command
     from jdap.light.lights import LightError
+    from jdap.photos import head
     from jdap.photos.read import PhotoError, read_photo
 
     photo = read_photo(args.like)
     chosen = choose(photo, args.like)  # type: ignore[operator]
-    rgb = command.cropped(pipeline.portrait, chosen.photo, chosen.windows_px[0])
+    rgb = head.cropped(pipeline.portrait, chosen.photo, chosen.windows_px[0])
     try:
         return pipeline.light_of(rgb, ensemble=args.ensemble, generator=torch.Generator().manual_seed(args.seed))
     except LightError as error:

@@ -10,22 +10,18 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jdap.choices import CRF, DEPTH_FORMATS, EVERY_FACE, OVERLAP, VIDEO, WINDOW_STARTS
 from jdap.commands.arguments import CommandError, add_run_arguments, add_window_arguments, positive
 from jdap.io import assets
-from jdap.units import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from jdap.io.progress import Telling
     from jdap.media.sound import Sound
-    from jdap.pipelines.base import Callback
     from jdap.pipelines.talking import TalkingPipeline
 
 TALK_WEIGHTS = "shipped:talk-tiny"
@@ -74,9 +70,9 @@ def run(args: argparse.Namespace) -> int:
     from jdap.commands import common as command
     from jdap.commands.dispatch import ended_by_sigterm
     from jdap.io.progress import Telling
-    from jdap.media.sound import open_sound
-    from jdap.photos import paste
-    from jdap.photos.film import Outputs, write_video
+    from jdap.media.sound import first_seconds, open_sound
+    from jdap.photos import head, paste
+    from jdap.photos.film import Outputs, tellers, write_video
     from jdap.photos.read import read_photo
 
     how = _settings(args)
@@ -89,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         chosen = choose(photo, args.photo)
     photo = chosen.photo
     (window_px,) = chosen.windows_px
-    reference = command.cropped(pipeline, photo, window_px)
+    reference = head.cropped(pipeline, photo, window_px)
     notes = [*photo.notes, *chosen.notes]
     if (beyond := command.outside(photo, window_px)) > 0.01:
         notes.append(f"{beyond:.0%} of the window lie outside of the photo")
@@ -101,8 +97,8 @@ def run(args: argparse.Namespace) -> int:
             outputs = Outputs.of(args.out, args.depth_format, args.preview, seed if args.seeds > 1 else None)
             begun = time.monotonic()
             with Telling("frame", _frames(pipeline, sound, args.max_seconds), console=console) as telling:
-                windows_done, on_step = _tellers(telling, pipeline.shape.frames - how["overlap"])
-                blocks = _limited(sound.blocks(), args.max_seconds)
+                windows_done, on_step = tellers(partial(_tell, telling), pipeline, how["overlap"])
+                blocks = first_seconds(sound.blocks(), args.max_seconds)
                 frames = write_video(
                     pipeline,
                     reference,
@@ -182,43 +178,15 @@ def _overlap(asked: int | None, pipeline: TalkingPipeline) -> int:
         raise CommandError(f"--overlap: {error}") from error
 
 
-def _limited(blocks: Iterator[np.ndarray], max_seconds: float | None) -> Iterator[np.ndarray]:
-    """The blocks up to so many seconds."""
-    left = None if max_seconds is None else max(1, round(max_seconds * SAMPLE_RATE))
-    for block in blocks:
-        if left is None:
-            yield block
-        elif left <= 0:
-            return
-        else:
-            yield block[:left]
-            left -= len(block)
-
-
 def _frames(pipeline: TalkingPipeline, sound: Sound, max_seconds: float | None) -> int | None:
     """How many frames there will be; None for a sound whose length nobody knows."""
     seconds = [s for s in (sound.duration_s, max_seconds) if s is not None]
     return math.ceil(min(seconds) * pipeline.shape.fps - 1e-6) if seconds else None
 
 
-def _tellers(telling: Telling, new: int) -> tuple[Callable[[int], None], Callback]:
-    """What to call with the frames written, and on every step of a window of ``new`` frames."""
-    written = 0
-
-    def tell(frames: float) -> None:
-        telling.tell(frames, f"{telling.rate(frames):.2f} frames/s")
-
-    def windows_done(frames: int) -> None:
-        nonlocal written
-        written = frames
-        tell(frames)
-
-    def on_step(pipeline: TalkingPipeline, step: int, timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
-        share = (step + 1) / pipeline.num_timesteps
-        tell(min(written + new * share, math.inf if telling.total is None else telling.total))
-        return {}
-
-    return windows_done, on_step
+def _tell(telling: Telling, frames: float) -> None:
+    total = math.inf if telling.total is None else telling.total
+    telling.tell(min(frames, total), f"{telling.rate(frames):.2f} frames/s")
 
 
 def _seconds(text: str) -> float:

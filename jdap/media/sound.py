@@ -99,6 +99,19 @@ def open_sound(path: str | Path) -> Sound:
     return sound
 
 
+def first_seconds(blocks: Iterator[np.ndarray], seconds: float | None) -> Iterator[np.ndarray]:
+    """Blocks of sound (S,) at 16 kHz up to so many seconds; None: all of them."""
+    left = None if seconds is None else max(1, round(seconds * SAMPLE_RATE))
+    for block in blocks:
+        if left is None:
+            yield block
+        elif left <= 0:
+            return
+        else:
+            yield block[:left]
+            left -= len(block)
+
+
 def place(
     container: av.container.InputContainer, origin_s: float, faults: SoundFaults
 ) -> Iterator[tuple[int, np.ndarray]]:

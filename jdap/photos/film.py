@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from jdap.choices import CRF, PNG, VIDEO
 from jdap.depth import to_uint16
 from jdap.media.video import DepthFolderWriter, DepthVideoWriter, VideoWriter
+from jdap.pipelines.base import Callback
 from jdap.pipelines.grid import depth_picture
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.units import SAMPLE_RATE
@@ -88,6 +90,26 @@ def write_video(
             if windows_done is not None:
                 windows_done(frames)
     return frames
+
+
+def tellers(
+    tell: Callable[[float], None], pipeline: TalkingPipeline, overlap: int | None = None
+) -> tuple[Callable[[int], None], Callback]:
+    """What :func:`write_video` is to call, as ``windows_done`` and on every step, so that ``tell`` hears of how many
+    frames are made, with parts of those that are in work."""
+    new = pipeline.shape.frames - pipeline.shape.overlap(overlap)
+    written = 0
+
+    def windows_done(frames: int) -> None:
+        nonlocal written
+        written = frames
+        tell(frames)
+
+    def on_step(pipeline: TalkingPipeline, step: int, timestep: int, tensors: dict[str, Any]) -> dict[str, Any]:
+        tell(written + new * (step + 1) / pipeline.num_timesteps)
+        return {}
+
+    return windows_done, on_step
 
 
 def _kept(blocks: Iterable[np.ndarray], said: deque[np.ndarray]) -> Iterator[np.ndarray]:

@@ -60,11 +60,13 @@ class Photo:
         return replace(self, rgb_HW3=rgb, empty_HW=empty, turned=(self.turned + quarters) % 4)
 
 
-def read_photo(path: Path) -> Photo:
+def read_photo(path: Path, most_pixels: int | None = None, kinds: tuple[str, ...] | None = None) -> Photo:
     """Read a picture of any kind that Pillow knows: any EXIF orientation, grey, palette, CMYK, alpha, 8 or 16 bits.
 
     Colours are turned into sRGB by the picture's own colour profile where it has one. Of several frames the first
-    counts. Raises :class:`PhotoError` for a file that is missing, no picture, damaged, or too large.
+    counts. A file of strangers can be limited to ``most_pixels``, which are counted before it is decoded, and to
+    ``kinds``, Pillow's names of formats. Raises :class:`PhotoError` for a file that is missing, no picture, damaged, or
+    too large.
     """
     if path.is_dir():
         raise PhotoError(f"{path}: a folder that cannot be searched; change its rights")
@@ -74,7 +76,12 @@ def read_photo(path: Path) -> Photo:
         with warnings.catch_warnings():
             # Phones take more pixels than Pillow finds likely; what it refuses as an attack is still refused.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=kinds) as image:
+                if most_pixels is not None and image.width * image.height > most_pixels:
+                    raise PhotoError(
+                        f"{path}: {image.width} x {image.height} pixels are too many; make it smaller, of "
+                        f"{most_pixels / 1e6:g} million at most"
+                    )
                 return _upright(path, image)
     except UnidentifiedImageError as error:
         if _is_heic(path):

@@ -145,3 +145,13 @@ def test_what_is_not_there_or_too_large_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HEIGHT * WIDTH // 3)
     with pytest.raises(PhotoError, match=r"p\.png: too large"):
         read_photo(tmp_path / "p.png")
+
+
+def test_a_strangers_file_can_be_limited_in_pixels_and_kinds(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(scene()).save(path)
+    assert read_photo(path, HEIGHT * WIDTH, ("PNG",)).width == WIDTH
+    with pytest.raises(PhotoError, match=f"{path}.*{WIDTH} x {HEIGHT}"):
+        read_photo(path, HEIGHT * WIDTH - 1)
+    with pytest.raises(PhotoError, match="known kind"):
+        read_photo(path, kinds=("JPEG",))

@@ -1,0 +1,67 @@
+"""The depth of a visitor's photo, found once for each face and used by all tabs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from jdap.app.models import Models
+from jdap.app.photo import Seen, see
+from jdap.faces.crop import crop_frame
+from jdap.io.assets import SHIPPED_FOLDER
+from jdap.io.files import write_whole
+from jdap.photos import paste
+from jdap.photos.head import depth_of
+from jdap.pipelines.grid import depth_picture
+
+#: Draws that are averaged: they take a second, smooth the grain of a single one, and tell how sure it is.
+DRAWS = 8
+#: The side of the pictures that are shown.
+SHOWN_PX = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A photo that was ``seen``, with the normalised ``depth_SS`` of its face in [-1, 1] and its ``uncertainty_SS``."""
+
+    seen: Seen
+    depth_SS: np.ndarray
+    uncertainty_SS: np.ndarray
+
+
+def know(models: Models, seen: Seen, seed: int = 0) -> Known:
+    """Estimate the depth of the chosen face; the same photo and seed give the same depth."""
+    with models.lock:
+        depth, uncertainty = depth_of(models.portrait, seen.photo, seen.window_px, 1, DRAWS, seed)
+    assert uncertainty is not None
+    return Known(seen, depth, uncertainty)
+
+
+def warm(models: Models) -> None:
+    """Do all once, so that the first visitor need not wait for what only a first call costs."""
+    know(models, see(models, SHIPPED_FOLDER / "talk" / "portrait.png"))
+
+
+def pair(known: Known) -> tuple[Image.Image, Image.Image]:
+    """The face and its depth in colour (near is bright), squares of one size."""
+    head = Image.fromarray(crop_frame(known.seen.photo.rgb_HW3, known.seen.window_px, SHOWN_PX))
+    small = Image.fromarray(known.depth_SS).resize((SHOWN_PX, SHOWN_PX), Image.Resampling.BICUBIC)
+    colour = depth_picture(torch.from_numpy(np.array(small).clip(-1, 1))[None, None])[0].permute(1, 2, 0)
+    return head, Image.fromarray(((colour.numpy() + 1) * 127.5).round().astype(np.uint8))
+
+
+def write_depth(known: Known, folder: Path) -> list[Path]:
+    """Depth (16 bits), its uncertainty and a preview, as ``jdap depth`` writes them; the paths in that order."""
+    seen = known.seen
+    files = {
+        f"{seen.name}.depth.png": paste.full_depth(known.depth_SS, seen.window_px, seen.photo),
+        f"{seen.name}.uncertainty.png": paste.full_uncertainty(known.uncertainty_SS, seen.window_px, seen.photo),
+        f"{seen.name}.preview.png": paste.preview(known.depth_SS, seen.window_px, seen.photo),
+    }
+    for name, picture in files.items():
+        write_whole(folder / name, paste.png(picture))
+    return [folder / name for name in files]

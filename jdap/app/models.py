@@ -1,0 +1,50 @@
+"""What the page works with: the models, loaded once and used by one visitor at a time."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Self
+
+from jdap.faces.landmarker import Landmarker
+from jdap.io.device import find_device
+from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pipelines.relight import RelightPipeline
+from jdap.pipelines.talking import TalkingPipeline
+from jdap.pose.heads import Heads
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """``portrait`` for depth, ``relight`` on it, ``talking``, a ``landmarker`` that finds faces, and ``heads`` to move.
+
+    Networks and landmarker are used under the ``lock``: they are fast when each has the machine to itself.
+    """
+
+    portrait: PortraitPipeline
+    talking: TalkingPipeline
+    landmarker: Landmarker
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @classmethod
+    def load(cls, weights: str, talk_weights: str, device: str) -> Self:
+        """By the names of weights folders. Raises what ``from_pretrained`` and :class:`Landmarker` raise."""
+        on = find_device(device)
+        portrait = PortraitPipeline.from_pretrained(weights).quiet().to(on)
+        talking = TalkingPipeline.from_pretrained(talk_weights).quiet().to(on)
+        return cls(portrait, talking, Landmarker())
+
+    @property
+    def relight(self) -> RelightPipeline:
+        """The relighting pipeline on the same networks."""
+        return RelightPipeline(self.portrait)
+
+    @cached_property
+    def heads(self) -> Heads:
+        """Fits and moves head models; made when it is first asked for. Raises :class:`jdap.io.fetch.AssetError`."""
+        return Heads(self.landmarker)
+
+    def close(self) -> None:
+        """Free the landmarker."""
+        self.landmarker.close()
