@@ -35,8 +35,8 @@ from jdap.data.tars import BadSamplePolicy, read_tars
 from jdap.io.progress import track
 from jdap.shards import schema
 
-RGB, DEPTH, SKIN, CONFIDENCE = "rgb", "depth", "skin", "confidence"
-MEMBER_KINDS = (RGB, DEPTH, SKIN, CONFIDENCE)
+RGB, DEPTH, SKIN_MASK, CONFIDENCE = "rgb", "depth", "skin", "confidence"
+MEMBER_KINDS = (RGB, DEPTH, SKIN_MASK, CONFIDENCE)
 FRAMES_DECODED = 4
 
 
@@ -76,8 +76,8 @@ def codings() -> list[Coding]:
     found += _pngs(DEPTH, schema.decode_depth)
     if features.check("webp"):
         found.append(Coding(DEPTH, "WebP of two bytes", _encode_bytes, _decode_bytes))
-    found.append(Coding(SKIN, "shards: PNG run lengths", schema.encode_skin, schema.decode_skin))
-    found += _pngs(SKIN, schema.decode_skin)
+    found.append(Coding(SKIN_MASK, "shards: PNG run lengths", schema.encode_skin, schema.decode_skin))
+    found += _pngs(SKIN_MASK, schema.decode_skin)
     found.append(Coding(CONFIDENCE, "shards: PNG run lengths", _encode_grey, _decode_grey))
     found += _pngs(CONFIDENCE, _decode_grey)
     return found
@@ -124,7 +124,11 @@ def read_pictures(shards: str, limit: int, shrink: int) -> Iterator[dict[str, np
         for frame in sorted({round(i) for i in np.linspace(0, record.frames - 1, min(FRAMES_DECODED, record.frames))}):
             rgb = schema.decode_rgb(sample[schema.frame_member(RGB, frame)])
             found = {RGB: np.asarray(Image.fromarray(rgb).reduce(shrink))}
-            for kind, decode in ((DEPTH, schema.decode_depth), (SKIN, schema.decode_skin), (CONFIDENCE, _decode_grey)):
+            for kind, decode in (
+                (DEPTH, schema.decode_depth),
+                (SKIN_MASK, schema.decode_skin),
+                (CONFIDENCE, _decode_grey),
+            ):
                 if (member := schema.frame_member(kind, frame)) in sample:
                     found[kind] = np.ascontiguousarray(decode(sample[member])[::shrink, ::shrink])
             yield found

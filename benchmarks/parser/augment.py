@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from jdap.choices import BACKGROUND, CLOTH, HAIR, HAT, PARSED
 
-TURN_DEG, ZOOM, SHIFT = 22.0, 0.22, 0.12
+MOST_TURN_DEG, MOST_ZOOM, MOST_MOVED = 22.0, 0.22, 0.12
 #: Shares of the pictures that get another background, something before the face, grey, blur, JPEG …
 BACKDROP, COVERED, GREY, BLURRED, CODED = 0.6, 0.35, 0.25, 0.5, 0.4
 #: Fingers of a hand, and how long and thick they are as shares of the picture's side.
@@ -58,11 +58,11 @@ def recoloured(rgb: Tensor, label: Tensor, generator: Generator) -> Tensor:
 def moved(rgb: Tensor, label: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     """Turned, mirrored, nearer or farther, and out of the middle; what comes in repeats the edge."""
     count = len(rgb)
-    turn = math.radians(TURN_DEG) * even(generator, count)
-    zoom = torch.exp(ZOOM * even(generator, count))
+    turn = math.radians(MOST_TURN_DEG) * even(generator, count)
+    zoom = torch.exp(MOST_ZOOM * even(generator, count))
     mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
     cos, sin = turn.cos() / zoom, turn.sin() / zoom
-    shift = 2 * SHIFT * even(generator, count, 2)
+    shift = 2 * MOST_MOVED * even(generator, count, 2)
     matrix = torch.stack([torch.stack([mirror * cos, -sin], 1), torch.stack([mirror * sin, cos], 1)], 1)
     grid = F.affine_grid(torch.cat([matrix, shift[:, :, None]], 2), list(rgb.shape), align_corners=False)
     seen = F.grid_sample(rgb, grid, padding_mode="border", align_corners=False)

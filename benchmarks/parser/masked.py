@@ -30,11 +30,11 @@ from jdap.faces.parsing import Parser
 from jdap.metrics.bootstrap import grouped_interval
 
 #: The pictures' side, and people of this seed.
-SIDE_PX, SEED = 256, 17
+FITTED_PX, FITTED_SEED = 256, 17
 #: A face counts as covered where so much of the believed skin is not bare.
 COVERED_SHARE = 0.03
 #: The masks, in the order of the table.
-AS_IT_IS, WITHOUT, TRULY = "as fitted", "by the parser", "by the truth"
+AS_FITTED, BY_PARSER, BY_TRUTH = "as fitted", "by the parser", "by the truth"
 PEOPLE_AT_ONCE = 8
 
 
@@ -56,19 +56,19 @@ class Masks:
             return
         points = torch.from_numpy(faces[0].landmarks_px_N3[None, :LANDMARK_COUNT])
         across = float((points[0, CHEEKS[0], :2] - points[0, CHEEKS[1], :2]).norm())
-        camera = default_camera(SIDE_PX, SIDE_PX, across, PHOTO_FACE_MM)
+        camera = default_camera(FITTED_PX, FITTED_PX, across, PHOTO_FACE_MM)
         prior = expression_prior(torch.from_numpy(faces[0].blendshapes_B[None]), faces[0].names, self.model)
         seen = Observed(points, prior, camera)
         (fit,) = fit_tracks([seen], self.model, self.correspondence, FitSettings().unordered())
         cameras = torch.tensor([[fit.focal_px, camera.cx_px, camera.cy_px]], dtype=torch.float32)
         pose = fit.expression_FE, fit.rotation_F3, fit.translation_mm_F3
-        maps = self.renderer.render(fit.identity_K, *pose, cameras, SIDE_PX)
+        maps = self.renderer.render(fit.identity_K, *pose, cameras, FITTED_PX)
         skin = maps.skin_FHW
         kept, _ = keep_bare(self.parser, rgb[None], skin, None)
         bare = shot.truth.label_FSS[0].numpy() == PARSED.index(SKIN)
         depth = maps.depth_mm_FHW[0]
         there = (true_mm > 0) & skin[0]
-        masks = {AS_IT_IS: there, WITHOUT: there & kept[0], TRULY: there & bare}
+        masks = {AS_FITTED: there, BY_PARSER: there & kept[0], BY_TRUTH: there & bare}
         self.rows.append(
             {
                 "person": name,
@@ -90,13 +90,13 @@ def _rmse(depth_mm_SS: np.ndarray, true_mm_SS: np.ndarray, where_SS: np.ndarray)
 
 def measure(parser: Parser, people: int, told: Callable[[int], None] = lambda done: None) -> list[dict[str, Any]]:
     """A row a person of the test split: shares of the believed skin, and RMSE in mm by each mask."""
-    studio, job = Studio(), PersonJob(SEED, 1, SIDE_PX)
+    studio, job = Studio(), PersonJob(FITTED_SEED, 1, FITTED_PX)
     first = SPLIT_START["test"]
     with Landmarker() as landmarker:
         masks = Masks(studio, parser, landmarker)
         for start in range(first, first + people, PEOPLE_AT_ONCE):
             shoots = [plan(studio, job, i)[0] for i in range(start, min(start + PEOPLE_AT_ONCE, first + people))]
-            for shoot, shot in zip(shoots, studio.photograph(shoots, SIDE_PX, truth=True), strict=True):
+            for shoot, shot in zip(shoots, studio.photograph(shoots, FITTED_PX, truth=True), strict=True):
                 masks.add(shot, shoot.person.person_id)
             told(len(shoots))
     return masks.rows
@@ -110,13 +110,13 @@ def summary(rows: Sequence[dict[str, Any]], seed: int = 0) -> list[dict[str, Any
         ("covered", [row for row in rows if row["covered"] > COVERED_SHARE]),
         ("bare", [row for row in rows if row["covered"] <= COVERED_SHARE]),
     ):
-        some = [row for row in some if np.isfinite([row[way] for way in (AS_IT_IS, WITHOUT, TRULY)]).all()]
+        some = [row for row in some if np.isfinite([row[way] for way in (AS_FITTED, BY_PARSER, BY_TRUTH)]).all()]
         if not some:
             continue
         names = [row["person"] for row in some]
         row: dict[str, Any] = {"who": who, "people": len(some)}
         columns = {key: np.array([one[key] for one in some]) for key in some[0] if key != "person"}
-        columns["gain"] = columns[WITHOUT] - columns[AS_IT_IS]
+        columns["gain"] = columns[BY_PARSER] - columns[AS_FITTED]
         for key, values in columns.items():
             row |= {key: float(values.mean()), f"{key}_ci": list(grouped_interval(values, names, seed=seed))}
         found.append(row)

@@ -109,7 +109,7 @@ def _print(
     )
     if not by_mask:
         return
-    ways = (masked.AS_IT_IS, masked.WITHOUT, masked.TRULY)
+    ways = (masked.AS_FITTED, masked.BY_PARSER, masked.BY_TRUTH)
     table = report.grid("fitted depth, RMSE in mm", ("people", *ways, "gain", "interval", "covered", "left", "lost"))
     for row in by_mask:
         low, high = row["gain_ci"]

@@ -20,7 +20,7 @@ from jdap.faces.parser_net import ParserNet
 
 BATCH, RATE = 32, 4e-3
 #: Of the loss, by class: thin and rare ones count more (background, skin, hair, glasses, hat, cloth).
-WEIGHTS = (0.8, 1.0, 1.3, 4.0, 1.5, 1.0)
+CLASS_WEIGHTS = (0.8, 1.0, 1.3, 4.0, 1.5, 1.0)
 #: The averaged network forgets so much of itself in a step.
 FORGET = 0.01
 KEEP_EVERY = 50
@@ -61,7 +61,7 @@ def train(
         torch.save(state, checkpoint.with_suffix(".part"))
         checkpoint.with_suffix(".part").replace(checkpoint)
 
-    weights = torch.tensor(WEIGHTS)
+    weights = torch.tensor(CLASS_WEIGHTS)
     while done < steps and time.monotonic() - began < seconds:
         generator = Generator().manual_seed(seed * 1_000_003 + done)
         which = torch.randint(len(people), (BATCH,), generator=generator).numpy()

@@ -61,7 +61,8 @@ def read_pose_pairs(shards: str, pipeline: PosePipeline, limit: int | None = Non
 def _pair(sample: Sample, pipeline: PosePipeline) -> PosePair:
     heads, old, new = pipeline.heads, sample.rgb_FHW3[0], sample.rgb_FHW3[1]
     one = pipeline.fit(old)
-    camera = PinholeCamera(*one.camera_px_3.tolist(), one.size, one.size)
+    f_px, cx_px, cy_px = one.camera_px_3.tolist()
+    camera = PinholeCamera(f_px, cx_px, cy_px, one.size, one.size)
     other = pipeline.fit(new, camera)
     fitted = Mover(heads, one, GRID_PX).to(_as(heads, one, other))
     first, second = (_true_head(heads, sample, k) for k in (0, 1))

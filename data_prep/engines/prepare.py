@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.choices import UNIT_BYTES
-from data_prep.clips.steps.pipeline import Task, make_pipeline
+from data_prep.clips.steps.pipeline import Divided, Task, make_pipeline
 from data_prep.engines.hire import Engine
 from data_prep.engines.inputs import find_inputs
 from data_prep.engines.plan import make_plan, plain
@@ -37,7 +37,7 @@ def prepare(
     settings: Any,
     engine: Engine = HERE,
     *,
-    make: Callable[[Any], Callable[[Task], list[ClipRow]]] = make_pipeline,
+    make: Callable[[Any], Callable[[Task], list[ClipRow] | Divided]] = make_pipeline,
     unit_bytes: int = UNIT_BYTES,
     retries: int = RETRIES,
     overwrite: bool = False,

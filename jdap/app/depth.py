@@ -19,9 +19,9 @@ from jdap.photos.head import depth_of
 from jdap.pipelines.grid import depth_picture
 
 #: Draws that are averaged: they take a second, smooth the grain of a single one, and tell how sure it is.
-DRAWS = 8
+ENSEMBLE = 8
 #: The side of the pictures that are shown.
-SHOWN_PX = 512
+HEAD_PX = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Known:
 def know(models: Models, seen: Seen, seed: int = 0) -> Known:
     """Estimate the depth of the chosen face; the same photo and seed give the same depth."""
     with models.lock:
-        depth, uncertainty = depth_of(models.portrait, seen.photo, seen.window_px, 1, DRAWS, seed)
+        depth, uncertainty = depth_of(models.portrait, seen.photo, seen.window_px, 1, ENSEMBLE, seed)
     assert uncertainty is not None
     return Known(seen, depth, uncertainty)
 
@@ -48,8 +48,8 @@ def warm(models: Models) -> None:
 
 def pair(known: Known) -> tuple[Image.Image, Image.Image]:
     """The face and its depth in colour (near is bright), squares of one size."""
-    head = Image.fromarray(crop_frame(known.seen.photo.rgb_HW3, known.seen.window_px, SHOWN_PX))
-    small = Image.fromarray(known.depth_SS).resize((SHOWN_PX, SHOWN_PX), Image.Resampling.BICUBIC)
+    head = Image.fromarray(crop_frame(known.seen.photo.rgb_HW3, known.seen.window_px, HEAD_PX))
+    small = Image.fromarray(known.depth_SS).resize((HEAD_PX, HEAD_PX), Image.Resampling.BICUBIC)
     colour = depth_picture(torch.from_numpy(np.array(small).clip(-1, 1))[None, None])[0].permute(1, 2, 0)
     return head, Image.fromarray(((colour.numpy() + 1) * 127.5).round().astype(np.uint8))
 
@@ -57,7 +57,7 @@ def pair(known: Known) -> tuple[Image.Image, Image.Image]:
 def write_depth(known: Known, folder: Path) -> list[Path]:
     """Depth (16 bits), its uncertainty and a preview, as ``jdap depth`` writes them; the paths in that order."""
     seen = known.seen
-    files = {
+    files: dict[str, Image.Image | np.ndarray] = {
         f"{seen.name}.depth.png": paste.full_depth(known.depth_SS, seen.window_px, seen.photo),
         f"{seen.name}.uncertainty.png": paste.full_uncertainty(known.uncertainty_SS, seen.window_px, seen.photo),
         f"{seen.name}.preview.png": paste.preview(known.depth_SS, seen.window_px, seen.photo),

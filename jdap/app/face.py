@@ -76,7 +76,7 @@ def change_of(fitted: Fitted, sliders: Mapping[str, float]) -> Change:
 
 def posed(fitted: Fitted, change: Change) -> tuple[np.ndarray, float]:
     """The whole photo (H, W, 3) uint8 with the change, and the share of the head that the photo does not show."""
-    if change.nothing:
+    if not change.said():
         return fitted.seen.photo.rgb_HW3, 0.0
     motion = fitted.mover.to(fitted.heads.vertices(fitted.head, change))
     return drawn(fitted.seen.photo.rgb_HW3, fitted.seen.window_px, fitted.heads, motion), motion.unseen

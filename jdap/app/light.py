@@ -22,7 +22,7 @@ from jdap.photos.relit import FADE_SHARE, on_photo
 from jdap.pipelines.relight import Lit
 
 #: The side at which light is found and shown; a lamp that is dragged is answered in an eighth of a second.
-SIDE_PX = 384
+LIT_PX = 384
 #: Stops brighter or darker at most.
 MOST_STOPS = 2.0
 
@@ -49,7 +49,7 @@ class InLight:
 
 def find_light(models: Models, known: Known) -> InLight:
     """The light that is on the chosen face. Raises :class:`RefusedError` where it cannot be told."""
-    rgb = square(known.seen.photo, known.seen.window_px, SIDE_PX).to(models.portrait.device)
+    rgb = square(known.seen.photo, known.seen.window_px, LIT_PX).to(models.portrait.device)
     depth = torch.from_numpy(known.depth_SS)[None, None].to(rgb)
     try:
         with models.lock:
@@ -93,4 +93,4 @@ def checked(azimuth_deg: object, elevation_deg: object, even: float, stops: floa
 def _factor(models: Models, face: InLight, lamp: Lamp) -> torch.Tensor:
     pipeline = models.relight
     light = from_direction(lamp.azimuth_deg, lamp.elevation_deg, 1.0, lamp.even).to(face.rgb_13SS)
-    return pipeline.factor(face.lit, pipeline.aim(face.lit, light, 2.0**lamp.stops), SIDE_PX)
+    return pipeline.factor(face.lit, pipeline.aim(face.lit, light, 2.0**lamp.stops), LIT_PX)

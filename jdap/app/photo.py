@@ -15,7 +15,7 @@ from jdap.photos.read import Photo, PhotoError
 from jdap.photos.window import by_faces
 
 #: The longer side of the photo as it is shown.
-SHOWN_PX = 640
+PHOTO_PX = 640
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ def see(models: Models, path: Path) -> Seen:
 
 def framed(seen: Seen) -> Image.Image:
     """The photo with a frame around each face, the chosen one's bright, numbered where there are several."""
-    scale = min(1.0, SHOWN_PX / max(seen.photo.width, seen.photo.height))
+    scale = min(1.0, PHOTO_PX / max(seen.photo.width, seen.photo.height))
     size = max(1, round(seen.photo.width * scale)), max(1, round(seen.photo.height * scale))
     picture = Image.fromarray(seen.photo.rgb_HW3).resize(size, Image.Resampling.LANCZOS)
     draw, line = ImageDraw.Draw(picture), max(1, max(size) // 200)

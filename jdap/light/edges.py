@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 #: Half of a window over the picture's width, and how far colours (0 … 1) may differ within a surface, squared.
-REACH, FLAT = 1 / 16, 1e-3
+GUIDE_REACH, FLAT = 1 / 16, 1e-3
 
 
 def follow_edges(mask_B1ss: Tensor, rgb_B3SS: Tensor) -> Tensor:
     """(B, 1, S, S) in [0, 1]: a mask in [0, 1] moved to the edges of pictures in [0, 1] that lie near its own."""
     side = mask_B1ss.shape[-1]
     small = F.interpolate(rgb_B3SS, (side, side), mode="bilinear", antialias=True)
-    reach = max(1, round(side * REACH))
+    reach = max(1, round(side * GUIDE_REACH))
     colour, mask = _mean(small, reach), _mean(mask_B1ss, reach)
     # Of each window: how colours vary together, and how the mask varies with them.
     pairs = torch.einsum("bihw,bjhw->bijhw", small, small).flatten(1, 2)

@@ -21,10 +21,10 @@ LAYERS = ((64, 11, 2), (192, 5, 2), (384, 3, 1), (256, 3, 1), (256, 3, 1))
 #: Names of the convolutions in the file of weights.
 NAMES = ("slice1.0", "slice2.5", "slice3.9", "slice4.11", "slice5.13")
 #: Mean and spread of natural pictures in [-1, 1], which the first layer was trained with.
-SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+VGG_SHIFT, VGG_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 #: Layers in front of which a maximum and a blur halve the picture; the first layer is blurred behind its convolution.
 HALVED = (1, 2)
-LEAST_PX = 32
+LEAST_SIDE_PX = 32
 
 
 class PerceptualError(ImportError):
@@ -53,7 +53,7 @@ class StLpips(nn.Module):
 
     def features(self, rgb_B3HW: Tensor) -> list[Tensor]:
         """The layers (B, C, h, w) of pictures in [-1, 1], normalised to length 1 over their channels."""
-        shift, scale = (rgb_B3HW.new_tensor(x)[:, None, None] for x in (SHIFT, SCALE))
+        shift, scale = (rgb_B3HW.new_tensor(x)[:, None, None] for x in (VGG_SHIFT, VGG_SCALE))
         x, found = (rgb_B3HW - shift) / scale, []
         for k, convolution in enumerate(self.convolutions):
             if k in HALVED:
@@ -65,9 +65,9 @@ class StLpips(nn.Module):
 
     def forward(self, one_B3HW: Tensor, other_B3HW: Tensor) -> Tensor:
         """Distances (B,) of pictures (B, 3, H, W) in [-1, 1] to as many others, 0 or more."""
-        if one_B3HW.shape != other_B3HW.shape or min(one_B3HW.shape[-2:]) < LEAST_PX:
+        if one_B3HW.shape != other_B3HW.shape or min(one_B3HW.shape[-2:]) < LEAST_SIDE_PX:
             raise ValueError(
-                f"pictures must be of one shape, {LEAST_PX} pixels or more, got {tuple(one_B3HW.shape)} and "
+                f"pictures must be of one shape, {LEAST_SIDE_PX} pixels or more, got {tuple(one_B3HW.shape)} and "
                 f"{tuple(other_B3HW.shape)}"
             )
         total = one_B3HW.new_zeros(len(one_B3HW))

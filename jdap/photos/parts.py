@@ -31,7 +31,7 @@ RINGS = {EYES: EYE_RINGS, MOUTH: (MOUTH_RING,)}
 #: Landmarks are looked for, and a parser is asked, in the window at so many pixels.
 LOOK_PX = 512
 #: A pixel belongs to a part from this share on.
-LEAST_SHARE = 0.5
+LEAST_OF_PIXEL = 0.5
 
 
 def mask_parts(
@@ -50,7 +50,7 @@ def mask_parts(
     shares = _shares(photo, window_px, parser) if wanted & set(PARSED) else {}
     found = np.zeros((photo.height, photo.width), dtype=bool)
     for name in sorted(wanted):
-        part = rings[name] if name in RINGS else shares[name] >= LEAST_SHARE
+        part = rings[name] if name in RINGS else shares[name] >= LEAST_OF_PIXEL
         if name == SKIN:
             part = part & ~rings[EYES] & ~rings[MOUTH]
         if not part.any():

@@ -128,7 +128,7 @@ class PosePipeline:
             if by == BY_MODEL or strength:
                 old = self.depth(picture[None], ensemble, generator) if given is None else given
                 new = self.new_depth(old, motion)
-                how = {"steps": steps, "guidance": guidance, "generator": generator}
+                how: dict[str, Any] = {"steps": steps, "guidance": guidance, "generator": generator}
                 if by == BY_MODEL:
                     rgb_13HW = self.draw(rgb_13HW, new, [motion], **how)
                 else:

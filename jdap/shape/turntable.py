@@ -17,7 +17,7 @@ from jdap.shape.rasterise import interpolate, rasterise
 
 #: How far the mesh turns to either side: a depth map has no back.
 WIDEST_DEG = 40.0
-BACKGROUND = 40
+BEHIND_GREY = 40
 
 
 def turntable(mesh: Mesh, texture_HW3: np.ndarray, frames: int, size: int, f_px: float) -> Iterator[np.ndarray]:
@@ -40,5 +40,5 @@ def turntable(mesh: Mesh, texture_HW3: np.ndarray, frames: int, size: int, f_px:
         at = interpolate(fragments, faces, uv)
         grid = torch.stack([at[..., 0] * 2 - 1, 1 - at[..., 1] * 2], -1)
         seen = F.grid_sample(texture, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        colour = torch.where(fragments.mask[:, None], seen, torch.full_like(seen, BACKGROUND))
+        colour = torch.where(fragments.mask[:, None], seen, torch.full_like(seen, BEHIND_GREY))
         yield colour[0].permute(1, 2, 0).round().byte().numpy()

@@ -10,7 +10,7 @@ from jdap.app.keeping import Passing
 from jdap.app.limits import KEPT_S, MOST_BYTES, VISITORS, WAITING
 from jdap.app.models import Models
 from jdap.app.page import depth, face, light, solid, talk
-from jdap.app.page.desk import LAMP, MODELS, Desk, Step, text_of
+from jdap.app.page.desk import LAMP, MODELS, Desk, TabWork, text_of
 from jdap.app.page.door import gr
 from jdap.app.page.photo import PhotoPanel
 
@@ -28,7 +28,7 @@ def build(models: Models, passing: Passing, seed: int = 0) -> Any:
                 panel = PhotoPanel(models, seen, seed)
             with gr.Column(scale=8, min_width=320):
                 desk = Desk(models, passing, seen, known, panel.seed)
-                steps: list[Step] = []
+                steps: list[TabWork] = []
                 with gr.Tabs(elem_id="tabs"):
                     for name, add in TABS.items():
                         with gr.Tab(name, render_children=True) as tab:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from jdap.app import depth
-from jdap.app.page.desk import Desk, Step
+from jdap.app.page.desk import Desk, TabWork
 from jdap.app.page.door import gr
 from jdap.app.photo import Seen
 
 
-def add(desk: Desk) -> Step:
+def add(desk: Desk) -> TabWork:
     """The tab's components; its step finds the depth that all other tabs work on."""
     slider = gr.ImageSlider(
         label="Move the bar between the photo and its depth: bright is near, dark is far",
@@ -25,7 +25,7 @@ def add(desk: Desk) -> Step:
         preview = gr.DownloadButton("Preview (PNG)", interactive=False, size="md")
     gr.HTML(
         '<p class="hint">Depth is relative: how near each point is on this face, not how many millimetres away. It is '
-        f"the mean of {depth.DRAWS} draws of the model; where they differ, it is unsure.</p>"
+        f"the mean of {depth.ENSEMBLE} draws of the model; where they differ, it is unsure.</p>"
     )
     files = (whole, unsure, preview)
 
@@ -36,4 +36,4 @@ def add(desk: Desk) -> Step:
         written = depth.write_depth(known, desk.passing.new())
         return known, depth.pair(known), *(gr.DownloadButton(value=str(path), interactive=True) for path in written)
 
-    return Step(work, [desk.seen, desk.seed], [desk.known, slider, *files])
+    return TabWork(work, [desk.seen, desk.seed], [desk.known, slider, *files])

@@ -13,7 +13,7 @@ from jdap.app.models import Models
 
 #: Lanes of the one queue: the models work for one visitor at a time, and a lamp that is dragged does not wait for them.
 MODELS, LAMP = "models", "lamp"
-HERE = Path(__file__).parent
+PAGE_FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Desk:
 
 
 @dataclass(frozen=True)
-class Step:
+class TabWork:
     """What a tab does when a photo is new: ``work`` on ``inputs`` gives ``outputs``; of None all are emptied.
 
     ``opened`` is what it does each time it is opened.
@@ -38,12 +38,12 @@ class Step:
     work: Callable[..., Any]
     inputs: Sequence[Any]
     outputs: Sequence[Any]
-    opened: Step | None = None
+    opened: TabWork | None = None
 
 
 def text_of(name: str) -> str:
     """A file of the page that lies here."""
-    return (HERE / name).read_text(encoding="utf-8")
+    return (PAGE_FOLDER / name).read_text(encoding="utf-8")
 
 
 def note(message: str, bad: bool = False) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from jdap.app import face
 from jdap.app.limits import KEPT_S, NO_PHOTO, RefusedError
-from jdap.app.page.desk import LAMP, MODELS, Desk, Step, note
+from jdap.app.page.desk import LAMP, MODELS, Desk, TabWork, note
 from jdap.app.page.door import gr
 from jdap.app.photo import Seen
 from jdap.pose.change import TURNS
@@ -15,7 +15,7 @@ from jdap.pose.change import TURNS
 MADE_UP = 0.02
 
 
-def add(desk: Desk) -> Step:
+def add(desk: Desk) -> TabWork:
     """The tab's components; its step fits the head model to the face."""
     fitted = gr.State(time_to_live=KEPT_S)
     with gr.Row():
@@ -80,4 +80,4 @@ def add(desk: Desk) -> Step:
         slider.release(
             keep, given, [whole], concurrency_id=MODELS, trigger_mode="always_last", api_visibility="private"
         )
-    return Step(work, [desk.seen], [fitted, view, whole, said, *sliders.values()])
+    return TabWork(work, [desk.seen], [fitted, view, whole, said, *sliders.values()])

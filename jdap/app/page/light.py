@@ -11,16 +11,16 @@ from PIL import Image
 from jdap.app import light
 from jdap.app.depth import Known
 from jdap.app.limits import KEPT_S, RefusedError
-from jdap.app.page.desk import LAMP, MODELS, Desk, Step, note, text_of
+from jdap.app.page.desk import LAMP, MODELS, Desk, TabWork, note, text_of
 from jdap.app.page.door import gr
 
 #: Where the lamp stands at first.
-FIRST = light.Lamp()
+AT_FIRST = light.Lamp()
 
 
-def add(desk: Desk) -> Step:
+def add(desk: Desk) -> TabWork:
     """The tab's components; its step finds the light that is on the face, and shows it in another."""
-    face, lamp = gr.State(time_to_live=KEPT_S), gr.State(FIRST)
+    face, lamp = gr.State(time_to_live=KEPT_S), gr.State(AT_FIRST)
     with gr.Row():
         with gr.Column(scale=3):
             pad = gr.HTML(
@@ -28,15 +28,17 @@ def add(desk: Desk) -> Step:
                 html_template=text_of("pad.html"),
                 css_template=text_of("pad.css"),
                 js_on_load=text_of("pad.js"),
-                azimuth=FIRST.azimuth_deg,
-                elevation=FIRST.elevation_deg,
+                azimuth=AT_FIRST.azimuth_deg,
+                elevation=AT_FIRST.elevation_deg,
                 elem_id="pad",
             )
         with gr.Column(scale=2, min_width=180):
             said = gr.HTML(elem_id="light-note")
-            even = gr.Slider(0, 1, FIRST.even, label="Soft light", info="0: the lamp alone. 1: much light all around.")
+            even = gr.Slider(
+                0, 1, AT_FIRST.even, label="Soft light", info="0: the lamp alone. 1: much light all around."
+            )
             most = light.MOST_STOPS
-            stops = gr.Slider(-most, most, FIRST.stops, step=0.1, label="Brightness", info="In stops: 1 is twice.")
+            stops = gr.Slider(-most, most, AT_FIRST.stops, step=0.1, label="Brightness", info="In stops: 1 is twice.")
             whole = gr.DownloadButton(
                 "Whole photo in this light (PNG)", interactive=False, size="md", elem_id="relit-file"
             )
@@ -49,12 +51,12 @@ def add(desk: Desk) -> Step:
     def work(known: Known | None) -> tuple[Any, ...]:
         none = gr.DownloadButton(value=None, interactive=False)
         if known is None:
-            return None, FIRST, "", none, ""
+            return None, AT_FIRST, "", none, ""
         try:
             found = light.find_light(desk.models, known)
         except RefusedError as error:
-            return None, FIRST, "", none, note(str(error), bad=True)
-        return found, FIRST, picture(found, FIRST), download(found, FIRST), ""
+            return None, AT_FIRST, "", none, note(str(error), bad=True)
+        return found, AT_FIRST, picture(found, AT_FIRST), download(found, AT_FIRST), ""
 
     def picture(found: light.InLight, where: light.Lamp) -> str:
         return data_url(Image.fromarray(light.shown(desk.models, found, where)))
@@ -65,7 +67,7 @@ def add(desk: Desk) -> Step:
 
     def drag(found: light.InLight | None, even: float, stops: float, event: gr.EventData) -> tuple[Any, ...]:
         if found is None:
-            return "", FIRST
+            return "", AT_FIRST
         try:
             where = light.checked(event.azimuth, event.elevation, even, stops)
         except (AttributeError, RefusedError):  # not from our page
@@ -86,7 +88,7 @@ def add(desk: Desk) -> Step:
     for slider in (even, stops):
         slider.input(turn, [face, lamp, even, stops], [pad, lamp], **quick, **hidden)
         slider.release(keep, [face, lamp], [whole], concurrency_id=MODELS, trigger_mode="always_last", **hidden)
-    return Step(work, [desk.known], [face, lamp, pad, whole, said])
+    return TabWork(work, [desk.known], [face, lamp, pad, whole, said])
 
 
 def data_url(picture: Image.Image) -> str:

@@ -13,8 +13,8 @@ from jdap.app.page.door import gr
 from jdap.io.assets import SHIPPED_FOLDER
 
 #: Drawn people that ship.
-EXAMPLES = sorted((SHIPPED_FOLDER / "app").glob("*.jpg"))
-LIMITS = (
+DRAWN_PEOPLE = sorted((SHIPPED_FOLDER / "app").glob("*.jpg"))
+WHAT_IS_TAKEN = (
     f"A face that looks towards the camera; JPEG, PNG, WebP …, up to {MOST_BYTES / 2**20:.0f} MB and "
     f"{MOST_PIXELS / 1e6:.0f} million pixels."
 )
@@ -27,14 +27,14 @@ class PhotoPanel:
         self.models = models
         self.seen = seen
         self.drop = gr.File(label="Your photo: drop it here, or click", elem_id="drop", height=160)
-        gr.HTML(f'<p class="hint">{LIMITS}</p>')
+        gr.HTML(f'<p class="hint">{WHAT_IS_TAKEN}</p>')
         self.note = gr.HTML(elem_id="photo-note")
         self.framed = gr.Image(label="Found", interactive=False, buttons=[], elem_id="framed", visible=False)
         self.face = gr.Radio(label="Which face?", visible=False, elem_id="face")
         self.examples = gr.Dataset(
             label="Or a drawn person",
             components=[gr.Image(visible=False, width=88, height=88)],
-            samples=[[str(path)] for path in EXAMPLES],
+            samples=[[str(path)] for path in DRAWN_PEOPLE],
             type="index",
             elem_id="examples",
         )
@@ -60,7 +60,7 @@ class PhotoPanel:
 
     def example(self, index: int) -> tuple[Any, ...]:
         """One of the drawn people."""
-        return self.look(str(EXAMPLES[index]))
+        return self.look(str(DRAWN_PEOPLE[index]))
 
     def choose(self, seen: photo.Seen | None, face: int) -> tuple[Any, ...]:
         """Another face of the same photo."""

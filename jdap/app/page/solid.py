@@ -8,12 +8,12 @@ from typing import Any
 
 from jdap.app.depth import Known
 from jdap.app.limits import KEPT_S
-from jdap.app.page.desk import Desk, Step
+from jdap.app.page.desk import Desk, TabWork
 from jdap.app.page.door import gr
 from jdap.app.solid import write_solid
 
 
-def add(desk: Desk) -> Step:
+def add(desk: Desk) -> TabWork:
     """The tab's components; its step makes the mesh."""
     made = gr.State(time_to_live=KEPT_S)
     view = gr.Model3D(
@@ -44,4 +44,4 @@ def add(desk: Desk) -> Step:
         return shutil.copyfile(path, desk.passing.new() / Path(path).name)
 
     # gradio's viewer drops a mesh that comes while its own code is being loaded; one of another address it takes.
-    return Step(work, [desk.known], [made, view, glb, ply], Step(again, [made], [view]))
+    return TabWork(work, [desk.known], [made, view, glb, ply], TabWork(again, [made], [view]))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jdap.app.limits import MOST_SOUND_S, NO_PHOTO, RefusedError
-from jdap.app.page.desk import MODELS, Desk, Step, note
+from jdap.app.page.desk import MODELS, Desk, TabWork, note
 from jdap.app.page.door import gr
 from jdap.app.photo import Seen
 from jdap.app.talk import say
@@ -15,7 +15,7 @@ from jdap.io.assets import SHIPPED_FOLDER
 SPEECH = SHIPPED_FOLDER / "talk" / "speech.wav"
 
 
-def add(desk: Desk) -> Step:
+def add(desk: Desk) -> TabWork:
     """The tab's components; its step empties it for another photo."""
     with gr.Row():
         with gr.Column(scale=2, min_width=260):
@@ -74,4 +74,4 @@ def add(desk: Desk) -> Step:
         show_progress_on=[video],
         api_visibility="private",
     )
-    return Step(lambda seen: no_video(), [desk.seen], outputs)
+    return TabWork(lambda seen: no_video(), [desk.seen], outputs)

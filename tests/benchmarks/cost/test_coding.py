@@ -14,7 +14,7 @@ from benchmarks.cost.coding import (
     DEPTH,
     MEMBER_KINDS,
     RGB,
-    SKIN,
+    SKIN_MASK,
     Coding,
     codings,
     measure,
@@ -46,7 +46,7 @@ def test_psnr_against_skimage():
 def test_every_coding_gives_the_picture_back():
     depth = np.random.default_rng(0).integers(0, 65536, (32, 32)).astype(np.uint16)
     grey = (depth >> 8).astype(np.uint8)
-    pictures = {RGB: noise(), DEPTH: depth, SKIN: grey > 99, CONFIDENCE: grey}
+    pictures = {RGB: noise(), DEPTH: depth, SKIN_MASK: grey > 99, CONFIDENCE: grey}
     assert {one.kind for one in codings()} == set(MEMBER_KINDS)
     for one in codings():
         picture = pictures[one.kind]
@@ -62,7 +62,7 @@ def test_the_first_of_each_kind_is_what_shards_use():
     by_kind = {kind: [one for one in codings() if one.kind == kind] for kind in MEMBER_KINDS}
     assert (by_kind[RGB][0].encode, by_kind[RGB][0].decode) == (schema.encode_rgb, schema.decode_rgb)
     assert (by_kind[DEPTH][0].encode, by_kind[DEPTH][0].decode) == (schema.encode_depth, schema.decode_depth)
-    assert (by_kind[SKIN][0].encode, by_kind[SKIN][0].decode) == (schema.encode_skin, schema.decode_skin)
+    assert (by_kind[SKIN_MASK][0].encode, by_kind[SKIN_MASK][0].decode) == (schema.encode_skin, schema.decode_skin)
     grey = noise()[..., 0]
     assert by_kind[CONFIDENCE][0].encode(grey) == schema.encode_confidence(grey / np.float32(255))
     assert len({one.name for one in codings() if one.kind == RGB}) == len(by_kind[RGB])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.parser.augment import augmented
-from benchmarks.parser.masked import AS_IT_IS, TRULY, WITHOUT, summary
+from benchmarks.parser.masked import AS_FITTED, BY_PARSER, BY_TRUTH, summary
 from benchmarks.parser.measure import iou_rows, milliseconds
 from benchmarks.parser.people import Labelled
 from benchmarks.parser.training import train
@@ -82,7 +82,7 @@ def test_training_learns_and_goes_on_as_if_nothing_had_happened(people: Labelled
 def test_the_summary_parts_the_covered_from_the_bare() -> None:
     rows = [
         {"person": f"p{i}", "covered": c, "covered_left": 0.0, "bare_lost": 0.0, "kept": 1 - c}
-        | {AS_IT_IS: 3.0 + c, WITHOUT: 3.0, TRULY: 2.5}
+        | {AS_FITTED: 3.0 + c, BY_PARSER: 3.0, BY_TRUTH: 2.5}
         for i, c in enumerate([0.0, 0.01, 0.2, 0.4])
     ]
     found = {row["who"]: row for row in summary(rows)}

@@ -36,7 +36,7 @@ def test_files_are_those_of_the_command(models: Models, known: Known, tmp_path: 
     here.mkdir()
     files = depth.write_depth(known, here)
     source = SHIPPED_FOLDER / "app" / "person-1.jpg"
-    words = ["depth", str(source), "--out", str(there), "--ensemble", str(depth.DRAWS), "--device", "cpu"]
+    words = ["depth", str(source), "--out", str(there), "--ensemble", str(depth.ENSEMBLE), "--device", "cpu"]
     assert main(words) == 0
     for path in files:
         assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(there / path.name)))

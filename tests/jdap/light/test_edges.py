@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from jdap.light.edges import FLAT, REACH, follow_edges
+from jdap.light.edges import FLAT, GUIDE_REACH, follow_edges
 
 
 def picture(side: int, seed: int = 0) -> torch.Tensor:
@@ -19,7 +19,7 @@ def disc(side: int, radius: float) -> torch.Tensor:
 def test_every_window_is_a_least_squares_fit():
     side = 20
     rgb, mask = picture(side), disc(side, 0.3)
-    reach = max(1, round(side * REACH))
+    reach = max(1, round(side * GUIDE_REACH))
     lines = np.zeros((side, side, 4))
     colours, wanted = rgb[0].permute(1, 2, 0).numpy().astype(float), mask[0, 0].numpy()
     for v in range(side):
