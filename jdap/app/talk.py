@@ -16,7 +16,7 @@ from jdap.photos.film import Outputs, tellers, write_video
 from jdap.photos.head import cropped
 
 #: Few steps without guidance, as ``jdap talk --few-step``.
-FEW_STEPS = 4
+QUICK_STEPS = 4
 #: Is told how many frames are made, of how many.
 Tell = Callable[[float, int], None]
 
@@ -52,7 +52,7 @@ def say(
                 first_seconds(sound.blocks(), MOST_SOUND_S),
                 outputs,
                 windows_done,
-                steps=FEW_STEPS,
+                steps=QUICK_STEPS,
                 seed=seed,
                 callback_on_step_end=on_step,
             )

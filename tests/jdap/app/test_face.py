@@ -23,7 +23,7 @@ def test_sliders_begin_where_the_photo_is_and_then_it_stays_the_photo(fitted: Fi
     assert set(fitted.start) == {*face.EXPRESSIONS, *face.TURN_WORDS}
     assert all(0 <= fitted.start[name] <= 1 for name in face.EXPRESSIONS)
     change = face.change_of(fitted, fitted.start)
-    assert change.nothing
+    assert not change.said()
     assert np.array_equal(face.posed(fitted, change)[0], fitted.seen.photo.rgb_HW3)
 
 
