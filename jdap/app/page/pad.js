@@ -2,7 +2,7 @@
 // gradio may render the template anew, so elements are looked up when they are needed, and events are heard at the root.
 const RIM = 0.46; // of the stage's side: where the ring is
 const DEGREES = 180 / Math.PI;
-let x, y, dragging = false;
+let x, y, dragging = false, held = false; // held: the keys are the lamp's
 
 const find = (name) => element.querySelector(name);
 
@@ -34,6 +34,12 @@ function show() {
   const side = Math.round(azimuth) === 0 ? "ahead" : `${Math.abs(Math.round(azimuth))}° ${azimuth > 0 ? "right" : "left"}`;
   find(".where").textContent = `${side}, ${Math.abs(Math.round(elevation))}° ${elevation < 0 ? "down" : "up"}`;
   find(".stage").classList.toggle("dragging", dragging);
+  if (held && document.activeElement === document.body) focus(); // the template was rendered anew
+}
+
+function focus() {
+  held = true;
+  find(".stage").focus({ preventScroll: true });
 }
 
 function move(toX, toY) {
@@ -52,6 +58,7 @@ function follow(event) {
 element.addEventListener("pointerdown", (event) => {
   if (!event.target.closest(".stage")) return;
   dragging = true;
+  focus();
   element.setPointerCapture(event.pointerId);
   follow(event);
 });
@@ -64,6 +71,8 @@ for (const name of ["pointerup", "pointercancel"]) {
     if (props.value) trigger("release", direction());
   });
 }
+element.addEventListener("focusin", () => { held = true; });
+element.addEventListener("focusout", (event) => { if (event.relatedTarget) held = false; });
 element.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] }[event.key];
   if (!step) return;

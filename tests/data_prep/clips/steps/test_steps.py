@@ -218,8 +218,8 @@ def test_where_a_video_breaks_off_finished_clips_stay(tools: Tools, people, tmp_
     readers: list[FrameReader] = []
 
     class Breaks(FrameReader):
-        def __init__(self, video):
-            super().__init__(video)
+        def __init__(self, video, *where):
+            super().__init__(video, *where)
             readers.append(self)
 
         def read(self, start, stop):
