@@ -57,7 +57,7 @@ CLIPS ?= jdap/assets/talking
 CLIPS_TRAIN = $(if $(wildcard $(CLIPS)/train),$(CLIPS)/train,$(CLIPS))
 CLIPS_VAL   = $(if $(wildcard $(CLIPS)/val),$(CLIPS)/val,jdap/assets/talking/val)
 train-video: OUT ?= out/video
-train-video: WEIGHTS ?= shipped:image-tiny
+train-video: WEIGHTS ?= shipped:image-tiny-8
 train-video: install  ## train a portrait that talks, on an image model, and let one talk (WEIGHTS= CLIPS= OUT= ARGS=)
 	$(RUN) jdap train-video --out $(OUT) --model.init $(WEIGHTS) --data.train $(CLIPS_TRAIN) --data.val $(CLIPS_VAL) $(ARGS)
 	$(RUN) jdap talk jdap/assets/talk/portrait.png jdap/assets/talk/speech.wav -o $(OUT)/talk.mp4 --weights $(OUT)/weights \

@@ -28,7 +28,7 @@ def test_a_name_that_does_not_ship_is_told_with_those_that_do():
         resolve("shipped:nothing")
 
 
-@pytest.mark.parametrize("name", ["shards", "shards/train", "talking/val"])
+@pytest.mark.parametrize("name", ["shards", "shards/train", "talking/val", "talk-tiny"])
 def test_sample_shards_that_a_wheel_lacks_are_told_with_the_remedy(name, monkeypatch, tmp_path):
     monkeypatch.setattr(assets, "SHIPPED_FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"checkout.*data_prep studio"):

@@ -27,7 +27,7 @@ from jdap.data.modules import ImageDataModule
 from jdap.stages.image import ImageStage
 
 SHARDS = "shipped:shards/train"
-CODEC_FOLDER = "shipped:codec-tiny"
+CODEC_FOLDER = "shipped:image-tiny/codec"
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 #: Steps at the start of a run that are not measured.
 WARM_UP = 3

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Shards of pictures to shards of latents, which `jdap train-image --data.train` reads in their place."
     )
     parser.add_argument("--shards", nargs="+", required=True, help="folders, patterns or URLs of shards of pictures")
-    parser.add_argument("--codec", default="shipped:codec-tiny", help="folder of the codec that training will use")
+    parser.add_argument("--codec", default="shipped:image-tiny/codec", help="folder of the codec that training uses")
     parser.add_argument("--out", type=Path, required=True, help="folder to write; one that was begun is gone on with")
     parser.add_argument("--size", type=int, help="side of the pictures in pixels; as stored by default")
     parser.add_argument("--flip", action="store_true", help="cache the mirrored pictures, too")

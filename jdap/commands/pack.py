@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write; an existing one is replaced")
     parser.add_argument("--codec", type=Path, help="take the decoder of this codec; its encoder must be the same")
     parser.add_argument("--image", help="of weights that talk: name this image model, rather than to hold a copy")
-    parser.add_argument("--half", action="store_true", help="store weights in float16")
+    parser.add_argument("--half", action="store_true", help="store weights in 16 bits")
     parser.add_argument("--lean", action="store_true", help="zeros for what no answer depends on: they zip to nothing")
 
 

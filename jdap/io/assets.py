@@ -8,7 +8,7 @@ from pathlib import Path
 PREFIX = "shipped:"
 SHIPPED_FOLDER = Path(__file__).parents[1] / "assets"
 #: What the repository holds and a wheel does not: setup.cfg leaves them out, for their size.
-CHECKOUT_ONLY = ("shards", "talking")
+CHECKOUT_ONLY = ("shards", "talking", "image-tiny-8", "talk-tiny")
 #: OWNER/NAME, with @REVISION to pin it.
 _REPOSITORY = re.compile(r"(?P<id>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?")
 
@@ -20,8 +20,8 @@ class WeightsError(ValueError):
 def resolve(path: str) -> str:
     """``shipped:shards/train`` → the folder inside the package; any other path or URL as it is.
 
-    Sample shards lie in a checkout of the repository alone. Raises FileNotFoundError for them where the package was
-    installed without, with the remedy, and for a name that does not ship, listing those that do.
+    :data:`CHECKOUT_ONLY` lies in a checkout of the repository alone. Raises FileNotFoundError for it where the package
+    was installed without, with the remedy, and for a name that does not ship, listing those that do.
     """
     if not path.startswith(PREFIX):
         return path
@@ -29,8 +29,8 @@ def resolve(path: str) -> str:
     if not target.exists():
         if target.relative_to(SHIPPED_FOLDER).parts[:1] in [(name,) for name in CHECKOUT_ONLY]:
             raise FileNotFoundError(
-                f"{path}: the sample shards are in the repository, not in the installed package: work from a checkout "
-                "(`pip install -e .` in it), or make your own with `python -m data_prep studio`"
+                f"{path}: is in the repository, not in the installed package: work from a checkout (`pip install -e .` "
+                "in it), or make your own (shards: `python -m data_prep studio`; weights that talk: `jdap train-video`)"
             )
         there = ", ".join(sorted(p.name for p in SHIPPED_FOLDER.glob("*"))) or "nothing"
         raise FileNotFoundError(f"{path}: does not ship with jdap; in {SHIPPED_FOLDER} there is: {there}")

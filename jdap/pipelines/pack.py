@@ -32,11 +32,11 @@ def pack(
 ) -> None:
     """Write the pipeline of ``weights``, which makes portraits or talks, to ``out``, whole or not at all.
 
-    ``codec`` is a folder whose decoder replaces the one in ``weights``. ``half`` stores weights in float16, which
-    loading turns into float32 again. ``lean`` stores zeros for what no answer depends on: cross-attention where there
-    are no image tokens, and the ReferenceNet's end. Files that stand beside the networks (the benchmark's mean depth,
-    how it was trained) go along. ``image``, of weights that talk: the image model they were trained on, which the
-    folder then names rather than holds.
+    ``codec`` is a folder whose decoder replaces the one in ``weights``. ``half`` stores weights in bfloat16, whose
+    exponents zip well, and the codec in float16; loading turns them into float32 again. ``lean`` stores zeros for what
+    no answer depends on: cross-attention where there are no image tokens, and the ReferenceNet's end. Files that stand
+    beside the networks (the benchmark's mean depth, how it was trained) go along. ``image``, of weights that talk: the
+    image model they were trained on, which the folder then names rather than holds.
 
     Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be read and codecs of other latents.
     """
@@ -51,8 +51,10 @@ def pack(
     if lean:
         _empty(pipeline)
     if half:
-        for network in filter(None, (pipeline.unet, pipeline.reference, pipeline.codec)):
-            network.half()
+        pipeline.codec.half()
+        audio = pipeline.audio if isinstance(pipeline, TalkingPipeline) else None
+        for network in filter(None, (pipeline.unet, pipeline.reference, audio)):
+            network.bfloat16()
     others = {path.name: path.read_bytes() for path in weights.iterdir() if path.is_file() and path.name != INDEX}
 
     def extras(folder: Path) -> None:

@@ -60,7 +60,7 @@ class CodecStage(L.LightningModule):
     them goes on fitting while its pictures become sharper.
 
     Args:
-        init: folder of the codec to start from, ``shipped:codec-tiny`` (which ships), or null: from scratch.
+        init: folder of the codec to start from, ``shipped:image-tiny/codec`` (which ships), or null: from scratch.
             It may have fewer latent channels and blocks (:meth:`jdap.models.codec.ImageCodec.start_from`).
         freeze_encoder: train the decoder alone; needs ``init``, with just the encoder of ``network``.
         network: its channels and blocks.

@@ -57,7 +57,7 @@ class ImageStage(DiffusionStage):
 
     Args:
         preset: name of the builder of the networks (:data:`jdap.models.image.build.BUILDERS`).
-        codec: folder of the image codec; ``shipped:codec-tiny`` ships. It stays frozen. null takes the
+        codec: folder of the image codec; ``shipped:image-tiny/codec`` ships. It stays frozen. null takes the
             VAE of ``sd``, or the codec of ``init``.
         init: weights folder to start from, for fine-tuning; null starts from random networks. It must be of the same
             preset, and have been trained on this codec's latents.
@@ -78,7 +78,7 @@ class ImageStage(DiffusionStage):
     def __init__(
         self,
         preset: str = "tiny",
-        codec: str | None = "shipped:codec-tiny",
+        codec: str | None = "shipped:image-tiny/codec",
         init: str | None = None,
         sd: str | None = None,
         size_px: int = 128,

@@ -50,8 +50,8 @@ class TemporalStage(DiffusionStage):
     every clip that is made.
 
     Args:
-        init: weights folder of an image stage that the clip model is built on; ``shipped:image-tiny`` ships. Or one of
-            this stage, to train on.
+        init: weights folder of an image stage that the clip model is built on; ``shipped:image-tiny-8`` ships. Or one
+            of this stage, to train on.
         motion: AnimateDiff's motion modules to start from: a diffusers folder, or the original file as safetensors;
             null: fresh ones, which change nothing at first.
         sound: what the model hears.
@@ -66,7 +66,7 @@ class TemporalStage(DiffusionStage):
 
     def __init__(
         self,
-        init: str = "shipped:image-tiny",
+        init: str = "shipped:image-tiny-8",
         motion: str | None = None,
         sound: SoundSettings = SoundSettings(),
         window: WindowSettings = WindowSettings(),

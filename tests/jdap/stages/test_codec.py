@@ -186,7 +186,7 @@ def test_losses_by_hand():
 def test_the_shipped_codec_keeps_its_promise(tmp_path):
     """Its figures in docs/codec.md, on the first held-out people."""
     stage = CodecStage()
-    stage.codec = load_codec(resolve("shipped:codec-tiny"))
+    stage.codec = load_codec(resolve("shipped:image-tiny/codec"))
     shipped = ImageDataModule(val="shipped:shards/test", batch_size=16)
     (scores,) = trainer(tmp_path, 1, limit_val_batches=2).validate(stage, shipped, verbose=False)
     assert scores["val/psnr_rgb"] > 30.5

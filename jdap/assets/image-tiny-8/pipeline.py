@@ -1,0 +1,1 @@
+"""For diffusers: where the class is."""
