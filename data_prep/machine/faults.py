@@ -7,12 +7,15 @@ where that does not help.
 
 from __future__ import annotations
 
+import errno
 import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from data_prep.machine.retry import storage_fault
+from data_prep.machine.watchdog import beat
 
 #: Of a row that is not final: the machine's fault, or a bug of ours. ``prepare --retry failed`` makes both again.
 MACHINE, BUG = "machine", "bug"
@@ -22,6 +25,8 @@ _SIGNS = (
     *("cusolver error", "CUSPARSE_STATUS", "NCCL error", "No CUDA GPUs are available", "can't allocate memory"),
     *("not enough memory", "no NVIDIA driver", "HIP error", "Cannot allocate memory", "can't start new thread"),
 )
+#: Bytes that are read at a time to see whether a file can be.
+_BLOCK = 1 << 24
 _KINDS: tuple[type[BaseException], ...] = (MemoryError, torch.OutOfMemoryError)
 
 
@@ -29,13 +34,15 @@ class MachineFault(RuntimeError):
     """A fault of this machine; the process that met it is not to be trusted with another video."""
 
 
-def not_the_videos(error: BaseException) -> OSError | MachineFault | None:
+def not_the_videos(error: BaseException, path: Path | None = None) -> OSError | MachineFault | None:
     """The machine's fault behind an exception, to be raised in its place; None where the video or a bug is to blame.
 
-    An OSError is one of the storage's, which may pass, or a full disk.
+    An OSError is one of the storage's, which may pass, or a full disk. FFmpeg says "Input/output error" of damaged
+    contents, too: where the file at ``path`` can be read from end to end, it is damaged.
     """
     if fault := storage_fault(error):
-        return fault
+        damaged = fault.errno == errno.EIO and path is not None and _can_be_read(path)
+        return None if damaged else fault
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MachineFault):
@@ -44,6 +51,16 @@ def not_the_videos(error: BaseException) -> OSError | MachineFault | None:
             return MachineFault(" ".join(f"{type(cause).__name__}: {cause}".split())[:200].rstrip(": "))
         cause = cause.__cause__
     return None
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        with path.open("rb", buffering=0) as file:
+            while file.read(_BLOCK):
+                beat()
+    except OSError:
+        return False
+    return True
 
 
 def is_open(row: dict[str, Any]) -> bool:

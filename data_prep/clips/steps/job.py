@@ -173,7 +173,7 @@ def costs(clip: Clip, job: VideoJob) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if fault := not_the_videos(error):  # the engine tries again elsewhere, or stops on a full disk
+        if fault := not_the_videos(error, job.video.path):  # the engine tries again elsewhere, or stops on a full disk
             raise fault from error
         if isinstance(error, UnreadableVideo):
             clip.fail(str(error).removeprefix(f"{job.video.path}: "))

@@ -109,7 +109,7 @@ def _prepare_segment(task: Task, tools: Tools, segments: Segments, number: int) 
 def _broken(task: Task, error: Exception, at: str = "") -> dict[str, Any]:
     """The row of a video, or of the segment that begins ``at``, that an exception ended. A machine's fault is raised:
     a bug must not cost the other videos their rows."""
-    if fault := not_the_videos(error):
+    if fault := not_the_videos(error, task.path):
         raise fault from error
     if isinstance(error, UnreadableVideo):
         return failed_row(task, str(error).removeprefix(f"{task.path}: ")) | {"clip_id": f"{task.base_id}{at}"}

@@ -53,7 +53,7 @@ def made(command: str, folder: Path) -> tuple[int, int] | None:
     """Width and height of the picture that a command writes; None of a mesh."""
     if command == "export":
         return None
-    end = {"depth": "depth.png", "relight": "relit.png", "edit": "seed0.png"}[command]
+    end = {"depth": "depth.png", "relight": "relit.png", "edit": "edit.png"}[command]
     with Image.open(folder / f"photo.{end}") as image:
         return image.size
 

@@ -121,7 +121,7 @@ def test_gradient_checkpointing_changes_no_gradient(init, shards):
 def test_training_and_the_pipeline_see_the_same_depth(init, shards, start):
     model, batch = stage(init, start=start).eval(), first_batch(shards)
     torch.manual_seed(5)
-    torch.randn(4, 4, 4, 4)  # a pipeline draws noise for the RGB half as well, first
+    torch.randn(model.codec.encode(batch.rgb).shape)  # a pipeline draws noise for the RGB half as well, first
     ours = model.depth(batch.rgb).clamp(-1, 1)
     found = model.pipeline().image_to_depth(batch.rgb, generator=torch.Generator().manual_seed(5))
     assert torch.allclose(ours, found.depth, atol=1e-6)
