@@ -67,6 +67,18 @@ def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and the bootstrap (default 0)")
 
 
+def add_pair_arguments(parser: argparse.ArgumentParser, what: str, steps: int) -> None:
+    """Options of benchmarks that change pictures and have the true ones: ``what`` is counted, drawn in ``steps``."""
+    parser.add_argument("--weights", default="shipped:image-tiny", help="weights folder (default shipped:image-tiny)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the table (JSON, CSV) and the picture")
+    parser.add_argument("--redraw", type=float, default=0.3, help="strength of the model's redraw; 0: no such row")
+    parser.add_argument("--steps", type=positive, default=steps, help=f"of drawing (default {steps})")
+    parser.add_argument("--limit", type=positive, help=f"only the first so many {what}")
+    parser.add_argument("--batch-size", type=positive, default=10, help=f"{what} at a time (default 10)")
+    add_device(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and the bootstrap (default 0)")
+
+
 def named(text: str) -> tuple[str, str]:
     """``NAME=FOLDER`` as a pair, as an argument; a folder alone is named after itself."""
     name, equals, folder = text.partition("=")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jdap.app.depth import HEAD_PX
 from jdap.app.limits import RefusedError
 from jdap.app.models import Models
 from jdap.app.photo import Seen
@@ -33,8 +34,6 @@ EXPRESSIONS = {
 TURN_WORDS = {"yaw": "Turn left or right", "pitch": "Look down or up", "roll": "Tilt"}
 #: A slider that was moved by less was not moved.
 MOVED = 0.01
-#: The side of the picture that is shown.
-SHOWN_PX = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +83,7 @@ def posed(fitted: Fitted, change: Change) -> tuple[np.ndarray, float]:
 
 def shown(fitted: Fitted, picture_HW3: np.ndarray) -> np.ndarray:
     """The face's square (S, S, 3) uint8 of a picture of the photo's size."""
-    return crop_frame(picture_HW3, fitted.seen.window_px, SHOWN_PX)
+    return crop_frame(picture_HW3, fitted.seen.window_px, HEAD_PX)
 
 
 def write_posed(fitted: Fitted, change: Change, folder: Path) -> Path:

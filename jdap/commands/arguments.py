@@ -117,3 +117,17 @@ def _box(text: str) -> tuple[float, float, float]:
     if not size > 0:
         raise argparse.ArgumentTypeError(f"the size must be above 0, got {text!r}")
     return left, top, size
+
+
+def add_depth_and_redraw(parser: argparse.ArgumentParser, when: str = "") -> None:
+    """``--depth``, ``--ensemble``, ``--redraw`` and ``--guidance`` of commands that change a photo by its depth."""
+    parser.add_argument("--depth", type=Path, help="the head's depth, as jdap depth writes it; else it is estimated")
+    parser.add_argument("--ensemble", type=positive, default=1, help="draws of depth that are combined (default 1)")
+    parser.add_argument(
+        "--redraw",
+        type=within(0, 1),
+        default=0.0,
+        metavar="S",
+        help=f"{when}0 … 1: noise that the model redraws from (default 0)",
+    )
+    add_guidance(parser)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jdap import choices
-from jdap.commands.arguments import CommandError, add_guidance, add_json, positive, within
+from jdap.commands.arguments import CommandError, add_depth_and_redraw, add_json, positive
 from jdap.commands.arguments import add_arguments as add_common
 from jdap.units import FPS
 
@@ -58,16 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="warp (default): the photo's own texture, moved; model: drawn anew on the new depth",
     )
     parser.add_argument("--face", type=positive, metavar="N", help="of several faces the N-th, the widest is 1")
-    parser.add_argument("--depth", type=Path, help="the head's depth, as jdap depth writes it; else it is estimated")
-    parser.add_argument("--ensemble", type=positive, default=1, help="draws of depth that are combined (default 1)")
-    parser.add_argument(
-        "--redraw",
-        type=within(0, 1),
-        default=0.0,
-        metavar="S",
-        help="of --by warp, 0 … 1: noise that the model redraws from (default 0)",
-    )
-    add_guidance(parser)
+    add_depth_and_redraw(parser, "of --by warp, ")
     add_json(parser)
 
 

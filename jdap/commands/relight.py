@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jdap import choices
-from jdap.commands.arguments import CommandError, add_guidance, add_json, positive, within
+from jdap.commands.arguments import CommandError, add_depth_and_redraw, add_json, positive, within
 from jdap.commands.arguments import add_arguments as add_common
 
 if TYPE_CHECKING:
@@ -48,16 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--turntable", action="store_true", help="a video in which a lamp goes round the face")
     parser.add_argument("--frames", type=positive, default=FRAMES, help=f"of --turntable (default {FRAMES})")
     parser.add_argument("--exposure", type=float, default=0.0, help="stops brighter than before (default 0)")
-    parser.add_argument("--depth", type=Path, help="the head's depth, as jdap depth writes it; else it is estimated")
-    parser.add_argument("--ensemble", type=positive, default=1, help="draws of depth that are combined (default 1)")
-    parser.add_argument(
-        "--redraw",
-        type=within(0, 1),
-        default=0.0,
-        metavar="S",
-        help="0 … 1: noise that the model redraws from (default 0)",
-    )
-    add_guidance(parser)
+    add_depth_and_redraw(parser)
     add_json(parser)
 
 

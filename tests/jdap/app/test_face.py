@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from jdap.app import face
+from jdap.app.depth import HEAD_PX
 from jdap.app.face import Fitted
 from jdap.app.limits import RefusedError
 from jdap.app.models import Models
@@ -42,7 +43,7 @@ def test_a_slider_moves_its_part_of_the_face_and_no_pixel_outside_of_the_window(
 def test_a_turn_tells_how_much_the_photo_does_not_show(fitted: Fitted) -> None:
     picture, unseen = face.posed(fitted, Change(yaw=30))
     assert 0 < unseen < 1
-    assert face.shown(fitted, picture).shape == (face.SHOWN_PX, face.SHOWN_PX, 3)
+    assert face.shown(fitted, picture).shape == (HEAD_PX, HEAD_PX, 3)
 
 
 def test_what_no_slider_can_say_is_refused(fitted: Fitted) -> None:
