@@ -21,6 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from jdap.callbacks.last import LastCheckpoint
 from jdap.callbacks.randomness import RandomStates
 from jdap.configs import CONFIGS, DEFAULTS, UNDER, find_config
 from jdap.data.modules import ClipDataModule, ImageDataModule, ShardDataModule
@@ -167,7 +168,7 @@ def _build(command: str, argv: list[str], kind: type[StageCLI] = StageCLI) -> St
             args=argv,
             run=False,
             parser_kwargs={"prog": f"jdap {command}", "exit_on_error": False},
-            trainer_defaults={"callbacks": RandomStates()},
+            trainer_defaults={"callbacks": [RandomStates(), LastCheckpoint()]},
             save_config_callback=SaveConfigCallback if kind.keeps_settings else None,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,

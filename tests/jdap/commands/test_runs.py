@@ -8,6 +8,7 @@ import tarfile
 
 import lightning as L
 import pytest
+import torch
 import yaml
 from fakes import write_fakes
 from networks import small_codec
@@ -86,6 +87,13 @@ def test_resume_auto_goes_on_from_the_last_checkpoint(data, run, tmp_path):
     assert main(command(data, out, 3, "--resume", "auto")) == 0
     assert last_step(out) == 3
     assert [path.name for path in (out / "checkpoints").glob("last*.ckpt")] == ["last.ckpt"]
+
+
+def test_the_last_checkpoint_is_of_the_last_step(data, tmp_path):
+    every = ["--trainer.callbacks+", "ModelCheckpoint", "--trainer.callbacks.every_n_train_steps", "2"]
+    assert main(command(data, tmp_path, 3, *every, "--trainer.callbacks.save_last", "true")) == 0
+    stored = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert stored["global_step"] == 3
 
 
 def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(data, tmp_path, capsys, hears_sigint):
