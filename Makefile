@@ -47,9 +47,15 @@ docs: install  ## the API pages, into out/api
 	$(RUN) sphinx -b html -W --keep-going docs/api out/api
 	@echo 'look at out/api/index.html'
 
+# From nothing it is the quick network, on the sample shards as latents that are made first. SHARDS= of one's own are encoded
+# as they are read, and with --model.init or --config in ARGS it is what those say.
 train-image: OUT ?= out/image
+train-image: QUICK = $(if $(findstring --model.init,$(ARGS))$(findstring --config,$(ARGS)),,y)
+train-image: LATENTS = $(if $(QUICK),$(if $(filter file,$(origin SHARDS)),$(OUT)/latents))
 train-image: install  ## train the joint RGB-depth model, then print its depth table (SHARDS= OUT= ARGS=)
-	$(RUN) jdap train-image --out $(OUT) --data.train $(TRAIN) --data.val $(VAL) $(ARGS)
+	$(if $(LATENTS),$(RUN) jdap cache-latents --shards $(TRAIN) --codec shipped:image-tiny/codec --out $(LATENTS) --flip --variants 2 --jitter 0.2 --zoom 0.1)
+	$(RUN) jdap train-image $(if $(QUICK),--config jdap/configs/image-tiny.yaml --config jdap/configs/image-quick.yaml) \
+	  --out $(OUT) --data.train $(or $(LATENTS),$(TRAIN)) --data.val $(VAL) $(ARGS)
 	$(RUN) benchmarks depth --weights $(OUT)/weights --shards $(TEST) --out $(OUT) $(if $(DEVICE),--device $(DEVICE))
 
 # Clips that talk: a folder of shards with sound, or one with train/ and val/ inside.
