@@ -25,4 +25,4 @@ class LastCheckpoint(L.Callback):
         """Write, unless it has been written at this step, or is not wanted, or was never begun."""
         for keep in trainer.checkpoint_callbacks:
             if isinstance(keep, ModelCheckpoint) and keep.last_model_path and self._saved_at < trainer.global_step:
-                trainer.save_checkpoint(keep.last_model_path)
+                trainer.save_checkpoint(keep.last_model_path, keep.save_weights_only)

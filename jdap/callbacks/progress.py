@@ -129,11 +129,11 @@ class RunProgress(ProgressBar):
 
 def _cut_short(step: int, steps: int) -> str:
     """That time was up before the last step, whether other work took from it, and what to do."""
-    line = f"max_time was up at step {step} of {steps}, so less was learnt than the settings mean"
+    line = f"max_time was up at step {step} of {steps}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     load = os.getloadavg()[2] if hasattr(os, "getloadavg") else 0.0
     if load > cores + 0.5:
-        line += f"; other work was on the machine: {load:.1f} programs wanted its {cores} processors"
+        line += f", and less was learnt than on a free machine: {load:.1f} programs wanted its {cores} processors"
     return f"{line}. More time: --trainer.max_time DD:HH:MM:SS, in a folder of its own"
 
 
