@@ -6,7 +6,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jdap", "data_prep", "benchmarks")
 #: Words of the domain, and files: they import nothing of ours (a batch knows the units).
-LEAVES = {"jdap.choices", "jdap.configs", "jdap.units", "jdap.depth", "jdap.geometry", "jdap.batch", "jdap.io"}
+LEAVES = {
+    "jdap.choices",
+    "jdap.configs",
+    "jdap.units",
+    "jdap.depth",
+    "jdap.geometry",
+    "jdap.srgb",
+    "jdap.batch",
+    "jdap.io",
+}
 #: What data preparation takes of jdap: never training, and no networks but the parser of heads in jdap.faces.
 FOR_PREPARATION = {*LEAVES, "jdap.shards", "jdap.media", "jdap.faces", "jdap.shape", "data_prep.choices"}
 FOR_PREPARATION -= {"jdap.batch", "jdap.configs"}
