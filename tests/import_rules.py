@@ -36,7 +36,8 @@ RULES: dict[str, set[str]] = {
     "jdap.metrics": LEAVES,
     "jdap.data": LEAVES | {"jdap.shards"},
     "jdap.data.caching": LEAVES | {"jdap.shards", "jdap.data", "jdap.models"},  # makes latents, so it needs a codec
-    "jdap.pipelines": LEAVES | {"jdap.shape", "jdap.light", "jdap.models", "jdap.diffusion"},
+    # New light falls on what the parser says is the person.
+    "jdap.pipelines": LEAVES | {"jdap.faces", "jdap.shape", "jdap.light", "jdap.models", "jdap.diffusion"},
     "jdap.photos": LEAVES | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.light", "jdap.pipelines"},
     "jdap.stages.settings": LEAVES | {"jdap.diffusion"},
     "jdap.stages.parts": LEAVES

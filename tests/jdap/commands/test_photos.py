@@ -224,7 +224,7 @@ def test_real_portraits(small_weights: Path, assets: Path, tmp_path: Path) -> No
     assert jdap("depth", photos, "--weights", small_weights, "--out", out) == 1
     assert [row["status"] for row in rows(out)] == ["done"] * 4 + ["failed"]
     assert str(rows(out)[4]["message"]).startswith("no face is found")
-    windows = [json.loads((out / f"{name}.json").read_text())["window_px"] for name in "abcd"]
+    windows = [json.loads((out / f"{name}.depth.json").read_text())["window_px"] for name in "abcd"]
     assert windows[1] == windows[0]
     for other in windows[2:]:
         assert [other[k] for k in ("left", "top", "size")] == pytest.approx(
