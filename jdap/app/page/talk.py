@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,11 @@ def add(desk: Desk) -> TabWork:
         files = (gr.DownloadButton(value=str(file), interactive=True) for file in (made.video, made.depth))
         return str(made.preview), *files, note("; ".join(made.notes))
 
-    example.click(lambda: str(SPEECH), outputs=[sound], api_visibility="private")
+    def sentence() -> Path:
+        # gradio shows no file that lies elsewhere than in the folder it works in, or in the system's temporary one
+        return shutil.copyfile(SPEECH, desk.passing.new() / SPEECH.name)
+
+    example.click(sentence, outputs=[sound], api_visibility="private")
     begin.click(
         talk,
         [desk.seen, sound, desk.seed],
