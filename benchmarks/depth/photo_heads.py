@@ -38,7 +38,7 @@ HELD_SD = 1e-3
 #: mediapipe's surface is put so far away, mm: scale and shift are taken out again.
 FAR_MM = 1000.0
 #: Faces are looked for in small pictures at this size.
-LOOK_PX = 512
+FACE_LOOK_PX = 512
 #: Field of a photo batch → how its head is fitted.
 FITS = {
     "mean_head_mm": replace(FitSettings().unordered(), identity_sd=HELD_SD, expression_sd=HELD_SD),
@@ -48,8 +48,8 @@ FITS = {
 
 
 def face_of(landmarker: Landmarker, rgb_3SS: Tensor) -> Face | None:
-    """The widest face in a small picture in [0, 1], landmarks in pixels of :data:`LOOK_PX`; None if there is none."""
-    large = torch.nn.functional.interpolate(rgb_3SS[None], (LOOK_PX, LOOK_PX), mode="bicubic").clamp(0, 1)[0]
+    """The widest face in a small picture in [0, 1] or None; landmarks in pixels of :data:`FACE_LOOK_PX`."""
+    large = torch.nn.functional.interpolate(rgb_3SS[None], (FACE_LOOK_PX, FACE_LOOK_PX), mode="bicubic").clamp(0, 1)[0]
     faces = landmarker.detect((large * 255).round().byte().permute(1, 2, 0).contiguous().numpy())
     return max(faces, key=lambda face: float(face_width_px(face.landmarks_px_N3[:FACE_LANDMARKS])), default=None)
 

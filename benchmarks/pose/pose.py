@@ -25,7 +25,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure as
 from benchmarks import BenchmarkError, report
 from benchmarks.counts import count_clips
 from benchmarks.depth.method import seeded
-from benchmarks.depth.photo_heads import LOOK_PX, face_of
+from benchmarks.depth.photo_heads import FACE_LOOK_PX, face_of
 from benchmarks.pose.pairs import PosePair, read_pose_pairs
 from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker, face_width_px
 from jdap.io.device import find_device
@@ -75,7 +75,7 @@ class Reader:
     def landmarks(self, rgb_3SS: Tensor) -> np.ndarray | None:
         """(N, 2) in pixels of a picture in [0, 1], or None where no face is found."""
         face = face_of(self.landmarker, rgb_3SS)
-        return None if face is None else face.landmarks_px_N3[:FACE_LANDMARKS, :2] * (rgb_3SS.shape[-1] / LOOK_PX)
+        return None if face is None else face.landmarks_px_N3[:FACE_LANDMARKS, :2] * (rgb_3SS.shape[-1] / FACE_LOOK_PX)
 
     def scores(self, made_3SS: Tensor, true_3SS: Tensor) -> dict[str, float]:
         """Landmarks' mean distance in % of the face's width; distance of the embeddings. NaN where no face is found."""

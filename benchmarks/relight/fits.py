@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.depth.photo_heads import FITS, LOOK_PX, HeadGuesses, face_of
+from benchmarks.depth.photo_heads import FACE_LOOK_PX, FITS, HeadGuesses, face_of
 from benchmarks.relight.pairs import Pairs
 from jdap.faces.landmarker import Landmarker
 from jdap.light.ratio import Shape
@@ -31,14 +31,14 @@ def with_heads(batches: Iterable[Pairs], landmarker: Landmarker, lost: list[str]
     The keys of the others go to ``lost``.
     """
     guess = HeadGuesses({FIT: FITS[FIT]})
-    whole = np.array([0.0, 0.0, LOOK_PX])
+    whole = np.array([0.0, 0.0, FACE_LOOK_PX])
     for pairs in batches:
         faces = [face_of(landmarker, rgb) for rgb in pairs.old_B3SS]
         lost += [key for key, face in zip(pairs.key, faces, strict=True) if face is None]
         kept = [i for i, face in enumerate(faces) if face is not None]
         if kept:
             size = pairs.old_B3SS.shape[-1]
-            found = [guess(face, LOOK_PX, LOOK_PX, whole, size) for face in faces if face is not None]
+            found = [guess(face, FACE_LOOK_PX, FACE_LOOK_PX, whole, size) for face in faces if face is not None]
             depth_mm = torch.from_numpy(np.stack([maps[FIT] for maps, _ in found]))[:, None]
             camera = torch.from_numpy(np.stack([camera for _, camera in found])).float()
             yield pairs.select(kept), shape_of(depth_mm, camera)

@@ -40,7 +40,7 @@ from jdap.pipelines.grid import labelled_grid
 from jdap.pipelines.relight import Lit, RelightPipeline
 
 UNCHANGED, CEILING = "nothing", "true depth, both lights told"
-TRUE, DRAWN, FITTED = "true depth", "drawn depth", "fitted head"
+TRUE, DRAWN, FITTED_HEAD = "true depth", "drawn depth", "fitted head"
 TOLD, SEEN = "light told", "light seen"
 ST_LPIPS = "st_lpips"
 #: measure → (unit, whether more is better).
@@ -60,8 +60,8 @@ COMPARED = (
     (f"{DRAWN}, {SEEN}", UNCHANGED),
     (f"{TRUE}, {TOLD}", f"{DRAWN}, {TOLD}"),
     (f"{TRUE}, {SEEN}", f"{DRAWN}, {SEEN}"),
-    (f"{DRAWN}, {TOLD}", f"{FITTED}, {TOLD}"),
-    (f"{DRAWN}, {SEEN}", f"{FITTED}, {SEEN}"),
+    (f"{DRAWN}, {TOLD}", f"{FITTED_HEAD}, {TOLD}"),
+    (f"{DRAWN}, {SEEN}", f"{FITTED_HEAD}, {SEEN}"),
     (f"{DRAWN}, {TOLD}, redrawn", f"{DRAWN}, {TOLD}"),
 )
 ROWS_SHOWN = 10
@@ -139,7 +139,7 @@ def answers(
         DRAWN: [pipeline.look(rgb * 2 - 1, depth) for rgb in both_pictures],
     }
     if fitted is not None:
-        looks[FITTED] = [pipeline.judge(rgb, fitted, fitted.known.float()) for rgb in both_pictures]
+        looks[FITTED_HEAD] = [pipeline.judge(rgb, fitted, fitted.known.float()) for rgb in both_pictures]
     for name, (old, new) in looks.items():
         told = relit(pairs.old_B3SS, factor(pipeline, old, pipeline.aim(old, pairs.new_light, level)))
         yield f"{name}, {TOLD}", told, (old.light, None)

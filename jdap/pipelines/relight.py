@@ -39,7 +39,7 @@ NORMALS_SMOOTH = 3
 #: Beyond this normalised depth the outline tells more of a normal than drawn depth does.
 TRUSTED = 0.8
 #: How surely a pixel is the person's, whatever the parser says, falls from 1 to 0 over this part of depth.
-NEAR = (0.5, 0.8)
+SURELY_NEAR = (0.5, 0.8)
 
 
 class Relit(NamedTuple):
@@ -258,7 +258,9 @@ class RelightPipeline:
         """(B, 1, h, w) in [0, 1]: what the parser says is no background, and what is surely near."""
         pixels = (srgb_B3HW * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
         background = torch.from_numpy(self.parser.shares(pixels)[:, [PARSED.index(BACKGROUND)]]).to(depth_B1hw)
-        return torch.maximum(_sized(1 - background, depth_B1hw.shape[-1]).clamp(0, 1), foreground(depth_B1hw, NEAR))
+        return torch.maximum(
+            _sized(1 - background, depth_B1hw.shape[-1]).clamp(0, 1), foreground(depth_B1hw, SURELY_NEAR)
+        )
 
     def _pictures(self, given: Pictures) -> Tensor:
         first: Any = given

@@ -15,7 +15,7 @@ from torch import Tensor
 from jdap.shape.membrane import membrane
 
 #: How much a normal at the outline still faces the viewer, and over how many pixels the outline's own is taken.
-FACING, REACH = 0.15, 3
+OUTLINE_FACING, OUTLINE_REACH = 0.15, 3
 
 
 def carry_on(normals_B3HW: Tensor, known_B1HW: Tensor, person_B1HW: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def carry_on(normals_B3HW: Tensor, known_B1HW: Tensor, person_B1HW: Tensor) -> T
     # The border of the picture is padded with minus infinity, which is no background.
     edge = person & (F.max_pool2d((~person).float(), 3, stride=1, padding=1) > 0) & ~known_B1HW
     outward = torch.cat([-_slope(person_B1HW, 3), -_slope(person_B1HW, 2)], 1)
-    flat = (1 - FACING**2) ** 0.5 * F.normalize(outward, dim=1)
+    flat = (1 - OUTLINE_FACING**2) ** 0.5 * F.normalize(outward, dim=1)
     fixed = edge | (known_B1HW & person)
     start = torch.where(edge, flat, normals_B3HW[:, :2]) * fixed
     # Across a round body x and y of its normals grow evenly, and z follows.
@@ -39,6 +39,6 @@ def carry_on(normals_B3HW: Tensor, known_B1HW: Tensor, person_B1HW: Tensor) -> T
 
 def _slope(mask_B1HW: Tensor, axis: int) -> Tensor:
     """How a mask, smoothed, rises along an axis (3: across, 2: down)."""
-    smooth = F.avg_pool2d(F.pad(mask_B1HW, [REACH + 1] * 4, mode="replicate"), 2 * REACH + 1, stride=1)
+    smooth = F.avg_pool2d(F.pad(mask_B1HW, [OUTLINE_REACH + 1] * 4, mode="replicate"), 2 * OUTLINE_REACH + 1, stride=1)
     size = mask_B1HW.shape[axis]
     return (smooth.narrow(axis, 2, size) - smooth.narrow(axis, 0, size)).narrow(5 - axis, 1, mask_B1HW.shape[5 - axis])
