@@ -75,7 +75,10 @@ class Reader:
     def landmarks(self, rgb_3SS: Tensor) -> np.ndarray | None:
         """(N, 2) in pixels of a picture in [0, 1], or None where no face is found."""
         face = face_of(self.landmarker, rgb_3SS)
-        return None if face is None else face.landmarks_px_N3[:FACE_LANDMARKS, :2] * (rgb_3SS.shape[-1] / FACE_LOOK_PX)
+        if face is None:
+            return None
+        points: np.ndarray = face.landmarks_px_N3[:FACE_LANDMARKS, :2] * (rgb_3SS.shape[-1] / FACE_LOOK_PX)
+        return points
 
     def scores(self, made_3SS: Tensor, true_3SS: Tensor) -> dict[str, float]:
         """Landmarks' mean distance in % of the face's width; distance of the embeddings. NaN where no face is found."""

@@ -137,4 +137,4 @@ def _light(transfer: int) -> np.ndarray:
 def _srgb() -> np.ndarray:
     """(65536,) uint8: linear light of 16 bits → sRGB."""
     signal = srgb.from_linear(torch.arange(65536, dtype=torch.float64) / 65535)
-    return (255 * signal).round().byte().numpy()
+    return np.asarray((255 * signal).round().byte())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,10 +35,9 @@ class Models:
         """By the names of weights folders. Raises what ``from_pretrained`` and :class:`Landmarker` raise."""
         on = find_device(device)
         portrait = PortraitPipeline.from_pretrained(weights).quiet().to(on)
-        try:
+        talking: TalkingPipeline | None = None
+        with contextlib.suppress(NotInstalledError):
             talking = TalkingPipeline.from_pretrained(talk_weights).quiet().to(on)
-        except NotInstalledError:
-            talking = None
         return cls(portrait, talking, Landmarker())
 
     @property
