@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import io
 import json
 import re
 import shutil
@@ -10,6 +11,8 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+from PIL import Image
 
 #: What WebDriver calls a reference to an element.
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
@@ -130,6 +133,11 @@ class Browser:
     def shot(self, path: Path) -> None:
         """A picture of the window as PNG."""
         path.write_bytes(base64.b64decode(self._ask("GET", "/screenshot")))
+
+    def picture(self, css: str) -> Image.Image:
+        """What is seen of the first element of this kind."""
+        data = base64.b64decode(self._ask("GET", f"/element/{self._find(css)}/screenshot"))
+        return Image.open(io.BytesIO(data)).convert("RGB")
 
     def requests(self) -> list[str]:
         """The addresses that were asked since the last call."""

@@ -6,7 +6,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jdap", "data_prep", "benchmarks")
 #: Words of the domain, and files: they import nothing of ours (a batch knows the units).
-LEAVES = {"jdap.choices", "jdap.configs", "jdap.units", "jdap.depth", "jdap.geometry", "jdap.batch", "jdap.io"}
+LEAVES = {
+    "jdap.choices",
+    "jdap.configs",
+    "jdap.units",
+    "jdap.depth",
+    "jdap.geometry",
+    "jdap.srgb",
+    "jdap.batch",
+    "jdap.io",
+}
 #: What data preparation takes of jdap: never training, and no networks but the parser of heads in jdap.faces.
 FOR_PREPARATION = {*LEAVES, "jdap.shards", "jdap.media", "jdap.faces", "jdap.shape", "data_prep.choices"}
 FOR_PREPARATION -= {"jdap.batch", "jdap.configs"}
@@ -27,7 +36,9 @@ RULES: dict[str, set[str]] = {
     "jdap.metrics": LEAVES,
     "jdap.data": LEAVES | {"jdap.shards"},
     "jdap.data.caching": LEAVES | {"jdap.shards", "jdap.data", "jdap.models"},  # makes latents, so it needs a codec
-    "jdap.pipelines": LEAVES | {"jdap.shape", "jdap.light", "jdap.models", "jdap.diffusion"},
+    # New light falls on what the parser says is the person.
+    "jdap.pipelines": LEAVES
+    | {"jdap.faces.parser_net", "jdap.faces.parsing", "jdap.shape", "jdap.light", "jdap.models", "jdap.diffusion"},
     "jdap.photos": LEAVES | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.light", "jdap.pipelines"},
     "jdap.stages.settings": LEAVES | {"jdap.diffusion"},
     "jdap.stages.parts": LEAVES

@@ -117,7 +117,7 @@ def test_the_api_pages_name_what_is_there():
 #: What others may build on: rooms of which every module has its place on an API page, and files.
 PUBLIC = ("callbacks", "diffusion", "faces", "light", "media", "metrics", "models", "photos", "pipelines")
 PUBLIC += ("pose", "shape", "shards", "stages")
-PUBLIC_FILES = ("batch", "choices", "depth", "geometry", "units", "data/curriculum", "data/modules")
+PUBLIC_FILES = ("batch", "choices", "depth", "geometry", "srgb", "units", "data/curriculum", "data/modules")
 INTERNAL = "jdap.stages.parts."
 
 

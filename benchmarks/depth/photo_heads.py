@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from data_prep.convert.derive import read_obj
 from data_prep.fit.fit import (
@@ -28,7 +29,7 @@ from data_prep.head import assets
 from data_prep.head.landmarks import LANDMARK_COUNT, load_correspondence
 from data_prep.head.model import load_ict
 from jdap.faces import crop
-from jdap.faces.landmarker import Face
+from jdap.faces.landmarker import FACE_LANDMARKS, Face, Landmarker, face_width_px
 from jdap.geometry import PinholeCamera
 from jdap.shape.rasterise import rasterise
 
@@ -36,12 +37,21 @@ from jdap.shape.rasterise import rasterise
 HELD_SD = 1e-3
 #: mediapipe's surface is put so far away, mm: scale and shift are taken out again.
 FAR_MM = 1000.0
+#: Faces are looked for in small pictures at this size.
+FACE_LOOK_PX = 512
 #: Field of a photo batch → how its head is fitted.
 FITS = {
     "mean_head_mm": replace(FitSettings().unordered(), identity_sd=HELD_SD, expression_sd=HELD_SD),
     "expressive_head_mm": replace(FitSettings().unordered(), identity_sd=HELD_SD),
     "fitted_head_mm": FitSettings().unordered(),
 }
+
+
+def face_of(landmarker: Landmarker, rgb_3SS: Tensor) -> Face | None:
+    """The widest face in a small picture in [0, 1] or None; landmarks in pixels of :data:`FACE_LOOK_PX`."""
+    large = torch.nn.functional.interpolate(rgb_3SS[None], (FACE_LOOK_PX, FACE_LOOK_PX), mode="bicubic").clamp(0, 1)[0]
+    faces = landmarker.detect((large * 255).round().byte().permute(1, 2, 0).contiguous().numpy())
+    return max(faces, key=lambda face: float(face_width_px(face.landmarks_px_N3[:FACE_LANDMARKS])), default=None)
 
 
 class HeadGuesses:

@@ -25,6 +25,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure as
 from benchmarks import BenchmarkError, report
 from benchmarks.counts import count_clips
 from benchmarks.depth.method import seeded
+from benchmarks.depth.photo_heads import FACE_LOOK_PX, face_of
 from benchmarks.pose.pairs import PosePair, read_pose_pairs
 from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker, face_width_px
 from jdap.io.device import find_device
@@ -73,12 +74,10 @@ class Reader:
 
     def landmarks(self, rgb_3SS: Tensor) -> np.ndarray | None:
         """(N, 2) in pixels of a picture in [0, 1], or None where no face is found."""
-        large = torch.nn.functional.interpolate(rgb_3SS[None], (512, 512), mode="bicubic").clamp(0, 1)[0]
-        faces = self.landmarker.detect((large * 255).round().byte().permute(1, 2, 0).contiguous().numpy())
-        if not faces:
+        face = face_of(self.landmarker, rgb_3SS)
+        if face is None:
             return None
-        widest = max(faces, key=lambda face: float(face_width_px(face.landmarks_px_N3)))
-        points: np.ndarray = widest.landmarks_px_N3[:FACE_LANDMARKS, :2] * (rgb_3SS.shape[-1] / 512)
+        points: np.ndarray = face.landmarks_px_N3[:FACE_LANDMARKS, :2] * (rgb_3SS.shape[-1] / FACE_LOOK_PX)
         return points
 
     def scores(self, made_3SS: Tensor, true_3SS: Tensor) -> dict[str, float]:

@@ -3,8 +3,9 @@
 A pair shows one head before one camera in two lights. The first picture is brought into the second's light and compared
 with it. Which light that is, is *told* (the studio's own numbers, and how much brighter each channel gets on the skin),
 or *seen* (estimated from the second picture). The old light is estimated, but for the row that is told both. Shapes:
-the true depth, depth that the model draws, and the posed mean head of the face model. docs/relighting.md says how to
-read it. Writes ``relight.json`` (with each picture's numbers), ``relight.csv`` and ``relight.png``.
+the true depth, depth that the model draws, and a head model that is fitted to the first picture.
+docs/relighting.md says how to read it. Writes ``relight.json`` (with each picture's numbers), ``relight.csv`` and
+``relight.png``.
 
 Shapes: B pictures, S x S pixels.
 """
@@ -12,6 +13,7 @@ Shapes: B pictures, S x S pixels.
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +27,9 @@ from torchmetrics.functional.image import structural_similarity_index_measure as
 
 from benchmarks import BenchmarkError, report
 from benchmarks.depth.method import seeded
+from benchmarks.relight.fits import shape_of, with_heads
 from benchmarks.relight.pairs import Pairs, read_pairs
+from jdap.faces.landmarker import Landmarker
 from jdap.io.device import find_device
 from jdap.io.progress import Telling
 from jdap.light.lights import Light
@@ -34,10 +38,9 @@ from jdap.metrics.bootstrap import grouped_interval
 from jdap.metrics.perceptual import PerceptualError, StLpips
 from jdap.pipelines.grid import labelled_grid
 from jdap.pipelines.relight import Lit, RelightPipeline
-from jdap.shape.normals import edge_normals
 
 UNCHANGED, CEILING = "nothing", "true depth, both lights told"
-TRUE, DRAWN, MEAN_HEAD = "true depth", "drawn depth", "posed mean head"
+TRUE, DRAWN, FITTED_HEAD = "true depth", "drawn depth", "fitted head"
 TOLD, SEEN = "light told", "light seen"
 ST_LPIPS = "st_lpips"
 #: measure → (unit, whether more is better).
@@ -57,8 +60,8 @@ COMPARED = (
     (f"{DRAWN}, {SEEN}", UNCHANGED),
     (f"{TRUE}, {TOLD}", f"{DRAWN}, {TOLD}"),
     (f"{TRUE}, {SEEN}", f"{DRAWN}, {SEEN}"),
-    (f"{DRAWN}, {TOLD}", f"{MEAN_HEAD}, {TOLD}"),
-    (f"{DRAWN}, {SEEN}", f"{MEAN_HEAD}, {SEEN}"),
+    (f"{DRAWN}, {TOLD}", f"{FITTED_HEAD}, {TOLD}"),
+    (f"{DRAWN}, {SEEN}", f"{FITTED_HEAD}, {SEEN}"),
     (f"{DRAWN}, {TOLD}, redrawn", f"{DRAWN}, {TOLD}"),
 )
 ROWS_SHOWN = 10
@@ -74,10 +77,15 @@ def run(args: argparse.Namespace) -> int:
     keys: list[str] = []
     people: list[str] = []
     shown: list[dict[str, Tensor]] = []
-    with Telling("pair", args.limit, console=console) as telling:
-        for pairs in read_pairs(args.shards, args.batch_size, args.limit):
+    lost: list[str] = []
+    with Telling("pair", args.limit, console=console) as telling, contextlib.ExitStack() as stack:
+        read = read_pairs(args.shards, args.batch_size, args.limit)
+        batches: Iterator[tuple[Pairs, Shape | None]] = ((pairs, None) for pairs in read)
+        if args.fit:
+            batches = with_heads(read, stack.enter_context(Landmarker()), lost)
+        for pairs, fitted in batches:
             made: dict[str, Tensor] = {}
-            for name, picture, lights in answers(pipeline, pairs, args):
+            for name, picture, lights in answers(pipeline, pairs, fitted, args):
                 made[name] = picture
                 for measure, numbers in scores(picture, pairs, *lights, perceptual=perceptual).items():
                     values.setdefault(name, {}).setdefault(measure, []).extend(numbers)
@@ -85,14 +93,15 @@ def run(args: argparse.Namespace) -> int:
             people += pairs.person_id
             if sum(len(one[UNCHANGED]) for one in shown) < ROWS_SHOWN:
                 shown.append({**made, "the true picture": pairs.new_B3SS})
-            telling.tell(len(keys))
+            telling.tell(len(keys) + len(lost))
     if not keys:
-        raise BenchmarkError(f"{args.shards}: it holds no pairs")
+        raise BenchmarkError(f"{args.shards}: it holds no pairs" + " in which a face is found" * bool(lost))
     table = rows(values, people, args.seed)
     differences = compared(values, people, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     names = ("shards", "weights", "redraw", "steps", "seed")
     stamp = report.software_stamp() | {name: getattr(args, name) for name in names} | {"pairs": len(keys)}
+    stamp["no_face"] = lost
     stamp["left_out"] = {ST_LPIPS: reason} if reason else {}
     pictures = {"key": keys, "person_id": people, "values": values}
     result = {"rows": table, "differences": differences, "stamp": stamp, "pictures": pictures}
@@ -114,14 +123,11 @@ def look_of() -> tuple[StLpips | None, str]:
 
 
 def answers(
-    pipeline: RelightPipeline, pairs: Pairs, args: argparse.Namespace
+    pipeline: RelightPipeline, pairs: Pairs, fitted: Shape | None, args: argparse.Namespace
 ) -> Iterator[tuple[str, Tensor, tuple[Light | None, Light | None]]]:
     """(name, pictures (B, 3, S, S) in [0, 1], old and new light where they were estimated) of every row."""
     yield UNCHANGED, pairs.old_B3SS, (None, None)
-    true, mean = (
-        Shape(edge_normals(depth_mm, pairs.camera_px_B3), depth_mm, pairs.camera_px_B3)
-        for depth_mm in (pairs.depth_mm_B1SS, pairs.mean_mm_B1SS)
-    )
+    true = shape_of(pairs.depth_mm_B1SS, pairs.camera_px_B3)
     level = told_level(true, pairs)
     both = ratio(shading(pairs.old_light, true), shading(pairs.new_light, true), true.known, pairs.person_B1SS.float())
     yield CEILING, relit(pairs.old_B3SS, both), (None, None)
@@ -131,8 +137,9 @@ def answers(
     looks: dict[str, list[Lit]] = {
         TRUE: [pipeline.judge(rgb, true, true.known.float()) for rgb in both_pictures],
         DRAWN: [pipeline.look(rgb * 2 - 1, depth) for rgb in both_pictures],
-        MEAN_HEAD: [pipeline.judge(rgb, mean, mean.known.float()) for rgb in both_pictures],
     }
+    if fitted is not None:
+        looks[FITTED_HEAD] = [pipeline.judge(rgb, fitted, fitted.known.float()) for rgb in both_pictures]
     for name, (old, new) in looks.items():
         told = relit(pairs.old_B3SS, factor(pipeline, old, pipeline.aim(old, pairs.new_light, level)))
         yield f"{name}, {TOLD}", told, (old.light, None)

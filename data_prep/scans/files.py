@@ -27,6 +27,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from data_prep.head.ict import ModelFileError, read_mesh
+from jdap import srgb
 from jdap.geometry import PinholeCamera
 
 MESHES = (".obj", ".ply", ".glb")
@@ -132,15 +133,13 @@ def read_scan(folder: Path, mm_per_unit: float | None = None) -> Scan:
         raise ScanError(f"{path}: it holds coordinates that are not finite")
     vertices = vertices * (MM_PER_UNIT[path.suffix.lower()] if mm_per_unit is None else mm_per_unit)
     _check_size(path, vertices[np.unique(faces)])
-    srgb = np.asarray(picture, np.float32) / 255
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     return Scan(
         folder.resolve().name,
         torch.from_numpy(vertices.astype(np.float32)),
         torch.from_numpy(faces.astype(np.int64)),
         torch.from_numpy(uv.astype(np.float32)),
         torch.from_numpy(faces_uv.astype(np.int64)),
-        torch.from_numpy(linear.astype(np.float32)).permute(2, 0, 1).contiguous(),
+        srgb.to_linear(torch.from_numpy(np.asarray(picture, np.float32) / 255)).permute(2, 0, 1).contiguous(),
     )
 
 

@@ -29,7 +29,7 @@ from data_prep.head.landmarks import FACE_OVAL, LANDMARK_COUNT, Correspondence, 
 from data_prep.head.model import MorphableModel, head_to_camera
 from data_prep.scans.files import Scan, ScanError, Shot
 from data_prep.studio.looks.backdrop import draw_background
-from data_prep.studio.looks.picture import srgb_encode
+from jdap import srgb
 from jdap.faces import crop
 from jdap.faces.landmarker import Landmarker
 from jdap.geometry import HEAD_TO_VIEWER, PinholeCamera, axis_angle_to_matrix, matrix_to_axis_angle, project
@@ -143,7 +143,7 @@ def lift_landmarks(
     vertices = head_to_camera(vertices_mm_V3[None], *upright)
     camera = PHOTO.as_tensor()[None]
     fragments = rasterise(vertices, faces_T3, camera, PHOTO.height, PHOTO.width)
-    rgb = srgb_encode(paint(fragments, vertices))
+    rgb = srgb.from_linear(paint(fragments, vertices))
     with Landmarker() as landmarker:
         faces = landmarker.find((rgb * 255).round().byte().numpy())
     if not faces:
@@ -230,7 +230,7 @@ def photograph(
     else:
         skin = exact.mask[0] & (_sample(head.mask_1HW, scan, exact)[0] > 0.5)
     return View(
-        (srgb_encode(rgb).permute(1, 2, 0) * 255).round().byte().cpu().numpy(),
+        (srgb.from_linear(rgb).permute(1, 2, 0) * 255).round().byte().cpu().numpy(),
         exact.depth_mm[0].cpu().numpy(),
         skin.cpu().numpy(),
         camera[0],

@@ -16,8 +16,10 @@ import functools
 
 import av
 import numpy as np
+import torch
 
 from data_prep.video.error import UnreadableVideo
+from jdap import srgb
 from jdap.media.containers import MAX_PIXELS
 
 #: Codes of ITU-T H.273 for a matrix → those of FFmpeg's scaler. 2 and 3 say nothing.
@@ -127,13 +129,12 @@ def _light(transfer: int) -> np.ndarray:
         a, b, c = 0.17883277, 0.28466892, 0.55991073
         light = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
     else:
-        light = np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
+        light = srgb.to_linear(torch.from_numpy(signal)).numpy()
     return light.astype(np.float32)
 
 
 @functools.cache
 def _srgb() -> np.ndarray:
     """(65536,) uint8: linear light of 16 bits → sRGB."""
-    light = np.arange(65536) / 65535
-    signal = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.rint(255 * signal).astype(np.uint8)
+    signal = srgb.from_linear(torch.arange(65536, dtype=torch.float64) / 65535)
+    return np.asarray((255 * signal).round().byte())

@@ -16,6 +16,7 @@ from jdap.io.assets import SHIPPED_FOLDER
 from jdap.io.files import write_whole
 from jdap.photos import paste
 from jdap.photos.head import depth_of
+from jdap.photos.made import Made
 from jdap.pipelines.grid import depth_picture
 
 #: Draws that are averaged: they take a second, smooth the grain of a single one, and tell how sure it is.
@@ -58,9 +59,11 @@ def write_depth(known: Known, folder: Path) -> list[Path]:
     """Depth (16 bits), its uncertainty and a preview, as ``jdap depth`` writes them; the paths in that order."""
     seen = known.seen
     files: dict[str, Image.Image | np.ndarray] = {
-        f"{seen.name}.depth.png": paste.full_depth(known.depth_SS, seen.window_px, seen.photo),
-        f"{seen.name}.uncertainty.png": paste.full_uncertainty(known.uncertainty_SS, seen.window_px, seen.photo),
-        f"{seen.name}.preview.png": paste.preview(known.depth_SS, seen.window_px, seen.photo),
+        Made.DEPTH.of(seen.name, "png"): paste.full_depth(known.depth_SS, seen.window_px, seen.photo),
+        Made.DEPTH.of(seen.name, "uncertainty.png"): paste.full_uncertainty(
+            known.uncertainty_SS, seen.window_px, seen.photo
+        ),
+        Made.DEPTH.of(seen.name, "preview.png"): paste.preview(known.depth_SS, seen.window_px, seen.photo),
     }
     for name, picture in files.items():
         write_whole(folder / name, paste.png(picture))

@@ -16,6 +16,7 @@ from jdap.faces.crop import crop_frame
 from jdap.io.fetch import AssetError
 from jdap.io.files import write_whole
 from jdap.photos import paste
+from jdap.photos.made import Made
 from jdap.pose.change import TURNS, Change, PoseError, named, read_change
 from jdap.pose.heads import FittedHead, Heads
 from jdap.pose.motion import Mover
@@ -88,6 +89,6 @@ def shown(fitted: Fitted, picture_HW3: np.ndarray) -> np.ndarray:
 
 def write_posed(fitted: Fitted, change: Change, folder: Path) -> Path:
     """The whole photo with the change, as PNG."""
-    path = folder / f"{fitted.seen.name}.posed.png"
+    path = folder / Made.POSED.of(fitted.seen.name, "png")
     write_whole(path, paste.png(posed(fitted, change)[0]))
     return path

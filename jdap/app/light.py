@@ -18,6 +18,7 @@ from jdap.light.ratio import relit
 from jdap.light.sources import from_direction
 from jdap.photos import paste
 from jdap.photos.head import square
+from jdap.photos.made import Made
 from jdap.photos.relit import FADE_SHARE, on_photo
 from jdap.pipelines.relight import Lit
 
@@ -68,7 +69,7 @@ def write_relit(models: Models, face: InLight, lamp: Lamp, folder: Path) -> Path
     """The whole photo in the lamp's light, at the size that it is worked on."""
     seen = face.known.seen
     made = on_photo(_factor(models, face, lamp)[0], seen.window_px, seen.photo)
-    path = folder / f"{seen.name}.relit.png"
+    path = folder / Made.RELIT.of(seen.name, "png")
     write_whole(path, paste.png(made))
     return path
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
 from jdap.faces.landmarker import Landmarker
+from jdap.io.assets import NotInstalledError
 from jdap.io.device import find_device
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.relight import RelightPipeline
@@ -19,11 +21,12 @@ from jdap.pose.heads import Heads
 class Models:
     """``portrait`` for depth, ``relight`` on it, ``talking``, a ``landmarker`` that finds faces, and ``heads`` to move.
 
+    ``talking`` is None where the weights that ship were not installed: a wheel holds none.
     Networks and landmarker are used under the ``lock``: they are fast when each has the machine to itself.
     """
 
     portrait: PortraitPipeline
-    talking: TalkingPipeline
+    talking: TalkingPipeline | None
     landmarker: Landmarker
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -32,7 +35,9 @@ class Models:
         """By the names of weights folders. Raises what ``from_pretrained`` and :class:`Landmarker` raise."""
         on = find_device(device)
         portrait = PortraitPipeline.from_pretrained(weights).quiet().to(on)
-        talking = TalkingPipeline.from_pretrained(talk_weights).quiet().to(on)
+        talking: TalkingPipeline | None = None
+        with contextlib.suppress(NotInstalledError):
+            talking = TalkingPipeline.from_pretrained(talk_weights).quiet().to(on)
         return cls(portrait, talking, Landmarker())
 
     @property

@@ -17,6 +17,10 @@ from jdap.photos.head import cropped
 
 #: Few steps without guidance, as ``jdap talk --few-step``.
 QUICK_STEPS = 4
+NO_TALK = (
+    "The weights that talk are not installed here. They lie in a checkout of the repository; "
+    "jdap app --talk-weights DIR takes others."
+)
 #: Is told how many frames are made, of how many.
 Tell = Callable[[float, int], None]
 
@@ -34,7 +38,10 @@ class Said:
 def say(
     models: Models, seen: Seen, sound_path: Path, folder: Path, seed: int = 0, tell: Tell = lambda done, frames: None
 ) -> Said:
-    """Make the video of the first :data:`MOST_SOUND_S` seconds. Raises :class:`RefusedError` for what is no sound."""
+    """Make the video of the first :data:`MOST_SOUND_S` seconds. Raises :class:`RefusedError` for what is no sound, and
+    without weights that talk."""
+    if models.talking is None:
+        raise RefusedError(NO_TALK)
     check_bytes(sound_path)
     outputs = Outputs.of(folder / f"{seen.name}.talk.mp4", VIDEO, preview=True)
     assert outputs.depth is not None

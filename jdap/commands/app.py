@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from contextlib import closing
 
 from jdap.commands.arguments import IMAGE_WEIGHTS, CommandError, add_run_arguments
@@ -27,7 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Open the page, and keep it open until Ctrl-C or SIGTERM."""
+    """Open the page, and keep it open until Ctrl-C or SIGTERM, which end the process once all is cleared away."""
+    try:
+        return _opened(args)
+    except (KeyboardInterrupt, SystemExit) as end:
+        # What visitors asked for may still be at work in threads of C++. The interpreter cannot end them: it aborts.
+        status = 130 if isinstance(end, KeyboardInterrupt) else end.code
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status if isinstance(status, int) else 1)
+
+
+def _opened(args: argparse.Namespace) -> int:
     import threading
 
     from jdap.app.keeping import Passing

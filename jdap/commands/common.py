@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 
 from jdap import __version__
+from jdap.choices import LARGEST
 from jdap.commands.arguments import CommandError
 from jdap.faces import crop
 from jdap.faces.landmarker import Landmarker
@@ -23,10 +24,10 @@ from jdap.io.files import check_folder, make_folder, write_whole
 from jdap.io.progress import Telling
 from jdap.photos import folder, window
 from jdap.photos.head import AnyPipeline
+from jdap.photos.made import Made
 from jdap.photos.read import Photo, PhotoError
 from jdap.pipelines.portrait import PortraitPipeline
 
-ROWS_FILE = "rows.jsonl"
 DONE, FAILED = "done", "failed"
 
 
@@ -45,17 +46,19 @@ PhotoWork = Callable[[Path, str], tuple[list[str], list[str]]]
 
 
 @contextlib.contextmanager
-def choosing(args: argparse.Namespace) -> Iterator[window.Choose]:
-    """How the options say that windows are chosen. Raises :class:`CommandError` where faces cannot be looked for."""
+def choosing(args: argparse.Namespace) -> Iterator[tuple[window.Choose, window.Choose]]:
+    """How the options say that windows are chosen, and how in a second photo that is given beside (``--several N`` is
+    not about that one). Raises :class:`CommandError` where faces cannot be looked for."""
     if args.box is not None:
-        yield window.by_box(*args.box)
+        yield window.by_box(*args.box), window.by_box(*args.box)
     elif args.no_crop:
-        yield window.whole
+        yield window.whole, window.whole
     else:
         with landmarks(
             "; or do without finding faces: --box LEFT,TOP,SIZE, or --no-crop for square crops"
         ) as landmarker:
-            yield window.by_faces(landmarker, args.several)
+            others = LARGEST if isinstance(args.several, int) else args.several
+            yield window.by_faces(landmarker, args.several), window.by_faces(landmarker, others)
 
 
 @contextlib.contextmanager
@@ -117,8 +120,8 @@ def outside(photo: Photo, window_px: np.ndarray) -> float:
     return float(crop.padded_share(window_px[None], photo.width, photo.height)[0])
 
 
-def run_all(photos: Sequence[Path], out: Path, work: PhotoWork, *, as_json: bool = False) -> int:
-    """Work on every photo, tell of each in a row, and write the rows to ``rows.jsonl``.
+def run_all(photos: Sequence[Path], out: Path, made: Made, work: PhotoWork, *, as_json: bool = False) -> int:
+    """Work on every photo, tell of each in a row, and write the rows.
 
     A photo that fails does not stop the others. With ``as_json`` the rows alone are printed. Returns the exit status:
     0, or 1 when any failed.
@@ -143,7 +146,7 @@ def run_all(photos: Sequence[Path], out: Path, work: PhotoWork, *, as_json: bool
             told = row.files[0] + (f" ({row.message})" if row.message else "") if row.files else row.message
             console.print(f"{row.status:<6}  {row.source}: {told}", markup=False, highlight=False, soft_wrap=True)
     lines = [json.dumps(asdict(row), ensure_ascii=False) for row in rows]
-    write_whole(out / ROWS_FILE, _encoded("\n".join(lines) + "\n"))
+    write_whole(out / made.rows, _encoded("\n".join(lines) + "\n"))
     failed = sum(row.status == FAILED for row in rows)
     if failed:
         console.print(f"{failed} of {len(rows)} photos failed", style="yellow")

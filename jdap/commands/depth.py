@@ -1,19 +1,21 @@
 """``jdap depth IMAGE… --out DIR``: depth of the heads in photos.
 
-For each photo NAME: ``NAME.depth.png`` (16-bit, at the photo's resolution, upright), ``NAME.preview.png`` (colour) and
-``NAME.json`` (what the numbers mean and what made them); of an ensemble also ``NAME.uncertainty.png`` (16-bit). A
-second face of one photo gets ``NAME.face2.…``, because each face has a depth range of its own. ``rows.jsonl`` has a
-row for each photo.
+For each photo NAME: ``NAME.depth.png`` (16-bit, at the photo's resolution, upright), ``NAME.depth.preview.png``
+(colour) and ``NAME.depth.json`` (what the numbers mean and what made them); of an ensemble also
+``NAME.depth.uncertainty.png`` (16-bit). A second face of one photo gets ``NAME.face2.…``, because each face has a depth
+range of its own. ``rows.depth.jsonl`` has a row for each photo.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jdap.commands.arguments import add_arguments as add_common
 from jdap.commands.arguments import positive
+from jdap.photos.made import Made
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     pipeline = command.load(args)
     made_by = command.describe(args, pipeline) | {"ensemble": args.ensemble}
-    with command.choosing(args) as choose:
+    with command.choosing(args) as (choose, _):
 
         def work(path: Path, name: str) -> tuple[list[str], list[str]]:
             photo = read_photo(path)
@@ -58,22 +60,23 @@ def run(args: argparse.Namespace) -> int:
                 if (outside := command.outside(photo, window_px)) > 0.01:
                     notes.append(f"{outside:.0%} of the window lie outside of the photo")
                 data = command.source(path, photo, chosen, window_px)
-                data["depth"] = {"file": f"{stem}.depth.png", **paste.FRAME}
+                name_of = partial(Made.DEPTH.of, stem)
+                data["depth"] = {"file": name_of("png"), **paste.FRAME}
                 pictures: dict[str, np.ndarray | Image.Image] = {
-                    f"{stem}.depth.png": paste.full_depth(depth_SS, window_px, photo),
-                    f"{stem}.preview.png": paste.preview(depth_SS, window_px, photo),
+                    name_of("png"): paste.full_depth(depth_SS, window_px, photo),
+                    name_of("preview.png"): paste.preview(depth_SS, window_px, photo),
                 }
                 if uncertainty_SS is not None:
-                    pictures[f"{stem}.uncertainty.png"] = paste.full_uncertainty(uncertainty_SS, window_px, photo)
+                    pictures[name_of("uncertainty.png")] = paste.full_uncertainty(uncertainty_SS, window_px, photo)
                     data["uncertainty"] = {
-                        "file": f"{stem}.uncertainty.png",
+                        "file": name_of("uncertainty.png"),
                         **paste.UNCERTAINTY,
                         "mean": round(float(uncertainty_SS.mean()), 5),
                     }
                 for file, picture in pictures.items():
                     write_whole(args.out / file, paste.png(picture))
-                command.write_json(args.out / f"{stem}.json", data | {"made_by": made_by, "notes": notes})
-                files += [*pictures, f"{stem}.json"]
+                command.write_json(args.out / name_of("json"), data | {"made_by": made_by, "notes": notes})
+                files += [*pictures, name_of("json")]
             return files, notes
 
-        return command.run_all(args.photos, args.out, work)
+        return command.run_all(args.photos, args.out, Made.DEPTH, work)

@@ -2,7 +2,7 @@
 
 For photo NAME: ``NAME.edit.png`` (the photo; pixels outside of the mask and its feather are the photo's own) and
 ``NAME.edit.depth.png`` (16-bit, encoded as by ``jdap depth``), ``NAME.edit2.png`` … of further variants, and once
-``NAME.preview.png`` and ``NAME.json``.
+``NAME.edit.preview.png`` and ``NAME.edit.json``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from jdap import choices
 from jdap.commands.arguments import CommandError, add_drawing_arguments, positive, within
+from jdap.photos.made import Made
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     how = {"steps": args.steps, "guidance": args.guidance, "method": args.method, "resample": args.resample}
     made_by = command.describe(args, pipeline) | how | {"keep_depth": args.keep_depth}
     made_by |= {"parts": args.part, "grow_px": args.grow, "feather_px": args.feather, "parser": args.parser}
-    with command.choosing(args) as choose:
+    with command.choosing(args) as (choose, choose_other):
 
         def work(path: Path, name: str) -> tuple[list[str], list[str]]:
             photo = read_photo(path)
@@ -102,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
             reference = kept
             if args.reference is not None:
                 other = read_photo(args.reference)
-                shown_other = choose(other, args.reference)
+                shown_other = choose_other(other, args.reference)
                 reference = head.cropped(pipeline, shown_other.photo, shown_other.windows_px[0])
             if args.depth is not None:
                 depth = torch.from_numpy(inputs.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(rgb)
@@ -118,8 +119,7 @@ def run(args: argparse.Namespace) -> int:
             for k in range(args.variants):
                 generator = torch.Generator().manual_seed(args.seed + k)
                 made = pipeline.edit(kept, depth, ~hole, known_depth, reference=reference, generator=generator, **how)
-                stem = f"{name}.edit{k + 1 if k else ''}"
-                files += [f"{stem}.png", f"{stem}.depth.png"]
+                files += [Made.EDIT.of(name, end, k + 1 if k else None) for end in ("png", "depth.png")]
                 edited = paste.on_photo(made.rgb, window_px, photo, hole_HW, args.feather)
                 depth_SS = made.depth[0, 0].float().cpu().numpy()
                 write_whole(args.out / files[-2], paste.png(edited))
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
                 seen = head.cropped(pipeline, _with(photo, edited), window_px)
                 columns += [seen, depth_picture(made.depth)]
                 labels += [f"seed {args.seed + k}", "depth"]
-            files += [f"{name}.preview.png", f"{name}.json"]
+            files += [Made.EDIT.of(name, end) for end in ("preview.png", "json")]
             write_whole(args.out / files[-2], paste.png(labelled_grid(columns, labels)))
             notes = [*photo.notes, *chosen.notes]
             data = command.source(path, photo, chosen, window_px) | {
@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
             command.write_json(args.out / files[-1], data)
             return files, notes
 
-        return command.run_all([args.photo], args.out, work)
+        return command.run_all([args.photo], args.out, Made.EDIT, work)
 
 
 def _check(args: argparse.Namespace) -> None:

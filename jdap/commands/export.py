@@ -1,8 +1,8 @@
 """``jdap export IMAGE -o face.glb``: the head in a photo as a mesh or points; of a video, one for each frame.
 
-Beside ``face.glb`` (``.ply``, ``.obj``): ``face.html`` (``--viewer``), ``face.normals.png`` (``--normals``),
-``face.turn.mp4`` (``--turntable``), ``face.rgbd.mp4`` and ``face.depth.mkv`` (``--rgbd``, of a video), and
-``face.json``. The meshes of a video are ``face.000000.glb`` …
+Beside ``face.glb`` (``.ply``, ``.obj``): ``face.mesh.html`` (``--viewer``), ``face.mesh.normals.png`` (``--normals``),
+``face.mesh.turn.mp4`` (``--turntable``), ``face.mesh.rgbd.mp4`` and ``face.mesh.depth.mkv`` (``--rgbd``, of a video),
+and ``face.mesh.json``. The meshes of a video are ``face.000000.glb`` …
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from jdap.commands.arguments import (
     positive,
     within,
 )
+from jdap.photos.made import Made
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,7 +124,7 @@ def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
     from jdap.shape.turntable import turntable
 
     photo = read_photo(args.source)
-    with command.choosing(args) as choose:
+    with command.choosing(args) as (choose, _):
         chosen = choose(photo, args.source)
     photo, (window_px,) = chosen.photo, chosen.windows_px
     depth_SS, _ = head.depth_of(pipeline, photo, window_px, 1, args.ensemble, args.seed)
@@ -133,21 +134,21 @@ def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
     mesh = relief.mesh()
     f_px = float(relief.camera_px_13[0, 0])
     if args.viewer:
-        page = write_viewer(args.out.with_suffix(".html"), mesh, relief.texture_HW3, _field(relief))
+        page = write_viewer(_beside(args.out, "html"), mesh, relief.texture_HW3, _field(relief))
         files.append(page.name)
     if args.normals:
         normals = normal_picture(edge_normals(relief.depth_mm_11SS, relief.camera_px_13))[0]
-        path = args.out.with_name(f"{args.out.stem}.normals.png")
+        path = _beside(args.out, "normals.png")
         write_whole(path, paste.png(((normals.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()))
         files.append(path.name)
     if args.turntable:
-        path = args.out.with_name(f"{args.out.stem}.turn.mp4")
+        path = _beside(args.out, "turn.mp4")
         with VideoWriter(path, sound=False) as video:
             for frame in turntable(mesh, relief.texture_HW3, TURN_FRAMES, TURN_PX, f_px * TURN_PX / args.size):
                 video.frame(frame)
         files.append(path.name)
     notes = [*photo.notes, *chosen.notes]
-    path = args.out.with_name(f"{args.out.stem}.json")
+    path = _beside(args.out, "json")
     data = command.source(args.source, photo, chosen, window_px) | {
         "mesh": {"vertices": len(mesh.vertices_mm_V3), "triangles": 0 if args.points else len(mesh.faces_T3)}
         | meaning(relief, relief_mm),
@@ -180,7 +181,7 @@ def _export_video(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
     from jdap.shape.assumed import RELIEF_MM
 
     relief_mm = RELIEF_MM if args.relief is None else args.relief
-    with command.choosing(args) as choose:
+    with command.choosing(args) as (choose, _):
         found = windows_of(args.source, choose, args.max_frames)
     files: list[str] = []
     data: dict[str, object] = {}
@@ -196,7 +197,7 @@ def _export_video(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
                 files += _write(args.out.with_name(f"{args.out.stem}.{k:06d}{args.out.suffix}"), relief, args.points)
     if args.rgbd:
         files = [path.name for path in _rgbd_names(args.out)]
-    path = args.out.with_name(f"{args.out.stem}.json")
+    path = _beside(args.out, "json")
     command.write_json(
         path,
         {"source": str(args.source), "frames": len(found.windows_px), "fps": found.fps, "mesh": data}
@@ -206,8 +207,12 @@ def _export_video(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
     return [*files, path.name], [f"{len(found.windows_px)} frames", *found.notes]
 
 
+def _beside(out: Path, end: str) -> Path:
+    return out.with_name(Made.MESH.of(out.stem, end))
+
+
 def _rgbd_names(out: Path) -> list[Path]:
-    return [out.with_name(f"{out.stem}{end}") for end in (".rgbd.mp4", ".depth.mkv")]
+    return [_beside(out, end) for end in ("rgbd.mp4", "depth.mkv")]
 
 
 @contextlib.contextmanager

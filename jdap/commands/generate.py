@@ -3,8 +3,8 @@
 With ``--depth FILE`` that depth is given, and portraits are made for it (depth-to-image).
 
 For each reference NAME and seed K: ``NAME.seedK.png`` (the portrait), ``NAME.seedK.depth.png`` (16-bit, encoded as by
-``jdap depth``; not where depth is given), and once ``NAME.preview.png`` (reference, portraits, depth in colour) and
-``NAME.json``.
+``jdap depth``; not where depth is given), and once ``NAME.seed.preview.png`` (reference, portraits, depth in
+colour) and ``NAME.seed.json``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jdap.choices import EVERY_FACE
 from jdap.commands.arguments import CommandError, add_drawing_arguments, positive
+from jdap.photos.made import Made
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         made_by |= {"depth": str(args.depth), **how}
     elif args.method is not None or args.resample != 1:
         raise CommandError("--method and --resample are about a depth that is given: add --depth FILE")
-    with command.choosing(args) as choose:
+    with command.choosing(args) as (choose, _):
 
         def work(path: Path, name: str) -> tuple[list[str], list[str]]:
             photo = read_photo(path)
@@ -74,14 +75,14 @@ def run(args: argparse.Namespace) -> int:
                     rgb = pipeline.depth_to_image(depth, reference=reference, generator=generator, **how)
                     made = Portrait(rgb, depth)
                 pixels = ((made.rgb[0].float().permute(1, 2, 0) + 1) * 127.5).round().byte().cpu().numpy()
-                files.append(f"{name}.seed{seed}.png")
+                files.append(Made.NEW.of(name, "png", seed))
                 write_whole(args.out / files[-1], paste.png(np.ascontiguousarray(pixels)))
                 columns, labels = [*columns, made.rgb], [*labels, f"seed {seed}"]
                 if depth is None:
-                    files.append(f"{name}.seed{seed}.depth.png")
+                    files.append(Made.NEW.of(name, "depth.png", seed))
                     write_whole(args.out / files[-1], paste.png(to_uint16(made.depth[0, 0].float().cpu().numpy())))
                     columns, labels = [*columns, depth_picture(made.depth)], [*labels, "depth"]
-            files += [f"{name}.preview.png", f"{name}.json"]
+            files += [Made.NEW.of(name, end) for end in ("preview.png", "json")]
             write_whole(args.out / files[-2], paste.png(labelled_grid(columns, labels)))
             notes = [*photo.notes, *chosen.notes]
             data = command.source(path, photo, chosen, window_px) | {
@@ -92,4 +93,4 @@ def run(args: argparse.Namespace) -> int:
             command.write_json(args.out / files[-1], data)
             return files, notes
 
-        return command.run_all(args.reference, args.out, work)
+        return command.run_all(args.reference, args.out, Made.NEW, work)

@@ -1,8 +1,8 @@
 """``jdap pose IMAGE… --set jawOpen=.6 yaw=15 --out DIR``: heads in photos with another expression, turned.
 
 For each photo NAME: ``NAME.posed.png`` at the photo's resolution (with ``--from VIDEO`` instead ``NAME.posed.mp4``),
-with ``--sweep`` ``NAME.sweep.mp4``, where the model draws ``NAME.posed.depth.png``, and once ``NAME.preview.png`` and
-``NAME.json``. ``rows.jsonl`` has a row for each photo.
+with ``--sweep`` ``NAME.posed.sweep.mp4``, where the model draws ``NAME.posed.depth.png``, and once
+``NAME.posed.preview.png`` and ``NAME.posed.json``. ``rows.posed.jsonl`` has a row for each photo.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jdap import choices
 from jdap.commands.arguments import CommandError, add_depth_and_redraw, add_json, positive
 from jdap.commands.arguments import add_arguments as add_common
+from jdap.photos.made import Made
 from jdap.units import FPS
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=choices.BY_WARP,
         help="warp (default): the photo's own texture, moved; model: drawn anew on the new depth",
     )
-    parser.add_argument("--face", type=positive, metavar="N", help="of several faces the N-th, the widest is 1")
     add_depth_and_redraw(parser, "of --by warp, ")
     add_json(parser)
 
@@ -74,17 +74,16 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     check_folder(args.out)
-    with Landmarker() as landmarker, command.choosing(args) as choose:
+    with Landmarker() as landmarker, command.choosing(args) as (choose, choose_other):
         heads = Heads(landmarker)
         change = read_change(args.settings, heads.names)
         sweep = swept(args.sweep, args.settings, heads.names, args.frames) if args.sweep else []
-        performance = STILL if args.source is None else read_performance(args.source, heads, choose, args.take)
-        choose = _the_one(choose, args.face) if args.face else choose
+        performance = STILL if args.source is None else read_performance(args.source, heads, choose_other, args.take)
         if performance.fps and _draws(args):
             raise CommandError("a video is not drawn by the model: every frame would be another person; use --by warp")
         pipeline = PosePipeline(command.load(args) if _draws(args) else None, heads)
         work = _Work(args, pipeline, choose, change, sweep, performance)
-        return command.run_all(args.photos, args.out, work, as_json=args.json)
+        return command.run_all(args.photos, args.out, Made.POSED, work, as_json=args.json)
 
 
 class _Work:
@@ -140,23 +139,23 @@ class _Work:
         head = self.heads.fit(crop_frame(photo.rgb_HW3, window_px, MOTION_SIDE_PX))
         files, shown, unseen = [], [photo.rgb_HW3], 0.0
         if self.performance.fps:
-            files.append(f"{stem}.posed.mp4")
+            files.append(Made.POSED.of(stem, "mp4"))
             shapes = [lambda m=m: changed(self.heads, head, m, self.change) for m in moments]
             unseen = film(out / files[-1], self.heads, head, photo, window_px, shapes, self.performance.fps)
         elif self.change.said() or self.args.source is not None:
             new_V3 = changed(self.heads, head, moments[0], self.change)
             picture, depth, unseen = self._still(photo, window_px, head, new_V3)
-            files.append(f"{stem}.posed.png")
+            files.append(Made.POSED.of(stem, "png"))
             write_whole(out / files[-1], paste.png(picture))
             shown.append(picture)
             if depth is not None:
-                files.append(f"{stem}.posed.depth.png")
+                files.append(Made.POSED.of(stem, "depth.png"))
                 write_whole(out / files[-1], paste.png(paste.full_depth(depth, window_px, photo)))
         if self.sweep:
-            files.append(f"{stem}.sweep.mp4")
+            files.append(Made.POSED.of(stem, "sweep.mp4"))
             shapes = [lambda c=c: changed(self.heads, head, moments[0], c) for c in self.sweep]
             unseen = max(unseen, film(out / files[-1], self.heads, head, photo, window_px, shapes, FPS))
-        files += [f"{stem}.preview.png", f"{stem}.json"]
+        files += [Made.POSED.of(stem, end) for end in ("preview.png", "json")]
         write_whole(out / files[-2], paste.png(relit.sheet(shown, window_px)))
         notes = [f"{unseen:.0%} of the head is not in the photo and is made up from beside it"] if unseen > 0.01 else []
         yaw, pitch, roll = (round(x, 1) for x in degrees(head.rotation_33))
@@ -212,21 +211,6 @@ def _draws(args: argparse.Namespace) -> bool:
     return bool(args.by == choices.BY_MODEL or args.redraw)
 
 
-def _the_one(choose: Choose, number: int) -> Choose:
-    """The N-th of a photo's faces, the widest first."""
-    from jdap.photos.read import PhotoError
-    from jdap.photos.window import Windows
-
-    def chosen(photo: Photo, path: Path) -> Windows:
-        found = choose(photo, path)
-        if number > len(found.windows_px):
-            count = len(found.windows_px)
-            raise PhotoError(f"{path}: {count} face{'s' * (count > 1)}, so --face {number} is not there")
-        return Windows(found.photo, [found.windows_px[number - 1]], found.faces, found.notes)
-
-    return chosen
-
-
 def _check(args: argparse.Namespace) -> None:
     """Raises :class:`CommandError` for what contradicts."""
     if not (args.settings or args.source or args.sweep):
@@ -237,12 +221,6 @@ def _check(args: argparse.Namespace) -> None:
         raise CommandError("--redraw is of --by warp; --by model draws from noise alone")
     if args.depth is not None and args.several == choices.EVERY_FACE:
         raise CommandError("--depth is that of one face: leave out --several all")
-    if args.face:
-        if args.box is not None or args.no_crop or args.several != choices.LARGEST:
-            raise CommandError(
-                "--face chooses among the faces that are found: leave out --box, --no-crop and --several"
-            )
-        args.several = choices.EVERY_FACE
 
 
 def _setting(text: str) -> tuple[str, float]:

@@ -1,8 +1,8 @@
 """``jdap relight IMAGE… --light 45,20 --out DIR``: heads in photos in other light.
 
 For each photo NAME: ``NAME.relit.png`` (``NAME.relit2.png`` … of further lights) at the photo's resolution, with
-``--turntable`` ``NAME.turn.mp4``, and once ``NAME.preview.png`` and ``NAME.json`` (the light that was found, the lights
-that were set, what made it). ``rows.jsonl`` has a row for each photo.
+``--turntable`` ``NAME.relit.turn.mp4``, and once ``NAME.relit.preview.png`` and ``NAME.relit.json`` (the light that was
+found, the lights that were set, what made it). ``rows.relit.jsonl`` has a row for each photo.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from jdap import choices
 from jdap.commands.arguments import CommandError, add_depth_and_redraw, add_json, positive, within
 from jdap.commands.arguments import add_arguments as add_common
+from jdap.photos.made import Made
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from jdap.light.lights import Light
     from jdap.photos.read import Photo
+    from jdap.photos.window import Choose
     from jdap.pipelines.relight import Lit, RelightPipeline
 
 #: Frames of a turntable, at 25 a second.
@@ -70,9 +72,9 @@ def run(args: argparse.Namespace) -> int:
     how = {name: getattr(args, name) for name in ("ensemble", "exposure", "redraw", "guidance")}
     made_by = command.describe(args, portrait) | how
     fixed = _fixed_lights(args)
-    with command.choosing(args) as choose:
+    with command.choosing(args) as (choose, choose_other):
         if args.like is not None:
-            fixed.append((f"like {args.like.name}", _light_like(args, pipeline, choose)))
+            fixed.append((f"like {args.like.name}", _light_like(args, pipeline, choose_other)))
 
         def work(path: Path, name: str) -> tuple[list[str], list[str]]:
             photo = read_photo(path)
@@ -96,13 +98,13 @@ def run(args: argparse.Namespace) -> int:
                 shown = [photo.rgb_HW3]
                 for n, (_, light) in enumerate(fixed):
                     made = _made(args, pipeline, lit, light, rgb, depth, window_px, photo)
-                    files.append(f"{stem}.relit{n + 1 if n else ''}.png")
+                    files.append(Made.RELIT.of(stem, "png", n + 1 if n else None))
                     write_whole(args.out / files[-1], paste.png(made))
                     shown.append(made)
                 if args.turntable:
-                    files.append(f"{stem}.turn.mp4")
+                    files.append(Made.RELIT.of(stem, "turn.mp4"))
                     _turn(args, pipeline, lit, rgb, window_px, photo, args.out / files[-1])
-                files += [f"{stem}.preview.png", f"{stem}.json"]
+                files += [Made.RELIT.of(stem, end) for end in ("preview.png", "json")]
                 write_whole(args.out / files[-2], paste.png(photo_relit.sheet(shown, window_px)))
                 data = command.source(path, photo, chosen, window_px) | {
                     "light_found": photo_relit.describe(lit.light),
@@ -113,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
                 command.write_json(args.out / files[-1], data)
             return files, notes
 
-        return command.run_all(args.photos, args.out, work, as_json=args.json)
+        return command.run_all(args.photos, args.out, Made.RELIT, work, as_json=args.json)
 
 
 def _made(
@@ -191,7 +193,7 @@ def _fixed_lights(args: argparse.Namespace) -> list[tuple[str, Light]]:
     return lights
 
 
-def _light_like(args: argparse.Namespace, pipeline: RelightPipeline, choose: object) -> Light:
+def _light_like(args: argparse.Namespace, pipeline: RelightPipeline, choose: Choose) -> Light:
     """The light of another photo."""
     import torch
 
@@ -200,7 +202,7 @@ def _light_like(args: argparse.Namespace, pipeline: RelightPipeline, choose: obj
     from jdap.photos.read import PhotoError, read_photo
 
     photo = read_photo(args.like)
-    chosen = choose(photo, args.like)  # type: ignore[operator]
+    chosen = choose(photo, args.like)
     rgb = head.cropped(pipeline.portrait, chosen.photo, chosen.windows_px[0])
     try:
         return pipeline.light_of(rgb, ensemble=args.ensemble, generator=torch.Generator().manual_seed(args.seed))

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from jdap.choices import CRF, DEPTH_FORMATS, EVERY_FACE, OVERLAP, VIDEO, WINDOW_STARTS
 from jdap.commands.arguments import CommandError, add_run_arguments, add_window_arguments, positive
-from jdap.io import assets
 
 if TYPE_CHECKING:
     from jdap.io.progress import Telling
@@ -69,19 +68,22 @@ def run(args: argparse.Namespace) -> int:
 
     from jdap.commands import common as command
     from jdap.commands.dispatch import ended_by_sigterm
+    from jdap.io.device import find_device
     from jdap.io.progress import Telling
     from jdap.media.sound import first_seconds, open_sound
     from jdap.photos import head, paste
     from jdap.photos.film import Outputs, tellers, write_video
     from jdap.photos.read import read_photo
+    from jdap.pipelines.talking import TalkingPipeline
 
     how = _settings(args)
     sound = open_sound(args.sound)
     photo = read_photo(args.photo)
-    pipeline = load(args.weights, args.device)
+    on = find_device(args.device)
+    pipeline = TalkingPipeline.from_pretrained(args.weights).quiet().to(on)
     command.check_steps(how["steps"], pipeline)
     how["overlap"] = _overlap(args.overlap, pipeline)
-    with command.choosing(args) as choose:
+    with command.choosing(args) as (choose, _):
         chosen = choose(photo, args.photo)
     photo = chosen.photo
     (window_px,) = chosen.windows_px
@@ -136,20 +138,6 @@ def run(args: argparse.Namespace) -> int:
                 soft_wrap=True,
             )
     return 0
-
-
-def load(weights: str, device: str) -> TalkingPipeline:
-    """The pipeline of a weights folder, ``shipped:NAME`` or hub id, on its device."""
-    from jdap.io.device import find_device
-    from jdap.pipelines.talking import TalkingPipeline
-
-    if weights == TALK_WEIGHTS and not (assets.SHIPPED_FOLDER / TALK_WEIGHTS.removeprefix(assets.PREFIX)).is_dir():
-        raise CommandError(
-            f"{TALK_WEIGHTS}: no weights that talk ship with this version; "
-            f"`{TalkingPipeline.remedy}` trains some: --weights DIR"
-        )
-    on = find_device(device)
-    return TalkingPipeline.from_pretrained(weights).quiet().to(on)
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -17,18 +17,23 @@ class WeightsError(ValueError):
     """Weights that cannot be used; the message is one line, names the folder or file and says what to do."""
 
 
+class NotInstalledError(FileNotFoundError):
+    """What ships with the repository and was not installed with the package; the message is one line."""
+
+
 def resolve(path: str) -> str:
     """``shipped:shards/train`` → the folder inside the package; any other path or URL as it is.
 
-    :data:`CHECKOUT_ONLY` lies in a checkout of the repository alone. Raises FileNotFoundError for it where the package
-    was installed without, with the remedy, and for a name that does not ship, listing those that do.
+    :data:`CHECKOUT_ONLY` lies in a checkout of the repository alone. Raises :class:`NotInstalledError` for it where the
+    package was installed without, with the remedy, and FileNotFoundError for a name that does not ship, listing those
+    that do.
     """
     if not path.startswith(PREFIX):
         return path
     target = SHIPPED_FOLDER / path.removeprefix(PREFIX)
     if not target.exists():
         if target.relative_to(SHIPPED_FOLDER).parts[:1] in [(name,) for name in CHECKOUT_ONLY]:
-            raise FileNotFoundError(
+            raise NotInstalledError(
                 f"{path}: is in the repository, not in the installed package: work from a checkout (`pip install -e .` "
                 "in it), or make your own (shards: `python -m data_prep studio`; weights that talk: `jdap train-video`)"
             )

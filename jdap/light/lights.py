@@ -54,7 +54,7 @@ class Light:
     def __len__(self) -> int:
         return len(self.ambient_B93)
 
-    def __getitem__(self, which: slice) -> Light:
+    def __getitem__(self, which: slice | list[int]) -> Light:
         """Some of the pictures' lights."""
         return Light(self.ambient_B93[which], self.lamps_BD3[which], self.power_BD3[which])
 

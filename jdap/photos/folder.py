@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
+
+from jdap.photos.made import metadata_of
 
 #: What photos are called. What else Pillow knows (PDF, icons, films, measurements) is read where it is named itself.
 PHOTOS = {
@@ -13,10 +14,6 @@ PHOTOS = {
 }
 #: Photos that Pillow cannot read: they get a row that says so.
 UNREAD = {".heic", ".heif", ".hif"}
-#: What our commands call the pictures they make of NAME; ``NAME.json`` lies beside them.
-_MADE = re.compile(
-    r"(?P<name>.+?)((\.seed\d+|\.edit\d*)(\.depth)?|\.depth|\.preview|\.uncertainty|\.relit\d*|\.normals)\.png"
-)
 
 
 def photos_in(folder: Path) -> list[Path]:
@@ -32,11 +29,10 @@ def photos_in(folder: Path) -> list[Path]:
 
 def is_made_here(path: Path) -> bool:
     """Whether a command of ours made this picture: by its name, and by the metadata beside it."""
-    made = _MADE.fullmatch(path.name)
-    if made is None:
+    beside = metadata_of(path)
+    if beside is None:
         return False
     try:
-        data = json.loads(path.with_name(f"{made['name']}.json").read_text(encoding="utf-8"))
-        return "jdap" in data["made_by"]
+        return "jdap" in json.loads(beside.read_text(encoding="utf-8"))["made_by"]
     except (OSError, ValueError, KeyError, TypeError):
         return False

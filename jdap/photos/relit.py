@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from jdap.faces.crop import crop_frame
-from jdap.light.colour import to_linear
 from jdap.light.lights import Light, LightError
 from jdap.light.ratio import MOST, relit
 from jdap.light.sources import from_panorama
 from jdap.photos.paste import paste
 from jdap.photos.read import Photo, PhotoError, read_photo
+from jdap.srgb import to_linear
 
 #: The head's window is worked on at so many pixels; the new light fades in over this share of it at its edges.
 WINDOW_SIDE_PX, FADE_SHARE = 512, 0.12

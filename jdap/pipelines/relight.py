@@ -6,6 +6,7 @@ Shapes: B pictures, H = W pixels, D lamps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -13,8 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jdap.choices import GUIDANCE
+from jdap.choices import BACKGROUND, GUIDANCE, PARSED
 from jdap.diffusion.denoiser import Generators
+from jdap.faces.parser_net import load_studio_parser
+from jdap.faces.parsing import Parser
+from jdap.io.assets import SHIPPED_FOLDER
 from jdap.light.colour import to_light
 from jdap.light.edges import follow_edges
 from jdap.light.estimate import estimate_light, skin_weight
@@ -24,6 +28,7 @@ from jdap.pipelines.pictures import Pictures, check_pictures, depth_as, depth_of
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.shape.assumed import assumed_camera, foreground, in_mm
 from jdap.shape.normals import edge_normals
+from jdap.shape.outline import carry_on
 
 #: Shading is made on pictures of this side at most; finer detail is the picture's own.
 SHADING_SIDE_PX = 512
@@ -31,8 +36,10 @@ SHADING_SIDE_PX = 512
 LEAST_LIGHT = 0.5 / 255 / 12.92
 #: Smoothing of the normals of drawn depth (:func:`jdap.shape.normals.edge_normals`).
 NORMALS_SMOOTH = 3
-#: How far normals go on where depth has ended, in pixels of the depth.
-RIM_PX = 6
+#: Beyond this normalised depth the outline tells more of a normal than drawn depth does.
+TRUSTED = 0.8
+#: How surely a pixel is the person's, whatever the parser says, falls from 1 to 0 over this part of depth.
+SURELY_NEAR = (0.5, 0.8)
 
 
 class Relit(NamedTuple):
@@ -65,8 +72,9 @@ class Lit:
 class RelightPipeline:
     """Portraits in other light.
 
-    Depth is estimated (or given), the picture's own light is estimated from it, and the picture is multiplied by new
-    over old shading, with the shadows that the shape casts. On request the model then redraws the picture on its depth.
+    Depth is estimated (or given) and its normals are carried on to the person's outline, the picture's own light is
+    estimated from it, and the picture is multiplied by new over old shading, with the shadows that the shape casts. On
+    request the model then redraws the picture on its depth.
 
     Args:
         portrait: the pipeline that estimates depth, and redraws.
@@ -84,6 +92,11 @@ class RelightPipeline:
         """Networks on a device, in a type; returns itself."""
         self.portrait.to(*where)
         return self
+
+    @cached_property
+    def parser(self) -> Parser:
+        """What tells the person from the background: the parser that ships."""
+        return load_studio_parser(SHIPPED_FOLDER / "parser", self.portrait.device)
 
     def quiet(self) -> Self:
         """Show no bar of steps; returns itself."""
@@ -159,11 +172,17 @@ class RelightPipeline:
         camera = assumed_camera(side).to(srgb).expand(len(srgb), 3)
         depth_mm, fades = in_mm(_sized(depth, side).clamp(-1, 1)), _fade(side, fade).to(srgb)
         # The light is told from what is surely the person; it falls on the rest of the person, too.
-        sure = Shape(_normals(depth, side, 1, 0), depth_mm, camera)
+        sure = Shape(_normals(depth, side, 1), depth_mm, camera)
         found = self.judge(srgb, sure, _sized(foreground(depth), side).clamp(0, 1) * fades)
-        shape = Shape(_normals(depth, side, NORMALS_SMOOTH, RIM_PX), depth_mm, camera)
-        person = follow_edges(foreground(depth), srgb) * shape.known * fades
-        return Lit(shape, person, found.light, shading(found.light, shape), found.skin_B1HW)
+        person = self._person(srgb, depth)
+        shape = Shape(_normals(depth, side, NORMALS_SMOOTH, person), depth_mm, camera)
+        return Lit(
+            shape,
+            follow_edges(person, srgb) * shape.known * fades,
+            found.light,
+            shading(found.light, shape),
+            found.skin_B1HW,
+        )
 
     @staticmethod
     def judge(srgb_B3HW: Tensor, shape: Shape, person_B1HW: Tensor) -> Lit:
@@ -235,6 +254,14 @@ class RelightPipeline:
         coded = codec.decode(codec.encode(small.to(self.portrait.unet.dtype))).float()
         return (rgb_B3HW + _sized(drawn - coded, rgb_B3HW.shape[-1])).clamp(-1, 1)
 
+    def _person(self, srgb_B3HW: Tensor, depth_B1hw: Tensor) -> Tensor:
+        """(B, 1, h, w) in [0, 1]: what the parser says is no background, and what is surely near."""
+        pixels = (srgb_B3HW * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        background = torch.from_numpy(self.parser.shares(pixels)[:, [PARSED.index(BACKGROUND)]]).to(depth_B1hw)
+        return torch.maximum(
+            _sized(1 - background, depth_B1hw.shape[-1]).clamp(0, 1), foreground(depth_B1hw, SURELY_NEAR)
+        )
+
     def _pictures(self, given: Pictures) -> Tensor:
         first: Any = given
         while isinstance(first, list | tuple) and first:
@@ -251,17 +278,17 @@ class RelightPipeline:
         return _sized(rgb_B3HW, self.portrait.size_px).clamp(-1, 1)
 
 
-def _normals(depth_B1hw: Tensor, side: int, smooth: int, rim_px: int) -> Tensor:
+def _normals(depth_B1hw: Tensor, side: int, smooth: int, person_B1hw: Tensor | None = None) -> Tensor:
     """Normals (B, 3, side, side) of normalised depth, found at its own size: smoothing then spans its grain.
 
-    They go on for ``rim_px`` pixels of the depth beyond it, as those next to them are: depth ends before the head.
+    Depth ends before a person does; with ``person_B1hw`` normals are carried on to the outline.
     """
     own = depth_B1hw.shape[-1]
     camera = assumed_camera(own).to(depth_B1hw).expand(len(depth_B1hw), 3)
     normals = edge_normals(in_mm(depth_B1hw), camera, smooth)
-    for _ in range(rim_px):
-        around = F.normalize(F.avg_pool2d(normals, 3, stride=1, padding=1), dim=1)
-        normals = torch.where(normals.square().sum(1, keepdim=True) > 0, normals, around)
+    if person_B1hw is not None:
+        known = (depth_B1hw < TRUSTED) & (normals.square().sum(1, keepdim=True) > 0)
+        normals = carry_on(normals, known, person_B1hw)
     if own == side:
         return normals
     known = _sized(normals.square().sum(1, keepdim=True), side) > 0.5

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from jdap.geometry import project, vertex_normals
 from jdap.pose.heads import FittedHead, Heads
+from jdap.shape.membrane import membrane, relaxed
 from jdap.shape.rasterise import Fragments, interpolate, per_face, rasterise
 
 #: What moves beside the head fades out over this share of the picture's side.
@@ -34,8 +35,6 @@ GRAZING, TURNS_TO = 0.3, 0.03
 MIRRORED = 0.4
 #: How far the edge of a head reaches into it, as a share of the picture's side.
 RIM = 0.008
-#: Rounds of smoothing at each of the membrane's scales, and the smallest scale.
-MEMBRANE_ROUNDS, COARSEST = 60, 8
 #: Rounds where skin was taken from the head's edge, so that it meets what is beside it.
 SOFTER = 12
 #: What moves by less than this many pixels stays.
@@ -125,7 +124,7 @@ class Mover:
         skin = rigid & per_face(after, heads.model.skin_T)[0].bool()
         within = self._within(moved[:2].clone(), at, skin & ~known)
         if not torch.equal(within, moved[:2]):
-            moved[:2] = _relaxed(within, known | still, SOFTER)
+            moved[:2] = relaxed(within, known | still, SOFTER)
         moved[:2] *= moved[:2].norm(dim=0) > STILL_PX * size / 512
         parts = after.face[0], self.before.face[0], facing, head_SS
         depths = after.depth_mm[0], self.before.depth_mm[0]
@@ -156,35 +155,6 @@ class Mover:
     def _rasterised(self, vertices_V3: Tensor) -> Fragments:
         size = self.size
         return rasterise(vertices_V3[None], self.faces_T3, self.camera_px_3[None], size, size, cull_back_faces=True)
-
-
-def membrane(values_CHW: Tensor, known_HW: Tensor) -> Tensor:
-    """Values where they are known, and between them a surface that is flat as can be (each the mean of its neighbours).
-
-    Coarse to fine, with some rounds of smoothing at each scale.
-    """
-    height, width = known_HW.shape
-    weight = known_HW.to(values_CHW)[None]
-    if bool(known_HW.all()):
-        return values_CHW
-    if min(height, width) > COARSEST:
-        share = F.avg_pool2d(weight, 2, ceil_mode=True)
-        small = F.avg_pool2d(values_CHW * weight, 2, ceil_mode=True) / share.clamp_min(1e-6)
-        rough = membrane(small * (share > 0), share[0] > 0)
-        filled = F.interpolate(rough[None], (height, width), mode="bilinear", align_corners=False)[0]
-    else:
-        mean = (values_CHW * weight).sum((1, 2)) / weight.sum().clamp_min(1)
-        filled = mean[:, None, None].expand_as(values_CHW)
-    return _relaxed(torch.where(known_HW, values_CHW, filled), known_HW, MEMBRANE_ROUNDS)
-
-
-def _relaxed(values_CHW: Tensor, known_HW: Tensor, rounds: int) -> Tensor:
-    """So many times, each value that is not known becomes the mean of its neighbours."""
-    for _ in range(rounds):
-        around = F.pad(values_CHW[None], [1] * 4, mode="replicate")[0]
-        mean = (around[:, 1:-1, :-2] + around[:, 1:-1, 2:] + around[:, :-2, 1:-1] + around[:, 2:, 1:-1]) / 4
-        values_CHW = torch.where(known_HW, values_CHW, mean)
-    return values_CHW
 
 
 def _was_seen(depth_SS: Tensor, place_N2: Tensor, z_N: Tensor) -> Tensor:

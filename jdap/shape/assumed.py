@@ -36,9 +36,9 @@ def assumed_range_mm() -> tuple[float, float]:
     return middle - RELIEF_MM / 2, middle + RELIEF_MM / 2
 
 
-def foreground(depth_B1HW: Tensor) -> Tensor:
-    """How surely each pixel of normalised depth is the person's: (B, 1, H, W) in [0, 1]."""
-    return ((FADE[1] - depth_B1HW) / (FADE[1] - FADE[0])).clamp(0, 1)
+def foreground(depth_B1HW: Tensor, fade: tuple[float, float] = FADE) -> Tensor:
+    """How surely each pixel of normalised depth is the person's, by a fade of depth: (B, 1, H, W) in [0, 1]."""
+    return ((fade[1] - depth_B1HW) / (fade[1] - fade[0])).clamp(0, 1)
 
 
 def in_mm(depth_B1HW: Tensor, range_mm: tuple[float, float] | None = None, farthest: float | None = None) -> Tensor:

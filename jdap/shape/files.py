@@ -115,7 +115,7 @@ def _scene(trimesh: Any, mesh: Any, field_deg: float | None) -> Any:
 
 def _write_obj(path: Path, mesh: Any, image: Image.Image) -> list[Path]:
     """OBJ with its material file and its picture, named after it; the OBJ comes last, when what it names is there."""
-    material, picture = path.with_suffix(".mtl"), path.with_name(f"{path.stem}.texture.png")
+    material, picture = path.with_suffix(".mtl"), path.with_name(f"{path.stem}.mesh.png")
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     text = mesh.export(file_type="obj", include_normals=True, include_texture=True, return_texture=False)

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from jdap import srgb
+
 BACKDROP_KINDS = ("flat", "gradient", "noise", "blobs", "room", "outdoors")
 _P = (0.1, 0.15, 0.15, 0.2, 0.25, 0.15)
 #: Sides of the coarse picture of smooth and of structured backgrounds, and of a user's picture, pixels.
@@ -154,8 +156,7 @@ def _crop(rng: np.random.Generator, image: Image.Image) -> np.ndarray:
     square = image.resize(
         (OWN_PICTURE, OWN_PICTURE), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
     )
-    encoded = np.asarray(square, dtype=np.float32) / 255
-    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    linear = srgb.to_linear(torch.from_numpy(np.asarray(square, dtype=np.float32) / 255)).numpy()
     linear = linear[:, ::-1] if rng.uniform() < 0.5 else linear
     return np.ascontiguousarray(linear.transpose(2, 0, 1) * np.exp(rng.normal(0, 0.3)), dtype=np.float32)
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data_prep.studio.looks.camera_response import AS_IT_IS, Process, develop, draw_process
+from jdap import srgb
 
 
 def grid_size(size: int) -> int:
@@ -40,15 +41,6 @@ def downsample(rgb_BGG3: Tensor) -> Tensor:
     """Linear RGB samples (B, G, G, 3) → pixels (B, S, S, 3) by a tent of one pixel's radius."""
     rows = 0.25 * (rgb_BGG3[:, :-1:2] + rgb_BGG3[:, 2::2]) + 0.5 * rgb_BGG3[:, 1::2]
     return 0.25 * (rows[:, :, :-1:2] + rows[:, :, 2::2]) + 0.5 * rows[:, :, 1::2]
-
-
-def srgb_encode(linear: Tensor) -> Tensor:
-    """Linear light to sRGB (IEC 61966-2-1), both 0 … 1; what is outside is clipped."""
-    # The power by exp and log: torch's pow differs in the last bit with a value's place in the batch.
-    linear = linear.clamp(0, 1)
-    return torch.where(
-        linear <= 0.0031308, 12.92 * linear, 1.055 * torch.exp(linear.clamp_min(1e-8).log() / 2.4) - 0.055
-    )
 
 
 @dataclass(frozen=True)
@@ -116,7 +108,7 @@ def expose(rgb_BSS3: Tensor, sensors: Sequence[Sensor], gains: Sequence[float], 
     # A shoulder: linear up to 0.6, then towards 1.
     shoulder = 0.6 + 0.4 * (1 - torch.exp(-(picture - 0.6).clamp_min(0) / 0.4))
     picture = torch.where(picture > 0.6, shoulder, picture)
-    encoded = (srgb_encode(picture).permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    encoded = (srgb.from_linear(picture).permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
     return np.stack([develop(rgb, sensor.process) for rgb, sensor in zip(encoded, sensors, strict=True)])
 
 

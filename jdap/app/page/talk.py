@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from jdap.app.limits import MOST_SOUND_S, NO_PHOTO, RefusedError
 from jdap.app.page.desk import MODELS, Desk, TabWork, note
 from jdap.app.page.door import gr
 from jdap.app.photo import Seen
-from jdap.app.talk import say
+from jdap.app.talk import NO_TALK, say
 from jdap.io.assets import SHIPPED_FOLDER
 
 SPEECH = SHIPPED_FOLDER / "talk" / "speech.wav"
@@ -17,6 +18,7 @@ SPEECH = SHIPPED_FOLDER / "talk" / "speech.wav"
 
 def add(desk: Desk) -> TabWork:
     """The tab's components; its step empties it for another photo."""
+    unable = NO_TALK if desk.models.talking is None else ""
     with gr.Row():
         with gr.Column(scale=2, min_width=260):
             sound = gr.Audio(
@@ -27,8 +29,8 @@ def add(desk: Desk) -> TabWork:
                 elem_id="sound",
             )
             example = gr.Button("Take the sentence that ships", size="sm", elem_id="speech")
-            begin = gr.Button("Let it be said", variant="primary", elem_id="say")
-            said = gr.HTML(elem_id="talk-note")
+            begin = gr.Button("Let it be said", variant="primary", interactive=not unable, elem_id="say")
+            said = gr.HTML(note(unable, bad=True), elem_id="talk-note")
         with gr.Column(scale=3):
             video = gr.Video(
                 label="The person and the depth",
@@ -49,7 +51,7 @@ def add(desk: Desk) -> TabWork:
 
     def no_video(message: str = "") -> tuple[Any, ...]:
         none = gr.DownloadButton(value=None, interactive=False)
-        return None, none, none, note(message, bad=True)
+        return None, none, none, note(message or unable, bad=True)
 
     def talk(seen: Seen | None, path: str | None, seed: float | None, progress: Any = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008  gradio finds its progress by the default
         if seen is None or path is None:
@@ -65,7 +67,11 @@ def add(desk: Desk) -> TabWork:
         files = (gr.DownloadButton(value=str(file), interactive=True) for file in (made.video, made.depth))
         return str(made.preview), *files, note("; ".join(made.notes))
 
-    example.click(lambda: str(SPEECH), outputs=[sound], api_visibility="private")
+    def sentence() -> Path:
+        # gradio shows no file that lies elsewhere than in the folder it works in, or in the system's temporary one
+        return shutil.copyfile(SPEECH, desk.passing.new() / SPEECH.name)
+
+    example.click(sentence, outputs=[sound], api_visibility="private")
     begin.click(
         talk,
         [desk.seen, sound, desk.seed],

@@ -3,19 +3,23 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from networks import networks, small_codec
+from PIL import Image
 from shapes import CAMERA, sphere
 from skimage.metrics import peak_signal_noise_ratio
 
 from benchmarks.__main__ import main
+from benchmarks.relight.fits import with_heads
 from benchmarks.relight.pairs import read_pairs
 from benchmarks.relight.relight import scores
 from jdap.diffusion.schedule import NoiseSchedule
+from jdap.faces.landmarker import Landmarker
 from jdap.light.colour import from_light
 from jdap.light.lights import Light
 from jdap.light.ratio import Shape, shading
@@ -62,7 +66,6 @@ def pair(index: int, relit: bool = True) -> Sample:
         depth_mm[0].numpy(),
         shape.known[0].numpy(),
         known,
-        mean_head_mm_FHW=depth_mm[0].numpy() + 5,
         maps={"relit": pictures[1]} if relit else {},
     )
 
@@ -85,8 +88,8 @@ def weights(tmp_path: Path) -> Path:
 
 def test_the_table(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shards, out = write(tmp_path / "pairs", [pair(i) for i in range(3)]), tmp_path / "out"
-    asked = ["--shards", str(shards), "--weights", str(weights), "--out", str(out), "--device", "cpu", "--steps", "4"]
-    assert main(["relight", *asked]) == 0
+    asked = ["relight", "--shards", str(shards), "--weights", str(weights), "--out", str(out), "--device", "cpu"]
+    assert main([*asked, "--steps", "4", "--no-fit"]) == 0
     result = json.loads((out / "relight.json").read_text())
     mean = {(row["answer"], row["measure"]): row["mean"] for row in result["rows"]}
     nothing, best = mean["nothing", "psnr"], mean["true depth, both lights told", "psnr"]
@@ -123,6 +126,22 @@ def test_measures_against_another_implementation(tmp_path: Path) -> None:
     assert math.isnan(found["old_light_deg"][0])
     turned = scores(pairs.old_B3SS, pairs, old=from_direction(60, 10, 0.6, 0.3))
     assert turned["old_light_deg"][0] == pytest.approx(20, abs=1)
+
+
+def test_heads_are_fitted_where_a_face_is_found(assets: Path, tmp_path: Path) -> None:
+    ball, face = pair(0), pair(1)
+    photo = Image.open(assets / "portraits" / "000055.jpg").convert("RGB").resize((SIZE * 4, SIZE * 4))
+    (pairs,) = read_pairs(str(write(tmp_path / "pairs", [ball, face])), 4)
+    small = torch.nn.functional.interpolate(pairs.old_B3SS, SIZE * 4)
+    small[1] = torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1) / 255
+    lost: list[str] = []
+    with Landmarker() as landmarker:
+        ((kept, shape),) = with_heads([replace(pairs, old_B3SS=small)], landmarker, lost)
+    assert (lost, kept.key, len(kept.new_light)) == ([ball.key], (face.key,), 1)
+    torch.testing.assert_close(kept.new_light.lamps_BD3, pairs.new_light.lamps_BD3[1:])
+    depth_mm = shape.depth_mm_B1HW[0, 0]
+    nose, cheek = depth_mm[70:90, 60:70], depth_mm[70:90, 30:40]
+    assert 0 < nose[nose > 0].min() < cheek[cheek > 0].min() - 15
 
 
 def test_shards_without_a_second_light_are_refused(

@@ -1,5 +1,6 @@
 """A visitor's photo that talks, by the weights that ship."""
 
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -37,6 +38,18 @@ def test_the_first_seconds_are_said_and_progress_is_told(
     assert "first 0.6 seconds" in made.notes[0]
     with av.open(str(made.video)) as container:
         assert container.streams.audio
+
+
+def test_weights_that_are_not_installed_leave_the_rest(
+    assets: Path, seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jdap.io.assets.SHIPPED_FOLDER", tmp_path)
+    (tmp_path / "image-tiny").symlink_to(SHIPPED_FOLDER / "image-tiny")
+    models = Models.load("shipped:image-tiny", "shipped:talk-tiny", "cpu")
+    with closing(models), pytest.raises(RefusedError, match="not installed"):
+        say(models, seen, SPEECH, tmp_path)
+    with pytest.raises(FileNotFoundError, match="shipped:talker"):
+        Models.load("shipped:image-tiny", "shipped:talker", "cpu")
 
 
 def test_what_is_no_sound_is_refused_politely(models: Models, seen: Seen, tmp_path: Path) -> None:

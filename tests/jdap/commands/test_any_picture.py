@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from jdap.__main__ import main
+from jdap.photos.made import Made
 
 SIZE = 96
-COMMANDS = ("depth", "relight", "edit", "export")
+COMMANDS = {"depth": Made.DEPTH, "relight": Made.RELIT, "edit": Made.EDIT, "export": Made.MESH}
 
 
 def head(size: int = SIZE) -> Image.Image:
@@ -27,7 +28,7 @@ def run(command: str, photo: Path, folder: Path, *more: object, weights: Path, c
     """The command on one photo, which writes below a folder."""
     words: list[object] = [command, photo, "--weights", weights, "--device", "cpu", *more, *([crop] if crop else [])]
     if command == "export":
-        words += ["-o", folder / "made.glb", "--size", 24]
+        words += ["-o", folder / "photo.glb", "--size", 24]
     else:
         words += ["--out", folder]
     if command == "relight" and "--light" not in more:
@@ -43,7 +44,7 @@ def message(command: str, folder: Path, status: int, capsys: pytest.CaptureFixtu
     if command == "export" or status == 2:
         assert len(error.splitlines()) == 1
         return error
-    (row,) = map(json.loads, (folder / "rows.jsonl").read_text().splitlines())
+    (row,) = map(json.loads, (folder / COMMANDS[command].rows).read_text().splitlines())
     assert row["status"] == "failed"
     assert len(row["message"].splitlines()) == 1
     return f"{row['source']}: {row['message']}"
@@ -53,8 +54,7 @@ def made(command: str, folder: Path) -> tuple[int, int] | None:
     """Width and height of the picture that a command writes; None of a mesh."""
     if command == "export":
         return None
-    end = {"depth": "depth.png", "relight": "relit.png", "edit": "edit.png"}[command]
-    with Image.open(folder / f"photo.{end}") as image:
+    with Image.open(folder / COMMANDS[command].of("photo", "png")) as image:
         return image.size
 
 
@@ -187,7 +187,7 @@ def test_a_picture_without_a_face_and_one_with_two(
         out = tmp_path / str(number)
         how = ["--several", number]
         assert run(command, tmp_path / "photo.png", out, *how, weights=small_weights, crop="") == 0
-        data = json.loads((out / ("made.json" if command == "export" else "photo.json")).read_text())
+        data = json.loads((out / COMMANDS[command].of("photo", "json")).read_text())
         where.append(data["window_px"]["left"] + data["window_px"]["size"] / 2)
     assert where[0] < 230 < where[1]
     for asked, says in (("refuse", "2 faces"), (3, "--several 3")):
@@ -211,7 +211,7 @@ def test_a_place_that_cannot_be_written(
         pytest.skip("needs /proc, where no folder can be made")
     mask = ["--mask", tmp_path / "mask.png", "--steps", 2] if command == "edit" else []
     light = ["--light", "30,20"] if command == "relight" else []
-    target = ["-o", out / "made.glb"] if command == "export" else ["--out", out]
+    target = ["-o", out / "photo.glb"] if command == "export" else ["--out", out]
     how = [*mask, *light, *target, "--weights", small_weights, "--device", "cpu", "--no-crop"]
     assert main([str(word) for word in (command, tmp_path / "photo.png", *how)]) == 2
     error = capsys.readouterr().err.strip()
@@ -251,7 +251,7 @@ def test_what_comes_with_a_picture(
     Image.fromarray(np.full((SIZE, SIZE), 65535, np.uint16)).save("far.png")
     Image.new("L", (SIZE, SIZE), 255).save("mask.png")
     words = [command, "photo.png", "--weights", str(small_weights), "--device", "cpu", "--no-crop"]
-    words += ["-o", "out/made.glb"] if command == "export" else ["--out", "out"]
+    words += ["-o", "out/photo.glb"] if command == "export" else ["--out", "out"]
     words += ["--mask", "mask.png", "--steps", "2"] if command == "edit" else []
     status = main([*words, *options])
     assert status in (1, 2)

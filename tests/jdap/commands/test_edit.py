@@ -54,7 +54,9 @@ def test_an_edit_changes_the_mask_alone(asked: list[object], tmp_path: Path) -> 
     out = tmp_path / "out"
     assert jdap("edit", photo, "--mask", hole, "--out", out, *asked, "--steps", 2, "--variants", 2, "--seed", 5) == 0
     names = [f"a.edit{k}{end}" for k in ("", 2) for end in (".png", ".depth.png")]
-    assert sorted(p.name for p in out.iterdir()) == sorted([*names, "a.json", "a.preview.png", "rows.jsonl"])
+    assert sorted(p.name for p in out.iterdir()) == sorted(
+        [*names, "a.edit.json", "a.edit.preview.png", "rows.edit.jsonl"]
+    )
     own, made, other = pixels(photo), pixels(out / "a.edit.png"), pixels(out / "a.edit2.png")
     hidden = pixels(hole) > 0
     np.testing.assert_array_equal(made[~hidden], own[~hidden])
@@ -63,7 +65,7 @@ def test_an_edit_changes_the_mask_alone(asked: list[object], tmp_path: Path) -> 
     depth = from_uint16(pixels(out / "a.edit.depth.png"))
     assert depth.shape == (80, 96)
     assert np.isfinite(depth[12:76, 10:74]).all()
-    data = json.loads((out / "a.json").read_text())
+    data = json.loads((out / "a.edit.json").read_text())
     assert data["given"] == {"mask": str(hole), "depth": None, "reference": None}
     assert (data["made_by"]["keep_depth"], data["made_by"]["steps"], data["made_by"]["seed"]) == ("outside", 2, 5)
 
@@ -145,7 +147,7 @@ def test_parts_of_a_portrait_by_the_weights_that_ship(assets: Path, tmp_path: Pa
     assert not changed[y - 2 : y + 3, x - 2 : x + 3].any()
     assert 0 < changed.mean() < 0.1
     assert (one != two).any()
-    told = json.loads((out / "astronaut.json").read_text())
+    told = json.loads((out / "astronaut.edit.json").read_text())
     assert (told["seeds"], told["made_by"]["parts"]) == ([0, 1], ["mouth", "eyes"])
 
 
@@ -160,7 +162,7 @@ def test_parts_of_a_portrait_by_the_weights_that_ship(assets: Path, tmp_path: Pa
 def test_masks_that_do_not_fit(asked, tmp_path, capsys, box, size, says) -> None:
     hole = mask(tmp_path / "m.png", *box, size=size)
     assert jdap("edit", draw(tmp_path / "a.png"), "--mask", hole, "--out", tmp_path / "out", *asked) == 1
-    assert says in json.loads((tmp_path / "out" / "rows.jsonl").read_text())["message"]
+    assert says in json.loads((tmp_path / "out" / "rows.edit.jsonl").read_text())["message"]
 
 
 def test_generate_on_a_depth_is_depth_to_image(small_weights: Path, asked: list[object], tmp_path: Path) -> None:
@@ -169,7 +171,12 @@ def test_generate_on_a_depth_is_depth_to_image(small_weights: Path, asked: list[
     (tmp_path / "d.png").write_bytes(png(to_uint16(depth)))
     how = ["--steps", 2, "--guidance", 1.5, "--method", "repaint", "--resample", 2, "--seed", 3]
     assert jdap("generate", "--reference", reference, "--depth", tmp_path / "d.png", "--out", out, *asked, *how) == 0
-    assert sorted(p.name for p in out.iterdir()) == ["me.json", "me.preview.png", "me.seed3.png", "rows.jsonl"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "me.seed.json",
+        "me.seed.preview.png",
+        "me.seed3.png",
+        "rows.seed.jsonl",
+    ]
     crop = np.asarray(Image.open(reference).resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=(10, 12, 74, 76)))
     made = PortraitPipeline.from_pretrained(small_weights).depth_to_image(
         torch.from_numpy(depth)[None, None],
@@ -182,7 +189,7 @@ def test_generate_on_a_depth_is_depth_to_image(small_weights: Path, asked: list[
     )
     drawn = pixels(out / "me.seed3.png") / 127.5 - 1
     assert np.abs(drawn - made[0].permute(1, 2, 0).numpy()).mean() < 0.01
-    assert json.loads((out / "me.json").read_text())["made_by"]["depth"] == str(tmp_path / "d.png")
+    assert json.loads((out / "me.seed.json").read_text())["made_by"]["depth"] == str(tmp_path / "d.png")
     assert jdap("generate", "--reference", reference, "--out", out, *asked, "--resample", 2) == 2
     assert jdap("generate", "--reference", reference, "--depth", reference, "--out", out, *asked) == 2
 
@@ -190,7 +197,7 @@ def test_generate_on_a_depth_is_depth_to_image(small_weights: Path, asked: list[
 def test_an_ensemble_has_an_uncertainty(small_weights: Path, asked: list[object], tmp_path: Path) -> None:
     photo, out = draw(tmp_path / "a.png"), tmp_path / "out"
     assert jdap("depth", photo, "--out", out, *asked, "--ensemble", 3, "--steps", 2) == 0
-    found = (from_uint16(pixels(out / "a.uncertainty.png")) + 1) / 2
+    found = (from_uint16(pixels(out / "a.depth.uncertainty.png")) + 1) / 2
     assert np.isfinite(found).sum() == 64 * 64
     assert np.nanmin(found) >= 0
     crop = np.asarray(Image.open(photo).resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=(10, 12, 74, 76)))
@@ -200,8 +207,8 @@ def test_an_ensemble_has_an_uncertainty(small_weights: Path, asked: list[object]
         ensemble=3,
         generator=torch.Generator().manual_seed(0),
     )
-    data = json.loads((out / "a.json").read_text())
-    assert data["uncertainty"]["file"] == "a.uncertainty.png"
+    data = json.loads((out / "a.depth.json").read_text())
+    assert data["uncertainty"]["file"] == "a.depth.uncertainty.png"
     assert data["uncertainty"]["mean"] == pytest.approx(float(estimate.uncertainty.mean()), rel=0.02)
     assert np.nanmean(found) == pytest.approx(float(estimate.uncertainty.mean()), rel=0.05)
 
@@ -224,15 +231,15 @@ def test_a_depth_of_a_photo_is_cut_to_its_window(tmp_path: Path) -> None:
     full = np.full((40, 60), np.nan, dtype=np.float32)
     full[5:37, 20:52] = np.linspace(-1, 1, 32)[None]
     (tmp_path / "a.depth.png").write_bytes(png(to_uint16(full)))
-    with pytest.raises(PhotoError, match=r"60 x 40 is no square.* a\.json"):
+    with pytest.raises(PhotoError, match=r"60 x 40 is no square.* a\.depth\.json"):
         inputs.read_depth(tmp_path / "a.depth.png", 32)
     data = {"depth": {"file": "a.depth.png"}, "window_px": {"left": 20, "top": 5, "size": 32}}
-    (tmp_path / "a.json").write_text(json.dumps(data))
+    (tmp_path / "a.depth.json").write_text(json.dumps(data))
     np.testing.assert_allclose(inputs.read_depth(tmp_path / "a.depth.png", 32), full[5:37, 20:52], atol=1e-4)
     data["window_px"] = {"left": -10, "top": -10, "size": 80}
-    (tmp_path / "a.json").write_text(json.dumps(data))
+    (tmp_path / "a.depth.json").write_text(json.dumps(data))
     assert inputs.read_depth(tmp_path / "a.depth.png", 32)[0, 0] == 1
-    (tmp_path / "a.json").write_text('{"depth": {"file": "a.depth.png"}}')
+    (tmp_path / "a.depth.json").write_text('{"depth": {"file": "a.depth.png"}}')
     with pytest.raises(PhotoError, match="tells no window"):
         inputs.read_depth(tmp_path / "a.depth.png", 32)
 

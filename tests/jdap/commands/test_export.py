@@ -55,7 +55,7 @@ def test_geometry_is_the_depth_before_the_assumed_camera(
     assert max(np.abs(u - column).max(), np.abs(v - row).max()) < 0.02
     z = (depth[0, 0].numpy()[row, column] + 1) / 2 * (far - near) + near
     np.testing.assert_allclose(-mm[:, 2], z, atol=0.1)
-    data = json.loads((tmp_path / "made" / "face.json").read_text())
+    data = json.loads((tmp_path / "made" / "face.mesh.json").read_text())
     assert data["mesh"]["camera_px"] == {"f": round(f, 3), "cx": 16.0, "cy": 16.0, "size": 32}
     assert data["mesh"]["triangles"] == len(loaded.faces)
 
@@ -68,15 +68,21 @@ def test_points_normals_and_a_turntable(
     how = [*asked, "--points", "--viewer", "--normals", "--turntable", "--json"]
     assert jdap("export", photo(tmp_path / "a.png"), "-o", out, *how) == 0
     row = json.loads(capsys.readouterr().out)
-    assert row["files"] == ["face.ply", "face.html", "face.normals.png", "face.turn.mp4", "face.json"]
+    assert row["files"] == [
+        "face.ply",
+        "face.mesh.html",
+        "face.mesh.normals.png",
+        "face.mesh.turn.mp4",
+        "face.mesh.json",
+    ]
     assert isinstance(trimesh.load(out), trimesh.PointCloud)
-    normals = np.asarray(Image.open(tmp_path / "face.normals.png")).astype(float) / 127.5 - 1
+    normals = np.asarray(Image.open(tmp_path / "face.mesh.normals.png")).astype(float) / 127.5 - 1
     length = np.linalg.norm(normals, axis=2)
     some = length > 0.5
     assert some.any()
     np.testing.assert_allclose(length[some], 1, atol=0.02)
     assert (normals[some][:, 2] > -0.01).all()  # all face the viewer
-    with av.open(str(tmp_path / "face.turn.mp4")) as container:
+    with av.open(str(tmp_path / "face.mesh.turn.mp4")) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(frames) == 75
     assert np.abs(frames[19].astype(int) - frames[56]).mean() > 1
@@ -95,18 +101,22 @@ def test_a_clip_is_a_sequence_of_meshes(tmp_path: Path, asked: list[object], cli
     out = tmp_path / "made" / "face.glb"
     assert jdap("export", clip, "-o", out, *asked, "--max-frames", 3) == 0
     names = [f"face.{k:06d}.glb" for k in range(3)]
-    assert sorted(p.name for p in out.parent.iterdir()) == [*names, "face.json"]
+    assert sorted(p.name for p in out.parent.iterdir()) == [*names, "face.mesh.json"]
     assert all(len(trimesh.load_scene(out.parent / name).dump()[0].faces) for name in names)
-    data = json.loads((out.parent / "face.json").read_text())
+    data = json.loads((out.parent / "face.mesh.json").read_text())
     assert (data["frames"], data["fps"]) == (3, 10.0)
 
 
 def test_a_clip_is_an_rgbd_video(tmp_path: Path, asked: list[object], clip: Path) -> None:
     assert jdap("export", clip, "-o", tmp_path / "made" / "face.glb", *asked, "--rgbd") == 0
-    assert sorted(p.name for p in (tmp_path / "made").iterdir()) == ["face.depth.mkv", "face.json", "face.rgbd.mp4"]
-    with av.open(str(tmp_path / "made" / "face.rgbd.mp4")) as container:
+    assert sorted(p.name for p in (tmp_path / "made").iterdir()) == [
+        "face.mesh.depth.mkv",
+        "face.mesh.json",
+        "face.mesh.rgbd.mp4",
+    ]
+    with av.open(str(tmp_path / "made" / "face.mesh.rgbd.mp4")) as container:
         assert [(f.width, f.height) for f in container.decode(video=0)] == [(64, 32)] * 5
-    with av.open(str(tmp_path / "made" / "face.depth.mkv")) as container:
+    with av.open(str(tmp_path / "made" / "face.mesh.depth.mkv")) as container:
         depth = [frame.to_ndarray() for frame in container.decode(video=0)]
     assert len(depth) == 5
     assert depth[0].dtype == np.uint16

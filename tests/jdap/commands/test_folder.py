@@ -14,6 +14,7 @@ from PIL import Image
 from jdap.__main__ import main
 from jdap.photos.folder import is_made_here, photos_in
 from jdap.photos.inputs import read_depth
+from jdap.photos.made import Made
 from jdap.photos.read import PhotoError, read_photo
 
 HEIC = b"\0\0\0\x18ftypheic" + bytes(100)
@@ -31,7 +32,7 @@ def depth(weights: Path, *args: object) -> int:
 
 
 def rows(out: Path) -> dict[str, dict]:
-    found = map(json.loads, (out / "rows.jsonl").read_text(encoding="utf-8").splitlines())
+    found = map(json.loads, (out / Made.DEPTH.rows).read_text(encoding="utf-8").splitlines())
     return {Path(row["source"]).name: row for row in found}
 
 
@@ -65,7 +66,7 @@ def test_results_in_the_folder_of_the_photos_are_no_photos(small_weights: Path, 
     assert main([str(a) for a in [*arguments, "--device", "cpu", "--steps", "1", "--count", "2"]]) == 0
     assert [path.name for path in photos_in(folder)] == ["a.png", "b.depth.png"]
     # Pictures of other folders are known by what lies beside them, too; without it they are anybody's.
-    (folder / "a.json").unlink()
+    (folder / "a.depth.json").unlink()
     assert "a.depth.png" in [path.name for path in photos_in(folder)]
 
 
@@ -78,7 +79,7 @@ def test_names_that_are_no_utf8(small_weights: Path, tmp_path: Path, capsys: pyt
     found = rows(tmp_path / "out")
     assert set(found) == {name, "other.png"}
     assert all((tmp_path / "out" / file).is_file() for file in found[name]["files"])
-    data = json.loads((tmp_path / "out" / os.fsdecode(b"lat\xe9.json")).read_text(encoding="utf-8"))
+    data = json.loads((tmp_path / "out" / os.fsdecode(b"lat\xe9.depth.json")).read_text(encoding="utf-8"))
     assert Path(data["source"]).name == name
     assert "lat" in capsys.readouterr().out
 
@@ -134,15 +135,17 @@ def test_texts_in_a_png_that_are_too_long_cost_that_photo(tmp_path: Path, chunks
 def test_a_window_that_is_none_is_told(tmp_path: Path, size: str) -> None:
     Image.fromarray(np.full((8, 8), 9, np.uint16)).save(tmp_path / "a.depth.png")
     window = f'{{"left": 0, "top": 0, "size": {size}}}'
-    (tmp_path / "a.json").write_text(f'{{"depth": {{"file": "a.depth.png"}}, "window_px": {window}}}')
+    (tmp_path / "a.depth.json").write_text(f'{{"depth": {{"file": "a.depth.png"}}, "window_px": {window}}}')
     if size == '"8"':
         assert read_depth(tmp_path / "a.depth.png", 8).shape == (8, 8)
         return
-    with pytest.raises(PhotoError, match=r"a\.json: .*a\.depth\.png"):
+    with pytest.raises(PhotoError, match=r"a\.depth\.json: .*a\.depth\.png"):
         read_depth(tmp_path / "a.depth.png", 8)
 
 
-def test_edits_are_known_by_their_names(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('{"made_by": {"jdap": "0"}}')
-    known = [n for n in ("a.edit.png", "a.edit2.depth.png", "a.edited.png", "a.png") if is_made_here(tmp_path / n)]
-    assert known == ["a.edit.png", "a.edit2.depth.png"]
+@pytest.mark.parametrize("word", Made)
+def test_what_was_made_is_known_by_its_name(tmp_path: Path, word: str) -> None:
+    (tmp_path / f"a.{word}.json").write_text('{"made_by": {"jdap": "0"}}')
+    made = [f"a.{word}.png", f"a.{word}2.png", f"a.{word}2.depth.png", f"a.{word}.preview.png"]
+    found = [name for name in (*made, f"a.{word}ed.png", f"b.{word}.png", "a.png") if is_made_here(tmp_path / name)]
+    assert found == made

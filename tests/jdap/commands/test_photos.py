@@ -32,7 +32,7 @@ def jdap(*args: object) -> int:
 
 
 def rows(out: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (out / "rows.depth.jsonl").read_text().splitlines()]
 
 
 def test_depth_is_that_of_the_pipeline_in_its_place(small_weights: Path, tmp_path: Path) -> None:
@@ -41,11 +41,11 @@ def test_depth_is_that_of_the_pipeline_in_its_place(small_weights: Path, tmp_pat
     asked = ["--weights", small_weights, "--box", ",".join(map(str, box)), "--device", "cpu"]
     assert jdap("depth", path, "--out", out, *asked, "--steps", 2, "--ensemble", 2, "--seed", seed) == 0
     assert sorted(p.name for p in out.iterdir()) == [
+        "a.depth.json",
         "a.depth.png",
-        "a.json",
-        "a.preview.png",
-        "a.uncertainty.png",
-        "rows.jsonl",
+        "a.depth.preview.png",
+        "a.depth.uncertainty.png",
+        "rows.depth.jsonl",
     ]
 
     pipeline = PortraitPipeline.from_pretrained(small_weights)
@@ -63,7 +63,7 @@ def test_depth_is_that_of_the_pipeline_in_its_place(small_weights: Path, tmp_pat
     assert np.corrcoef(near, full[v, u])[0, 1] > 0.95
     assert np.corrcoef(near, full[v, u][::-1])[0, 1] < 0.5
 
-    data = json.loads((out / "a.json").read_text())
+    data = json.loads((out / "a.depth.json").read_text())
     assert data["photo"] == {"width": 96, "height": 80, "exif_orientation": 1}
     assert data["window_px"] == {"left": 10.25, "top": 12.5, "size": 48.0, "outside": 0.0}
     assert data["depth"]["file"] == "a.depth.png"
@@ -71,7 +71,7 @@ def test_depth_is_that_of_the_pipeline_in_its_place(small_weights: Path, tmp_pat
     assert "scale" in data["depth"]["meaning"]
     made_by = data["made_by"]
     assert (made_by["steps"], made_by["ensemble"], made_by["seed"], made_by["size_px"]) == (2, 2, 3, SIZE)
-    files = ["a.depth.png", "a.preview.png", "a.uncertainty.png", "a.json"]
+    files = ["a.depth.png", "a.depth.preview.png", "a.depth.uncertainty.png", "a.depth.json"]
     assert rows(out) == [{"source": str(path), "status": "done", "message": "", "files": files}]
 
 
@@ -107,7 +107,7 @@ def test_copies_of_other_kinds_give_the_same_depth(small_weights: Path, tmp_path
         np.testing.assert_array_equal(depth(same), depth("upright"))
     assert np.abs(depth("cmyk") - depth("upright")).mean() < 0.02
     assert np.isfinite(depth("grey")).all()
-    assert json.loads((tmp_path / "out" / "turned.json").read_text())["photo"]["exif_orientation"] == 6
+    assert json.loads((tmp_path / "out" / "turned.depth.json").read_text())["photo"]["exif_orientation"] == 6
 
 
 def test_photos_that_fail_are_rows_and_the_others_go_on(
@@ -138,7 +138,9 @@ def test_generate_is_what_the_pipeline_generates(small_weights: Path, tmp_path: 
     asked = ["--weights", small_weights, "--no-crop", "--steps", 2, "--guidance", 1.5, "--device", "cpu"]
     assert jdap("generate", "--reference", path, "--out", out, *asked, "--seed", 7, "--count", 2) == 0
     names = [f"me.seed{k}{end}" for k in (7, 8) for end in (".depth.png", ".png")]
-    assert sorted(p.name for p in out.iterdir()) == sorted([*names, "me.json", "me.preview.png", "rows.jsonl"])
+    assert sorted(p.name for p in out.iterdir()) == sorted(
+        [*names, "me.seed.json", "me.seed.preview.png", "rows.seed.jsonl"]
+    )
     rgb = torch.from_numpy(crop_frame(np.asarray(Image.open(path)), np.array([0.0, 0.0, 64.0]), SIZE).copy())
     made = PortraitPipeline.from_pretrained(small_weights).generate(
         rgb.permute(2, 0, 1)[None] / 127.5 - 1, steps=2, guidance=1.5, generator=torch.Generator().manual_seed(8)
@@ -147,7 +149,7 @@ def test_generate_is_what_the_pipeline_generates(small_weights: Path, tmp_path: 
     assert np.abs(drawn - made.rgb[0].permute(1, 2, 0).numpy()).max() < 0.005
     depth = from_uint16(np.asarray(Image.open(out / "me.seed8.depth.png")))
     assert np.abs(depth - made.depth[0, 0].numpy()).max() < 1e-4
-    assert Image.open(out / "me.preview.png").width == 5 * SIZE
+    assert Image.open(out / "me.seed.preview.png").width == 5 * SIZE
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_real_portraits(small_weights: Path, assets: Path, tmp_path: Path) -> No
     assert jdap("depth", photos, "--weights", small_weights, "--out", out) == 1
     assert [row["status"] for row in rows(out)] == ["done"] * 4 + ["failed"]
     assert str(rows(out)[4]["message"]).startswith("no face is found")
-    windows = [json.loads((out / f"{name}.json").read_text())["window_px"] for name in "abcd"]
+    windows = [json.loads((out / f"{name}.depth.json").read_text())["window_px"] for name in "abcd"]
     assert windows[1] == windows[0]
     for other in windows[2:]:
         assert [other[k] for k in ("left", "top", "size")] == pytest.approx(

@@ -16,7 +16,7 @@ def jdap(*args: object) -> int:
 
 
 def rows(out: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (out / "rows.posed.jsonl").read_text().splitlines()]
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -39,14 +39,14 @@ def photo(assets: Path, tmp_path: Path) -> Path:
 def test_a_photo_is_changed_and_the_rest_stays(photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert jdap("pose", photo, "--out", out, "--set", "jawOpen=.6", "yaw=-10", "--set", "mouthSmile=.3") == 0
-    files = ["a.posed.png", "a.preview.png", "a.json"]
+    files = ["a.posed.png", "a.posed.preview.png", "a.posed.json"]
     assert [(row["status"], row["files"]) for row in rows(out)] == [("done", files)]
     assert "is made up" in str(rows(out)[0]["message"])
     made, own = pixels(out / "a.posed.png"), pixels(photo)
     assert made.shape == own.shape
     np.testing.assert_array_equal(made[-8:], own[-8:])
     assert (made != own).any(-1).mean() > 0.1
-    data = json.loads((out / "a.json").read_text())
+    data = json.loads((out / "a.posed.json").read_text())
     assert data["set"] == ["jawOpen=0.6", "mouthSmile_L=0.3", "mouthSmile_R=0.3", "yaw=-10"]
     assert 0 < data["made_up"] < 0.2
     assert data["found"]["expression"]["mouthSmile_L"] > 0.2
@@ -83,7 +83,7 @@ def test_the_performance_of_a_photo_and_of_a_video(photo: Path, assets: Path, tm
 
 def test_a_sweep_is_a_video(photo: Path, tmp_path: Path) -> None:
     assert jdap("pose", photo, "--out", tmp_path / "out", "--sweep", "yaw=-12:12", "--frames", 4, "--json") == 0
-    made = frames(tmp_path / "out" / "a.sweep.mp4")
+    made = frames(tmp_path / "out" / "a.posed.sweep.mp4")
     assert len(made) == 4
     assert np.abs(made[0].astype(int) - made[2]).mean() > 2
 
@@ -113,12 +113,12 @@ def test_the_second_of_two_faces(photo: Path, tmp_path: Path) -> None:
     both.paste(one.resize((250, 250)), (320, 0))
     both.save(tmp_path / "two.png")
     how = ["pose", tmp_path / "two.png", "--set", "jawOpen=.6"]
-    assert jdap(*how, "--out", tmp_path / "second", "--face", 2) == 0
+    assert jdap(*how, "--out", tmp_path / "second", "--several", 2) == 0
     changed = (pixels(tmp_path / "second" / "two.posed.png") != np.asarray(both)).any(-1)
     assert changed[:, 320:].any()
     assert not changed[:, :280].any()
-    assert jdap(*how, "--out", tmp_path / "third", "--face", 3) == 1
-    assert "2 faces, so --face 3" in str(rows(tmp_path / "third")[0]["message"])
+    assert jdap(*how, "--out", tmp_path / "third", "--several", 3) == 1
+    assert "--several 3 asks" in str(rows(tmp_path / "third")[0]["message"])
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,6 @@ def test_the_second_of_two_faces(photo: Path, tmp_path: Path) -> None:
         (["--sweep", "yaw=-90:90"], "yaw must be within"),
         (["--sweep", "yaw=-9:9", "--by", "model"], "--sweep"),
         (["--set", "yaw=5", "--by", "model", "--redraw", ".5"], "--redraw"),
-        (["--set", "yaw=5", "--face", "1", "--box", "0,0,100"], "--face"),
         (["--from", "nowhere.png"], "no such file"),
     ],
 )
@@ -144,7 +143,7 @@ def test_what_cannot_be_asked_is_one_line(
     assert len(error.splitlines()) == 1
 
 
-@pytest.mark.parametrize("words", [["--set", "yaw"], ["--set", "yaw=a"], ["--sweep", "yaw=1"], ["--face", "0"]])
+@pytest.mark.parametrize("words", [["--set", "yaw"], ["--set", "yaw=a"], ["--sweep", "yaw=1"], ["--several", "0"]])
 def test_words_that_are_no_settings(words: list[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="2"):
         jdap("pose", tmp_path / "a.png", "--out", tmp_path / "out", *words)

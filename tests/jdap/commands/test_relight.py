@@ -26,7 +26,7 @@ def jdap(*args: object) -> int:
 
 
 def rows(out: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (out / "rows.relit.jsonl").read_text().splitlines()]
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -72,9 +72,9 @@ def test_a_ball_that_is_lit_from_the_right_is_lit_from_the_left(tmp_path: Path, 
     same = pixels(out / "a.relit2.png").astype(int) - pixels(photo)
     assert np.abs(same[50:110, 50:110]).mean() < 12
     np.testing.assert_array_equal(made[:8, :8], pixels(photo)[:8, :8])
-    files = ["a.relit.png", "a.relit2.png", "a.preview.png", "a.json"]
+    files = ["a.relit.png", "a.relit2.png", "a.relit.preview.png", "a.relit.json"]
     assert rows(out) == [{"source": str(photo), "status": "done", "message": "", "files": files}]
-    data = json.loads((out / "a.json").read_text())
+    data = json.loads((out / "a.relit.json").read_text())
     assert abs(data["light_found"]["azimuth_deg"] - 50) < 20
     assert data["lights"] == ["-50,10,1", "50,10,1"]
 
@@ -97,7 +97,7 @@ def test_the_light_of_another_photo_a_panorama_and_exposure(tmp_path: Path, aske
 def test_a_turntable_is_a_video(tmp_path: Path, asked: list[object]) -> None:
     out = tmp_path / "out"
     assert jdap("relight", ball(tmp_path / "a.png"), "--out", out, *asked, "--turntable", "--frames", 6) == 0
-    with av.open(str(out / "a.turn.mp4")) as container:
+    with av.open(str(out / "a.relit.turn.mp4")) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(frames) == 6
     assert np.abs(frames[1].astype(int) - frames[5]).mean() > 3  # from the right, from the left

@@ -214,7 +214,7 @@ def test_without_weights_that_ship_the_remedy_is_told(
     portrait, out, folder = given
     monkeypatch.setattr("jdap.io.assets.SHIPPED_FOLDER", folder)
     assert jdap("talk", portrait, speak(folder / "a.wav", 0.1), "-o", out / "a.mp4", "--no-crop") == 2
-    assert "`make train-video` trains some: --weights DIR" in capsys.readouterr().err
+    assert "weights that talk: `jdap train-video`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -42,7 +42,7 @@ def test_depth_of_a_turned_photo_is_that_of_the_upright_one(assets: Path, small_
     depth = {photo.stem: np.asarray(Image.open(out / f"{photo.stem}.depth.png")) for photo in photos}
     assert np.array_equal(depth["side"], depth["upright"])
     assert np.array_equal(depth["head"], depth["upright"])
-    data = {photo.stem: json.loads((out / f"{photo.stem}.json").read_text()) for photo in photos}
+    data = {photo.stem: json.loads((out / f"{photo.stem}.depth.json").read_text()) for photo in photos}
     assert {name: one["photo"].get("turned_deg", 0) for name, one in data.items()} == {
         "upright": 0,
         "side": 270,
@@ -50,7 +50,7 @@ def test_depth_of_a_turned_photo_is_that_of_the_upright_one(assets: Path, small_
     }
     assert data["side"]["notes"] == list(TURNED[3])
     assert data["upright"]["notes"] == []
-    told = [json.loads(line)["message"] for line in (out / "rows.jsonl").read_text().splitlines()]
+    told = [json.loads(line)["message"] for line in (out / "rows.depth.jsonl").read_text().splitlines()]
     assert told == ["", *(TURNED[k][0] for k in (3, 2))]
 
 
@@ -60,7 +60,7 @@ def test_the_photo_from_the_field(assets: Path, small_weights: Path, tmp_path: P
         pytest.skip("needs the folder faults/ of the development assets")
     out = tmp_path / "out"
     assert main(["depth", str(photo), "--out", str(out), "--weights", str(small_weights), "--device", "cpu"]) == 0
-    row = json.loads((out / "rows.jsonl").read_text())
+    row = json.loads((out / "rows.depth.jsonl").read_text())
     assert (row["status"], row["message"]) == ("done", TURNED[3][0])
 
 

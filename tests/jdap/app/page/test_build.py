@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ def test_tabs_and_seed_are_there(config: dict[str, Any]) -> None:
     parts = config["components"]
     assert [p["props"]["label"] for p in parts if p["type"] == "tabitem"] == list(TABS)
     assert [p["props"]["value"] for p in parts if p["type"] == "number"] == [5]
+
+
+def test_without_weights_that_talk_their_tab_says_so(models: Models) -> None:
+    with Passing.open() as passing:
+        page = build(replace(models, talking=None), passing).get_config_file()
+    parts = {p["props"].get("elem_id"): p["props"] for p in page["components"]}
+    assert "not installed" in parts["talk-note"]["value"]
+    assert not parts["say"]["interactive"]
 
 
 def test_nothing_is_counted(config: dict[str, Any]) -> None:
