@@ -18,7 +18,7 @@ from benchmarks.depth.method import Method, Unavailable, promises
 from benchmarks.depth.photo_batch import PhotoBatch
 from benchmarks.depth.regions import REGIONS
 from jdap.batch import ImageBatch
-from jdap.metrics.alignment import ALIGNMENTS, PROMISED
+from jdap.metrics.alignment import ALIGNMENTS, DISPARITY, PROMISED
 from jdap.metrics.depth import (
     DEPTH_FRAMES,
     DEPTH_MEASURES,
@@ -175,7 +175,13 @@ def _score(
     target, mask = ground_truth(frame, batch.depth_mm, batch.skin, batch.range_mm)
     if alignment in PROMISED and frame in FRAME_ENDS:
         prediction = within(frame, prediction)
-    aligned, scale = ALIGNMENTS[alignment](prediction, target, mask)
+    if alignment == DISPARITY and frame in FRAME_ENDS:
+        # Disparity is 1 / z before the camera; 1 / d* of depth between 0 and 1 would be none.
+        aligned, scale = ALIGNMENTS[alignment](prediction, batch.depth_mm, mask)
+        near_mm, far_mm = batch.range_mm.double().T[..., None, None, None]
+        aligned = within(frame, 2 * (aligned - near_mm) / (far_mm - near_mm) - 1)
+    else:
+        aligned, scale = ALIGNMENTS[alignment](prediction, target, mask)
     values = {name: measure(aligned, target, mask) for name, measure in (DEPTH_MEASURES | STRICT_DELTAS).items()}
     ends = FRAME_ENDS.get(frame)
     near, far = batch.range_mm.T if ends is None else ends

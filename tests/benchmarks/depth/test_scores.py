@@ -238,6 +238,29 @@ def test_what_promises_a_frame_is_read_in_it_without_a_shift(fake_batch: FakeBat
     assert {row["alignment"] for row in rows(some, 0)} == {"scale_shift"}
 
 
+class Inverse(Guess):
+    """Disparity in an affine frame, turned round."""
+
+    def predict(self, batch: ImageBatch) -> Tensor:
+        return -(300 / batch.depth_mm.clamp_min(1) + 2)
+
+
+def test_disparity_is_that_of_millimetres_in_every_frame(fake_batch: FakeBatch) -> None:
+    batch = fake_batch(people=3)
+    table = rows(measure([Inverse()], [batch]), seed=0)
+    clipped = []
+    for z, m in zip(batch.depth_mm, batch.skin, strict=True):
+        near, far = np.quantile(z[m].double().numpy(), [0.02, 0.98])
+        d = 0.1 + 0.9 * (z[m].double().numpy() - near) / (far - near)
+        clipped.append(np.sqrt(np.mean((d - d.clip(0.1, 1)) ** 2)))
+    # Nothing is left but what clipping the truth to its quantiles costs.
+    told = by_name(table, "guess", "normalised", "disparity")
+    assert told["rmse"] == pytest.approx(np.mean(clipped), rel=1e-3)
+    assert told["negative_scale"] == 0
+    assert by_name(table, "guess", "metric", "disparity")["rmse"] < 1e-2
+    assert by_name(table, "guess", "metric", "scale_shift")["rmse"] > 0.1
+
+
 def test_the_surface_is_measured_in_millimetres(fake_batch: FakeBatch) -> None:
     table = rows(measure([Promised("mm"), Guess(), FlatPlane()], [fake_batch(people=3)]), seed=0)
     assert by_name(table, "mm", "metric")["normal_deg"] == pytest.approx(0, abs=1e-3)
