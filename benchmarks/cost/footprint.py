@@ -7,8 +7,8 @@ run, and AdamW steps, with gradients clipped. A row is one setting (batch, gradi
 and sampling of one window, guided by nothing; its batches are clips, and the sound is heard by ``mel``.
 On a CPU each row runs in a process of its own, so that its peak of resident memory is its own (the interpreter and
 building the networks included). On a GPU, whose allocator can begin to count anew, rows of the same networks (but for
-batch and targets) share a process, because building them takes longer than a row. A row that does not fit says so, and
-the others go on.
+batch and targets) share a process (``--share``), because building them takes longer than a row. A row that does not fit
+says so, and the others go on.
 
 ``bf16-mixed`` keeps float32 weights and computes under autocast, as the presets train. ``bf16-true`` keeps weights,
 gradients and AdamW's states in bfloat16: half the memory for them, at the price of tiny updates that get lost. It
@@ -50,11 +50,11 @@ from jdap.units import FPS, SAMPLE_RATE
 #: What is measured where nothing else is said.
 ON_CPU: dict[str, Any] = {
     **{"batch": [1], "checkpointing": [True], "compile": [False], "precision": "bf16-true"},
-    **{"steps": 1, "warmup": 0, "sampling_steps": 1},
+    **{"steps": 1, "warmup": 0, "sampling_steps": 1, "share": False},
 }
 ON_GPU: dict[str, Any] = {
     **{"batch": [1, 4, 8], "checkpointing": [True, False], "compile": [True, False], "precision": "bf16-mixed"},
-    **{"steps": 10, "warmup": 3, "sampling_steps": 20},
+    **{"steps": 10, "warmup": 3, "sampling_steps": 20, "share": True},
 }
 
 
@@ -164,9 +164,9 @@ def _guarded(some: list[Case]) -> list[dict[str, Any]]:
     return rows
 
 
-def together(some: list[Case]) -> list[list[Case]]:
-    """The rows that share a process: on a GPU those of the same networks."""
-    if not some or torch.device(some[0].device).type != "cuda":
+def together(some: list[Case], share: bool) -> list[list[Case]]:
+    """The rows that run in one process: with ``share`` those of the same networks."""
+    if not share:
         return [[case] for case in some]
     return [
         [case for case in some if (case.checkpointing, case.compiled) == networks]
@@ -216,7 +216,7 @@ def run(args: argparse.Namespace) -> int:
         )
     console = Console(stderr=True)
     rows = []
-    for some in track(together(cases(args)), "process", console):
+    for some in track(together(cases(args), args.share), "process", console):
         console.print(f"{args.preset}: {'; '.join(map(_name, some))}", style="dim")
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             try:

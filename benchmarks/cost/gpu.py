@@ -70,7 +70,7 @@ GPU_ROWS = {
 
 def tasks(device: str, videos: Sequence[Path], train_s: float, reduced: bool) -> list[GpuTask]:
     """The commands in the order of their worth; ``reduced``: for a CPU, on the smallest of everything."""
-    preset, size = ("tiny", ["--size", "32"]) if reduced else ("sd15", [])
+    preset, size = ("tiny", ["--size", "32", "--share"]) if reduced else ("sd15", [])
     footprint = ["benchmarks", "footprint", "--preset", preset, *size, "--device", device, "--json", JSON_FILE]
     steps = ["--steps", "2", "--warmup", "0"] if reduced else ["--steps", "5", "--warmup", "2"]
     drawing = ["--sampling-steps", "2" if reduced else "20"]
@@ -180,6 +180,7 @@ def _training(config: str, device: str, seconds: float, reduced: bool) -> list[s
     if reduced:
         words += ["--data.batch_size", "4", "--trainer.limit_val_batches", "1", "--trainer.max_steps", "4"]
         words += ["--model.preset", "tiny", "--trainer.precision", "32-true"]
+        words += ["--model.size_px", "32", "--data.size_px", "32"]
     return words
 
 

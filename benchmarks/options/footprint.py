@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     parser.add_argument("--batch", type=int, nargs="+", help="batch sizes (default 1; on a GPU 1 4 8)")
     parser.add_argument("--targets", type=int, nargs="+", default=[1], help="pictures of each reference (default 1)")
+    parser.add_argument(
+        "--share", action=argparse.BooleanOptionalAction, help="a process for all rows of the same networks (on a GPU)"
+    )
     parser.add_argument("--checkpointing", type=switch, metavar="on|off|both", help="default on; on a GPU both")
     parser.add_argument("--compile", type=switch, metavar="on|off|both", help="default off; on a GPU both")
     precisions = ("bf16-mixed", "bf16-true")

@@ -3,13 +3,12 @@
 import argparse
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.cost.footprint import cases, together
+from benchmarks.cost.footprint import cases, settled, together
 from benchmarks.cost.gpu import GPU_BEGIN, GPU_END, GPU_ROWS, GpuTask, markdown, perform, tasks
 from benchmarks.options.footprint import add_arguments
 
@@ -19,27 +18,17 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_rows_of_the_same_networks_share_a_process_on_a_gpu() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    args = parser.parse_args(
-        ["--batch", "1", "4", "--targets", "1", "4", "--checkpointing", "both", "--compile", "off"]
-    )
-    args.device, args.precision, args.steps, args.warmup, args.sampling_steps, args.threads = (
-        "cpu",
-        "bf16-true",
-        1,
-        0,
-        1,
-        1,
-    )
+    words = ["--device", "cpu", "--batch", "1", "4", "--targets", "1", "4", "--checkpointing", "both"]
+    args = settled(parser.parse_args(words))
+    assert not args.share
     rows = cases(args)
     # Four targets a reference want four pictures.
     assert [(r.batch, r.targets) for r in rows if r.checkpointing] == [(1, 1), (4, 1), (4, 4)]
-    assert [len(some) for some in together(rows)] == [1] * 7
-    on_gpu = together([replace(row, device="cuda") for row in rows])
-    assert [[(r.what, r.checkpointing) for r in some] for some in on_gpu] == [
+    assert [len(some) for some in together(rows, share=False)] == [1] * 7
+    assert [[(r.what, r.checkpointing) for r in some] for some in together(rows, share=True)] == [
         [("train", True)] * 3,
         [("train", False)] * 3 + [("sample", False)],
     ]
-    assert together([]) == []
 
 
 def test_a_table_of_what_was_not_measured_is_blank() -> None:
