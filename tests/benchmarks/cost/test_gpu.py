@@ -3,12 +3,13 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.cost.footprint import cases, settled, together
+from benchmarks.cost.footprint import Case, cases, settled, together
 from benchmarks.cost.gpu import GPU_BEGIN, GPU_END, GPU_ROWS, GpuTask, markdown, perform, tasks
 from benchmarks.options.footprint import add_arguments
 
@@ -65,6 +66,29 @@ def test_the_full_plan_names_cuda_and_every_row() -> None:
     for task in plan:
         assert ("cuda" in task.words) or ("gpu" in task.words)
     assert "--reduced" not in sys.argv
+
+
+def test_what_footprint_writes_becomes_rows(tmp_path: Path) -> None:
+    def row(batch: int, kept: bool, targets: int = 1, **more: object) -> dict[str, object]:
+        case = Case("train", "sd15", 512, batch, kept, False, "cuda", "bf16-mixed", 5, 2, 20, 1, targets=targets)
+        told = {"step_s": 0.5, "step_s_range": [0.4, 0.6], "pictures_per_s": 2.0 * batch, "peak_gib": 30.5}
+        return asdict(case) | told | more
+
+    plan = {task.name: task for task in tasks("cuda", [], 60, reduced=False)}
+    sample = row(
+        1, False, what="sample", generate_s=1.5, generate_s_range=[1.4, 1.7], depth_s=0.2, depth_s_range=[0.1, 0.3]
+    )
+    rows = [row(1, True), row(4, True, 4), row(8, False, failed="out of memory"), row(4, False, 4), sample]
+    (tmp_path / "rows.json").write_text(json.dumps({"rows": rows}))
+    assert plan["steps"].read(tmp_path) == {
+        "step 1 kept": "2/s; 0.500 s [0.400, 0.600] a step; 30.5 GiB",
+        "step 8 plain": "out of memory",
+        "step 4 shared": "8/s; 0.500 s [0.400, 0.600] a step; 30.5 GiB",
+        "joint": "1.500 s [1.400, 1.700]; 30.5 GiB",
+        "depth": "0.200 s [0.100, 0.300]; 30.5 GiB",
+    }
+    assert plan["clip"].read(tmp_path) == {"clip": "2/s; 0.500 s [0.400, 0.600] a step; 30.5 GiB"}
+    assert "preparation" not in plan  # no videos were named
 
 
 @pytest.mark.slow
