@@ -74,9 +74,9 @@ class HeadGuesses:
 
     def __call__(
         self, face: Face, width: int, height: int, window_px: np.ndarray, size: int
-    ) -> tuple[dict[str, np.ndarray], float]:
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, float]:
         """Field → (S, S) float32 z-depth in mm of the window (left, top, size) of a photo of this size, 0 = no value;
-        and the yaw in degrees of the freest of the fits, NaN without any."""
+        the window's camera (3,); and the yaw in degrees of the freest of the fits, NaN without any."""
         landmarks = torch.from_numpy(face.landmarks_px_N3[None, :LANDMARK_COUNT])
         camera, _ = photo_camera(face.landmarks_px_N3, width, height)
         scores = expression_prior(torch.from_numpy(face.blendshapes_B[None]), face.names, self.model)
@@ -91,7 +91,7 @@ class HeadGuesses:
             cameras = torch.from_numpy(crop.window_cameras(own, window_px[None], size))
             pose = fitted.expression_FE, fitted.rotation_F3, fitted.translation_mm_F3
             maps[field] = self.renderer.render(fitted.identity_K, *pose, cameras, size).depth_mm_FHW[0]
-        return maps, yaw_deg
+        return maps, crop.window_cameras(camera, window_px[None], size)[0], yaw_deg
 
     def _surface(
         self, landmarks_1N3: torch.Tensor, camera: PinholeCamera, window_px: np.ndarray, size: int

@@ -87,7 +87,7 @@ class PhotoReader:
             raise PhotoError(f"{entry.photo}: nothing of the face is measured in {entry.depth.name}")
         maps, yaw_deg = dict[str, np.ndarray](), float("nan")
         if self.guesses is not None:
-            maps, yaw_deg = self.guesses(faces[0], photo.width, photo.height, window, self.size)
+            maps, _, yaw_deg = self.guesses(faces[0], photo.width, photo.height, window, self.size)
         camera, distance_mm = photo_camera(points, photo.width, photo.height)
         camera_px = crop.window_cameras(camera, window[None], self.size)[0]
         # A scanner's origin is anywhere; normals want the face where the camera sees it.

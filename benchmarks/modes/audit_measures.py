@@ -88,7 +88,7 @@ class Auditor:
         if not faces:
             return torch.zeros(1, side, side)
         whole = np.array([0.0, 0.0, FINDING_SIDE_PX])
-        maps, _ = self.guesses(faces[0], FINDING_SIDE_PX, FINDING_SIDE_PX, whole, side)
+        maps, _, _ = self.guesses(faces[0], FINDING_SIDE_PX, FINDING_SIDE_PX, whole, side)
         return torch.from_numpy(maps["fitted_head_mm"])[None]
 
     def _person(self, rgb: Tensor) -> Tensor:
