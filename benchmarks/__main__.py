@@ -12,7 +12,7 @@ _WHAT = (
     (
         "depth",
         "depth.command",
-        "AbsRel, delta1 and RMSE of image-to-depth on shards or on photos with measured depth, ours beside baselines",
+        "image-to-depth on shards or on photos with measured depth: ours, baselines and the models of others",
     ),
     ("scan", "depth.scan", "the same on renders of a real, scanned head"),
     (
@@ -20,6 +20,7 @@ _WHAT = (
         "modes.modes",
         "image-to-depth, depth-to-image, joint generation and inpainting by one model, beside baselines",
     ),
+    ("audit", "modes.audit", "whether the depth and the picture that a model draws together belong together"),
     (
         "personal",
         "modes.personal",
@@ -54,8 +55,10 @@ _WHAT = (
         "cost.footprint",
         "memory and seconds of training and sampling at a preset's full size, with random weights",
     ),
+    ("gpu", "cost.gpu", "everything that docs/gpu.md asks of a GPU, in nine minutes"),
     ("preparation", "cost.preparation", "frames a second of data preparation by step, and its memory on a long video"),
     ("coding", "cost.coding", "size and decode time of the ways to code frames and depth in shards"),
+    ("report", "page.page", "one self-contained HTML page of what these have written, and the README's table"),
 )
 COMMANDS = {
     name: Command(f"benchmarks.{module}", does, options=f"benchmarks.options.{name}") for name, module, does in _WHAT

@@ -6,6 +6,8 @@ from pathlib import Path
 METHOD_NAMES = ("jdap", "mean", "posed_mean_head", "flat")
 #: These, and those of :data:`benchmarks.depth.method.PHOTO_METHODS`.
 PHOTO_METHOD_NAMES = (*METHOD_NAMES, "expressive_head", "mediapipe_z", "fit")
+#: The alignments of :data:`jdap.metrics.alignment.ALIGNMENTS`.
+ALIGNMENT_NAMES = ("scale_shift", "disparity", "l1", "scale", "none")
 #: A scan in the folder of development assets.
 DEFAULT_SCAN = Path("scans") / "james"
 #: The builders of :data:`jdap.models.image.build.BUILDERS`.

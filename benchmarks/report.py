@@ -6,8 +6,11 @@ import csv
 import io
 import json
 import math
+import os
+import platform
 import subprocess
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +21,33 @@ from rich.console import Console
 from rich.table import Table
 
 import jdap
+from benchmarks import BenchmarkError
 from jdap.io.files import write_whole
 from jdap.metrics.bootstrap import grouped_interval
-from jdap.metrics.depth import METRIC, NORMALISED
+from jdap.metrics.depth import METRIC, NORMALISED, PAPER, SCALE_SHIFT
 
 #: arXiv 2501.08649, image-to-depth. Measured on its authors' studio captures, which nobody else has.
-PAPER = "paper (its own studio test set, not comparable): AbsRel 0.162, δ1 0.765, RMSE 0.047"
+PAPER_FIGURES = "paper (its own studio test set, not comparable): AbsRel 0.162, δ1 0.765, RMSE 0.047"
 FRAME_TITLES = {
     NORMALISED: "normalised frame (the face's depth is 0.1 near … 1 far)",
+    PAPER: "the paper's frame, as we reconstruct it (0 near … 1 far)",
     METRIC: "metric frame (RMSE in mm; δ1 says nothing here)",
 }
 
 
 def software_stamp() -> dict[str, Any]:
-    """Versions that made a result: ``jdap``, ``torch``, ``git_commit`` (``-dirty`` if edited, None without one)."""
-    return {"jdap": jdap.__version__, "git_commit": _git_commit(), "torch": torch.__version__}
+    """What made a result: versions, ``git_commit`` (``-dirty`` if edited, None without one), cores, and the machine's
+    load, the mean number of busy programs over the last minute and quarter of an hour."""
+    one, _, fifteen = os.getloadavg()
+    return {
+        "jdap": jdap.__version__,
+        "git_commit": _git_commit(),
+        "torch": torch.__version__,
+        "diffusers": version("diffusers"),
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        "load_average": [round(one, 2), round(fifteen, 2)],
+    }
 
 
 def device_name(device: torch.device) -> str:
@@ -46,13 +61,23 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows with equal keys as CSV, whole or not at all; a pair ``x_ci`` becomes columns ``x_lo``, ``x_hi``."""
+    """Write rows as CSV, whole or not at all; a pair ``x_ci`` becomes columns ``x_lo``, ``x_hi``. What a row lacks is
+    empty; no rows are an empty file."""
     buffer = io.StringIO()
     flat = [_flat(row) for row in rows]
-    writer = csv.DictWriter(buffer, list(flat[0]), lineterminator="\n")
+    writer = csv.DictWriter(buffer, list(dict.fromkeys(key for row in flat for key in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(flat)
     write_whole(path, buffer.getvalue().encode())
+
+
+def put_between(path: Path, begin: str, end: str, text: str) -> None:
+    """Replace what stands between two lines of a file. Raises :class:`BenchmarkError` where it has not both."""
+    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise BenchmarkError(f"{path}: it lacks the lines {begin} and {end}, between which a table is put")
+    write_whole(path, f"{before}{begin}\n{text}\n{end}{after}".encode())
 
 
 def mean_and_interval(values_N: np.ndarray, people: Sequence[str], seed: int) -> dict[str, Any]:
@@ -88,7 +113,11 @@ def print_left_out(stamp: dict[str, Any], console: Console) -> None:
 
 
 def print_table(rows: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:
-    """Print the depth table, one block a frame, and under it what a reader must know to read it."""
+    """Print the depth table after scale and shift, one block a frame, and under it what a reader must know to read it.
+
+    Other alignments are in the files.
+    """
+    rows = [row for row in rows if row["alignment"] == SCALE_SHIFT]
     for frame in dict.fromkeys(row["frame"] for row in rows):
         console.print(f"Image-to-depth, {FRAME_TITLES[frame]}", style="bold")
         table = grid("method", ("n", "AbsRel↓", "δ1↑", "RMSE↓", "95 % interval", "of range", "vs mean"))
@@ -103,7 +132,7 @@ def print_table(rows: Sequence[dict[str, Any]], stamp: dict[str, Any], console: 
     )
     for line in _notes(rows, stamp):
         console.print(line, style="yellow")
-    console.print(PAPER, style="dim")
+    console.print(PAPER_FIGURES, style="dim")
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -80,6 +80,7 @@ class ImageBatch(_Batch):
     * ``key``, ``person_id``, ``depth_source``: B strings each; the depth's source is ``studio`` or ``fitted``
     * ``source``: B strings: the named set that a sample was drawn of; its ``depth_source`` where sets have no names
     * ``mean_head_mm`` (B, 1, H, W) float32 or None: z-depth of the posed mean head, 0 = no value, for the baseline
+    * ``yaw_deg`` (B,) float32 or None: how far the head is turned, positive to the picture's left
     """
 
     reference_rgb: Tensor
@@ -95,6 +96,7 @@ class ImageBatch(_Batch):
     depth_source: tuple[str, ...]
     source: tuple[str, ...]
     mean_head_mm: Tensor | None = None
+    yaw_deg: Tensor | None = None
 
     def __post_init__(self) -> None:
         b, _, h, w = self.rgb.shape
@@ -115,6 +117,8 @@ class ImageBatch(_Batch):
         self._check("camera_px", (b, 3), torch.float32)
         if self.mean_head_mm is not None:
             self._check("mean_head_mm", (b, 1, h, w), torch.float32)
+        if self.yaw_deg is not None:
+            self._check("yaw_deg", (b,), torch.float32)
         self._check_names(b, "key", "person_id", "depth_source", "source")
 
     def __len__(self) -> int:

@@ -111,6 +111,20 @@ def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
     return skew * factor[..., None]
 
 
+def head_angles_deg(rotation: Tensor) -> Tensor:
+    """Yaw, pitch, roll (..., 3) float64 in degrees of head-to-camera rotations (..., 3), axis-angle in radians, for
+    R = Rz(roll) Ry(yaw) Rx(pitch).
+
+    Camera axes are x right, y down, z forward: a positive yaw looks to the picture's left, a positive pitch down, and a
+    positive roll is clockwise in the picture.
+    """
+    r = axis_angle_to_matrix(rotation.double())
+    yaw = torch.asin((-r[..., 2, 0]).clamp(-1, 1))
+    pitch = torch.atan2(r[..., 2, 1], r[..., 2, 2])
+    roll = torch.atan2(r[..., 1, 0], r[..., 0, 0])
+    return torch.rad2deg(torch.stack([yaw, pitch, roll], -1))
+
+
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     """Area-weighted unit vertex normals (B, V, 3) of meshes (B, V, 3) that share ``faces`` (T, 3) int64.
 

@@ -126,6 +126,7 @@ RULES: dict[str, set[str]] = {
     "benchmarks.parser": BENCHMARKS | {"benchmarks.fit"},
     "benchmarks.relight": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.talking": BENCHMARKS | {"benchmarks.depth", "benchmarks.modes", "benchmarks.mouth"},
+    "benchmarks.page": BENCHMARKS | {"benchmarks.modes", "benchmarks.mouth", "benchmarks.talking"},
     "benchmarks.__main__": {"benchmarks"},
     "benchmarks": set(),
 }
@@ -138,6 +139,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "bitsandbytes": "jdap/stages/parts/optimizers.py",
     "peft": "jdap/models/image/lora.py",
     "decord": "data_prep/video/decord.py",
+    "jinja2": "benchmarks/page/page.py",
     "mediapipe": "jdap/faces/landmarker.py",
     "onnxruntime": "jdap/faces/parser_onnx.py",
     "scenedetect": "data_prep/video/shots.py",

@@ -5,14 +5,17 @@ run, and AdamW steps, with gradients clipped. A row is one setting (batch, gradi
 **Sampling** is the portrait pipeline's own: joint generation from a reference, and depth from a picture in one step.
 ``--stage video`` measures the temporal stage's step instead, on clips of ``--frames`` drawn frames and two before them,
 and sampling of one window, guided by nothing; its batches are clips, and the sound is heard by ``mel``.
-Each row runs in a process of its own, so that its peak is its own: of the GPU's allocator, or of resident memory
-(the interpreter and building the networks included). A row that does not fit says so, and the others go on.
+On a CPU each row runs in a process of its own, so that its peak of resident memory is its own (the interpreter and
+building the networks included). On a GPU, whose allocator can begin to count anew, rows of the same networks (but for
+batch and targets) share a process (``--share``), because building them takes longer than a row. A row that does not fit
+says so, and the others go on.
 
 ``bf16-mixed`` keeps float32 weights and computes under autocast, as the presets train. ``bf16-true`` keeps weights,
 gradients and AdamW's states in bfloat16: half the memory for them, at the price of tiny updates that get lost. It
 is there so that ``sd15`` fits a CPU, and not a recipe.
 
-Seconds are the median over ``--steps`` after ``--warmup`` that are not counted. Beside them stands processor time, the
+Seconds are the median over ``--steps`` after ``--warmup`` that are not counted, and the fastest and the slowest of
+them. Beside them stands processor time, the
 fair measure on a CPU where other programs run; on a GPU it is what the host spends.
 """
 
@@ -47,23 +50,19 @@ from jdap.units import FPS, SAMPLE_RATE
 #: What is measured where nothing else is said.
 ON_CPU: dict[str, Any] = {
     **{"batch": [1], "checkpointing": [True], "compile": [False], "precision": "bf16-true"},
-    **{"steps": 1, "warmup": 0, "sampling_steps": 1},
+    **{"steps": 1, "warmup": 0, "sampling_steps": 1, "share": False},
 }
 ON_GPU: dict[str, Any] = {
     **{"batch": [1, 4, 8], "checkpointing": [True, False], "compile": [True, False], "precision": "bf16-mixed"},
-    **{"steps": 10, "warmup": 3, "sampling_steps": 20},
+    **{"steps": 10, "warmup": 3, "sampling_steps": 20, "share": True},
 }
 
 
-def measure(case: Case) -> dict[str, Any]:
-    """Run one row in this process; its figures."""
-    torch.set_num_threads(case.threads)
-    torch.manual_seed(0)
-    stage = stage_of(case)
-    if case.precision == "bf16-true":
-        stage.to(torch.bfloat16)
-        gc.collect()
-    stage.to(case.device)
+def measure(case: Case, stage: ImageStage | TemporalStage | None = None) -> dict[str, Any]:
+    """Run one row in this process; its figures. ``stage``: as :func:`built` makes it (None: it is built here)."""
+    stage = built(case) if stage is None else stage
+    if torch.device(case.device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(case.device)
     parts = {name: list(part.parameters()) for name, part in stage.named_children()}
     parts["trained"] = [p for p in stage.parameters() if p.requires_grad]
     counts = {name: round(sum(p.numel() for p in part) / 1e6, 1) for name, part in parts.items() if part}
@@ -71,7 +70,19 @@ def measure(case: Case) -> dict[str, Any]:
     return {**asdict(case), "millions": counts, **figures, "peak_gib": round(_peak(case.device) / 2**30, 2)}
 
 
+def built(case: Case) -> ImageStage | TemporalStage:
+    """The stage of a row, with random weights, where it runs."""
+    torch.set_num_threads(case.threads)
+    torch.manual_seed(0)
+    stage = stage_of(case)
+    if case.precision == "bf16-true":
+        stage.to(torch.bfloat16)
+        gc.collect()
+    return stage.to(case.device)
+
+
 def _train(stage: ImageStage | TemporalStage, case: Case) -> dict[str, Any]:
+    stage.train()
     trained = [p for p in stage.parameters() if p.requires_grad]
     # fused, and so without copies of a whole group of parameters
     optimizer = torch.optim.AdamW(trained, lr=1e-5, weight_decay=1e-2, fused=True)
@@ -88,9 +99,9 @@ def _train(stage: ImageStage | TemporalStage, case: Case) -> dict[str, Any]:
         if not loss.isfinite():
             raise BenchmarkError(f"{case.preset}: the loss of step {step} is not finite")
         times.append(_now(case.device) - started)
-    step_s, cpu_s = _median(times[case.warmup :])
-    pictures_per_s = float(f"{case.batch * (case.frames or 1) / step_s:.3g}")
-    return {"step_s": step_s, "step_cpu_s": cpu_s, "pictures_per_s": pictures_per_s, "loss": round(loss.item(), 4)}
+    figures = _seconds("step", times[case.warmup :])
+    pictures_per_s = float(f"{case.batch * (case.frames or 1) / figures['step_s']:.3g}")
+    return {**figures, "pictures_per_s": pictures_per_s, "loss": round(loss.item(), 4)}
 
 
 def _sample(stage: ImageStage | TemporalStage, case: Case) -> dict[str, Any]:
@@ -106,7 +117,7 @@ def _sample(stage: ImageStage | TemporalStage, case: Case) -> dict[str, Any]:
             "generate": lambda: pipeline.generate(rgb, steps=case.sampling_steps),
             "depth": lambda: pipeline.image_to_depth(rgb, steps=1),
         }
-    figures = {}
+    figures: dict[str, Any] = {}
     for name, ask in asked.items():
         times = []
         for _ in range(case.warmup + case.steps):
@@ -114,7 +125,7 @@ def _sample(stage: ImageStage | TemporalStage, case: Case) -> dict[str, Any]:
             with torch.autocast(torch.device(case.device).type, torch.bfloat16):
                 ask()
             times.append(_now(case.device) - started)
-        figures[f"{name}_s"], figures[f"{name}_cpu_s"] = _median(times[case.warmup :])
+        figures |= _seconds(name, times[case.warmup :])
     return figures
 
 
@@ -125,9 +136,12 @@ def _now(device: str) -> np.ndarray:
     return np.array([time.perf_counter(), time.process_time()])
 
 
-def _median(times: list[np.ndarray]) -> tuple[float, float]:
+def _seconds(name: str, times: list[np.ndarray]) -> dict[str, Any]:
+    """Medians by both clocks, and the clock's fastest and slowest."""
     clock, processor = np.median(times, axis=0)
-    return round(float(clock), 3), round(float(processor), 3)
+    wall = [float(one[0]) for one in times]
+    ends = [round(min(wall), 3), round(max(wall), 3)]
+    return {f"{name}_s": round(float(clock), 3), f"{name}_s_range": ends, f"{name}_cpu_s": round(float(processor), 3)}
 
 
 def _peak(device: str) -> int:
@@ -137,12 +151,27 @@ def _peak(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _guarded(case: Case) -> dict[str, Any]:
-    """:func:`measure`; a GPU that is too small is a row, too."""
-    try:
-        return measure(case)
-    except torch.OutOfMemoryError:
-        return {**asdict(case), "failed": "out of memory"}
+def _guarded(some: list[Case]) -> list[dict[str, Any]]:
+    """:func:`measure` of rows of the same networks; a GPU that is too small is a row, too."""
+    rows, stage = [], None
+    for case in some:
+        try:
+            stage = built(case) if stage is None else stage
+            rows.append(measure(case, stage))
+        except torch.OutOfMemoryError:
+            rows.append({**asdict(case), "failed": "out of memory"})
+            torch.cuda.empty_cache()
+    return rows
+
+
+def together(some: list[Case], share: bool) -> list[list[Case]]:
+    """The rows that run in one process: with ``share`` those of the same networks."""
+    if not share:
+        return [[case] for case in some]
+    return [
+        [case for case in some if (case.checkpointing, case.compiled) == networks]
+        for networks in dict.fromkeys((case.checkpointing, case.compiled) for case in some)
+    ]
 
 
 def settled(args: argparse.Namespace) -> argparse.Namespace:
@@ -167,8 +196,12 @@ def cases(args: argparse.Namespace) -> list[Case]:
     video = args.stage == "video"
     shared["frames"] = args.frames if video else 0
     compiling = [False] if video else args.compile  # the temporal stage is not compiled
-    for batch, checkpointing, compiled in itertools.product(args.batch, args.checkpointing, compiling):
-        found.append(Case("train", batch=batch, checkpointing=checkpointing, compiled=compiled, **shared))
+    for checkpointing, compiled, batch, targets in itertools.product(
+        args.checkpointing, compiling, args.batch, args.targets
+    ):
+        if batch % targets == 0:
+            kind = {"checkpointing": checkpointing, "compiled": compiled, "targets": targets}
+            found.append(Case("train", batch=batch, **kind, **shared))
     if args.sampling_steps:
         found.append(Case("sample", batch=1, checkpointing=False, compiled=False, **shared))
     return found
@@ -177,17 +210,19 @@ def cases(args: argparse.Namespace) -> list[Case]:
 def run(args: argparse.Namespace) -> int:
     """Measure every row; print the table and write the file, if asked for."""
     args = settled(args)
-    if min(args.steps, args.frames, *args.batch) < 1 or args.warmup < 0 or args.sampling_steps < 0:
-        raise BenchmarkError("--steps, --frames, --batch must be at least 1, --warmup and --sampling-steps at least 0")
+    if min(args.steps, args.frames, *args.targets, *args.batch) < 1 or args.warmup < 0 or args.sampling_steps < 0:
+        raise BenchmarkError(
+            "--steps, --frames, --batch, --targets must be at least 1, --warmup and --sampling-steps at least 0"
+        )
     console = Console(stderr=True)
     rows = []
-    for case in track(cases(args), "row", console):
-        console.print(f"{args.preset}: {_name(case)}", style="dim")
+    for some in track(together(cases(args), args.share), "process", console):
+        console.print(f"{args.preset}: {'; '.join(map(_name, some))}", style="dim")
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             try:
-                rows.append(pool.submit(_guarded, case).result())
+                rows += pool.submit(_guarded, some).result()
             except BrokenProcessPool:  # the system's answer to a process that takes too much
-                rows.append({**asdict(case), "failed": "killed: out of memory?"})
+                rows += [{**asdict(case), "failed": "killed: out of memory?"} for case in some]
         if args.json:  # as they come: a long run that is interrupted leaves what it has
             report.write_json(args.json, {"rows": rows, "stamp": _stamp(args)})
     _print(rows, _stamp(args)["device"], Console())
@@ -201,7 +236,8 @@ def _stamp(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _name(case: Case) -> str:
-    parts = [case.what, f"batch {case.batch}"] + ["checkpointing"] * case.checkpointing + ["compile"] * case.compiled
+    parts = [case.what, f"batch {case.batch}"] + [f"{case.targets} a reference"] * (case.targets > 1)
+    parts += ["checkpointing"] * case.checkpointing + ["compile"] * case.compiled
     return ", ".join(parts)
 
 

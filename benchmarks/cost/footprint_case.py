@@ -46,6 +46,7 @@ class Case:
     sampling_steps: int
     threads: int
     frames: int = 0  # drawn of a clip; 0: the image stage's pictures
+    targets: int = 1  # pictures of each reference
 
 
 def stage_of(case: Case) -> ImageStage | TemporalStage:
@@ -91,7 +92,7 @@ def batch_of(case: Case) -> ImageBatch | ClipBatch:
     b, side, whole = case.batch, case.size_px, case.frames + MOTION_FRAMES
     each = (b, whole) if case.frames else (b,)
     shared: dict[str, Any] = {
-        "reference_rgb": torch.rand(b, 3, side, side) * 2 - 1,
+        "reference_rgb": torch.rand(b // case.targets, 3, side, side) * 2 - 1,
         "rgb": torch.rand(*each, 3, side, side) * 2 - 1,
         "depth_mm": torch.full((*each, 1, side, side), 500.0),
         "depth": torch.rand(*each, 1, side, side) * 2 - 1,

@@ -1,7 +1,8 @@
-"""``python -m benchmarks depth --shards``: AbsRel, delta1 and RMSE of image-to-depth on shards, ours beside baselines.
+"""``python -m benchmarks depth --shards``: image-to-depth on shards, ours beside baselines and the models of others.
 
-Definitions are those of :mod:`jdap.metrics.depth`; docs/benchmarks.md says how to read the table. Writes
-``depth.json``, ``depth.csv`` and ``depth.png`` (best, median and worst picture) into a folder.
+Definitions are those of :mod:`jdap.metrics`; docs/benchmarks.md says how to read the tables. Writes into a folder
+``depth.json``, ``depth.csv`` (frames, alignments, methods), ``groups.csv`` (by yaw, source and region), ``paired.csv``,
+``pictures.csv`` (every picture) and ``depth.png`` (best, median and worst picture).
 
 Shapes: B pictures, H x W pixels, N measured pictures.
 """
@@ -10,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +26,20 @@ from torch import Tensor
 from benchmarks import BenchmarkError, report
 from benchmarks.counts import count_pictures
 from benchmarks.depth.method import DEPTH_METHODS, PHOTO_METHODS, Method, MethodSettings
+from benchmarks.depth.others import FunctionDepth, MarigoldDepth, TransformersDepth
 from benchmarks.depth.picture import DepthExample, plot_cases
-from benchmarks.depth.scores import RANKING, DepthScores, measure, rows, timed_prediction
+from benchmarks.depth.regions import find_regions
+from benchmarks.depth.scores import RANKING, DepthScores, FindRegions, measurable, measure, timed_prediction
+from benchmarks.depth.tables import BY_REGION, group_rows, paired_rows, picture_rows, rows
 from jdap.batch import ImageBatch
 from jdap.data.modules import ImageDataModule
+from jdap.faces.landmarker import Landmarker
 from jdap.io.assets import resolve
 from jdap.io.device import find_device
+from jdap.io.fetch import AssetError
 from jdap.io.progress import Telling
-from jdap.metrics.depth import align_scale_shift, ground_truth
+from jdap.metrics.alignment import ALIGNMENTS
+from jdap.metrics.depth import SCALE_SHIFT, align_scale_shift, ground_truth
 
 
 def pictures(loader: Iterable[ImageBatch], device: torch.device, limit: int | None) -> Iterator[ImageBatch]:
@@ -58,7 +67,7 @@ def cases(
     first = 0
     for batch in again():
         target, mask = ground_truth(RANKING, batch.depth_mm, batch.skin, batch.range_mm)
-        kept = mask.flatten(1).any(1).nonzero().flatten().tolist()
+        kept = measurable(batch).nonzero().flatten().tolist()
         here = {title: kept[rank - first] for title, rank in picked.items() if first <= rank < first + len(kept)}
         first += len(kept)
         if here:
@@ -74,7 +83,7 @@ def every_case(methods: Sequence[Method], batch: ImageBatch) -> list[DepthExampl
     """All pictures of a batch that can be measured, titled by their keys, with each method's prediction."""
     target, mask = ground_truth(RANKING, batch.depth_mm, batch.skin, batch.range_mm)
     aligned = _aligned(methods, batch, target, mask)
-    measured = mask.flatten(1).any(1).nonzero().flatten().tolist()
+    measured = measurable(batch).nonzero().flatten().tolist()
     return [_case(batch.key[i], batch, i, target, mask, aligned) for i in measured]
 
 
@@ -103,8 +112,29 @@ def build_methods(args: argparse.Namespace, default: Iterable[str] = DEPTH_METHO
     settings = MethodSettings(weights, args.steps, args.ensemble, args.seed, find_device(args.device))
     known = DEPTH_METHODS | PHOTO_METHODS
     methods = [known[name](settings) for name in args.methods or default]
+    others = ((MarigoldDepth, args.marigold), (TransformersDepth, args.transformers), (FunctionDepth, args.function))
+    for kind, given in others:
+        methods += [kind(name, place, settings) for name, place in given]
+    names = [method.name for method in methods]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise BenchmarkError(f"two methods are called {twice}; name one of them otherwise, as in {twice}-2=…")
     own = [method.size_px for method in methods if hasattr(method, "size_px")]
     return methods, args.size or (own[0] if own else None)
+
+
+@contextmanager
+def region_finder(asked: bool) -> Iterator[tuple[FindRegions | None, str]]:
+    """What finds the regions of faces, and "", or None and why there is none."""
+    try:
+        landmarker = Landmarker() if asked else None
+    except (AssetError, ImportError) as error:
+        yield None, str(error)
+        return
+    if landmarker is None:
+        yield None, ""
+        return
+    with landmarker:
+        yield partial(find_regions, landmarker), ""
 
 
 @torch.inference_mode()
@@ -123,7 +153,10 @@ def run(args: argparse.Namespace) -> int:
                 yield batch
                 telling.advance(len(batch), note)
 
-    scores = measure(methods, batches("measuring"), frozenset(args.methods or ()))
+    with region_finder(not args.no_regions) as (find, reason):
+        scores = measure(methods, batches("measuring"), frozenset(args.methods or ()), alignments_of(args), find)
+    if reason:
+        scores.left_out["regions of faces"] = reason
     if not scores.key:
         raise BenchmarkError(f"{args.shards}: nothing to measure: none of {scores.empty} pictures has depth on skin")
     drawn = cases(methods, lambda: batches("drawing cases"), scores)
@@ -133,18 +166,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def alignments_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """The alignments that were asked for; scale and shift is always among them."""
+    return tuple(name for name in ALIGNMENTS if name == SCALE_SHIFT or name in args.alignments)
+
+
 def publish(
     name: str,
     scores: DepthScores,
     args: argparse.Namespace,
     stamp: dict[str, Any],
     console: Console,
-    more: dict[str, Any] | None = None,
+    left_out: Mapping[str, tuple[str, str]] | None = None,
 ) -> None:
-    """Print the table and write ``NAME.json`` and ``NAME.csv``; ``stamp`` says what is known of the data alone, and
-    ``more`` goes into the JSON beside the rows."""
+    """Print the tables and write ``NAME.json`` and the CSV files; ``stamp`` says what is known of the data alone, and
+    ``left_out`` which pictures could not be measured (name → whose, why)."""
     device = find_device(args.device)
-    table = rows(scores, args.seed)
+    table, groups, paired = (make(scores, args.seed) for make in (rows, group_rows, paired_rows))
     stamp = report.software_stamp() | {
         "device": report.device_name(device),
         "weights": args.weights,
@@ -160,9 +198,37 @@ def publish(
         "left_out": scores.left_out,
         **stamp,
     }
-    report.write_json(args.out / f"{name}.json", {"rows": table} | (more or {}) | {"stamp": stamp})
-    report.write_csv(args.out / f"{name}.csv", table)
+    report.write_json(args.out / f"{name}.json", {"rows": table, "groups": groups, "paired": paired, "stamp": stamp})
+    for file, some in ((name, table), ("groups", groups), ("paired", paired)):
+        report.write_csv(args.out / f"{file}.csv", some)
+    report.write_csv(args.out / "pictures.csv", list(picture_rows(scores, left_out)))
     report.print_table(table, stamp, console)
+    _print_regions([row for row in groups if row["group"] == BY_REGION], console)
+    _print_pairs([row for row in paired if row["first"] == table[0]["method"] and row["measure"] == "rmse"], console)
+
+
+def _print_regions(rows: Sequence[dict[str, Any]], console: Console) -> None:
+    if not rows:
+        return
+    console.print("By region, RMSE in mm after one scale and shift of the whole face", style="bold")
+    named = list(dict.fromkeys(row["of"] for row in rows))
+    table = report.grid("method", named)
+    for method in dict.fromkeys(row["method"] for row in rows):
+        mine = {row["of"]: row for row in rows if row["method"] == method}
+        table.add_row(method, *(f"{mine[name]['mean']:.2f}" if name in mine else "" for name in named))
+    console.print(table)
+
+
+def _print_pairs(rows: Sequence[dict[str, Any]], console: Console) -> None:
+    for row in rows:
+        low, high = row["mean_ci"]
+        digits = 2 if row["unit"] == "mm" else 4
+        console.print(
+            f"{row['first']} minus {row['other']}, {row['frame']} RMSE: {row['mean']:+.{digits}f} "
+            f"[{low:+.{digits}f}, {high:+.{digits}f}] {row['unit']}, p {row['p_holm']:.2g}",
+            style="dim",
+            markup=False,
+        )
 
 
 def _seconds_per_picture(calls: list[tuple[float, int]]) -> float:

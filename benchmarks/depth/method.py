@@ -26,8 +26,11 @@ from torch import Tensor
 from benchmarks import BenchmarkError
 from jdap.batch import ImageBatch
 from jdap.choices import MEAN_DEPTH_FILE
+from jdap.metrics.depth import METRIC, NORMALISED, PAPER
 
 MEAN_DEPTH_KEY = "mean_depth"
+#: What depth in [-1, 1] promises.
+IN_RANGE = (NORMALISED, PAPER)
 
 
 class Unavailable(Exception):
@@ -35,7 +38,12 @@ class Unavailable(Exception):
 
 
 class Method(Protocol):
-    """A way to get depth from pictures."""
+    """A way to get depth from pictures.
+
+    One that promises more than an affine frame says so by an attribute ``frames``: a tuple of
+    :data:`jdap.metrics.depth.DEPTH_FRAMES` in which its answer needs no shift (:func:`promises`). A ``size_px`` is the
+    side of the pictures that it reads.
+    """
 
     name: str
 
@@ -45,6 +53,11 @@ class Method(Protocol):
         Raises :class:`Unavailable` when the batch does not hold what the method needs.
         """
         ...
+
+
+def promises(method: Method) -> tuple[str, ...]:
+    """The frames in which a method's answer may be read without a shift; none of relative depth."""
+    return tuple(getattr(method, "frames", ()))
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,7 @@ class Jdap:
     """Ours: image-to-depth by the portrait pipeline of a weights folder."""
 
     name = "jdap"
+    frames = IN_RANGE
 
     def __init__(self, settings: MethodSettings) -> None:
         # Imported here, because the baselines need none of the networks.
@@ -121,6 +135,7 @@ class TrainingMean:
     """
 
     name = "mean"
+    frames = IN_RANGE
 
     def __init__(self, settings: MethodSettings) -> None:
         path = settings.weights_for(self.name) / MEAN_DEPTH_FILE
@@ -148,10 +163,12 @@ class TrainingMean:
 
 
 class CarriedDepth:
-    """Depth that the batch carries in a field of its own; skin without a value takes the nearest one.
+    """Depth that the batch carries in a field of its own; what has depth and no such value takes the nearest one.
 
-    ``lacks`` says what a batch without it lacks.
+    ``lacks`` says what a batch without it lacks. Its millimetres are those of the picture's camera.
     """
+
+    frames = (METRIC,)
 
     def __init__(self, name: str, field: str, lacks: str) -> None:
         self.name, self.field, self.lacks = name, field, lacks
@@ -162,7 +179,7 @@ class CarriedDepth:
         if found is None:
             raise Unavailable(self.lacks)
         depth_mm = found.clone()
-        bare = batch.skin & (depth_mm <= 0)
+        bare = (batch.skin | (batch.depth_mm > 0)) & (depth_mm <= 0)
         for index in bare.flatten(1).any(1).nonzero().flatten().tolist():
             depth_mm[index] = self._filled(depth_mm[index], batch.key[index])
         return depth_mm

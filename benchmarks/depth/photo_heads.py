@@ -17,6 +17,7 @@ from torch import Tensor
 from data_prep.convert.derive import read_obj
 from data_prep.fit.fit import (
     CHEEKS,
+    FACE_WIDTH_MM,
     PHOTO_FACE_MM,
     FitSettings,
     Observed,
@@ -30,7 +31,7 @@ from data_prep.head.landmarks import LANDMARK_COUNT, load_correspondence
 from data_prep.head.model import load_ict
 from jdap.faces import crop
 from jdap.faces.landmarker import FACE_LANDMARKS, Face, Landmarker, face_width_px
-from jdap.geometry import PinholeCamera
+from jdap.geometry import PinholeCamera, head_angles_deg
 from jdap.shape.rasterise import rasterise
 
 #: A prior so tight that it holds.
@@ -54,6 +55,14 @@ def face_of(landmarker: Landmarker, rgb_3SS: Tensor) -> Face | None:
     return max(faces, key=lambda face: float(face_width_px(face.landmarks_px_N3[:FACE_LANDMARKS])), default=None)
 
 
+def photo_camera(landmarks_px_N3: np.ndarray, width: int, height: int) -> tuple[PinholeCamera, float]:
+    """The camera that a photo of this size is taken by, for all that is known, and how far off its face then is, mm."""
+    left, right = landmarks_px_N3[list(CHEEKS), :2]
+    across = float(np.linalg.norm(left - right))
+    camera = default_camera(width, height, across, PHOTO_FACE_MM)
+    return camera, camera.f_px * FACE_WIDTH_MM / across
+
+
 class HeadGuesses:
     """Fits and renders heads of single pictures on the CPU; ``fits``: field → settings."""
 
@@ -65,24 +74,24 @@ class HeadGuesses:
 
     def __call__(
         self, face: Face, width: int, height: int, window_px: np.ndarray, size: int
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, float]:
         """Field → (S, S) float32 z-depth in mm of the window (left, top, size) of a photo of this size, 0 = no value;
-        and the window's camera (3,)."""
+        the window's camera (3,); and the yaw in degrees of the freest of the fits, NaN without any."""
         landmarks = torch.from_numpy(face.landmarks_px_N3[None, :LANDMARK_COUNT])
-        across = float((landmarks[0, CHEEKS[0], :2] - landmarks[0, CHEEKS[1], :2]).norm())
-        camera = default_camera(width, height, across, PHOTO_FACE_MM)
+        camera, _ = photo_camera(face.landmarks_px_N3, width, height)
         scores = expression_prior(torch.from_numpy(face.blendshapes_B[None]), face.names, self.model)
-        maps = {"landmarks_mm": self._surface(landmarks, camera, window_px, size)}
+        maps, yaw_deg = {"landmarks_mm": self._surface(landmarks, camera, window_px, size)}, float("nan")
         for field, settings in self.fits.items():
             # Held at rest, not at what mediapipe sees.
             prior = torch.zeros_like(scores) if settings.expression_sd == HELD_SD else scores
             seen = Observed(landmarks, prior, camera)
             (fitted,) = fit_tracks([seen], self.model, self.correspondence, settings)
+            yaw_deg = float(head_angles_deg(fitted.rotation_F3)[0, 0])
             own = replace(camera, f_px=fitted.focal_px)
             cameras = torch.from_numpy(crop.window_cameras(own, window_px[None], size))
             pose = fitted.expression_FE, fitted.rotation_F3, fitted.translation_mm_F3
             maps[field] = self.renderer.render(fitted.identity_K, *pose, cameras, size).depth_mm_FHW[0]
-        return maps, crop.window_cameras(camera, window_px[None], size)[0]
+        return maps, crop.window_cameras(camera, window_px[None], size)[0], yaw_deg
 
     def _surface(
         self, landmarks_1N3: torch.Tensor, camera: PinholeCamera, window_px: np.ndarray, size: int

@@ -1,9 +1,8 @@
 """``python -m benchmarks depth --photos``: image-to-depth on real photos with measured depth, ours beside baselines.
 
 Methods, measures and table are those of shards; beside them stand what the face's landmarks alone say of depth
-(:mod:`benchmarks.depth.photo_heads`), errors by region of the face, and the paired difference to the fit of the single
-picture. A photo that cannot be measured is a row with the reason. Writes ``depth.json``, ``depth.csv``,
-``regions.csv``, ``pictures.csv`` (a row a photo) and ``depth.png`` (best, median and worst pictures).
+(:mod:`benchmarks.depth.photo_heads`). A photo that cannot be measured is a row of ``pictures.csv`` with the reason.
+Writes what ``depth --shards`` writes.
 
 Shapes: B pictures, S x S pixels.
 """
@@ -18,42 +17,36 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks import BenchmarkError, report
-from benchmarks.depth.depth import build_methods, every_case, publish
+from benchmarks import BenchmarkError
+from benchmarks.depth.depth import alignments_of, build_methods, every_case, publish
 from benchmarks.depth.measured import measured_fields, stack
 from benchmarks.depth.method import DEPTH_METHODS, PHOTO_METHODS, CarriedDepth, Method
 from benchmarks.depth.photo_batch import PhotoBatch
 from benchmarks.depth.photo_folder import Entry, crop_depth, read_depth_mm, read_index
-from benchmarks.depth.photo_heads import FITS, HeadGuesses
+from benchmarks.depth.photo_heads import FITS, HeadGuesses, photo_camera
 from benchmarks.depth.picture import DepthExample, plot_cases
-from benchmarks.depth.regions import REGIONS, render_regions
-from benchmarks.depth.scores import RANKING, UNTILTED, DepthScores, measure, of_region
+from benchmarks.depth.regions import render_regions
+from benchmarks.depth.scores import RANKING, DepthScores, measure
 from jdap.depth import has_range, skin_range_mm
 from jdap.faces import crop
 from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker
 from jdap.io.device import find_device
 from jdap.io.progress import track
-from jdap.metrics.depth import METRIC, NORMALISED
 from jdap.photos.read import PhotoError, read_photo
 
 #: Side of the pictures, when no method asks for one.
 PHOTO_SIZE_PX = 128
 MEASURED_SOURCE = "measured"
-#: A face's region that is all of it; and what is told beside regions.
-WHOLE_FACE = "face"
-COLUMNS = (WHOLE_FACE, *REGIONS, UNTILTED)
 #: Rank from the best, or from the worst where negative → its title in the picture.
 SHOWN_RANKS = {0: "best", 1: "second best", -2: "second worst", -1: "worst"}
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One photo, cropped: ``rgb_SS3`` uint8, ``depth_mm_SS`` (0 = none), the camera (3,), ``regions_RSS`` bool, and
-    ``maps`` of :class:`benchmarks.depth.photo_heads.HeadGuesses`."""
+    """One photo, cropped: ``rgb_SS3`` uint8, ``depth_mm_SS`` (0 = none), where the camera (3,) sees the face,
+    ``regions_RSS`` bool, and ``maps`` and yaw of :class:`benchmarks.depth.photo_heads.HeadGuesses`."""
 
     entry: Entry
     rgb_SS3: np.ndarray
@@ -61,6 +54,7 @@ class Picture:
     camera_px_3: np.ndarray
     regions_RSS: np.ndarray
     maps: dict[str, np.ndarray]
+    yaw_deg: float
 
 
 class PhotoReader:
@@ -91,12 +85,18 @@ class PhotoReader:
         depth = torch.from_numpy(cropped)[None, None]
         if not bool(has_range(skin_range_mm(depth, depth > 0))):
             raise PhotoError(f"{entry.photo}: nothing of the face is measured in {entry.depth.name}")
-        maps, camera = dict[str, np.ndarray](), np.zeros(3, np.float32)
+        maps, yaw_deg = dict[str, np.ndarray](), float("nan")
         if self.guesses is not None:
-            maps, camera = self.guesses(faces[0], photo.width, photo.height, window, self.size)
+            maps, _, yaw_deg = self.guesses(faces[0], photo.width, photo.height, window, self.size)
+        camera, distance_mm = photo_camera(points, photo.width, photo.height)
+        camera_px = crop.window_cameras(camera, window[None], self.size)[0]
+        # A scanner's origin is anywhere; normals want the face where the camera sees it.
+        measured = cropped > 0
+        cropped = np.where(measured, cropped - np.median(cropped[measured]) + np.float32(distance_mm), 0)
+        cropped = cropped.astype(np.float32)
         regions = render_regions(crop.to_window(points[None, :, :2], window[None], self.size)[0], self.size)
         rgb = crop.crop_frame(photo.rgb_HW3, window, self.size)
-        return Picture(entry, rgb, cropped, camera, regions, maps)
+        return Picture(entry, rgb, cropped, camera_px, regions, maps, yaw_deg)
 
 
 def as_batch(pictures: Sequence[Picture], device: torch.device) -> PhotoBatch:
@@ -108,6 +108,7 @@ def as_batch(pictures: Sequence[Picture], device: torch.device) -> PhotoBatch:
         camera_px=stack([p.camera_px_3 for p in pictures]),
         key=tuple(p.entry.name for p in pictures),
         person_id=tuple(p.entry.person for p in pictures),
+        yaw_deg=torch.tensor([p.yaw_deg for p in pictures]),
         regions=stack([p.regions_RSS for p in pictures]),
         **maps,
     ).to(device)
@@ -123,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
         reader = PhotoReader(size, _guesses(methods), landmarker)
         shown = track(entries, "photo", console)
         batches = (as_batch(part, device) for part in _cut(reader.pictures(shown), args.batch_size))
-        scores = measure(methods, batches, frozenset(args.methods or ()))
+        scores = measure(methods, batches, frozenset(args.methods or ()), alignments_of(args))
         if not scores.key:
             name, reason = next(iter(reader.left_out.items()))
             raise BenchmarkError(f"{args.photos}: nothing to measure in {len(entries)} photos ({name}: {reason})")
@@ -131,61 +132,18 @@ def run(args: argparse.Namespace) -> int:
         drawn = _cases(serving, scores, reader, entries, device)
     args.out.mkdir(parents=True, exist_ok=True)
     plot_cases(drawn, args.out / "depth.png")
-    regions = region_rows(scores, args.seed)
     stamp = {
         "photos": str(args.photos),
         "size_px": size,
         "people": len(set(scores.person_id)),
         "photos_left_out": reader.left_out,
     }
-    report.write_csv(args.out / "regions.csv", regions)
-    report.write_csv(args.out / "pictures.csv", picture_rows(scores, entries, reader.left_out))
-    publish("depth", scores, args, stamp, console, {"regions": regions})
-    _print_regions(regions, console)
+    whose = {entry.name: entry.person for entry in entries}
+    left_out = {name: (whose[name], reason) for name, reason in reader.left_out.items()}
+    publish("depth", scores, args, stamp, console, left_out)
     for name, reason in reader.left_out.items():
         console.print(f"left out: {name} ({reason})", style="yellow", markup=False, soft_wrap=True)
     return 0
-
-
-def region_rows(scores: DepthScores, seed: int) -> list[dict[str, Any]]:
-    """A row a method and region: mean RMSE in mm after the alignment of the whole face (``untilted``: of all of it,
-    after a tilt, too), and what is paired to the fit.
-
-    ``n`` pictures have the region, ``mean`` and ``mean_ci``; ``minus_fit`` and ``minus_fit_ci``, the mean of the
-    differences to the fit of the single picture, are None where that was not measured.
-    """
-    rows = []
-    for region in COLUMNS:
-        measure_name = "rmse" if region == WHOLE_FACE else of_region(region)
-        fit = scores.column("fit", METRIC, measure_name) if "fit" in scores.values else None
-        for method in scores.values:
-            values = scores.column(method, METRIC, measure_name)
-            row = {"method": method, "region": region, "unit": "mm"}
-            row |= report.mean_and_interval(values, scores.person_id, seed)
-            paired: dict[str, Any] = {"mean": None, "mean_ci": None}
-            if fit is not None:
-                paired = report.mean_and_interval(values - fit, scores.person_id, seed)
-            rows.append(row | {"minus_fit": paired["mean"], "minus_fit_ci": paired["mean_ci"]})
-    return rows
-
-
-def picture_rows(scores: DepthScores, entries: Sequence[Entry], left_out: dict[str, str]) -> list[dict[str, Any]]:
-    """A row a photo, in the order of the index: ``photo``, ``person``, ``reason`` (empty if measured), and of each
-    method ``METHOD_rmse`` (normalised), ``_absrel``, ``_delta1``, ``_mm``, and ``_mm_REGION``."""
-    place = {name: i for i, name in enumerate(scores.key)}
-    columns: dict[str, np.ndarray] = {}
-    for method in scores.values:
-        for name in ("rmse", "absrel", "delta1"):
-            columns[f"{method}_{name}"] = scores.column(method, NORMALISED, name)
-        columns[f"{method}_mm"] = scores.column(method, METRIC, "rmse")
-        for region in (*REGIONS, UNTILTED):
-            columns[f"{method}_mm_{region}"] = scores.column(method, METRIC, of_region(region))
-    rows = []
-    for entry in entries:
-        row = {"photo": entry.name, "person": entry.person, "reason": left_out.get(entry.name, "")}
-        i = place.get(entry.name)
-        rows.append(row | {name: None if i is None else round(float(v[i]), 5) for name, v in columns.items()})
-    return rows
 
 
 def _cut(pictures: Iterator[Picture], count: int) -> Iterator[list[Picture]]:
@@ -213,20 +171,3 @@ def _cases(
         (case,) = every_case(serving, as_batch([reader.read(by_name[scores.key[i]])], device))
         found.append(replace(case, title=titles[i]))
     return found
-
-
-def _print_regions(rows: Sequence[dict[str, Any]], console: Console) -> None:
-    console.print("By region, RMSE in mm after one scale and shift of the whole face", style="bold")
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("method", no_wrap=True)
-    for region in COLUMNS:
-        table.add_column(region, justify="right", no_wrap=True)
-    for method in dict.fromkeys(row["method"] for row in rows):
-        table.add_row(method, *(f"{row['mean']:.2f}" for row in rows if row["method"] == method))
-    console.print(table)
-    for row in rows:
-        if row["region"] == WHOLE_FACE and row["minus_fit"] is not None and row["method"] != "fit":
-            low, high = row["minus_fit_ci"]
-            console.print(
-                f"{row['method']} minus fit: {row['minus_fit']:+.2f} [{low:+.2f}, {high:+.2f}] mm", style="dim"
-            )

@@ -9,8 +9,14 @@ Shapes: N landmarks, R regions, S x S pixels.
 from __future__ import annotations
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from scipy.spatial import ConvexHull
+from torch import Tensor
+
+from jdap.batch import ImageBatch
+from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker
 
 #: Part → outlines, in the order in which parts take pixels; right and left.
 OUTLINES: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -32,6 +38,29 @@ OUTLINES: dict[str, tuple[tuple[int, ...], ...]] = {
 }
 REST_OF_FACE = "rest"
 REGIONS = (*OUTLINES, REST_OF_FACE)
+#: Faces are looked for in pictures of this side: those of 128² are enlarged.
+FINDING_SIDE_PX = 512
+
+
+def find_landmarks(landmarker: Landmarker, rgb_B3HW: Tensor) -> np.ndarray:
+    """mediapipe's landmarks (B, 468, 3) of pictures in [-1, 1], in their pixels; NaN where no face is found."""
+    large = F.interpolate(rgb_B3HW.float().cpu(), (FINDING_SIDE_PX, FINDING_SIDE_PX), mode="bicubic").clamp(-1, 1)
+    pixels = ((large + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+    points = np.full((len(pixels), FACE_LANDMARKS, 3), np.nan)
+    for one, picture in zip(points, pixels, strict=True):
+        if faces := landmarker.find(picture):
+            one[...] = faces[0].landmarks_px_N3[:FACE_LANDMARKS]
+    return points * (rgb_B3HW.shape[-1] / FINDING_SIDE_PX)
+
+
+def find_regions(landmarker: Landmarker, batch: ImageBatch) -> Tensor:
+    """(B, R, S, S) bool in the order of :data:`REGIONS`; nothing of a picture in which no face is found."""
+    side = batch.rgb.shape[-1]
+    found = np.zeros((len(batch), len(REGIONS), side, side), bool)
+    for regions, points in zip(found, find_landmarks(landmarker, batch.rgb), strict=True):
+        if np.isfinite(points).all():
+            regions[...] = render_regions(points, side)
+    return torch.from_numpy(found).to(batch.rgb.device)
 
 
 def render_regions(landmarks_px_N: np.ndarray, size: int) -> np.ndarray:

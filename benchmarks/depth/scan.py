@@ -5,7 +5,8 @@ Methods, measures and the table are those of ``python -m benchmarks depth``. Wha
 preparation crops. The posed mean head has the head's *true* pose: it is laid on the scan's surface rigidly, once, and
 turned with it. The face's region is mediapipe's oval without the eyes. The intervals of one scan are over its views.
 
-Writes ``scan.json``, ``scan.csv`` and ``scan.png`` (picture, ground truth, ours, error of every view).
+Writes ``scan.json``, ``scan.csv``, ``groups.csv``, ``paired.csv``, ``pictures.csv`` and ``scan.png`` (picture, ground
+truth, ours, error of every view).
 
 Shapes: B pictures, S x S pixels.
 """
@@ -23,7 +24,7 @@ from rich.console import Console
 
 from benchmarks import BenchmarkError
 from benchmarks.choices import DEFAULT_SCAN
-from benchmarks.depth.depth import build_methods, every_case, part_of, publish
+from benchmarks.depth.depth import alignments_of, build_methods, every_case, part_of, publish, region_finder
 from benchmarks.depth.measured import measured_fields, stack
 from benchmarks.depth.picture import plot_views
 from benchmarks.depth.scores import measure
@@ -38,7 +39,6 @@ from jdap.io.fetch import ENVIRONMENT
 from jdap.io.progress import track
 
 SCAN_YAWS_DEG = tuple(float(yaw) for yaw in np.linspace(-40, 40, 10))
-#: Where a scan lies in a folder of assets.
 #: Side of the pictures, when no method asks for one.
 SCAN_SIZE_PX = 128
 SOURCE = "scan"
@@ -51,7 +51,12 @@ def run(args: argparse.Namespace) -> int:
     folders = _folders(args.scan)
     methods, size_px = build_methods(args)
     batch = render_batch(folders, size_px or SCAN_SIZE_PX, args.seed, find_device(args.device), console)
-    scores = measure(methods, _cut(batch, args.batch_size), frozenset(args.methods or ()))
+    with region_finder(not args.no_regions) as (find, reason):
+        scores = measure(
+            methods, _cut(batch, args.batch_size), frozenset(args.methods or ()), alignments_of(args), find
+        )
+    if reason:
+        scores.left_out["regions of faces"] = reason
     serving = [method for method in methods if method.name in scores.values]
     args.out.mkdir(parents=True, exist_ok=True)
     drawn = [case for part in _cut(batch, args.batch_size) for case in every_case(serving, part)]
@@ -90,6 +95,7 @@ def render_batch(folders: list[Path], size: int, seed: int, device: torch.device
         key=tuple(keys),
         person_id=tuple(people),
         mean_head_mm=torch.from_numpy(np.concatenate(mean_mm))[:, None].to(device),
+        yaw_deg=torch.tensor(SCAN_YAWS_DEG).repeat(len(folders)).to(device),
     )
 
 

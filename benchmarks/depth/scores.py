@@ -1,46 +1,49 @@
-"""What a benchmark of depth measures: every method on every picture, and the rows that come of it.
+"""What a benchmark of depth measures: every method on every picture, in every frame and under every alignment.
 
-Shapes: B pictures, H x W pixels, N measured pictures.
+Shapes: B pictures, R regions, H x W pixels, N measured pictures.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks import BenchmarkError
-from benchmarks.depth.method import Method, TrainingMean, Unavailable
+from benchmarks.depth.method import Method, Unavailable, promises
 from benchmarks.depth.photo_batch import PhotoBatch
 from benchmarks.depth.regions import REGIONS
 from jdap.batch import ImageBatch
-from jdap.metrics.bootstrap import grouped_interval, interval, resampled_means
+from jdap.metrics.alignment import ALIGNMENTS, DISPARITY, PROMISED
 from jdap.metrics.depth import (
     DEPTH_FRAMES,
     DEPTH_MEASURES,
-    FAR,
+    FRAME_ENDS,
     METRIC,
-    NEAR,
     NORMALISED,
     SCALE_SHIFT,
-    UNIT_OF_FRAME,
+    STRICT_DELTAS,
     check_finite,
     ground_truth,
     rmse,
-    scale_shift,
+    within,
 )
+from jdap.metrics.ssi import MIN_PIXELS
+from jdap.metrics.surface import boundary_f1, normal_angle_deg
 
 #: The frame whose RMSE ranks pictures and in which they are drawn.
 RANKING = NORMALISED
-#: In place of a region: all of the face, after a tilt is taken out, too.
-UNTILTED = "untilted"
+#: In place of a region: all of the face, after a tilt is taken out, too; and what has depth and is no skin.
+UNTILTED, BEYOND = "untilted", "beyond the skin"
+NORMAL_DEG, BOUNDARY_F1 = "normal_deg", "boundary_f1"
 #: A combination of unit columns whose squared length is less is none: a prediction may be constant, or a plane.
 _INDEPENDENT = 1e-9
+#: Finds the face's regions of pictures, (B, R, H, W) bool; none of a picture in which there is no face.
+FindRegions = Callable[[ImageBatch], Tensor]
 
 
 @dataclass
@@ -50,8 +53,11 @@ class DepthScores:
     key: list[str] = field(default_factory=list)
     person_id: list[str] = field(default_factory=list)
     depth_source: list[str] = field(default_factory=list)
-    #: method -> frame -> measure (also ``scale``, ``rmse_share`` and, of photos in mm, :func:`of_region`) -> N numbers
-    values: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
+    source: list[str] = field(default_factory=list)
+    #: NaN where it is not known
+    yaw_deg: list[float] = field(default_factory=list)
+    #: method -> frame -> alignment -> measure (also ``scale``, ``rmse_share``; in mm :func:`of_region`) -> N numbers
+    values: dict[str, dict[str, dict[str, dict[str, list[float]]]]] = field(default_factory=dict)
     #: Pictures without measurable skin depth.
     empty: int = 0
     #: method -> why it has no row
@@ -59,30 +65,52 @@ class DepthScores:
     #: method -> seconds of each call of predict, with the pictures it was given
     seconds: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
 
-    def column(self, method: str, frame: str, measure: str) -> np.ndarray:
+    def column(self, method: str, frame: str, measure: str, alignment: str = SCALE_SHIFT) -> np.ndarray:
         """One measure (N,)."""
-        return np.array(self.values[method][frame][measure])
+        return np.array(self.values[method][frame][alignment][measure])
+
+    def tables(self) -> Iterator[tuple[str, str, str]]:
+        """Frame, alignment and method of every row, in the order of tables."""
+        for frame in DEPTH_FRAMES:
+            for alignment in ALIGNMENTS:
+                for method, frames in self.values.items():
+                    if alignment in frames[frame]:
+                        yield frame, alignment, method
+
+
+def measurable(batch: ImageBatch) -> Tensor:
+    """(B,) bool: pictures with depth on at least :data:`jdap.metrics.ssi.MIN_PIXELS` pixels of skin, and some relief.
+
+    Of fewer a scale and a shift would explain most.
+    """
+    _, mask = ground_truth(RANKING, batch.depth_mm, batch.skin, batch.range_mm)
+    return mask.flatten(1).sum(1) >= MIN_PIXELS
 
 
 def measure(
-    methods: Iterable[Method], batches: Iterable[ImageBatch], required: frozenset[str] = frozenset()
+    methods: Iterable[Method],
+    batches: Iterable[ImageBatch],
+    required: frozenset[str] = frozenset(),
+    alignments: Sequence[str] = tuple(ALIGNMENTS),
+    find_regions: FindRegions | None = None,
 ) -> DepthScores:
-    """Ask every method for every picture, and measure each answer in both frames.
+    """Ask every method for every picture, and measure each answer in every frame, by these ``alignments``.
 
     A method that the data cannot serve (:class:`Unavailable`) is dropped as a whole, so that all rows are about the
     same pictures; one that is ``required`` raises :class:`BenchmarkError` instead. So does a prediction that is not
-    finite on skin.
+    finite on skin. Photos bring their regions; of other pictures ``find_regions`` does.
     """
     serving = {method.name: method for method in methods}
-    scores = DepthScores(
-        values={name: {f: {} for f in DEPTH_FRAMES} for name in serving}, seconds={name: [] for name in serving}
-    )
+    scores = DepthScores(values={name: {f: {} for f in DEPTH_FRAMES} for name in serving})
+    scores.seconds = {name: [] for name in serving}
     for batch in batches:
-        _, mask = ground_truth(RANKING, batch.depth_mm, batch.skin, batch.range_mm)
-        keep = mask.flatten(1).any(1)
+        keep = measurable(batch)
         scores.empty += int((~keep).sum())
-        for name, kept in (("key", batch.key), ("person_id", batch.person_id), ("depth_source", batch.depth_source)):
-            getattr(scores, name).extend(x for x, k in zip(kept, keep.tolist(), strict=True) if k)
+        yaws = torch.full((len(batch),), torch.nan) if batch.yaw_deg is None else batch.yaw_deg
+        for name in ("key", "person_id", "depth_source", "source"):
+            getattr(scores, name).extend(x for x, k in zip(getattr(batch, name), keep.tolist(), strict=True) if k)
+        scores.yaw_deg.extend(yaws[keep.to(yaws.device)].tolist())
+        regions = _regions(batch, find_regions)
         for name, method in list(serving.items()):
             try:
                 prediction, seconds = timed_prediction(method, batch)
@@ -94,33 +122,19 @@ def measure(
                 continue
             scores.seconds[name].append((seconds, len(batch)))
             for frame in DEPTH_FRAMES:
-                for key, values in _score(prediction, batch, frame).items():
-                    scores.values[name][frame].setdefault(key, []).extend(values[keep].tolist())
+                # Photos' millimetres have an origin of their own.
+                promised = frame in promises(method) and not (frame == METRIC and isinstance(batch, PhotoBatch))
+                for alignment in alignments:
+                    if alignment in PROMISED and not promised:
+                        continue
+                    place = scores.values[name][frame].setdefault(alignment, {})
+                    for key, values in _score(prediction, batch, frame, alignment, regions).items():
+                        place.setdefault(key, []).extend(values[keep].tolist())
     return scores
 
 
-def rows(scores: DepthScores, seed: int) -> list[dict[str, Any]]:
-    """The table: one row a method and frame, as ``depth.json`` holds it; ``scores`` has one picture at least.
-
-    Intervals are 95 % percentile intervals of the bootstrap over people, NaN when there is one person only.
-    """
-    table = []
-    for frame in DEPTH_FRAMES:
-        for name in scores.values:
-            row: dict[str, Any] = {"method": name, "frame": frame, "alignment": SCALE_SHIFT, "n": len(scores.key)}
-            columns = {key: scores.column(name, frame, key) for key in DEPTH_MEASURES}
-            row |= {key: float(values.mean()) for key, values in columns.items()}
-            row |= {f"{key}_ci": list(grouped_interval(v, scores.person_id, seed=seed)) for key, v in columns.items()}
-            row["unit"] = UNIT_OF_FRAME[frame]
-            row["rmse_share"] = float(scores.column(name, frame, "rmse_share").mean())
-            row["negative_scale"] = float((scores.column(name, frame, "scale") < 0).mean())
-            row |= _against_mean(scores, name, frame, seed)
-            table.append(row)
-    return table
-
-
 def of_region(name: str) -> str:
-    """The measure's name: RMSE in a region of a photo's face, mm, after the alignment of the whole; NaN without it."""
+    """The measure's name: RMSE in a region of the face, mm, after the alignment of the whole; NaN without it."""
     return f"rmse_{name}"
 
 
@@ -149,18 +163,46 @@ def timed_prediction(method: Method, batch: ImageBatch) -> tuple[Tensor, float]:
     return prediction, seconds
 
 
-def _score(prediction: Tensor, batch: ImageBatch, frame: str) -> dict[str, Tensor]:
+def _regions(batch: ImageBatch, find: FindRegions | None) -> Tensor | None:
+    if isinstance(batch, PhotoBatch) and batch.regions is not None:
+        return batch.regions
+    return None if find is None else find(batch)
+
+
+def _score(
+    prediction: Tensor, batch: ImageBatch, frame: str, alignment: str, regions: Tensor | None
+) -> dict[str, Tensor]:
     target, mask = ground_truth(frame, batch.depth_mm, batch.skin, batch.range_mm)
-    scale, shift = scale_shift(prediction, target, mask)
-    aligned = scale[:, None, None, None] * prediction.double() + shift[:, None, None, None]
-    values = {name: measure(aligned, target, mask) for name, measure in DEPTH_MEASURES.items()}
-    face = batch.range_mm[:, 1] - batch.range_mm[:, 0] if frame != NORMALISED else FAR - NEAR
-    values |= {"scale": scale, "rmse_share": values["rmse"] / face}
-    if frame == METRIC and isinstance(batch, PhotoBatch) and batch.regions is not None:
-        regions = zip(REGIONS, batch.regions.split(1, dim=1), strict=True)
-        values |= {of_region(name): rmse(aligned, target, mask & region) for name, region in regions}
+    if alignment in PROMISED and frame in FRAME_ENDS:
+        prediction = within(frame, prediction)
+    if alignment == DISPARITY and frame in FRAME_ENDS:
+        # Disparity is 1 / z before the camera; 1 / d* of depth between 0 and 1 would be none.
+        aligned, scale = ALIGNMENTS[alignment](prediction, batch.depth_mm, mask)
+        near_mm, far_mm = batch.range_mm.double().T[..., None, None, None]
+        aligned = within(frame, 2 * (aligned - near_mm) / (far_mm - near_mm) - 1)
+    else:
+        aligned, scale = ALIGNMENTS[alignment](prediction, target, mask)
+    values = {name: measure(aligned, target, mask) for name, measure in (DEPTH_MEASURES | STRICT_DELTAS).items()}
+    ends = FRAME_ENDS.get(frame)
+    near, far = batch.range_mm.T if ends is None else ends
+    values |= {"scale": scale, "rmse_share": values["rmse"] / (far - near)}
+    if frame != METRIC:
+        return values
+    values[NORMAL_DEG] = normal_angle_deg(aligned, target, mask, batch.camera_px)
+    values[BOUNDARY_F1] = boundary_f1(aligned, target, mask)
+    if alignment == SCALE_SHIFT:
+        if regions is not None:
+            parts = zip(REGIONS, regions.split(1, dim=1), strict=True)
+            values |= {of_region(name): rmse(aligned, target, mask & part) for name, part in parts}
         values[of_region(UNTILTED)] = untilted_rmse(prediction, target, mask)
+        values[of_region(BEYOND)] = rmse(aligned, target, _beyond(batch) & mask.flatten(1).any(1)[:, None, None, None])
     return values
+
+
+def _beyond(batch: ImageBatch) -> Tensor:
+    """What is not skin and has depth that is exact: the studio's. A fit has no hair to be right about."""
+    exact = torch.tensor([source == "studio" for source in batch.depth_source], device=batch.skin.device)
+    return ~batch.skin & (batch.depth_mm > 0) & exact[:, None, None, None]
 
 
 def untilted_rmse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -179,18 +221,3 @@ def untilted_rmse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         basis, _ = torch.linalg.qr(columns @ used)
         found.append((d[m] - basis @ (basis.T @ d[m])).square().mean().sqrt())
     return torch.stack(found)
-
-
-def _against_mean(scores: DepthScores, name: str, frame: str, seed: int) -> dict[str, Any]:
-    # How far RMSE lies under that of the training mean, as a share of it. Both means come from the same resampled
-    # people, so what is hard for everybody does not widen the interval.
-    if name == TrainingMean.name or TrainingMean.name not in scores.values:
-        return {"rmse_below_mean": None, "rmse_below_mean_ci": None}
-    pair = np.stack([scores.column(m, frame, "rmse") for m in (name, TrainingMean.name)], axis=1)
-    ours, mean = pair.mean(0)
-    draws = resampled_means(pair, scores.person_id, seed=seed)
-    one_person = len(set(scores.person_id)) < 2
-    return {
-        "rmse_below_mean": float(1 - ours / mean),
-        "rmse_below_mean_ci": [float("nan")] * 2 if one_person else list(interval(1 - draws[:, 0] / draws[:, 1])),
-    }

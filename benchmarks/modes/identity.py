@@ -10,14 +10,14 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.depth.regions import find_landmarks
 from benchmarks.modes import measure as modes
 from jdap.batch import ImageBatch
-from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker
+from jdap.faces.landmarker import Landmarker
 from jdap.io.fetch import AssetError
-from jdap.metrics.identity import IDENTITY_SIDE_PX, FaceEmbedder, distance, separation
+from jdap.metrics.identity import FaceEmbedder, distance, separation
 
 IDENTITY, FACE_FOUND = "identity", "face_found"
 
@@ -36,15 +36,10 @@ class Identity:
         A picture in which none is found gets the mean of the others' (the middle of the picture where there are none),
         so that a drawing is not left out because it failed.
         """
-        large = F.interpolate(rgb_B3HW.float().cpu(), (IDENTITY_SIDE_PX, IDENTITY_SIDE_PX), mode="bicubic").clamp(-1, 1)
-        pixels = ((large + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-        points = np.full((len(pixels), FACE_LANDMARKS, 2), np.nan)
-        for one, picture in zip(points, pixels, strict=True):
-            if faces := self.landmarker.find(picture):
-                one[...] = faces[0].landmarks_px_N3[:FACE_LANDMARKS, :2]
+        points = find_landmarks(self.landmarker, rgb_B3HW)[..., :2]
         found = ~np.isnan(points).any((1, 2))
-        points[~found] = points[found].mean(0) if found.any() else IDENTITY_SIDE_PX / 2
-        return points * (rgb_B3HW.shape[-1] / IDENTITY_SIDE_PX), torch.from_numpy(found)
+        points[~found] = points[found].mean(0) if found.any() else rgb_B3HW.shape[-1] / 2
+        return points, torch.from_numpy(found)
 
     def add(self, outcomes: dict[str, modes.Answers], batch: ImageBatch) -> None:
         """Note distances: of depth-to-image and inpainting to the true picture, of joint generation to the reference.

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.choices import FIRST, METHOD_NAMES, MIDDLE
+from benchmarks.choices import ALIGNMENT_NAMES, FIRST, METHOD_NAMES, MIDDLE
 from jdap.commands.arguments import positive as positive
 from jdap.io.device import AUTO, DEVICE_HELP
 
@@ -42,6 +42,22 @@ def add_method_arguments(parser: argparse.ArgumentParser, known: Sequence[str] =
         type=words_of(known),
         help=f"comma-separated, of {','.join(known)}; by default all that the data can serve",
     )
+    for option, place, what in (
+        ("marigold", "FOLDER", "weights of diffusers' Marigold pipeline"),
+        ("transformers", "FOLDER", "weights of transformers' depth estimation (Depth Anything …)"),
+        ("function", "MODULE:FUNCTION", "a function of pictures"),
+    ):
+        parser.add_argument(
+            f"--{option}", type=named, action="append", default=[], metavar=f"[NAME=]{place}",
+            help=f"also measure {what}; may be given several times",
+        )  # fmt: skip
+    parser.add_argument(
+        "--alignments",
+        type=words_of(ALIGNMENT_NAMES),
+        default=ALIGNMENT_NAMES,
+        help=f"of {','.join(ALIGNMENT_NAMES)} (default all)",
+    )
+    parser.add_argument("--no-regions", action="store_true", help="do not look for the regions of faces")
     parser.add_argument("--steps", type=positive, default=1, help="sampling steps of ours (default 1)")
     parser.add_argument("--ensemble", type=positive, default=1, help="seeds of ours that are averaged (default 1)")
     parser.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")

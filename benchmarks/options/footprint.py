@@ -24,6 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, help="side of the pictures in pixels (the preset's own)")
     add_device(parser)
     parser.add_argument("--batch", type=int, nargs="+", help="batch sizes (default 1; on a GPU 1 4 8)")
+    parser.add_argument("--targets", type=int, nargs="+", default=[1], help="pictures of each reference (default 1)")
+    parser.add_argument(
+        "--share", action=argparse.BooleanOptionalAction, help="a process for all rows of the same networks (on a GPU)"
+    )
     parser.add_argument("--checkpointing", type=switch, metavar="on|off|both", help="default on; on a GPU both")
     parser.add_argument("--compile", type=switch, metavar="on|off|both", help="default off; on a GPU both")
     precisions = ("bf16-mixed", "bf16-true")

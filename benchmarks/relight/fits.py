@@ -39,6 +39,6 @@ def with_heads(batches: Iterable[Pairs], landmarker: Landmarker, lost: list[str]
         if kept:
             size = pairs.old_B3SS.shape[-1]
             found = [guess(face, FACE_LOOK_PX, FACE_LOOK_PX, whole, size) for face in faces if face is not None]
-            depth_mm = torch.from_numpy(np.stack([maps[FIT] for maps, _ in found]))[:, None]
-            camera = torch.from_numpy(np.stack([camera for _, camera in found])).float()
+            depth_mm = torch.from_numpy(np.stack([maps[FIT] for maps, _, _ in found]))[:, None]
+            camera = torch.from_numpy(np.stack([camera for _, camera, _ in found])).float()
             yield pairs.select(kept), shape_of(depth_mm, camera)

@@ -6,13 +6,12 @@ Shapes: F frames, N landmarks, B blendshapes, E expressions, S audio samples, H 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from PIL import Image
 from scipy.ndimage import laplace, maximum_filter1d, median_filter, minimum_filter1d
 
 from data_prep.fit.fit import Fit
 from jdap.faces.landmarker import FACE_LANDMARKS, face_box, face_width_px
-from jdap.geometry import axis_angle_to_matrix
+from jdap.geometry import head_angles_deg
 from jdap.units import FPS, SAMPLE_RATE
 
 FACE_GRID = 128
@@ -150,22 +149,9 @@ def picture_hash(rgb_SS3: np.ndarray) -> bytes:
     return np.packbits(tiles[:, :-1] > tiles[:, 1:]).tobytes()
 
 
-def head_angles_deg(rotation_F3: torch.Tensor) -> np.ndarray:
-    """(F, 3) yaw, pitch, roll in degrees of head-to-camera rotations (axis-angle), for R = Rz(roll) Ry(yaw) Rx(pitch).
-
-    Camera axes are x right, y down, z forward: a positive yaw looks to the picture's left, a positive pitch down, and a
-    positive roll is clockwise in the picture.
-    """
-    r = axis_angle_to_matrix(rotation_F3.double()).cpu()
-    yaw = torch.asin((-r[:, 2, 0]).clamp(-1, 1))
-    pitch = torch.atan2(r[:, 2, 1], r[:, 2, 2])
-    roll = torch.atan2(r[:, 1, 0], r[:, 0, 0])
-    return torch.rad2deg(torch.stack([yaw, pitch, roll], -1)).numpy()
-
-
 def fit_scores(fit: Fit) -> dict[str, np.ndarray]:
     """The scores that follow from a fit."""
-    angles = head_angles_deg(fit.rotation_F3)
+    angles = head_angles_deg(fit.rotation_F3.cpu()).numpy()
     error = fit.error_FN.cpu()
     scores = {
         "face_px": fit.width_px_F.cpu().numpy(),

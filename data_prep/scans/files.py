@@ -1,5 +1,7 @@
 """Reading textured meshes: a scan's folder with one OBJ, PLY or GLB file, and what its ``scan.json`` says of it.
 
+Of FaceScape's registered models (:data:`FACESCAPE`) every OBJ file is a scan of its own, by the folder's person.
+
 OBJ is read here; PLY and GLB by trimesh, an extra. A mesh needs texture coordinates and one picture for them; colours
 of vertices are not read. Units are millimetres, metres in GLB as its standard has it, or what ``scan.json`` says:
 
@@ -34,6 +36,8 @@ MESHES = (".obj", ".ply", ".glb")
 #: glTF is in metres by its standard; the rest says nothing, and scanners write millimetres.
 MM_PER_UNIT = {".obj": 1.0, ".ply": 1.0, ".glb": 1000.0}
 NOTES = "scan.json"
+#: FaceScape's topologically uniform models: ``PERSON/models_reg/NUMBER_EXPRESSION.obj`` beside a ``.jpg`` of that name.
+FACESCAPE = "models_reg"
 #: A head, or a person down to the hips, in millimetres, is this large across its bounding box.
 LIKELY_SIZE_MM = (120.0, 2500.0)
 UNITS_GUESSED = (("metres", 1000.0), ("centimetres", 10.0), ("micrometres", 1e-3))
@@ -85,7 +89,10 @@ class Notes:
 
 
 def read_notes(folder: Path) -> Notes:
-    """``scan.json`` of a scan's folder, or what holds without one. Raises :class:`ScanError` that names the file."""
+    """``scan.json`` of a scan's folder, or what holds without one; of a mesh of :data:`FACESCAPE`, whose it is. Raises
+    :class:`ScanError` that names the file."""
+    if folder.is_file():
+        return Notes(folder.resolve().parents[1].name)
     path, person = folder / NOTES, folder.resolve().name
     if not path.exists():
         return Notes(person)
@@ -119,8 +126,11 @@ def _shot(said: dict[str, Any]) -> Shot:
 
 
 def read_scan(folder: Path, mm_per_unit: float | None = None) -> Scan:
-    """The mesh of a scan's folder with its texture, in millimetres. Raises :class:`ScanError` naming the file."""
-    meshes = sorted(path for path in folder.iterdir() if path.suffix.lower() in MESHES)
+    """The mesh of a scan's folder, or a mesh that is a scan of its own, with its texture, in millimetres.
+
+    Raises :class:`ScanError` naming the file.
+    """
+    meshes = [folder] if folder.is_file() else sorted(p for p in folder.iterdir() if p.suffix.lower() in MESHES)
     if len(meshes) != 1:
         raise ScanError(f"{folder}: a scan's folder holds one mesh ({', '.join(MESHES)}), found {len(meshes)}")
     path = meshes[0]
@@ -189,7 +199,9 @@ def read_picture(path: Path, mesh: Path, mode: str = "RGB") -> Image.Image:
 
 
 def _texture_of(mesh: Path) -> Path:
-    """The picture that the OBJ's material file names."""
+    """The picture that the OBJ's material file names; of :data:`FACESCAPE` the one of its own name."""
+    if mesh.parent.name == FACESCAPE:
+        return mesh.with_suffix(".jpg")
     for library in _values(mesh, "mtllib"):
         if (mesh.parent / library).is_file():
             for name in _values(mesh.parent / library, "map_Kd"):

@@ -1,9 +1,10 @@
 """Textured scans of heads → shards with exact depth.
 
 Every subfolder of FOLDER that holds a mesh is a scan (:mod:`data_prep.scans.files`), and so is FOLDER itself if it
-holds one. A scan is brought into head axes by mediapipe's landmarks on it, photographed by the renderer of
-:mod:`data_prep.scans.place` from a ring of views or by the cameras of its ``scan.json``, cropped as preparation crops,
-and becomes one sample of stills. Whatever is wrong with a scan is a row of the manifest, and the rest goes on.
+holds one; so is every mesh of FaceScape's layout. A scan is brought into head axes by mediapipe's landmarks on it,
+photographed by the renderer of :mod:`data_prep.scans.place` from a ring of views or by the cameras of its
+``scan.json``, cropped as preparation crops, and becomes one sample of stills. Whatever is wrong with a scan is a row of
+the manifest, and the rest goes on.
 
 Skin, by ``--region``: ``face`` is mediapipe's oval without the eyes, as in fitted data; ``mesh`` is everything that is
 seen. A scan with a ``mask`` has its own. Nothing else tells skin from hair or clothes on a scan.
@@ -34,7 +35,7 @@ from data_prep.engines.records import MANIFEST
 from data_prep.fit.render import HeadRenderer
 from data_prep.head.files import FaceModel, load_face_model
 from data_prep.scans import place as scan
-from data_prep.scans.files import MESHES, ScanError, read_notes, read_picture, read_scan
+from data_prep.scans.files import FACESCAPE, MESHES, ScanError, read_notes, read_picture, read_scan
 from jdap.geometry import project
 from jdap.io.files import replace_folder, write_whole
 from jdap.io.progress import track
@@ -70,10 +71,11 @@ class ScanSettings:
 
 
 def find_scans(folder: Path) -> list[Path]:
-    """Folders that hold a mesh, by name. Raises :class:`ScansError` where there is none."""
+    """Folders that hold a mesh, and FaceScape's meshes, by name. Raises :class:`ScansError` where there is none."""
     if not folder.is_dir():
         raise ScansError(f"{folder}: no such folder of scans")
-    held = {path.parent for path in folder.rglob("*") if path.suffix.lower() in MESHES and path.is_file()}
+    meshes = [path for path in folder.rglob("*") if path.suffix.lower() in MESHES and path.is_file()]
+    held = {path if path.parent.name == FACESCAPE else path.parent for path in meshes}
     if not held:
         raise ScansError(f"{folder}: no scan in it: a scan is a folder with a mesh ({', '.join(MESHES)})")
     return sorted(held)

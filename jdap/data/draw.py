@@ -22,6 +22,7 @@ from jdap import depth
 from jdap.batch import ImageBatch
 from jdap.data.position import StreamPosition
 from jdap.data.transforms import Example
+from jdap.geometry import head_angles_deg
 from jdap.shards import schema
 from jdap.shards.latents import latents_member
 from jdap.shards.sample import decode_picture
@@ -227,6 +228,7 @@ def image_batch(examples: list[Example]) -> ImageBatch:
         camera_px=torch.cat([e.camera_px_F3 for e in examples]),
         # All or none: a baseline on a part of the pictures would be compared with a score over all of them.
         mean_head_mm=torch.cat(mean_heads) if len(mean_heads) == len(examples) else None,
+        yaw_deg=head_angles_deg(torch.cat([e.pose_F6 for e in examples])[:, :3])[:, 0].float(),
         **names_of(examples, len(examples[0].rgb_F3HW)),
     )
 

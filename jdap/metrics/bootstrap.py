@@ -1,4 +1,4 @@
-"""Bootstrap intervals of a mean over pictures when the pictures of one person are not independent."""
+"""Intervals and tests of a mean over pictures when the pictures of one person are not independent."""
 
 from __future__ import annotations
 
@@ -49,3 +49,32 @@ def grouped_interval(
     if len(set(groups)) < 2:
         return float("nan"), float("nan")
     return interval(resampled_means(values, groups, draws, seed), level)
+
+
+def sign_flip_p(differences: np.ndarray, groups: Sequence[str], draws: int = 10_000, seed: int = 0) -> float:
+    """How likely a mean at least as far from 0 is if every person's ``differences`` (N,) could as well be the other way
+    round: a randomisation test, two-sided, that turns the signs of whole groups (N names) by chance.
+
+    All 2^G turns where there are no more of them than ``draws``, else so many drawn ones and the one that was seen, so
+    that p is never 0 (Phipson and Smyth 2010). NaN for fewer than two groups.
+    """
+    names, member_N = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) < 2:
+        return float("nan")
+    sums_G = np.bincount(member_N, weights=np.asarray(differences, dtype=np.float64))
+    seen = abs(sums_G.sum()) * (1 - 1e-12)
+    if 2 ** len(names) <= draws:
+        signs = 1 - 2 * (np.arange(2 ** len(names))[:, None] >> np.arange(len(names)) & 1)
+        return float((np.abs(signs @ sums_G) >= seen).mean())
+    signs = np.random.default_rng(seed).integers(2, size=(draws, len(names))) * 2 - 1
+    return float(((np.abs(signs @ sums_G) >= seen).sum() + 1) / (draws + 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values that hold for all tests together (Holm 1979), in the order given; NaN stays NaN and is no test."""
+    p = np.asarray(p_values, dtype=np.float64)
+    found, order = np.full(len(p), np.nan), np.argsort(p, kind="stable")
+    order = order[~np.isnan(p[order])]
+    steps = p[order] * (len(order) - np.arange(len(order)))
+    found[order] = np.maximum.accumulate(steps).clip(max=1)
+    return found.tolist()

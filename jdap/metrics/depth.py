@@ -1,9 +1,12 @@
 """Depth errors of one picture at a time, up to a scale and a shift, and the torchmetrics classes that average them.
 
-Two frames of reference exist for the ground truth d* (:func:`ground_truth`):
+Three frames of reference exist for the ground truth d* (:func:`ground_truth`):
 
 * ``normalised``: the picture's q2 and q98 over the skin become 0.1 and 1, near small, clipped there. AbsRel needs a
   positive depth that does not hide relief behind the camera's distance, and this frame gives one.
+* ``paper``: q2 and q98 become 0 and 1, clipped there; pixels under 0.01 are left out, because a relative error has no
+  value at 0. arXiv 2501.08649 does not say its frame; this is our reconstruction, in which its three figures can be
+  those of one model (docs/benchmarks.md).
 * ``metric``: millimetres along the camera axis. A face is 100 mm of relief behind 500 mm and more of air, so AbsRel and
   delta1 say little here (delta1 is 1.000 even for a flat plane); read RMSE.
 
@@ -24,6 +27,7 @@ included, has no influence. A picture whose mask is empty yields NaN.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,13 +36,17 @@ from torchmetrics import Metric
 
 from jdap.depth import has_range, normalise
 
-NORMALISED, METRIC = "normalised", "metric"
-DEPTH_FRAMES = (NORMALISED, METRIC)
+NORMALISED, PAPER, METRIC = "normalised", "paper", "metric"
+DEPTH_FRAMES = (NORMALISED, PAPER, METRIC)
 #: The unit of RMSE in each frame.
-UNIT_OF_FRAME = {NORMALISED: "0.1-1", METRIC: "mm"}
+UNIT_OF_FRAME = {NORMALISED: "0.1-1", PAPER: "0-1", METRIC: "mm"}
 SCALE_SHIFT = "scale_shift"
 #: Where q2 and q98 lie in the normalised frame.
 NEAR, FAR = 0.1, 1.0
+#: Where q2 and q98 lie in the frames that are no millimetres.
+FRAME_ENDS = {NORMALISED: (NEAR, FAR), PAPER: (0.0, 1.0)}
+#: Pixels of the paper's frame that are nearer are left out.
+PAPER_LEAST = 0.01
 #: An aligned prediction is raised to this (frame's unit) before AbsRel and delta1: a ratio of a negative depth to a
 #: positive one would count as under 1.25. Ground truth is never below 0.1, so a raised pixel still fails delta1.
 MIN_DEPTH = 1e-3
@@ -57,9 +65,16 @@ def ground_truth(frame: str, depth_mm: Tensor, skin: Tensor, range_mm: Tensor) -
     mask = skin & (depth_mm > 0) & has_range(range_mm)[:, None, None, None]
     if frame == METRIC:
         return depth_mm, mask
-    if frame == NORMALISED:
-        return NEAR + (FAR - NEAR) * (normalise(depth_mm, range_mm) + 1) / 2, mask
+    if frame in FRAME_ENDS:
+        target = within(frame, normalise(depth_mm, range_mm))
+        return target, mask & (target >= PAPER_LEAST)
     raise ValueError(f"no depth frame is called {frame!r}; there are {', '.join(DEPTH_FRAMES)}")
+
+
+def within(frame: str, depth: Tensor) -> Tensor:
+    """Normalised depth in [-1, 1] in a frame of :data:`FRAME_ENDS`."""
+    near, far = FRAME_ENDS[frame]
+    return near + (far - near) * (depth + 1) / 2
 
 
 def scale_shift(
@@ -98,12 +113,12 @@ def absrel(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return torch.where(m, error, 0).sum(1) / count
 
 
-def delta1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Share of each picture's mask with ``max(d / d*, d* / d) < 1.25`` → (B,) float64. The target is positive there."""
+def delta1(prediction: Tensor, target: Tensor, mask: Tensor, largest: float = DELTA1_RATIO) -> Tensor:
+    """Share of each picture's mask with ``max(d / d*, d* / d) < largest`` → (B,) float64; the target is > 0 there."""
     d, target_d, m, count = _flat(prediction, target, mask)
     ratio = d.clamp_min(MIN_DEPTH) / torch.where(m, target_d, 1)
     # A NaN is within no ratio, so it must not become a plain miss: it is carried through.
-    within = torch.where(ratio.isnan(), ratio, (torch.maximum(ratio, 1 / ratio) < DELTA1_RATIO).to(ratio))
+    within = torch.where(ratio.isnan(), ratio, (torch.maximum(ratio, 1 / ratio) < largest).to(ratio))
     return torch.where(m, within, 0).sum(1) / count
 
 
@@ -118,6 +133,8 @@ DEPTH_MEASURES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "delta1": delta1,
     "rmse": rmse,
 }
+#: delta1 with narrower ratios, for frames in which 1.25 holds everything.
+STRICT_DELTAS = {f"delta_{round(100 * r)}": partial(delta1, largest=r) for r in (1.01, 1.03, 1.05)}
 
 
 class _PictureMean(Metric):

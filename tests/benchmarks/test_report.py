@@ -41,6 +41,7 @@ def test_stamp_knows_the_versions() -> None:
 def test_the_table_fits_a_log_of_80_columns_and_warns() -> None:
     row = {
         "method": "posed_mean_head",
+        "alignment": "scale_shift",
         "n": 1234,
         "absrel": 0.5401,
         "delta1": 0.34,
@@ -51,6 +52,7 @@ def test_the_table_fits_a_log_of_80_columns_and_warns() -> None:
     rows = [
         row | {"frame": "normalised", "unit": "0.1-1", "rmse": 0.2004, "rmse_ci": [0.1971, 0.2037]},
         row | {"frame": "metric", "unit": "mm", "rmse": 121.84, "rmse_ci": [float("nan")] * 2},
+        row | {"frame": "metric", "alignment": "none", "method": "elsewhere", "unit": "mm", "rmse": 1, "rmse_ci": None},
     ]
     stamp = {
         "pictures": 1234,
@@ -65,6 +67,7 @@ def test_the_table_fits_a_log_of_80_columns_and_warns() -> None:
     text = out.getvalue()
     for shown in ("posed_mean_head", "1234", "0.2004", "0.1971–0.2037", "121.84", "?–?", "22.3 %", "+102 %"):
         assert shown in text
+    assert "elsewhere" not in text  # other alignments are in the files
     joined = " ".join(text.split())
     for warning in (
         "left out: mean (gone)",

@@ -44,14 +44,15 @@ def depth(*args: object) -> int:
 def test_writes_what_the_interface_promises(
     shards: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert depth("--weights", weights, "--shards", shards, "--out", tmp_path, "--device", "cpu") == 0
+    asked = ["--weights", weights, "--shards", shards, "--out", tmp_path, "--device", "cpu", "--no-regions"]
+    assert depth(*asked) == 0
     result = json.loads((tmp_path / "depth.json").read_text())
-    assert set(result) == {"rows", "stamp"}
+    assert set(result) == {"rows", "groups", "paired", "stamp"}
     named = {(row["method"], row["frame"]) for row in result["rows"]}
-    assert named == {(m, f) for m in ("jdap", "flat", "mean", "posed_mean_head") for f in ("normalised", "metric")}
+    frames = ("normalised", "paper", "metric")
+    assert named == {(m, f) for m in ("jdap", "flat", "mean", "posed_mean_head") for f in frames}
     for row in result["rows"]:
         assert {"alignment", "n", "absrel", "delta1", "rmse", "rmse_ci"} <= set(row)
-        assert row["alignment"] == "scale_shift"
         assert row["n"] == 6
         assert row["rmse_ci"][0] <= row["rmse"] <= row["rmse_ci"][1]
         assert 0 <= row["delta1"] <= 1
@@ -64,7 +65,11 @@ def test_writes_what_the_interface_promises(
     assert [float(r["rmse_lo"]) for r in table] == [row["rmse_ci"][0] for row in result["rows"]]
     picture = np.asarray(Image.open(tmp_path / "depth.png").convert("RGB"))
     assert picture.std() > 10
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["depth.csv", "depth.json", "depth.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        *("depth.csv", "depth.json", "depth.png", "groups.csv", "paired.csv", "pictures.csv")
+    ]
+    assert {row["of"] for row in result["groups"] if row["group"] == "source"} == {"studio"}
+    assert {row["group"] for row in result["groups"]} >= {"yaw", "region"}
     printed = capsys.readouterr().out
     assert "posed_mean_head" in printed
     assert "not comparable" in printed
@@ -77,7 +82,8 @@ def test_figures_are_those_of_the_shards(shards: Path, tmp_path: Path) -> None:
         sample = fakes.sample(seed=9, index=index, frames=2, size_px=SIZE)
         spread += [z[m].std() for z, m in zip(sample.depth_mm_FHW, sample.skin_FHW, strict=True)]
     assert depth("--shards", shards, "--out", tmp_path, "--methods", "flat", "--size", SIZE) == 0
-    (row,) = [r for r in json.loads((tmp_path / "depth.json").read_text())["rows"] if r["frame"] == "metric"]
+    rows = json.loads((tmp_path / "depth.json").read_text())["rows"]
+    (row,) = [r for r in rows if (r["frame"], r["alignment"]) == ("metric", "scale_shift")]
     assert row["rmse"] == pytest.approx(np.mean(spread), rel=1e-3)
 
 
@@ -137,6 +143,9 @@ def test_baselines_import_no_network(shards: Path, tmp_path: Path) -> None:
         (["--methods", "flat", "--device", "abacus"], "--device abacus: not available here"),
         (["--methods", "jdap", "--weights", "WEIGHTS", "--steps", "2000"], "--steps: steps must be within"),
         (["--methods", "flat", "--shards", "nowhere"], "nowhere"),
+        (["--methods", "flat", "--function", "nothing"], "must be MODULE:FUNCTION"),
+        (["--methods", "flat", "--function", "no_such_module:f"], "no_such_module"),
+        (["--methods", "flat", "--function", "flat=math:sqrt"], "two methods are called flat"),
     ],
 )
 def test_user_errors_are_one_line_and_status_2(

@@ -18,9 +18,9 @@ from benchmarks.__main__ import main
 from benchmarks.depth.method import PHOTO_METHODS, CarriedDepth, FlatPlane, MethodSettings
 from benchmarks.depth.photo_batch import PhotoBatch
 from benchmarks.depth.photo_folder import Entry, crop_depth, read_depth_mm, read_index
-from benchmarks.depth.photos import picture_rows, region_rows
 from benchmarks.depth.regions import OUTLINES, REGIONS, render_regions
 from benchmarks.depth.scores import measure
+from benchmarks.depth.tables import group_rows, paired_rows
 from jdap.batch import ImageBatch
 from jdap.photos.read import PhotoError
 
@@ -116,7 +116,7 @@ def test_a_region_is_measured_after_the_alignment_of_the_whole(fake_batch: Calla
     photos = as_photos(batch, regions=regions, fitted_head_mm=found)
     fit = PHOTO_METHODS["fit"](MethodSettings(None))
     scores = measure([fit, FlatPlane()], [photos])
-    rows = {(row["method"], row["region"]): row for row in region_rows(scores, seed=0)}
+    rows = {(row["method"], row["of"]): row for row in group_rows(scores, seed=0) if row["group"] == "region"}
     expected = []
     for p, z, m, region in zip(found, batch.depth_mm, batch.skin, regions[:, 1:2], strict=True):
         columns = np.stack([p[m].double().numpy(), np.ones(int(m.sum()))], 1)
@@ -129,25 +129,18 @@ def test_a_region_is_measured_after_the_alignment_of_the_whole(fake_batch: Calla
     # A tilt is taken out of both: what leans like the truth but for a plane has no error left.
     v, u = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
     leaning = as_photos(batch, regions=regions, fitted_head_mm=2 * batch.depth_mm + 0.5 * u - 0.3 * v)
-    told = {row["region"]: row["mean"] for row in region_rows(measure([fit], [leaning]), seed=0)}
+    tilted = group_rows(measure([fit], [leaning]), seed=0)
+    told = {row["of"]: row["mean"] for row in tilted if row["group"] == "region"}
     assert told["untilted"] < 1e-3 < 1 < told["face"]
     for index, (z, m) in enumerate(zip(batch.depth_mm, batch.skin, strict=True)):
         columns = np.stack([np.ones(int(m.sum())), u[m[0]].numpy(), v[m[0]].numpy()], 1).astype(np.float64)
         left = z[m].double().numpy() - columns @ np.linalg.lstsq(columns, z[m].double().numpy(), rcond=None)[0]
         flat = scores.column("flat", "metric", "rmse_untilted")[index]
         assert flat == pytest.approx(np.sqrt(np.mean(left**2)), rel=1e-5)
-    # A region that no picture has is no figure.
-    assert rows["fit", "mouth"]["n"] == 0
-    assert rows["fit", "face"]["minus_fit"] == 0
-    gap = rows["flat", "face"]["mean"] - rows["fit", "face"]["mean"]
-    assert rows["flat", "face"]["minus_fit"] == pytest.approx(gap)
-    low, high = rows["flat", "face"]["minus_fit_ci"]
-    assert low < gap < high
-    entries = [Entry(key, Path(key), Path(key), "x") for key in (*batch.key, "gone.jpg")]
-    told = picture_rows(scores, entries, {"gone.jpg": "no face is found"})
-    assert [row["reason"] for row in told] == ["", "", "", "no face is found"]
-    assert told[0]["fit_mm_nose"] == pytest.approx(expected[0], abs=1e-4)
-    assert told[3]["fit_mm"] is None
+    # A region that no picture has is no row.
+    assert ("fit", "mouth") not in rows
+    (pair,) = [r for r in paired_rows(scores, seed=0) if (r["frame"], r["measure"]) == ("metric", "rmse")]
+    assert pair["mean"] == pytest.approx(rows["fit", "face"]["mean"] - rows["flat", "face"]["mean"])
 
 
 def test_what_photos_carry_shards_do_not(fake_batch: Callable[..., ImageBatch], capsys, tmp_path: Path) -> None:
@@ -178,7 +171,12 @@ def test_scanned_faces(assets: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     asked = ["--photos", tmp_path, "--methods", methods, "--device", "cpu", "--batch-size", 2, "--out", out]
     assert main(["depth", *map(str, asked)]) == 0
     result = json.loads((out / "depth.json").read_text())
-    figures = {row["method"]: row["rmse"] for row in result["rows"] if row["frame"] == "metric"}
+    aligned = [row for row in result["rows"] if (row["frame"], row["alignment"]) == ("metric", "scale_shift")]
+    figures = {row["method"]: row["rmse"] for row in aligned}
+    # A scanner's origin is anywhere: millimetres are not read without a shift.
+    assert {row["alignment"] for row in result["rows"]} == {"scale_shift", "disparity", "l1"}
+    # Normals of a surface that a fit explains lean less than those of a plane.
+    assert 5 < next(row["normal_deg"] for row in aligned if row["method"] == "fit") < 25
     # A face's relief spreads by 10 to 20 mm; landmarks explain most of it.
     assert 10 < figures["flat"] < 20
     assert figures["fit"] < 0.5 * figures["flat"]
@@ -187,16 +185,19 @@ def test_scanned_faces(assets: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert set(result["stamp"]["photos_left_out"]) == {"wall.png", "blind.jpg", "gone.jpg"}
     with (out / "pictures.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["photo"] for row in rows] == ["wall.png", *(e["photo"] for e in entries), "blind.jpg", "gone.jpg"]
-    assert [bool(row["reason"]) for row in rows] == [True, False, False, False, True, True]
-    assert "no face" in rows[0]["reason"]
-    assert "blind.depth.png: no such file" in rows[4]["reason"]
-    assert rows[5]["reason"] == "no such file"
-    assert np.mean([float(row["fit_mm"]) for row in rows[1:4]]) == pytest.approx(figures["fit"], abs=1e-3)
+    mine = [r for r in rows if (r["method"], r["frame"], r["alignment"]) == ("fit", "metric", "scale_shift")]
+    assert [row["picture"] for row in mine] == [e["photo"] for e in entries]
+    assert np.mean([float(row["rmse"]) for row in mine]) == pytest.approx(figures["fit"], abs=1e-3)
+    assert all(abs(float(row["yaw_deg"])) < 20 for row in mine)
+    wrong = {row["picture"]: row["reason"] for row in rows if row["reason"]}
+    assert list(wrong) == ["wall.png", "blind.jpg", "gone.jpg"]
+    assert "no face" in wrong["wall.png"]
+    assert "blind.depth.png: no such file" in wrong["blind.jpg"]
+    assert wrong["gone.jpg"] == "no such file"
     assert np.asarray(Image.open(out / "depth.png").convert("RGB")).std() > 10
     printed = " ".join(capsys.readouterr().out.split())
     assert "left out: wall.png" in printed
-    assert "minus fit" in printed
+    assert "flat minus fit" in printed
     write_index(tmp_path, wall)
     assert main(["depth", *map(str, asked)]) == 2
     assert "nothing to measure in 1 photos (wall.png: no face is found)" in capsys.readouterr().err

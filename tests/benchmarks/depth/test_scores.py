@@ -10,7 +10,9 @@ from torch import Tensor
 from benchmarks import BenchmarkError
 from benchmarks.depth.depth import cases, pictures
 from benchmarks.depth.method import FlatPlane, PosedMeanHead
-from benchmarks.depth.scores import measure, rows
+from benchmarks.depth.regions import REGIONS
+from benchmarks.depth.scores import measure
+from benchmarks.depth.tables import group_rows, paired_rows, picture_rows, rows
 from jdap.batch import ImageBatch
 
 FakeBatch = Callable[..., ImageBatch]
@@ -47,8 +49,9 @@ def without_skin(batch: ImageBatch, index: int) -> ImageBatch:
     return replace(batch, skin=skin, range_mm=range_mm)
 
 
-def by_name(table: list[dict[str, Any]], method: str, frame: str) -> dict[str, Any]:
-    (row,) = [row for row in table if (row["method"], row["frame"]) == (method, frame)]
+def by_name(table: list[dict[str, Any]], method: str, frame: str, alignment: str = "scale_shift") -> dict[str, Any]:
+    place = method, frame, alignment
+    (row,) = [row for row in table if (row["method"], row["frame"], row["alignment"]) == place]
     return row
 
 
@@ -64,8 +67,12 @@ def rounded(value: Any) -> Any:
 def test_rows_are_means_over_pictures_by_definition(fake_batch: FakeBatch) -> None:
     batches = [fake_batch(people=3), fake_batch(people=2, first=3)]
     table = rows(measure([Guess(), FlatPlane()], batches), seed=0)
-    assert [(row["method"], row["frame"]) for row in table] == [
-        (m, f) for f in ("normalised", "metric") for m in ("guess", "flat")
+    # Neither promises more than an affine frame, so neither is read without a shift.
+    assert [(row["method"], row["frame"], row["alignment"]) for row in table] == [
+        (m, f, a)
+        for f in ("normalised", "paper", "metric")
+        for a in ("scale_shift", "disparity", "l1")
+        for m in ("guess", "flat")
     ]
     for method, frame in (("guess", "metric"), ("flat", "metric"), ("guess", "normalised"), ("flat", "normalised")):
         errors, relative, shares = [], [], []
@@ -193,3 +200,144 @@ def test_one_picture_is_all_three_cases(fake_batch: FakeBatch) -> None:
     batches = [fake_batch(people=1)]
     drawn = cases([FlatPlane()], lambda: batches, measure([FlatPlane()], batches))
     assert [case.key for case in drawn] == [batches[0].key[0]] * 3
+
+
+class Promised(Guess):
+    """Millimetres of the camera, 3 % too far."""
+
+    frames = ("metric",)
+
+    def predict(self, batch: ImageBatch) -> Tensor:
+        return 1.03 * batch.depth_mm
+
+
+class InRange(Guess):
+    """The truth in [-1, 1]."""
+
+    frames = ("normalised", "paper")
+
+    def predict(self, batch: ImageBatch) -> Tensor:
+        return batch.depth
+
+
+def test_what_promises_a_frame_is_read_in_it_without_a_shift(fake_batch: FakeBatch) -> None:
+    scores = measure([Promised("mm"), InRange("range"), Guess()], [fake_batch(people=3)])
+    table = rows(scores, seed=0)
+    assert {(row["method"], row["frame"]) for row in table if row["alignment"] in ("scale", "none")} == {
+        ("mm", "metric"),
+        ("range", "normalised"),
+        ("range", "paper"),
+    }
+    assert by_name(table, "mm", "metric", "none")["absrel"] == pytest.approx(0.03, rel=1e-5)
+    assert by_name(table, "mm", "metric", "scale")["absrel"] == pytest.approx(0, abs=1e-6)
+    assert by_name(table, "mm", "metric", "none")["delta_101"] == 0
+    assert by_name(table, "mm", "metric", "none")["delta_105"] == 1
+    for frame in ("normalised", "paper"):
+        assert by_name(table, "range", frame, "none")["rmse"] == pytest.approx(0, abs=1e-6)
+    some = measure([Guess()], [fake_batch(people=2)], alignments=("scale_shift",))
+    assert {row["alignment"] for row in rows(some, 0)} == {"scale_shift"}
+
+
+class Inverse(Guess):
+    """Disparity in an affine frame, turned round."""
+
+    def predict(self, batch: ImageBatch) -> Tensor:
+        return -(300 / batch.depth_mm.clamp_min(1) + 2)
+
+
+def test_disparity_is_that_of_millimetres_in_every_frame(fake_batch: FakeBatch) -> None:
+    batch = fake_batch(people=3)
+    table = rows(measure([Inverse()], [batch]), seed=0)
+    clipped = []
+    for z, m in zip(batch.depth_mm, batch.skin, strict=True):
+        near, far = np.quantile(z[m].double().numpy(), [0.02, 0.98])
+        d = 0.1 + 0.9 * (z[m].double().numpy() - near) / (far - near)
+        clipped.append(np.sqrt(np.mean((d - d.clip(0.1, 1)) ** 2)))
+    # Nothing is left but what clipping the truth to its quantiles costs.
+    told = by_name(table, "guess", "normalised", "disparity")
+    assert told["rmse"] == pytest.approx(np.mean(clipped), rel=1e-3)
+    assert told["negative_scale"] == 0
+    assert by_name(table, "guess", "metric", "disparity")["rmse"] < 1e-2
+    assert by_name(table, "guess", "metric", "scale_shift")["rmse"] > 0.1
+
+
+def test_the_surface_is_measured_in_millimetres(fake_batch: FakeBatch) -> None:
+    table = rows(measure([Promised("mm"), Guess(), FlatPlane()], [fake_batch(people=3)]), seed=0)
+    assert by_name(table, "mm", "metric")["normal_deg"] == pytest.approx(0, abs=1e-3)
+    assert by_name(table, "mm", "metric")["boundary_f1"] == pytest.approx(1)
+    assert by_name(table, "flat", "metric")["boundary_f1"] == 0
+    assert 1 < by_name(table, "guess", "metric")["normal_deg"] < by_name(table, "flat", "metric")["normal_deg"] < 60
+    assert "normal_deg" not in by_name(table, "flat", "normalised")
+
+
+def test_groups_of_pictures_and_pixels(fake_batch: FakeBatch) -> None:
+    batch = replace(fake_batch(people=4), yaw_deg=torch.tensor([-12.0, 3, 18, float("nan")]))
+    batch = replace(batch, source=("a", "b", "a", "b"))
+
+    def nose(some: ImageBatch) -> Tensor:
+        regions = torch.zeros(len(some), len(REGIONS), 32, 32, dtype=torch.bool)
+        regions[:3, 1, 10:20, 8:24] = True  # no face is found in the last
+        return regions
+
+    scores = measure([Guess()], [batch], find_regions=nose)
+    table = group_rows(scores, seed=0)
+    normalised = scores.column("guess", "normalised", "rmse")
+
+    def of(group: str, name: str, frame: str = "normalised") -> dict[str, Any]:
+        (row,) = [r for r in table if (r["group"], r["of"], r["frame"], r["measure"]) == (group, name, frame, "rmse")]
+        return row
+
+    assert {row["of"] for row in table if row["group"] == "yaw"} == {"0–10°", "10–20°"}
+    assert of("yaw", "10–20°")["mean"] == pytest.approx(normalised[[0, 2]].mean())
+    assert (of("yaw", "10–20°")["n"], of("yaw", "0–10°")["n"]) == (2, 1)
+    assert of("source", "b")["mean"] == pytest.approx(normalised[[1, 3]].mean())
+    assert of("region", "nose", "metric")["n"] == 3
+    assert of("region", "face", "metric")["mean"] == pytest.approx(scores.column("guess", "metric", "rmse").mean())
+    # What has depth and is no skin, by the scale and shift of the skin.
+    expected = []
+    for p, z, m in zip(Guess().predict(batch), batch.depth_mm, batch.skin, strict=True):
+        columns = np.stack([p[m].double().numpy(), np.ones(int(m.sum()))], 1)
+        s, t = np.linalg.lstsq(columns, z[m].double().numpy(), rcond=None)[0]
+        off = ~m & (z > 0)
+        expected.append(np.sqrt(np.mean((s * p[off].double().numpy() + t - z[off].double().numpy()) ** 2)))
+    assert of("region", "beyond the skin", "metric")["mean"] == pytest.approx(np.mean(expected), rel=1e-5)
+    # Fitted depth says nothing of hair.
+    fitted = group_rows(measure([Guess()], [replace(batch, depth_source=("fitted",) * 4)]), seed=0)
+    assert not [row for row in fitted if row["of"] in ("beyond the skin", "nose")]
+
+
+def test_methods_are_compared_picture_by_picture(fake_batch: FakeBatch) -> None:
+    methods = [Guess("good", error_mm=1), Guess("bad", error_mm=2), FlatPlane()]
+    scores = measure(methods, [fake_batch(people=6)])
+    table = paired_rows(scores, seed=0)
+    (row,) = [
+        r for r in table if (r["first"], r["other"], r["frame"], r["measure"]) == ("good", "bad", "metric", "rmse")
+    ]
+    differences = scores.column("good", "metric", "rmse") - scores.column("bad", "metric", "rmse")
+    assert row["mean"] == pytest.approx(differences.mean())
+    assert row["mean_ci"][0] < row["mean"] < row["mean_ci"][1] < 0
+    # Six people who all agree: 2 of 64 turns of the signs are as far from 0; three pairs were compared.
+    assert row["p"] == pytest.approx(2 / 64)
+    assert row["p_holm"] == pytest.approx(3 * 2 / 64)
+
+
+def test_every_picture_has_its_rows(fake_batch: FakeBatch) -> None:
+    scores = measure([Guess(), FlatPlane()], [fake_batch(people=3)], alignments=("scale_shift", "l1"))
+    table = list(picture_rows(scores, {"gone.jpg": ("ann", "no face is found")}))
+    assert len(table) == 3 * 2 * 3 * 2 + 1
+    assert len({tuple(row) for row in table}) == 1  # all have the same columns
+    mine = [r for r in table if (r["method"], r["frame"], r["alignment"]) == ("guess", "metric", "l1")]
+    assert [r["picture"] for r in mine] == scores.key
+    expected = scores.column("guess", "metric", "absrel", "l1")
+    assert [r["absrel"] for r in mine] == pytest.approx(expected.tolist(), rel=1e-5)
+    assert (table[-1]["picture"], table[-1]["person"], table[-1]["reason"]) == ("gone.jpg", "ann", "no face is found")
+
+
+def test_few_pixels_are_no_picture(fake_batch: FakeBatch) -> None:
+    batch = fake_batch(people=2)
+    skin = batch.skin.clone()
+    skin[1] = False
+    v, u = batch.skin[1, 0].nonzero().T
+    skin[1, 0, v[:31], u[:31]] = True
+    scores = measure([FlatPlane()], [replace(batch, skin=skin)])
+    assert (scores.empty, scores.key) == (1, [batch.key[0]])

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from data_prep.clips import measures
-from data_prep.clips.measures import BARE_POINTS, SKIN_POINTS, appearance, head_angles_deg, picture_hash
+from data_prep.clips.measures import BARE_POINTS, SKIN_POINTS, appearance, picture_hash
 from data_prep.clips.quality import (
     FAILED,
     HELD,
@@ -24,7 +24,7 @@ from data_prep.clips.quality import (
     select,
     why_not,
 )
-from jdap.geometry import axis_angle_to_matrix, matrix_to_axis_angle
+from jdap.geometry import axis_angle_to_matrix, head_angles_deg, matrix_to_axis_angle
 
 GOOD = {"found": 1.0, "face_px": 200.0, "brightness": 0.5, "sharpness": 100.0, "fit_error": 0.005, "audio": 1.0}
 

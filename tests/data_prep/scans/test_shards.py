@@ -337,3 +337,25 @@ def test_notes_without_a_file_are_the_folders_name(tmp_path: Path) -> None:
     (tmp_path / "p1").mkdir()
     assert read_notes(tmp_path / "p1").person_id == "p1"
     assert read_notes(tmp_path / "p1").cameras == ()
+
+
+def test_facescape_is_read_as_it_is_laid_out(head: MorphableModel, tmp_path: Path) -> None:
+    """``PERSON/models_reg/NUMBER_EXPRESSION.obj`` beside a ``.jpg`` of that name: each a scan, one person."""
+    drawn = write_head(tmp_path / "drawn", head)
+    models = tmp_path / "TU" / "12" / "models_reg"
+    models.mkdir(parents=True)
+    for name in ("1_neutral", "2_smile"):
+        text = (drawn / "head.obj").read_text().replace("mtllib m.mtl", f"mtllib {name}.obj.mtl")
+        (models / f"{name}.obj").write_text(text)
+        Image.open(drawn / "paint.png").save(models / f"{name}.jpg", quality=95)
+    (models / "2_smile.jpg").unlink()
+    rows = prepare_scans(tmp_path / "TU", tmp_path / "out", ScanSettings(SIZE, Ring(yaws=(0.0,))))
+    assert [Path(row["source"]).name for row in rows] == ["1_neutral.obj", "2_smile.obj"]
+    assert [row["status"] for row in rows] == ["kept", "failed"]
+    assert "2_smile.jpg" in rows[1]["reason"]
+    (sample,) = read_samples(next((tmp_path / "out").glob("*.tar")))
+    assert sample.record.person_id == "12"
+    expected = make_sample(drawn, "x", ScanSettings(SIZE, Ring(yaws=(0.0,))), load_face_model())
+    both = expected.skin_FHW & sample.skin_FHW
+    assert both.sum() > 0.98 * expected.skin_FHW.sum()
+    assert np.median(np.abs(expected.depth_mm_FHW - sample.depth_mm_FHW)[both]) < 0.2

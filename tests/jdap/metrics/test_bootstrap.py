@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jdap.metrics.bootstrap import grouped_interval, resampled_means
+from jdap.metrics.bootstrap import grouped_interval, holm, resampled_means, sign_flip_p
 
 
 def test_agrees_with_scipy_when_everybody_has_one_picture() -> None:
@@ -45,3 +45,23 @@ def test_degenerate() -> None:
         resampled_means(np.array([]), [])
     with pytest.raises(ValueError, match="one group a value"):
         resampled_means(np.array([1.0]), ["a", "b"])
+
+
+def test_a_sign_flip_test_is_scipys() -> None:
+    values = np.random.default_rng(2).normal(0.5, size=9)
+    theirs = scipy.stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    names = [f"p{i}" for i in range(9)]
+    assert sign_flip_p(values, names) == pytest.approx(theirs.pvalue)
+    # Drawn turns come near, and pictures of one person turn together.
+    assert sign_flip_p(values, names, draws=500) == pytest.approx(theirs.pvalue, abs=0.05)
+    assert sign_flip_p(np.repeat(values, 4), np.repeat(names, 4).tolist()) == pytest.approx(theirs.pvalue)
+    assert sign_flip_p(np.ones(30), [str(i) for i in range(30)]) == pytest.approx(1 / 10_001)
+    assert sign_flip_p(np.zeros(30), [str(i) for i in range(30)]) == 1
+    assert np.isnan(sign_flip_p(values, ["one"] * 9))
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == pytest.approx([1.0, 1.0])
+    assert np.isnan(holm([float("nan"), 0.01])[0])
+    assert holm([float("nan"), 0.01])[1] == 0.01

@@ -1,0 +1,1 @@
+"""What benchmarks found, on one page."""
