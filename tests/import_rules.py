@@ -140,6 +140,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "decord": "data_prep/video/decord.py",
     "mediapipe": "jdap/faces/landmarker.py",
     "onnxruntime": "jdap/faces/parser_onnx.py",
+    "numba": "jdap/shape/compiled.py",
     "scenedetect": "data_prep/video/shots.py",
     "dlib": "jdap/metrics/identity.py",
     "h5py": "data_prep/convert/layouts.py",
