@@ -10,7 +10,7 @@ PHOTO_METHOD_NAMES = (*METHOD_NAMES, "expressive_head", "mediapipe_z", "fit")
 DEFAULT_SCAN = Path("scans") / "james"
 #: The builders of :data:`jdap.models.image.build.BUILDERS`.
 PRESETS = ("tiny", "small", "sd15")
-FIT_PARTS = ("clips", "scan", "drawn", "trust", "ablation")
+FIT_PARTS = ("clips", "scan", "drawn", "lens", "trust", "ablation")
 SPEED_PARTS = ("training", "sampling", "throughput")
 DTYPES = ("float32", "bfloat16")
 #: Which seconds are measured → their name in results.
