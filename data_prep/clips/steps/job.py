@@ -31,7 +31,7 @@ from data_prep.video.shots import ShotFrame
 from data_prep.video.sync import load_syncnet
 from data_prep.video.tracks import Tracker
 from data_prep.video.video import FrameReader, UnreadableVideo, Video, open_video, whole_picture
-from jdap.faces.landmarker import Landmarker
+from jdap.faces.landmarker import Face, Landmarker
 from jdap.faces.parser import load_parser
 from jdap.geometry import PinholeCamera
 from jdap.units import FPS
@@ -85,7 +85,7 @@ class Tools:
 def guess_camera(video: Video, tools: Tools) -> PinholeCamera | None:
     """The camera by the faces of :data:`GLIMPSES` pictures, spread evenly over a video: the guess by the widest one,
     and the lens where they are near (each by itself: they may be several people's); None without a face."""
-    glimpses = []
+    glimpses: list[Face] = []
     with Landmarker() as landmarker:
         for k in sorted({int((i + 0.5) / GLIMPSES * video.frames) for i in range(GLIMPSES)}):
             picture = whole_picture(video, k)

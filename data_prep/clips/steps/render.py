@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from data_prep.clips.measures import picture_hash
 from data_prep.clips.quality import KEPT, fingerprint
 from data_prep.clips.steps.fitted import Framed, fitted_sample, frame_scores, sheet_row
 from data_prep.clips.steps.job import VideoJob, costs
+from data_prep.machine.watchdog import beat
 from data_prep.video.sync import SyncMeter
 from data_prep.video.video import UnreadableVideo
 from jdap.faces import crop
@@ -44,9 +45,12 @@ def render_samples(clips: list[Clip], job: VideoJob) -> list[Clip]:
         return clips
     start, stop = min(clip.start for clip in clips), max(clip.start + clip.frames for clip in clips)
     kept = all(drawing.was_kept() for drawing in drawings)
-    frames = itertools.repeat(None, stop - start) if kept else job.timed_each("decode", job.drawn.read(start, stop))
+    frames: Iterable[np.ndarray | None] = itertools.repeat(None, stop - start)
+    if not kept:
+        frames = job.timed_each("decode", job.drawn.read(start, stop))
     try:
         for k, frame in enumerate(frames, start):
+            beat()
             for drawing in drawings:
                 if drawing.clip.status == KEPT:
                     with costs(drawing.clip, job):
