@@ -15,7 +15,8 @@ against, a coefficient is frozen. What landmarks say of identity is mostly the s
 included, so F frames count as ``views`` independent ones.
 
 A track that follows time is fitted in two parts: identity and focal length by some of its frames, in which the head is
-turned as differently as can be (:func:`key_frames`), without smoothness; then, these held, pose and expressions of all.
+turned as differently as can be (:func:`data_prep.fit.seen.key_frames`), without smoothness; then, these held, pose and
+expressions of all.
 
 The Jacobian is analytic (:mod:`data_prep.fit.equations`); frames are eliminated, which leaves one small system a track
 (:mod:`data_prep.fit.solve`). Work goes by chunks of frames, so memory does not grow with a track but for about a
@@ -30,13 +31,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from data_prep.fit.equations import HOLD_FAST, FitProblem, FitState, Layout, Weights
+from data_prep.fit.equations import HOLD_FAST, FitProblem, FitState, Weights
 from data_prep.fit.points import HeadPoints
-from data_prep.fit.start import start, whiten
+from data_prep.fit.seen import Observed, SeenTracks
+from data_prep.fit.start import whiten
 from data_prep.head.landmarks import Correspondence
 from data_prep.head.model import MorphableModel
 from jdap.geometry import HEAD_TO_VIEWER, PinholeCamera, matrix_to_axis_angle
@@ -102,17 +103,6 @@ class FitSettings:
     def unordered(self) -> FitSettings:
         """The same for pictures of one person that do not follow one another in time."""
         return replace(self, turn_sd_deg=math.inf, shift_sd_mm=math.inf, change_sd=math.inf)
-
-
-@dataclass(frozen=True, eq=False)
-class Observed:
-    """What is known of one track: ``landmarks_px_FN3`` (F, 468, 3) float, x, y in pixels of the camera's picture and z
-    as mediapipe gives it; the expression prior ``prior_FE`` (F, E, :func:`expression_prior`); the camera.
-    """
-
-    landmarks_px_FN3: Tensor
-    prior_FE: Tensor
-    camera: PinholeCamera
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,61 +275,6 @@ def jitter_mm(relief_mm_FN: Tensor) -> Tensor:
     jerk_FN = relief_mm_FN.diff(n=3, dim=0)
     size_F = (jerk_FN.square().mean(1) / 20).sqrt()
     return torch.cat([size_F[:1], size_F, size_F[-1:].expand(2)])
-
-
-@dataclass(frozen=True, eq=False)
-class SeenTracks:
-    """What is known of some tracks, on one device: ``landmarks_px_MN3``, ``prior_ME``, ``camera_px_B3`` (f, cx, cy)."""
-
-    layout: Layout
-    landmarks_px_MN3: Tensor
-    prior_ME: Tensor
-    camera_px_B3: Tensor
-
-    @classmethod
-    def of(cls, tracks: Sequence[Observed], device: torch.device) -> SeenTracks:
-        """The tracks, one after the other; raises ValueError for landmarks that are not finite."""
-        landmarks = torch.cat([track.landmarks_px_FN3 for track in tracks]).to(device, torch.float32)
-        if not landmarks.isfinite().all():
-            raise ValueError("landmarks must be finite: fill gaps before fitting")
-        prior = torch.cat([track.prior_FE for track in tracks]).to(device, torch.float32).clamp(0, 1)
-        cameras = torch.stack([track.camera.as_tensor() for track in tracks]).to(device)
-        return cls(Layout([len(track.prior_FE) for track in tracks], device), landmarks, prior, cameras)
-
-    def start(self, head: HeadPoints, mean_BN3: Tensor) -> FitState:
-        """Where descent starts."""
-        track_M, tracks = self.layout.track_M, len(self.camera_px_B3)
-        camera_M3 = self.camera_px_B3[track_M]
-        return start(self.landmarks_px_MN3, self.prior_ME, camera_M3, head, mean_BN3[track_M], tracks)
-
-    def keys(self, head: HeadPoints, most: int) -> SeenTracks:
-        """At most so many frames of each track, in which the head is turned as differently as can be."""
-        if self.layout.longest <= most:
-            return self
-        mean_BN3 = head.mean_N3.expand(len(self.camera_px_B3), -1, -1)
-        # What the face looks along: its sideways and upward parts are sines of yaw and pitch.
-        ahead_M2 = self.start(head, mean_BN3).rotation_M33[:, :2, 2].cpu().numpy()
-        chosen = [key_frames(ahead_M2[own], most) for own in self.layout.slices()]
-        places = [own.start + frames for own, frames in zip(self.layout.slices(), chosen, strict=True)]
-        at = torch.from_numpy(np.concatenate(places)).to(self.prior_ME.device)
-        layout = Layout([len(frames) for frames in chosen], self.prior_ME.device)
-        return SeenTracks(layout, self.landmarks_px_MN3[at], self.prior_ME[at], self.camera_px_B3)
-
-
-def key_frames(turns_F2: np.ndarray, most: int) -> np.ndarray:
-    """At most ``most`` frames, ascending: half of them spread evenly over time, then always the frame that is turned
-    (sines of yaw and pitch) least like any that is chosen."""
-    chosen = np.linspace(0, len(turns_F2) - 1, min(most, len(turns_F2))).round().astype(int)
-    if len(chosen) == len(turns_F2):
-        return chosen
-    chosen = chosen[::2]
-    apart = np.linalg.norm(turns_F2[:, None] - turns_F2[chosen], axis=-1).min(1)
-    while len(chosen) < most:
-        farthest = int(apart.argmax())
-        chosen = np.append(chosen, farthest)
-        apart = np.minimum(apart, np.linalg.norm(turns_F2 - turns_F2[farthest], axis=-1))
-        apart[farthest] = -1
-    return np.unique(chosen)
 
 
 def pose_problem(
