@@ -12,7 +12,7 @@ ALIGNMENT_NAMES = ("scale_shift", "disparity", "l1", "scale", "none")
 DEFAULT_SCAN = Path("scans") / "james"
 #: The builders of :data:`jdap.models.image.build.BUILDERS`.
 PRESETS = ("tiny", "small", "sd15")
-FIT_PARTS = ("clips", "scan", "drawn", "trust", "ablation")
+FIT_PARTS = ("clips", "scan", "drawn", "lens", "trust", "ablation")
 SPEED_PARTS = ("training", "sampling", "throughput")
 DTYPES = ("float32", "bfloat16")
 #: Which seconds are measured → their name in results.

@@ -9,6 +9,8 @@ ALL, TRAIN, VAL, TEST = "all", "train", "val", "test"
 PHOTO_SPLITS = (ALL, TRAIN, VAL, TEST)
 #: What lies outside of a picture.
 EDGE, BLACK, REJECT = "edge", "black", "reject"
+#: What tells a voice: a rule of level, band and spectrum, or silero-vad's network.
+RULE, SILERO = "rule", "silero"
 #: Who works.
 ENGINES = ("local", "ray")
 #: Bytes of video in a unit, unless told otherwise: 1 to 10 minutes, whose shard at 512² is 0.1 to 1 GB.

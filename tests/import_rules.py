@@ -142,6 +142,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "jinja2": "benchmarks/page/page.py",
     "mediapipe": "jdap/faces/landmarker.py",
     "onnxruntime": "jdap/faces/parser_onnx.py",
+    "numba": "jdap/shape/compiled.py",
     "scenedetect": "data_prep/video/shots.py",
     "dlib": "jdap/metrics/identity.py",
     "h5py": "data_prep/convert/layouts.py",

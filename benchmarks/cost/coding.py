@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import BenchmarkError, report
+from benchmarks.cost.redraw import redraw_rows
+from benchmarks.cost.timing import best_seconds
 from jdap.data.shards import ALONE, ShardOrder, resolve_shards, usable
 from jdap.data.tars import BadSamplePolicy, read_tars
 from jdap.io.progress import track
@@ -143,16 +144,6 @@ def psnr(decoded: np.ndarray, original: np.ndarray) -> float:
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
-def best_seconds(call: Callable[[], Any], repeats: int) -> float:
-    """Processor time of the fastest of ``repeats`` calls: what else the machine does only ever makes a call longer."""
-    shortest = float("inf")
-    for _ in range(repeats):
-        start = time.thread_time()
-        call()
-        shortest = min(shortest, time.thread_time() - start)
-    return shortest
-
-
 def measure(coding: Coding, pictures: list[np.ndarray], repeats: int) -> dict[str, Any]:
     """Means over pictures: ``bytes``, ``encode_ms``, ``decode_ms``, ``psnr_db`` (None: every one was lossless).
 
@@ -197,12 +188,18 @@ def run(args: argparse.Namespace) -> int:
         "shrink": args.shrink,
         "repeats": args.repeats,
     }
+    redrawn = redraw_rows(args.shards, args.limit, args.repeats) if args.redraw else []
     args.out.mkdir(parents=True, exist_ok=True)
-    report.write_json(args.out / "coding.json", {"rows": rows, "stamp": stamp})
+    report.write_json(args.out / "coding.json", {"rows": rows, "redrawn": redrawn, "stamp": stamp})
     report.write_csv(args.out / "coding.csv", rows)
     for kind in MEMBER_KINDS:
         if of_kind := [row for row in rows if row["kind"] == kind]:
             console.print(_table(of_kind))
+    for row in redrawn:
+        console.print(
+            f"fitted depth, {row['depth']}, {row['n']} samples: {row['bytes']:.0f} bytes a frame, read in "
+            f"{row['read_ms']:.1f} ms, off by {row['off_mm']:.2f} mm at most, skin by {row['skin_off']:.2%}"
+        )
     return 0
 
 

@@ -5,8 +5,9 @@ Shapes: F frames or views, S x S pixels, N landmarks, E expressions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +41,13 @@ DRAWN_SEED = 11
 
 @dataclass(frozen=True, eq=False)
 class TrueDepth:
-    """True depth of frames: ``depth_mm_FSS`` (0 = none), ``face_FSS`` bool, ``camera_px_F3``."""
+    """True depth of frames: ``depth_mm_FSS`` (0 = none), ``face_FSS`` bool, ``camera_px_F3``; of drawn clips all
+    frames' ``rotation_F3``."""
 
     depth_mm_FSS: np.ndarray
     face_FSS: np.ndarray
     camera_px_F3: Tensor
+    rotation_F3: Tensor | None = None
 
 
 def read_clips(folders: Sequence[Path], frames: int, model: MorphableModel) -> dict[str, Observed]:
@@ -134,11 +137,18 @@ def studio_clips(folder: Path, model: MorphableModel) -> dict[str, tuple[Observe
 
 
 def rendered_clips(
-    people: int, frames: int, size: int, noise_px: float, model: MorphableModel, correspondence: Correspondence
+    people: int,
+    frames: int,
+    size: int,
+    noise_px: float,
+    model: MorphableModel,
+    correspondence: Correspondence,
+    lens: tuple[float, float] | None = None,
 ) -> dict[str, tuple[Observed, TrueDepth]]:
     """Person → landmarks of the studio's heads and moves with white noise, and depth of a few frames.
 
-    Scores are the true expressions with noise of 0.08. No picture is drawn: this is what the fit alone loses.
+    Scores are the true expressions with noise of 0.08. No picture is drawn: this is what the fit alone loses. With a
+    ``lens`` (field of view in degrees, distance in mm) heads are straight before that, and the fit is given the guess.
     """
     renderer, clips = HeadRenderer(model, correspondence), {}
     for index in range(people):
@@ -149,6 +159,11 @@ def rendered_clips(
             torch.from_numpy(a)
             for a in (take.expression_FE, take.rotation_F3, take.translation_mm_F3, take.camera_px_F3)
         )
+        if lens is not None:
+            camera = torch.tensor([size / 2 / math.tan(math.radians(lens[0] / 2)), size / 2, size / 2]).expand(
+                frames, 3
+            )
+            translation = torch.tensor([0.0, 0.0, lens[1]]).expand(frames, 3)
         identity = torch.from_numpy(person.identity_K)
         points = correspondence.points(
             head_to_camera(model.vertices(identity[None], expression), rotation, translation)
@@ -160,11 +175,14 @@ def rendered_clips(
         ]
         prior = (expression + 0.08 * torch.randn(expression.shape, generator=generator)).clamp(0, 1)
         seen = Observed(torch.cat([pixels, relief], -1), prior, _camera(camera[0], size))
+        if lens is not None:
+            across = float((pixels[:, CHEEKS[0]] - pixels[:, CHEEKS[1]]).norm(dim=-1).quantile(0.95))
+            seen = replace(seen, camera=default_camera(size, size, across))
         few = few_of(frames)
         # Depth is looked at on a coarse grid: its errors are smooth.
         coarse = camera[few] * (DEPTH_SIZE_PX / size)
         maps = renderer.render(identity, expression[few], rotation[few], translation[few], coarse, DEPTH_SIZE_PX)
-        clips[person.person_id] = (seen, TrueDepth(maps.depth_mm_FHW, maps.skin_FHW, coarse))
+        clips[person.person_id] = (seen, TrueDepth(maps.depth_mm_FHW, maps.skin_FHW, coarse, rotation))
     return clips
 
 

@@ -7,6 +7,7 @@ clips      reprojection, openings of lids and lips, and jitter over clips of peo
            that was derived anew and refined on the other folds' clips alone
 scan       depth of a scan's renders at ten yaws, seen by mediapipe, beside baselines; RMSE after scale and shift
 drawn      depth of studio heads from their landmarks with white noise; frames a second of the fit alone
+lens       pitch and depth of drawn heads whose lens is guessed, from selfies to a long lens
 trust      whether the confidence ranks pixels by their true error: the scan's views, and with ``--studio`` shards of
            ``python -m data_prep studio --clips``, seen by mediapipe
 ablation   the first three with one setting changed at a time
@@ -40,12 +41,13 @@ from benchmarks.fit.measure import (
     ScanFigures,
     clip_figures,
     counts,
+    lens_figures,
     rendered_figures,
     rmse_mm,
     studio_trust,
     trust_figures,
 )
-from data_prep.fit.fit import FitSettings, fit_tracks
+from data_prep.fit.fit import FACE_WIDTH_MM, FitSettings, fit_tracks
 from data_prep.head.landmarks import FACE_OVAL, Correspondence, load_correspondence
 from data_prep.head.model import MorphableModel, load_ict
 from jdap.io.fetch import ENVIRONMENT
@@ -54,6 +56,10 @@ from jdap.io.progress import track
 FIT_VIDEOS = tuple(Path("videos") / name for name in ("grid", "motion", "talking"))
 FIT_FRAMES, FIT_SIZE_PX, NOISE_PX = 32, 512, 1.0
 VIEW_SIZE_PX = 256
+
+#: Fields of view, degrees, and distances, mm: a portrait, a webcam, two selfies, a long lens.
+LENSES = ((40.0, 800.0), (65.0, 550.0), (75.0, 400.0), (75.0, 300.0), (15.0, 3000.0))
+SELFIE_FRAMES = 16
 
 FIT_DEFAULTS = FitSettings()
 #: name → settings, and whether the face oval is trusted as other landmarks are.
@@ -79,7 +85,13 @@ def run(args: argparse.Namespace) -> int:
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise BenchmarkError(f"--device {args.device}: torch finds no GPU here; use --device cpu")
     bench = Bench(args, load_ict(), load_correspondence())
-    measures = {"clips": bench.clips, "scan": bench.scan, "drawn": bench.drawn, "trust": bench.trust}
+    measures = {
+        "clips": bench.clips,
+        "scan": bench.scan,
+        "drawn": bench.drawn,
+        "lens": bench.lens,
+        "trust": bench.trust,
+    }
     results: dict[str, Any] = {name: measures[name]() for name in args.parts if name != "ablation"}
     if "ablation" in args.parts:
         results["ablation"] = bench.ablation()
@@ -164,6 +176,21 @@ class Bench:
         )
         self._table(title, tuple(row), [row])
         return [row]
+
+    def lens(self) -> list[dict[str, Any]]:
+        """Pitch and depth where the lens is not known."""
+        rows = []
+        for field_deg, far_mm in LENSES:
+            place = (self.model, self.correspondence, (field_deg, far_mm))
+            # 0.4 % of the face's width, of which a picture at this distance shows so many pixels.
+            noise_px = 0.004 * FACE_WIDTH_MM * FIT_SIZE_PX / (2 * far_mm * math.tan(math.radians(field_deg / 2)))
+            clips = rendered_clips(self.args.people, SELFIE_FRAMES, FIT_SIZE_PX, noise_px, *place)
+            figures = lens_figures(clips, self.model, self.correspondence)
+            row: dict[str, Any] = {"lens": f"{field_deg:g}°, {far_mm:g} mm"}
+            rows.append(row | {key: report.mean_and_interval(x, list(clips), 0) for key, x in figures.items()})
+        title = f"{self.args.people} drawn people, {SELFIE_FRAMES} frames, lens guessed; depth after scale and shift"
+        self._table(title, tuple(rows[0]), rows)
+        return rows
 
     def _speed(self) -> dict[str, float]:
         """Frames a second of the fit alone, all clips in one batch and one by one; by clock and processor time."""

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from benchmarks.depth.photo_heads import FAR_MM, HELD_SD
 from benchmarks.fit.data import Observed, TrueDepth, few_of, part, render_fit
+from data_prep.clips.measures import head_angles_deg
 from data_prep.convert.derive import read_obj
 from data_prep.fit.fit import Fit, FitSettings, fit_tracks
+from data_prep.fit.lens import find_lens
 from data_prep.fit.points import LIDS, LIPS
 from data_prep.fit.render import DepthMaps, HeadRenderer
 from data_prep.head import assets
@@ -143,6 +145,28 @@ def rendered_figures(
         errors = [(maps.depth_mm_FHW[f] - truth.depth_mm_FSS[f])[where[f]] for f in range(len(where))]
         medians.append(np.mean([np.median(np.abs(e - np.median(e))) for e in errors]))
     return np.array(medians)
+
+
+def lens_figures(
+    clips: dict[str, tuple[Observed, TrueDepth]], model: MorphableModel, correspondence: Correspondence
+) -> dict[str, np.ndarray]:
+    """Of drawn clips whose lens is guessed and then looked for, (people,) each: ``pitch_deg``, the mean absolute error,
+    ``rmse_mm`` of depth after scale and shift, ``focal`` over the true one."""
+    renderer = HeadRenderer(model, correspondence)
+    found: dict[str, list[float]] = {"pitch_deg": [], "rmse_mm": [], "focal": []}
+    for seen, truth in clips.values():
+        assert truth.rotation_F3 is not None
+        seen = replace(seen, camera=find_lens([seen], model, correspondence, seen.camera))
+        fitted, few = fit_tracks([seen], model, correspondence)[0], few_of(len(seen.prior_FE))
+        pitch, true_pitch = (head_angles_deg(turn)[:, 1] for turn in (fitted.rotation_F3, truth.rotation_F3))
+        camera = truth.camera_px_F3.clone()
+        ratio = fitted.focal_px / float(camera[0, 0]) * float(camera[0, 1] / seen.camera.cx_px)
+        camera[:, 0] *= ratio
+        maps = render_fit(renderer, fitted, few, camera, truth.depth_mm_FSS.shape[1])
+        found["pitch_deg"].append(float(np.abs(pitch - true_pitch).mean()))
+        found["rmse_mm"].append(float(rmse_mm(maps.depth_mm_FHW, truth, counts(maps, truth)).mean()))
+        found["focal"].append(ratio)
+    return {name: np.array(values) for name, values in found.items()}
 
 
 def trust_figures(maps: DepthMaps, truth: TrueDepth) -> list[dict[str, float]]:

@@ -23,6 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--studio", type=Path, metavar="DIR", help="shards of studio clips, for the part trust")
     parser.add_argument("--frames", type=int, default=75, help="of each clip, at most (default 75)")
     parser.add_argument("--folds", type=int, default=3, help="of people, for held-out correspondences (default 3)")
-    parser.add_argument("--people", type=int, default=8, help="of the part drawn (default 8)")
+    parser.add_argument("--people", type=int, default=8, help="of the parts drawn and lens (default 8)")
     parser.add_argument("--device", default="cpu", help="of the timed fits: cpu, cuda … (default cpu)")
     parser.add_argument("--out", type=Path, required=True, help="folder for fit.json")

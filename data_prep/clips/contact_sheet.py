@@ -93,7 +93,7 @@ def render_sheet(sheet: Sheet) -> bytes:
                     draw.point((x, y), fill=colour)
         draw.text((4, top + CONTACT_TILE_PX + 3), row.label, fill=(200, 200, 200))
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    picture.save(buffer, "PNG", compress_level=2)  # a fifth of the time, a tenth more bytes
     return buffer.getvalue()
 
 

@@ -1,18 +1,18 @@
 """How the scores of every frame are measured; what they mean and where the thresholds lie: docs/data.md.
 
-Shapes: F frames, N landmarks, B blendshapes, E expressions, S audio samples, H x W pixels.
+Shapes: F frames, N landmarks, B blendshapes, E expressions, H x W pixels.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import laplace, maximum_filter1d, median_filter, minimum_filter1d
+from scipy.ndimage import laplace
 
 from data_prep.fit.fit import Fit
 from jdap.faces.landmarker import FACE_LANDMARKS, face_box, face_width_px
 from jdap.geometry import head_angles_deg
-from jdap.units import FPS, SAMPLE_RATE
+from jdap.units import FPS
 
 FACE_GRID = 128
 #: Landmarks on bare skin, right and left: forehead, under the eyes, cheeks, nose, round the mouth, chin, jaw.
@@ -28,14 +28,8 @@ BARE_POINTS = (9, 8, 168, 6, 151, 193, 417, 122, 351)
 CHROMA_FAR, DARK = 0.35, 0.4
 #: nor is what is less far and less dark, but both. Dark hair is, the shadows of a lit face mostly are not.
 CHROMA_OFF, DIM = 0.12, 0.5
-#: Voice: the band of speech, in Hz, no more than this under the clip's loud parts and above this level, dB.
-VOICE_HZ, UNDER_LOUD_DB, QUIET_DB = (200.0, 3500.0), 25.0, -50.0
-#: Noise has a flat spectrum: geometric over arithmetic mean of its power, 0.56 for white noise; a voice is under this.
-FLATNESS = 0.4
 #: Every so many pixels are compared; pictures in which none of them differs by more than this, of 255, are the same.
 PIXEL_STEP, SAME_LEVELS = 4, 2
-#: Lips that move by this much within this many frames on either side are moving.
-LIPS_MOVE_MM, LIPS_REACH = 1.0, 5
 
 
 def appearance(frame: np.ndarray, landmarks_px: np.ndarray) -> tuple[float, float]:
@@ -113,29 +107,6 @@ def eyes_open(blendshapes_FB: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     """(F,) 1 − the mean of mediapipe's blinks (F, B), 0 … 1."""
     blinks = [blendshapes_FB[:, names.index(f"eyeBlink{side}")] for side in ("Left", "Right")]
     return (1 - np.mean(blinks, 0)).astype(np.float32)
-
-
-def voice(audio_S: np.ndarray, frames: int) -> np.ndarray:
-    """(F,) 1 where somebody speaks: in the band of speech it is loud (:data:`UNDER_LOUD_DB`) and not just noise."""
-    samples = round(SAMPLE_RATE / FPS)
-    audio = np.pad(audio_S[: frames * samples], (0, max(0, frames * samples - len(audio_S))))
-    around = np.pad(audio, samples // 2)
-    windows = np.lib.stride_tricks.sliding_window_view(around, 2 * samples)[::samples][:frames]
-    power = np.abs(np.fft.rfft(windows * np.hanning(2 * samples), axis=1)) ** 2 / (2 * samples) ** 2
-    hz = np.fft.rfftfreq(2 * samples, 1 / SAMPLE_RATE)
-    band = power[:, (hz >= VOICE_HZ[0]) & (hz <= VOICE_HZ[1])] + 1e-14
-    level_db = 10 * np.log10(band.sum(1))
-    flat = np.exp(np.log(band).mean(1)) / band.mean(1)
-    loud = level_db > max(QUIET_DB, float(np.quantile(level_db, 0.95)) - UNDER_LOUD_DB)
-    heard = (loud & (flat < FLATNESS)).astype(np.float32)
-    return median_filter(heard, 5, mode="nearest")
-
-
-def speech(voice_F: np.ndarray, lip_opening_mm_F: np.ndarray) -> np.ndarray:
-    """(F,) 1 where a voice is heard while the lips move (:data:`LIPS_MOVE_MM`)."""
-    reach = 2 * LIPS_REACH + 1
-    moved = maximum_filter1d(lip_opening_mm_F, reach) - minimum_filter1d(lip_opening_mm_F, reach)
-    return (voice_F * (moved > LIPS_MOVE_MM)).astype(np.float32)
 
 
 def picture_hash(rgb_SS3: np.ndarray) -> bytes:

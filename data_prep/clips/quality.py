@@ -86,6 +86,8 @@ SCORES: tuple[Score, ...] = (
     Score("audio_cancelled", "audio_cancelled", "mean", most=0.5),
     Score("voice", "voice", "mean"),
     Score("speech", "speech", "mean"),
+    Score("loudness_lufs", "loudness_lufs", "gated"),
+    Score("snr_db", "snr_db", "mean"),
     Score("lip_opening_mm", "lip_opening_mm", "mean"),
     Score("lip_range_mm", "lip_opening_mm", "range"),
     Score("sync_confidence", "sync_confidence", "mean"),
@@ -93,7 +95,15 @@ SCORES: tuple[Score, ...] = (
 )
 THRESHOLDS: Thresholds = {s.name: (s.least, s.most) for s in SCORES if s.least > -INF or s.most < INF}
 
+
+def _gated(levels: np.ndarray) -> float:
+    """The mean power of levels (dB) that are within 10 dB of the mean power of all: BS.1770's integrated loudness."""
+    power = 10 ** (levels / 10)
+    return float(10 * np.log10(power[levels >= 10 * np.log10(power.mean()) - 10].mean()))
+
+
 _STATISTICS = {
+    "gated": _gated,
     "mean": lambda x: np.mean(x),
     "largest": lambda x: np.quantile(np.abs(x), 0.95),
     "least": lambda x: np.min(x),

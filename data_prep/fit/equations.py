@@ -4,7 +4,11 @@ With head points ``x = mean + basis c`` (c = identity and expression), ``y = R x
 pixels ``u = f p_xy / p_z + centre``, a small turn ``d`` on the left of R moves p by ``d cross y``, so
 
     du/dp = f / p_z [1, 0, -p_x / p_z; 0, 1, -p_y / p_z],   du/dd = -du/dp [y]x,   du/dt = du/dp,   du/dc = du/dp R
-    basis,   du/dlog f = f p_xy / p_z.
+    basis.
+
+A longer lens alone would make the head larger, which its distance has to undo at once: log f and distance would crawl
+along a valley. So a change of log f moves the head, too: t_z grows as f does, and du/dlog f = f p_xy / p_z (1 - t_z /
+p_z), which is what perspective does and nothing else.
 
 Several tracks are one problem: their frames lie one after the other, and every frame knows its track
 (:class:`Layout`). Nothing is padded but the small system that is left after the frames' Jacobians are multiplied out.
@@ -18,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -39,15 +44,17 @@ class Layout:
     """
 
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
-        self.lengths_B = torch.tensor(list(lengths), device=device)
-        self.track_M = torch.arange(len(lengths), device=device).repeat_interleave(self.lengths_B)
+        self._lengths = list(lengths)
+        self.lengths_B = torch.tensor(self._lengths, device=device)
+        tracks = torch.arange(len(lengths), device=device)
+        self.track_M = tracks.repeat_interleave(self.lengths_B, output_size=sum(lengths))
         first = self.lengths_B.cumsum(0) - self.lengths_B
         self.slot_M = torch.arange(len(self.track_M), device=device) - first[self.track_M]
         self.longest = max(lengths)
 
     def slices(self) -> list[slice]:
         """The frames of each track."""
-        ends = self.lengths_B.cumsum(0).tolist()
+        ends = list(accumulate(self._lengths))
         return [slice(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
 
     def pad(self, values_M: Tensor, fill: float = 0.0) -> Tensor:
@@ -83,14 +90,17 @@ class FitState:
     rotation_M33: Tensor
     translation_mm_M3: Tensor
 
-    def step(self, shared_BQ: Tensor, frames_MP: Tensor) -> FitState:
-        """The state after a step: rotations turn on the left, expressions stay within 0 … 1."""
+    def step(self, shared_BQ: Tensor, frames_MP: Tensor, layout: Layout) -> FitState:
+        """The state after a step: rotations turn on the left, expressions stay within 0 … 1, and with a longer lens
+        the head is farther away."""
+        farther_M = shared_BQ[layout.track_M, -1].exp()
+        place = torch.cat([self.translation_mm_M3[:, :2], (self.translation_mm_M3[:, 2] * farther_M)[:, None]], 1)
         return FitState(
             self.identity_BK + shared_BQ[:, :-1],
             self.log_f_B + shared_BQ[:, -1],
             (self.expression_ME + frames_MP[:, POSE:]).clamp(0, 1),
             axis_angle_to_matrix(frames_MP[:, :3]) @ self.rotation_M33,
-            self.translation_mm_M3 + frames_MP[:, 3:POSE],
+            place + frames_MP[:, 3:POSE],
         )
 
     def where(self, take_B: Tensor, other: FitState, layout: Layout) -> FitState:
@@ -110,32 +120,36 @@ class Weights:
     """Of the objective.
 
     * ``whiten_MN22``: takes a landmark's residual in pixels to standard deviations (trust, and the contour's slide)
-    * ``opening_MD`` 1 / px: of the distances between ``head.pairs_D2``
+    * ``opening_MD`` 1 / px: of the distances between ``head.pairs_D2``, or None where they do not count
     * ``huber``: from how many standard deviations on the cost of a landmark or a distance grows linearly
     * ``identity_B``, ``log_f``, ``expression``: precisions (inverse variances) of the priors, ``prior_ME`` the centre
       of the expressions'
-    * ``smooth_P``: precisions of the second differences over time of a frame's unknowns
+    * ``smooth_P``: precisions of the second differences over time of a frame's unknowns, or None: frames do not meet
     """
 
     whiten_MN22: Tensor
-    opening_MD: Tensor
+    opening_MD: Tensor | None
     huber: float
     identity_B: Tensor
     log_f: float
     expression: float
     prior_ME: Tensor
-    smooth_P: Tensor
+    smooth_P: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
 class FitProblem:
-    """The objective of some tracks: ``landmarks_px_MN2``, ``camera_px_B3`` (f, cx, cy), the head's points, weights."""
+    """The objective of some tracks: ``landmarks_px_MN2``, ``camera_px_B3`` (f, cx, cy), the head's points, weights.
+
+    ``mean_BN3``: of each track the points without what is fitted, mm: the mean head's, or of an identity that is held.
+    """
 
     layout: Layout
     landmarks_px_MN2: Tensor
     camera_px_B3: Tensor
     head: HeadPoints
     weights: Weights
+    mean_BN3: Tensor
 
     def chunks(self) -> Iterator[slice]:
         """All frames, cut so that Jacobians fit into memory."""
@@ -148,8 +162,9 @@ class FitProblem:
 
     def camera_points(self, state: FitState, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """(turned head points, camera points), (M, N, 3) mm each, of the frames of ``part``."""
-        coefficients = torch.cat([state.identity_BK[self.layout.track_M[part]], state.expression_ME[part]], 1)
-        points = self.head.mean_N3 + (self.head.basis_N3C.flatten(0, 1) @ coefficients.T).T.unflatten(1, (-1, 3))
+        track_M = self.layout.track_M[part]
+        coefficients = torch.cat([state.identity_BK[track_M], state.expression_ME[part]], 1)
+        points = self.mean_BN3[track_M] + (self.head.basis_N3C.flatten(0, 1) @ coefficients.T).T.unflatten(1, (-1, 3))
         turned = points @ state.rotation_M33[part].transpose(1, 2)
         return turned, turned + state.translation_mm_M3[part, None]
 
@@ -163,10 +178,12 @@ class FitProblem:
         return pixels - self.landmarks_px_MN2[part]
 
     def residuals(self, state: FitState, part: slice) -> Tensor:
-        """(M, N + D, 2) in standard deviations: landmarks, then differences of pairs."""
+        """(M, N + D, 2) in standard deviations: landmarks, then differences of pairs where they count."""
         r_px, w = self.residuals_px(state, part), self.weights
-        first, second = self.head.pairs_D2.unbind(1)
         landmarks = (w.whiten_MN22[part] @ r_px[..., None])[..., 0]
+        if w.opening_MD is None:
+            return landmarks
+        first, second = self.head.pairs_D2.unbind(1)
         return torch.cat([landmarks, (r_px[:, first] - r_px[:, second]) * w.opening_MD[part, :, None]], 1)
 
     def differences(self, state: FitState) -> Tensor:
@@ -190,7 +207,7 @@ class FitProblem:
             r = self.residuals(state, part).norm(dim=-1).double()
             data.append(torch.where(r <= w.huber, r.square() / 2, w.huber * (r - w.huber / 2)).sum(1))
         total = total + self.layout.total(frames + torch.cat(data))
-        if self.layout.longest > 2:
+        if w.smooth_P is not None and self.layout.longest > 2:
             total = total + (w.smooth_P * self.differences(state).double().square()).sum((1, 2)) / 2
         return total
 
@@ -201,13 +218,14 @@ class FitProblem:
         return self._rows(state, part, turned, by_point, by_focal, self.head.basis_N3C)
 
     def _by_point(self, state: FitState, points_MN3: Tensor, part: slice) -> tuple[Tensor, Tensor]:
-        """du/dp (M, N, 2, 3) and du/dlog f (M, N, 2)."""
+        """du/dp (M, N, 2, 3) and du/dlog f (M, N, 2), the head moved as :meth:`FitState.step` does."""
         x, y, z = points_MN3.unbind(-1)
         zero = torch.zeros_like(z)
         focal = self.focal_px(state, part)[:, None]
         by_point = torch.stack([z, zero, -x, zero, z, -y], -1).unflatten(-1, (2, 3))
         by_point = by_point * (focal / z.square())[..., None, None]
-        return by_point, points_MN3[..., :2] * (focal / z)[..., None]
+        nearer = 1 - state.translation_mm_M3[part, 2:] / z
+        return by_point, points_MN3[..., :2] * (nearer * focal / z)[..., None]
 
     def _rows(
         self, state: FitState, part: slice, turned: Tensor, by_point: Tensor, by_focal: Tensor, basis_N3C: Tensor
@@ -229,8 +247,8 @@ class FitProblem:
         whiten = w.whiten_MN22[part] * scale[..., None, None]
         rows = [self._rows(state, part, turned, whiten @ by_point, (whiten @ by_focal[..., None])[..., 0], basis)]
         residuals = [r * scale[..., None]]
-        first, second = self.head.pairs_D2.unbind(1)
-        if bool((w.opening_MD[part] > 0).any()):
+        if w.opening_MD is not None:
+            first, second = self.head.pairs_D2.unbind(1)
             ends = torch.cat([first, second])
             ahead, back = self._rows(
                 state, part, turned[:, ends], by_point[:, ends], by_focal[:, ends], basis[ends]
@@ -265,7 +283,7 @@ class FitProblem:
         rights[:, POSE:] -= w.expression * (state.expression_ME - w.prior_ME).double()
         frames.diagonal(dim1=1, dim2=2)[:, POSE:] += w.expression
         rights_BFP = layout.pad(rights)
-        if layout.longest > 2:
+        if w.smooth_P is not None and layout.longest > 2:
             pull = w.smooth_P * self.differences(state).double()
             rights_BFP[:, 2:] -= pull
             rights_BFP[:, 1:-1] += 2 * pull
@@ -274,8 +292,8 @@ class FitProblem:
         e, downhill = state.expression_ME, layout.flat(rights_BFP)[:, POSE:]
         held = ((e <= 0) & (downhill < 0)) | ((e >= 1) & (downhill > 0))
         frames.diagonal(dim1=1, dim2=2)[:, POSE:] += held * HOLD_FAST
-        blocks, behind = layout.pad(frames), ~layout.pad(torch.ones_like(layout.track_M, dtype=torch.bool), False)
-        blocks.diagonal(dim1=2, dim2=3)[behind] = 1
+        blocks, there = layout.pad(frames), layout.pad(torch.ones_like(layout.track_M, dtype=torch.float64))
+        blocks.diagonal(dim1=2, dim2=3).add_(1 - there[..., None])
         return NormalEquations(
             blocks, layout.pad(torch.cat(cross)), shared_BQQ, rights_BFP, right_BQ, w.smooth_P, layout.inner()
         )

@@ -14,9 +14,13 @@ rotation, translation and expressions over time. Expressions stay within 0 … 1
 against, a coefficient is frozen. What landmarks say of identity is mostly the same in neighbouring frames, errors
 included, so F frames count as ``views`` independent ones.
 
-The Jacobian is analytic (:mod:`data_prep.fit.equations`); frames are eliminated in bands, which leaves one small system
-a track (:mod:`data_prep.fit.solve`). Work goes by chunks of frames, so memory does not grow with a track but for about
-a quarter of a megabyte a frame. What each term gives was measured: docs/fitting.md.
+A track that follows time is fitted in two parts: identity and focal length by some of its frames, in which the head is
+turned as differently as can be (:func:`data_prep.fit.seen.key_frames`), without smoothness; then, these held, pose and
+expressions of all.
+
+The Jacobian is analytic (:mod:`data_prep.fit.equations`); frames are eliminated, which leaves one small system a track
+(:mod:`data_prep.fit.solve`). Work goes by chunks of frames, so memory does not grow with a track but for about a
+quarter of a megabyte a frame. What each term gives was measured: docs/fitting.md.
 
 Shapes: B tracks, M frames of all of them, F frames of one, N landmarks, K identity modes, E expressions.
 """
@@ -30,9 +34,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from data_prep.fit.equations import HOLD_FAST, FitProblem, FitState, Layout, Weights
+from data_prep.fit.equations import HOLD_FAST, FitProblem, FitState, Weights
 from data_prep.fit.points import HeadPoints
-from data_prep.fit.start import start, whiten
+from data_prep.fit.seen import Observed, SeenTracks
+from data_prep.fit.start import whiten
 from data_prep.head.landmarks import Correspondence
 from data_prep.head.model import MorphableModel
 from jdap.geometry import HEAD_TO_VIEWER, PinholeCamera, matrix_to_axis_angle
@@ -70,6 +75,7 @@ class FitSettings:
     * ``turn_sd_deg``, ``shift_sd_mm``, ``change_sd``: of the second differences, frame to frame at 25 fps, of rotation,
       translation and expressions; infinity leaves them free
     * ``iterations``: at most; a track's steps end earlier when its cost falls by less than ``tolerance`` of itself
+    * ``key_frames``: by at most so many frames of a track its identity and lens are fitted
     """
 
     identity_modes: int = 100
@@ -87,21 +93,16 @@ class FitSettings:
     change_sd: float = 0.05
     iterations: int = 8
     tolerance: float = 1e-3
+    key_frames: int = 24
+
+    @property
+    def ordered(self) -> bool:
+        """Whether frames follow one another in time."""
+        return min(self.turn_sd_deg, self.shift_sd_mm, self.change_sd) < math.inf
 
     def unordered(self) -> FitSettings:
         """The same for pictures of one person that do not follow one another in time."""
         return replace(self, turn_sd_deg=math.inf, shift_sd_mm=math.inf, change_sd=math.inf)
-
-
-@dataclass(frozen=True, eq=False)
-class Observed:
-    """What is known of one track: ``landmarks_px_FN3`` (F, 468, 3) float, x, y in pixels of the camera's picture and z
-    as mediapipe gives it; the expression prior ``prior_FE`` (F, E, :func:`expression_prior`); the camera.
-    """
-
-    landmarks_px_FN3: Tensor
-    prior_FE: Tensor
-    camera: PinholeCamera
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,24 +201,67 @@ def fit_tracks(
     A track's result is what it would be alone, up to rounding. Raises ValueError for landmarks that are not finite.
     """
     settings = settings or FitSettings()
-    problem, state = pose_problem(tracks, model, correspondence, settings)
-    state, costs_B = _descend(problem, state, settings)
+    seen = SeenTracks.of(tracks, model.device)
+    head = HeadPoints.of(model, correspondence, settings.identity_modes)
+    shared = _fit_shared(seen, head, correspondence, settings)
+    problem, state, costs_B = shared.problem, shared.state, shared.costs_B
+    if settings.ordered:
+        shape_BN3 = head.mean_N3 + torch.einsum("njk,bk->bnj", head.basis_N3C[..., : head.modes], state.identity_BK)
+        camera_px_B3 = torch.cat([shared.focal_px_B[:, None], seen.camera_px_B3[:, 1:]], 1)
+        held = replace(head, basis_N3C=head.basis_N3C[..., head.modes :].contiguous(), modes=0)
+        moves = replace(settings, focal_sd=0.0)
+        problem, state = pose_problem(replace(seen, camera_px_B3=camera_px_B3), held, correspondence, moves, shape_BN3)
+        state, costs_B = _descend(problem, state, settings)
     points = torch.cat([problem.camera_points(state, part)[1] for part in problem.chunks()])
     across = (points[:, CHEEKS[0]] - points[:, CHEEKS[1]]).norm(dim=-1)
     turn = matrix_to_axis_angle(state.rotation_M33 * state.rotation_M33.new_tensor(HEAD_TO_VIEWER))
     width_px = across * problem.focal_px(state) / points[:, CHEEKS].mean(1)[:, 2]
     relief_MN = points[..., 2] - points[..., 2].mean(1, keepdim=True)
     residual_px = problem.residuals_px(state)
-    # Frames tell of the identity as if they were ``views`` only, and so does their Hessian.
-    alike_B = (problem.layout.lengths_B / settings.views).clamp_min(1)
-    covariance_BKK = (problem.linearise(state).covariance()[:, :-1, :-1] * alike_B[:, None, None]).float()
-    focal_px = (problem.camera_px_B3[:, 0] * state.log_f_B.exp()).tolist()
     fits = []
-    for b, own in enumerate(problem.layout.slices()):
+    covariance_BKK = shared.covariance_BQQ[:, :-1, :-1].float()
+    for b, (own, focal_px) in enumerate(zip(problem.layout.slices(), shared.focal_px_B.tolist(), strict=True)):
         pose = (state.expression_ME[own], turn[own], state.translation_mm_M3[own])
-        seen = (residual_px[own], width_px[own], covariance_BKK[b], jitter_mm(relief_MN[own]))
-        fits.append(Fit(state.identity_BK[b], *pose, *seen, focal_px[b], costs_B[b]))
+        around = (residual_px[own], width_px[own], covariance_BKK[b], jitter_mm(relief_MN[own]))
+        fits.append(Fit(shared.state.identity_BK[b], *pose, *around, focal_px, costs_B[b]))
     return fits
+
+
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """What the frames of each track share, fitted by all of them or by some: ``state`` holds it; its posterior
+    ``covariance_BQQ`` (identity, then the logarithm of the focal length), ``focal_px_B``, ``costs_B``."""
+
+    problem: FitProblem
+    state: FitState
+    costs_B: list[tuple[float, ...]]
+    covariance_BQQ: Tensor
+
+    @property
+    def focal_px_B(self) -> Tensor:
+        return self.problem.camera_px_B3[:, 0] * self.state.log_f_B.exp()
+
+
+def _fit_shared(seen: SeenTracks, head: HeadPoints, correspondence: Correspondence, settings: FitSettings) -> _Shared:
+    kept = seen.keys(head, settings.key_frames) if settings.ordered else seen
+    problem, state = pose_problem(kept, head, correspondence, settings.unordered())
+    state, costs_B = _descend(problem, state, settings)
+    # Frames tell of what they share as if they were ``views`` only, and so does their Hessian.
+    alike_B = (problem.layout.lengths_B / settings.views).clamp_min(1)
+    covariance_BQQ = problem.linearise(state).covariance() * alike_B[:, None, None]
+    return _Shared(problem, state, costs_B, covariance_BQQ)
+
+
+def fit_focal(
+    tracks: Sequence[Observed], model: MorphableModel, correspondence: Correspondence, settings: FitSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each track (B,) what its key frames say of the lens: log of its focal length over the camera's, the variance
+    of that, and how far away the face then is, mm (median over frames)."""
+    head = HeadPoints.of(model, correspondence, settings.identity_modes)
+    shared = _fit_shared(SeenTracks.of(tracks, model.device), head, correspondence, settings)
+    slices = shared.problem.layout.slices()
+    far_mm_B = torch.stack([shared.state.translation_mm_M3[own, 2].median() for own in slices])
+    return shared.state.log_f_B, shared.covariance_BQQ[:, -1, -1].float(), far_mm_B
 
 
 def jitter_mm(relief_mm_FN: Tensor) -> Tensor:
@@ -234,32 +278,34 @@ def jitter_mm(relief_mm_FN: Tensor) -> Tensor:
 
 
 def pose_problem(
-    tracks: Sequence[Observed], model: MorphableModel, correspondence: Correspondence, settings: FitSettings
+    seen: SeenTracks,
+    head: HeadPoints,
+    correspondence: Correspondence,
+    settings: FitSettings,
+    mean_BN3: Tensor | None = None,
 ) -> tuple[FitProblem, FitState]:
-    """The objective of some tracks, and where descent starts."""
-    device, layout = model.device, Layout([len(track.prior_FE) for track in tracks], model.device)
-    landmarks = torch.cat([track.landmarks_px_FN3 for track in tracks]).to(device, torch.float32)
-    if not landmarks.isfinite().all():
-        raise ValueError("landmarks must be finite: fill gaps before fitting")
-    prior = torch.cat([track.prior_FE for track in tracks]).to(device, torch.float32).clamp(0, 1)
-    head = HeadPoints.of(model, correspondence, settings.identity_modes)
-    camera_B3 = torch.stack([track.camera.as_tensor() for track in tracks]).to(device)
-    state = start(landmarks, prior, camera_B3[layout.track_M], head, len(tracks))
-    scale_M = camera_B3[layout.track_M, 0] / state.translation_mm_M3[:, 2]
+    """The objective of some tracks, and where descent starts; ``mean_BN3``: each track's points, if not the mean's."""
+    layout, prior, camera_M3 = seen.layout, seen.prior_ME, seen.camera_px_B3[seen.layout.track_M]
+    mean_BN3 = head.mean_N3.expand(len(seen.camera_px_B3), -1, -1) if mean_BN3 is None else mean_BN3
+    state = seen.start(head, mean_BN3)
+    scale_M = camera_M3[:, 0] / state.translation_mm_M3[:, 2]
     width_px_M = scale_M * (head.mean_N3[CHEEKS[0]] - head.mean_N3[CHEEKS[1]]).norm()
     sd_px_MN = settings.landmark_sd * width_px_M[:, None] / correspondence.trust_N
     smooth = [_precision(math.radians(settings.turn_sd_deg))] * 3 + [_precision(settings.shift_sd_mm)] * 3
+    opening = (1 / (settings.opening_sd * width_px_M))[:, None].expand(-1, len(head.pairs_D2))
     weights = Weights(
-        whiten_MN22=whiten(state, head, camera_B3[layout.track_M], sd_px_MN, (settings.along_mm, settings.across_mm)),
-        opening_MD=(1 / (settings.opening_sd * width_px_M))[:, None].expand(-1, len(head.pairs_D2)),
+        whiten_MN22=whiten(state, head, camera_M3, sd_px_MN, (settings.along_mm, settings.across_mm)),
+        opening_MD=opening if math.isfinite(settings.opening_sd) else None,
         huber=settings.huber,
         identity_B=(layout.lengths_B / settings.views).clamp_min(1).double() / settings.identity_sd**2,
         log_f=_precision(settings.focal_sd) if settings.focal_sd else HOLD_FAST,
         expression=1 / settings.expression_sd**2,
         prior_ME=prior,
-        smooth_P=prior.new_tensor([*smooth, *[_precision(settings.change_sd)] * prior.shape[1]]),
+        smooth_P=prior.new_tensor([*smooth, *[_precision(settings.change_sd)] * prior.shape[1]])
+        if settings.ordered
+        else None,
     )
-    return FitProblem(layout, landmarks[..., :2], camera_B3, head, weights), state
+    return FitProblem(layout, seen.landmarks_px_MN3[..., :2], seen.camera_px_B3, head, weights, mean_BN3), state
 
 
 def _precision(sd: float) -> float:
@@ -268,26 +314,27 @@ def _precision(sd: float) -> float:
 
 def _descend(problem: FitProblem, state: FitState, settings: FitSettings) -> tuple[FitState, list[tuple[float, ...]]]:
     """Levenberg-Marquardt, every track by itself: damping falls tenfold after a step that helps and rises tenfold until
-    one does.
+    one does. On a GPU each round tries one step and all rounds are run: nothing is waited for.
     """
+    waits = problem.landmarks_px_MN2.device.type == "cpu"
     cost_B = problem.cost(state)
     damping_B, going_B = torch.full_like(cost_B, FIRST_DAMPING), torch.ones_like(cost_B, dtype=torch.bool)
-    costs = [[cost] for cost in cost_B.tolist()]
+    costs = [cost_B]
     for _ in range(settings.iterations):
-        equations, before_B, from_state = problem.linearise(state), cost_B, state
-        trying_B = going_B
-        while bool(trying_B.any()):
+        equations, before_B, from_state, trying_B = problem.linearise(state), cost_B, state, going_B
+        while True:
             shared, frames = equations.solve(damping_B)
-            trial = from_state.step(shared, problem.layout.flat(frames))
+            trial = from_state.step(shared, problem.layout.flat(frames), problem.layout)
             trial_B = problem.cost(trial)
             helps_B = trying_B & (trial_B < before_B)
             state, cost_B = state.where(helps_B, trial, problem.layout), torch.where(helps_B, trial_B, cost_B)
             trying_B = trying_B & ~helps_B & (damping_B < MOST_DAMPING)
             damping_B = torch.where(trying_B, damping_B * 10, torch.where(helps_B, damping_B / 10, damping_B))
-        for track, cost in enumerate(cost_B.tolist()):
-            if cost < float(before_B[track]):
-                costs[track].append(cost)
-        going_B = going_B & (before_B - cost_B >= settings.tolerance * cost_B)
-        if not bool(going_B.any()):
+            if not (waits and bool(trying_B.any())):
+                break
+        costs.append(cost_B)
+        # Where no step has helped yet (on a GPU), the next round tries a smaller one.
+        going_B = going_B & (trying_B | (before_B - cost_B >= settings.tolerance * cost_B))
+        if waits and not bool(going_B.any()):
             break
-    return state, [tuple(track) for track in costs]
+    return state, [tuple(dict.fromkeys(track)) for track in torch.stack(costs, 1).tolist()]

@@ -41,8 +41,8 @@ class HeadPoints:
     def of(cls, model: MorphableModel, correspondence: Correspondence, modes: int) -> HeadPoints:
         """The points of a model with its first ``modes`` identity modes (all, if it has fewer) and expressions."""
         modes = min(modes, len(model.identity_KV3))
-        basis = torch.cat([model.identity_KV3[:modes], model.expression_EV3])
-        points = correspondence.points(basis)
+        parts = (model.identity_KV3[:modes], model.expression_EV3)
+        points = torch.cat([correspondence.points(part) for part in parts])
         mean_N3 = correspondence.points(model.mean_V3[None])[0]
         oval = list(FACE_OVAL)
         normal = vertex_normals(model.mean_V3[None], model.skin_faces())

@@ -66,8 +66,10 @@ class HeadRenderer:
         ``covariance_KK`` of the identity, as a :class:`data_prep.fit.fit.Fit` has it, asks for the spread of depth too.
         """
         depth, skin, spread = [], [], []
+        spread_of = None if covariance_KK is None else self._spread.of(covariance_KK)
+        still = self.model.vertices(identity_K[None], torch.zeros_like(expression_FE[:1]))
         for part in torch.arange(len(rotation_F3)).split(FRAMES_AT_ONCE):
-            vertices = self.model.vertices(identity_K[None], expression_FE[part])
+            vertices = still + (expression_FE[part] @ self.model.expression_EV3.flatten(1)).unflatten(1, (-1, 3))
             posed = head_to_camera(vertices, rotation_F3[part], translation_mm_F3[part])
             # A head is closed, seen from the front: what turns its back is hidden, and 40 % of the work.
             fragments = rasterise(
@@ -78,8 +80,8 @@ class HeadRenderer:
             mask = torch.zeros_like(fragments.face, dtype=torch.bool)
             mask.view(-1)[believed.pixel_N] = True
             skin.append(mask.cpu().numpy())
-            if covariance_KK is not None:
-                of_vertex = self._spread(posed, rotation_F3[part], covariance_KK)[..., None]
+            if spread_of is not None:
+                of_vertex = spread_of(posed, rotation_F3[part])[..., None]
                 of_pixel = believed.interpolate(self.model.faces_T3, of_vertex)[:, 0]
                 spread.append(torch.zeros_like(fragments.depth_mm).put_(believed.pixel_N, of_pixel).cpu().numpy())
         return DepthMaps(np.concatenate(depth), np.concatenate(skin), np.concatenate(spread) if spread else None)

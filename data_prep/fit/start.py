@@ -12,15 +12,17 @@ from data_prep.fit.equations import FitState
 from data_prep.fit.points import HeadPoints
 
 
-def start(landmarks_px_MN3: Tensor, prior_ME: Tensor, camera_px_M3: Tensor, head: HeadPoints, tracks: int) -> FitState:
-    """Mean identity, expressions at their prior, and the pose that mediapipe's landmarks in 3D suggest.
+def start(
+    landmarks_px_MN3: Tensor, prior_ME: Tensor, camera_px_M3: Tensor, head: HeadPoints, mean_MN3: Tensor, tracks: int
+) -> FitState:
+    """No identity but ``mean_MN3``'s, expressions at their prior, and the pose that mediapipe's landmarks suggest.
 
     Their z is roughly in the scale of x and y, as under weak perspective: a similarity (Umeyama 1991) from the head's
     points to the landmarks gives rotation, scale and place in the picture.
     """
     modes = head.modes
     shape = head.basis_N3C[..., modes:].flatten(0, 1) @ prior_ME.T
-    points = head.mean_N3 + shape.T.unflatten(1, (-1, 3))
+    points = mean_MN3 + shape.T.unflatten(1, (-1, 3))
     a = points - points.mean(1, keepdim=True)
     b = landmarks_px_MN3 - landmarks_px_MN3.mean(1, keepdim=True)
     u, d, vh = torch.linalg.svd(b.transpose(1, 2) @ a)

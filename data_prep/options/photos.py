@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from data_prep.choices import ALL, BLACK, EACH, EDGE, FOLDER, PHOTO_SPLITS, REJECT, SINGLE, UNIT_BYTES, WIDEST
+from data_prep.choices import ALL, BLACK, EACH, EDGE, FOLDER, PHOTO_SPLITS, REJECT, RULE, SINGLE, UNIT_BYTES, WIDEST
 from data_prep.options.shared import add_engine, add_parser, add_thresholds
 
 
@@ -31,4 +31,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="delete what was made in the folder, start anew")
     parser.add_argument("--unit-mb", type=int, default=UNIT_BYTES >> 20, help="MB of a shard, about (default 64)")
     add_engine(parser, "processes (default 1; 0 = this one) or Ray's (default all)")
-    parser.set_defaults(sync_weights="", segment_s=0.0)
+    parser.set_defaults(sync_weights="", voice=RULE, segment_s=0.0)

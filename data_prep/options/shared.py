@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from data_prep.choices import BLACK, EDGE, ENGINES, REJECT, SINGLE, SPLIT
+from data_prep.choices import BLACK, EDGE, ENGINES, REJECT, RULE, SILERO, SINGLE, SPLIT
 from data_prep.machine.retry import RETRIES
 from data_prep.machine.watchdog import LIMIT_S
 from jdap.choices import NO_PARSER, SHIPPED_PARSER
@@ -22,6 +22,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--padding", choices=(EDGE, BLACK, REJECT), default=EDGE, help="what lies outside a picture")
     add_thresholds(parser)
     parser.add_argument("--sync-weights", default="", metavar="FILE", help="a SyncNet, to score sync by; slow on a CPU")
+    hears = "what tells a voice: a rule, or silero-vad, an extra (default rule)"
+    parser.add_argument("--voice", choices=(RULE, SILERO), default=RULE, help=hears)
     parser.add_argument("--no-hold", action="store_true", help="do not store clips that fail a threshold")
 
 

@@ -118,6 +118,10 @@ class Tracker:
             track.several.append(any(counts_beside(faces[i].landmarks_px_N3, live.points_N3) for i in others))
         return ended
 
+    def places(self) -> list[np.ndarray]:
+        """Landmarks (N, 3) of the tracks that go on, where each was seen last."""
+        return [live.points_N3 for live in self._live]
+
     def segment(self, frame: int) -> list[Track]:
         """The parts of the tracks that go on; what follows, from ``frame`` on, is further parts of the same numbers."""
         parts = []

@@ -11,6 +11,7 @@ from data_prep.clips import measures
 from data_prep.clips.clip import Clip
 from data_prep.clips.steps.job import Tools, VideoJob, across_px, each
 from data_prep.fit.fit import Fit, Observed, default_camera, expression_prior, fit_tracks
+from data_prep.fit.lens import find_lens
 from data_prep.head.landmarks import LANDMARK_COUNT
 from data_prep.head.mouth import measure_mouth
 from data_prep.machine.faults import not_the_videos
@@ -20,12 +21,15 @@ UPPER_LIP, LOWER_LIP = (82, 13, 312), (87, 14, 317)
 
 
 def fit_heads(clips: list[Clip], job: VideoJob) -> list[Clip]:
-    """Fit each clip. The camera is one for the video; where it is not known yet, by the nearest face of these clips.
+    """Fit each clip. The camera is one for the video; where it is not known yet, by the nearest face of these clips,
+    and its lens by all of them where they are near.
     On a GPU the clips of a segment are fitted at once; if that breaks, each by itself, so that the one to blame fails
     alone."""
     if job.camera is None and clips:
         across = max(across_px(clip.landmarks_px_FN3) for clip in clips)
         job.camera = default_camera(job.video.width, job.video.height, across)
+        seen = [_observed(clip, job) for clip in clips]
+        job.camera = find_lens(seen, job.tools.model, job.tools.correspondence, job.camera)
     if len(clips) > 1 and at_once(job):
         try:
             fits = fit_tracks([_observed(clip, job) for clip in clips], job.tools.model, job.tools.correspondence)

@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import torch
 
 from data_prep.clips.clip import Clip
+from data_prep.clips.heard import voice_detector
+from data_prep.clips.kept import KeptFrames
 from data_prep.clips.segments import Segments
 from data_prep.clips.steps.settings import PrepareSettings
-from data_prep.fit.fit import CHEEKS, default_camera
+from data_prep.fit.fit import CHEEKS, Observed, default_camera, expression_prior
+from data_prep.fit.lens import find_lens
 from data_prep.fit.render import HeadRenderer
 from data_prep.head.files import load_face_model
+from data_prep.head.landmarks import LANDMARK_COUNT
 from data_prep.machine.faults import not_the_videos, told
 from data_prep.machine.software import version_of
 from data_prep.machine.watchdog import beat
@@ -26,7 +31,7 @@ from data_prep.video.shots import ShotFrame
 from data_prep.video.sync import load_syncnet
 from data_prep.video.tracks import Tracker
 from data_prep.video.video import FrameReader, UnreadableVideo, Video, open_video, whole_picture
-from jdap.faces.landmarker import Landmarker
+from jdap.faces.landmarker import Face, Landmarker
 from jdap.faces.parser import load_parser
 from jdap.geometry import PinholeCamera
 from jdap.units import FPS
@@ -46,6 +51,7 @@ class Tools:
         self.model, self.correspondence = face.model, face.correspondence
         self.renderer = HeadRenderer(self.model, self.correspondence)
         self.sync = load_syncnet(Path(settings.sync_weights), settings.device) if settings.sync_weights else None
+        self.hear = voice_detector(settings.voice)
         self.parser = load_parser(settings.parser, settings.device)
         self.software = {
             name: version_of(name) for name in ("jdap", "torch", "mediapipe", "scenedetect", "decord", "av")
@@ -72,20 +78,32 @@ class Tools:
     def camera_of(self, video: Video) -> PinholeCamera | None:
         """The camera of a video that is parted, by the widest face of some of its pictures; None where none has one."""
         if self._camera is None or self._camera[0] is not video:
-            self._camera = video, guess_camera(video)
+            self._camera = video, guess_camera(video, self)
         return self._camera[1]
 
 
-def guess_camera(video: Video) -> PinholeCamera | None:
-    """The camera by the widest face of :data:`GLIMPSES` pictures, spread evenly over a video; None without a face."""
-    widest = 0.0
+def guess_camera(video: Video, tools: Tools) -> PinholeCamera | None:
+    """The camera by the faces of :data:`GLIMPSES` pictures, spread evenly over a video: the guess by the widest one,
+    and the lens where they are near (each by itself: they may be several people's); None without a face."""
+    glimpses: list[Face] = []
     with Landmarker() as landmarker:
         for k in sorted({int((i + 0.5) / GLIMPSES * video.frames) for i in range(GLIMPSES)}):
             picture = whole_picture(video, k)
-            faces = [] if picture is None else landmarker.detect(picture)
-            widest = max([widest, *(across_px(face.landmarks_px_N3) for face in faces)])
+            glimpses += [] if picture is None else landmarker.detect(picture)
             beat()
-    return default_camera(video.width, video.height, widest) if widest else None
+    if not glimpses:
+        return None
+    widest = max(across_px(face.landmarks_px_N3) for face in glimpses)
+    camera = default_camera(video.width, video.height, widest)
+    seen = [
+        Observed(
+            torch.from_numpy(face.landmarks_px_N3[None, :LANDMARK_COUNT]),
+            expression_prior(torch.from_numpy(face.blendshapes_B[None]), face.names, tools.model),
+            camera,
+        )
+        for face in glimpses
+    ]
+    return find_lens(seen, tools.model, tools.correspondence, camera)
 
 
 def across_px(landmarks_px: np.ndarray) -> float:
@@ -122,6 +140,7 @@ class VideoJob:
     * ``finder``, ``tracker``: of its faces
     * ``drawn``: the reader of the second pass (stored frames), ``shots``: the frames of the first one (faces), with
       cuts, beginning ``run_up`` frames before the segment; both go forward only, so memory does not grow with it
+    * ``kept``: what the first pass keeps for the second, which reads the file only where that is not enough
     * ``camera``: of the whole picture, one for the video; where nothing is known of it yet, from the first clip on
     """
 
@@ -136,6 +155,7 @@ class VideoJob:
     camera: PinholeCamera | None = None
     shots: Iterator[ShotFrame] = field(default_factory=lambda: iter(()))
     run_up: int = 0
+    kept: KeptFrames = field(default_factory=KeptFrames)
     watch: Stopwatch = field(init=False)
 
     def __post_init__(self) -> None:

@@ -73,6 +73,7 @@ def _watch(segment: Clip, job: VideoJob) -> tuple[_Seen, list[Track]]:
         with job.timed("landmarks"):
             faces = job.finder.find(shot.rgb_HW3, shot.cut)
         tracks += job.tracker.step(k, shot.rgb_HW3, faces, shot.cut)
+        job.kept.add(k, shot.rgb_HW3, job.tracker.places())
         if k < segment.start:
             before = shot.rgb_HW3
             continue

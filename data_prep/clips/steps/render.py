@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from data_prep.clips.measures import picture_hash
 from data_prep.clips.quality import KEPT, fingerprint
 from data_prep.clips.steps.fitted import Framed, fitted_sample, frame_scores, sheet_row
 from data_prep.clips.steps.job import VideoJob, costs
+from data_prep.machine.watchdog import beat
 from data_prep.video.sync import SyncMeter
 from data_prep.video.video import UnreadableVideo
 from jdap.faces import crop
@@ -30,7 +32,8 @@ SHEET_ROWS = 6
 
 
 def render_samples(clips: list[Clip], job: VideoJob) -> list[Clip]:
-    """Read the segment once more, every frame once, and write what each clip needs of it.
+    """Go through the segment once more and write what each clip needs of it: what the first pass kept, or where that is
+    not all, the file from the first of these frames on.
 
     A clip that breaks costs itself; where the video breaks off, the clips that are finished by then stay.
     """
@@ -41,9 +44,13 @@ def render_samples(clips: list[Clip], job: VideoJob) -> list[Clip]:
     if not drawings:
         return clips
     start, stop = min(clip.start for clip in clips), max(clip.start + clip.frames for clip in clips)
-    frames = job.timed_each("decode", job.drawn.read(start, stop))
+    kept = all(drawing.was_kept() for drawing in drawings)
+    frames: Iterable[np.ndarray | None] = itertools.repeat(None, stop - start)
+    if not kept:
+        frames = job.timed_each("decode", job.drawn.read(start, stop))
     try:
         for k, frame in enumerate(frames, start):
+            beat()
             for drawing in drawings:
                 if drawing.clip.status == KEPT:
                     with costs(drawing.clip, job):
@@ -59,7 +66,7 @@ def render_samples(clips: list[Clip], job: VideoJob) -> list[Clip]:
 
 
 class _Drawing:
-    """A clip while its frames come by: at most :data:`MAX_CHUNK` crops are held."""
+    """A clip while its frames come by: at most :data:`MAX_CHUNK` crops are held, on a GPU what they are cut from."""
 
     def __init__(self, clip: Clip, job: VideoJob):
         self.clip, self.job = clip, job
@@ -67,6 +74,7 @@ class _Drawing:
         self._chunks: Iterator[tuple[int, int]] = iter(cut_evenly(clip.frames, MAX_CHUNK))
         self._low, self._high = next(self._chunks)
         self._crops: list[np.ndarray] = []
+        self._cuts: list[crop.Cut] = []
         error = f"fit error {clip.scores['fit_error'].mean():.2%} of the face's width"
         self._sheet = contact_sheet.Sheet(f"{clip.clip_id}   {clip.frames} frames   {error}")
         self._shown = set(np.linspace(0, clip.frames - 1, SHEET_ROWS).round().astype(int).tolist())
@@ -75,19 +83,30 @@ class _Drawing:
             self._sync = SyncMeter(job.tools.sync, clip.landmarks_px_FN3, job.tools.settings.device)
         self._hashed = {0: b"", (clip.frames - 1) // 2: b"", clip.frames - 1: b""}
 
-    def add(self, k: int, frame: np.ndarray) -> None:
-        """Take in the picture of the clip's frame ``k``, if it has one of that number."""
+    def was_kept(self) -> bool:
+        """Whether the first pass kept all that is needed; SyncNet's pictures are others."""
+        return self._sync is None and all(self._region(k) is not None for k in range(self.clip.frames))
+
+    def _region(self, k: int) -> crop.Region | None:
+        clip = self.clip
+        return self.job.kept.region(clip.start + k, clip.window_px_F3[k], self.job.tools.settings.size)
+
+    def add(self, k: int, frame: np.ndarray | None) -> None:
+        """Take in the picture of the clip's frame ``k``, if it has one of that number; None: as it was kept."""
         clip, settings = self.clip, self.job.tools.settings
         if not 0 <= k < clip.frames:
             return
+        region = self._region(k) if frame is None else crop.Region.whole(frame)
+        assert region is not None
         with self.job.timed("warp"):
-            picture = crop.crop_frame(frame, clip.window_px_F3[k], settings.size, black=settings.padding == BLACK)
-        self._crops.append(picture)
-        if self._sync is not None:
+            part = crop.cut(region, clip.window_px_F3[k], settings.size, black=settings.padding == BLACK)
+            if settings.device == "cpu":
+                self._crops.append(part.resampled(settings.size))
+            else:
+                self._cuts.append(part)
+        if self._sync is not None and frame is not None:
             with self.job.timed("sync"):
                 self._sync.add(k, frame)
-        if k in self._hashed:
-            self._hashed[k] = picture_hash(picture)
         if k + 1 == self._high:
             self._write()
         if k + 1 == clip.frames:
@@ -116,14 +135,22 @@ class _Drawing:
 
     def _write(self) -> None:
         """Finish the sample whose last frame has come, and begin the next one."""
-        low, high = self._low, self._high
-        sample = make_sample(self.clip, self.job, slice(low, high), np.stack(self._crops))
+        low, high, settings = self._low, self._high, self.job.tools.settings
+        with self.job.timed("warp"):
+            rgb = (
+                np.stack(self._crops)
+                if self._crops
+                else crop.resample_batch(self._cuts, settings.size, settings.device)
+            )
+        for k in self._hashed.keys() & set(range(low, high)):
+            self._hashed[k] = picture_hash(rgb[k - low])
+        sample = make_sample(self.clip, self.job, slice(low, high), rgb)
         with self.job.timed("encode"):
             self.writer.write(sample)
         with self.job.timed("sheet"):
             shown = [_row(self.clip, sample, k, k - low) for k in range(low, high) if k in self._shown]
             self._sheet.rows += [contact_sheet.shrunk(row) for row in shown]
-        self._crops = []
+        self._crops, self._cuts = [], []
         self._low, self._high = next(self._chunks, (high, high))
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from data_prep.choices import EDGE, SEGMENT_S, SPLIT
+from data_prep.choices import EDGE, RULE, SEGMENT_S, SPLIT
+from data_prep.clips.heard import voice_detector
 from data_prep.clips.quality import THRESHOLDS, Thresholds, parse_thresholds
 from data_prep.head.files import load_face_model
 from jdap.choices import NO_PARSER
@@ -27,6 +28,7 @@ class PrepareSettings:
       are drawn and stored apart, so that other thresholds can admit them
     * ``parser``: what tells skin from what covers it (:func:`jdap.faces.parser.load_parser`)
     * ``sync_weights``: the user's SyncNet (:mod:`data_prep.video.sync`), or empty
+    * ``voice``: what tells a voice (:func:`data_prep.clips.heard.voice_detector`)
     * ``segment_s``: longer videos are parted into segments of at most so many seconds; 0: none is
     """
 
@@ -40,6 +42,7 @@ class PrepareSettings:
     face_model: str = ""
     sync_weights: str = ""
     parser: str = NO_PARSER
+    voice: str = RULE
     segment_s: float = SEGMENT_S
 
 
@@ -61,6 +64,7 @@ def read_settings(args: argparse.Namespace) -> PrepareSettings:
     elsewhere = getattr(args, "engine", "local") == "ray"  # the head of a cluster need not have what its workers have
     if args.device.startswith("cuda") and not elsewhere and not torch.cuda.is_available():
         raise SettingsError("--device cuda: this torch sees no CUDA device; use --device cpu")
+    voice_detector(args.voice)  # what is missing is told here
     load_parser(args.parser)  # a bad file is told here, not by every worker
     if args.face_model:
         load_face_model(args.face_model)  # a bad file is told here, not by every worker
@@ -75,5 +79,6 @@ def read_settings(args: argparse.Namespace) -> PrepareSettings:
         face_model=args.face_model,
         sync_weights=args.sync_weights,
         parser=args.parser,
+        voice=args.voice,
         segment_s=args.segment_s,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_prep.clips import measures
+from data_prep.clips import heard
 from data_prep.clips.clip import Clip
 from data_prep.clips.steps.job import VideoJob, each
 from data_prep.video.audio import lost_ticks, read_audio
@@ -22,5 +22,8 @@ def read_sound(clip: Clip, job: VideoJob) -> None:
     if clip.audio is not None:
         clip.scores["audio_lost"] = lost_ticks(faults, clip.frames, FPS)
         clip.scores["audio_cancelled"] = np.full(clip.frames, faults.cancelled / max(faults.mixed, 1), np.float32)
-        clip.scores["voice"] = measures.voice(clip.audio, clip.frames)
-        clip.scores["speech"] = measures.speech(clip.scores["voice"], clip.scores["lip_opening_mm"])
+        clip.scores["voice"] = job.tools.hear(clip.audio, clip.frames)
+        clip.scores["speech"] = heard.speech(clip.scores["voice"], clip.scores["lip_opening_mm"])
+        clip.scores["loudness_lufs"] = heard.loudness(clip.audio, clip.frames)
+        if (ratio := heard.snr_db(clip.audio, clip.scores["voice"])) is not None:
+            clip.numbers["snr_db"] = ratio

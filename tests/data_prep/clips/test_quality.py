@@ -191,24 +191,3 @@ def test_crowding_is_the_share_of_the_crop_that_others_cover() -> None:
     windows = np.array([[0.0, 0.0, 100.0]] * 3)
     beside = [np.zeros((0, 4)), np.array([[50.0, 0, 150, 50]]), np.array([[0.0, 0, 100, 100]] * 2)]
     assert measures.crowded(windows, beside).tolist() == [0, 0.25, 1]
-
-
-def test_a_voice_is_told_from_noise_and_silence() -> None:
-    """A buzz of 120 Hz with its harmonics, in syllables, against white noise and nothing, one second each."""
-    rng = np.random.default_rng(0)
-    t = np.arange(16000) / 16000
-    buzz = sum(np.sin(2 * np.pi * 120 * n * t) / n for n in range(1, 25))
-    spoken = 0.1 * buzz * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * t))
-    audio = np.concatenate([spoken, 0.05 * rng.standard_normal(16000), np.zeros(16000)]).astype(np.float32)
-    heard = measures.voice(audio, 75)
-    assert heard.shape == (75,)
-    assert heard[:25].mean() > 0.7
-    assert heard[28:].max() == 0
-    assert measures.voice(audio[:100], 75).shape == (75,)  # a sound shorter than the pictures
-    assert measures.voice(np.zeros(48000, np.float32), 75).max() == 0
-    lips = np.zeros(75, np.float32)
-    lips[10:20:2] = 4
-    talking = measures.speech(heard, lips)
-    assert talking[12] == 1
-    assert talking[2:4].max() == 0
-    assert talking[30:].max() == 0

@@ -41,7 +41,10 @@ def small_problem(huber: float = 1e9, smooth: float = 0.0) -> tuple[FitProblem, 
         smooth_P=smooth * torch.rand(OWN, generator=generator),
     )
     camera = torch.tensor([[900.0, 320.0, 240.0], [700.0, 100.0, 120.0]])
-    problem = FitProblem(Layout(LENGTHS, torch.device("cpu")), torch.zeros(FRAMES, POINTS, 2), camera, head, weights)
+    mean = head.mean_N3.expand(TRACKS, -1, -1)
+    problem = FitProblem(
+        Layout(LENGTHS, torch.device("cpu")), torch.zeros(FRAMES, POINTS, 2), camera, head, weights, mean
+    )
     return replace(problem, landmarks_px_MN2=problem.residuals_px(state) + 2 * normal(FRAMES, POINTS, 2)), state
 
 
@@ -55,7 +58,7 @@ def test_jacobian_is_the_derivative() -> None:
             frames[:, column] = size
         else:
             shared[:, column - OWN] = size
-        ahead, back = state.step(shared, frames), state.step(-shared, -frames)
+        ahead, back = state.step(shared, frames, problem.layout), state.step(-shared, -frames, problem.layout)
         numeric = (problem.residuals_px(ahead) - problem.residuals_px(back)) / (2 * size)
         torch.testing.assert_close(analytic[..., column], numeric, rtol=2e-2, atol=0.15)
 
@@ -91,12 +94,14 @@ def test_elimination_solves_the_whole_system(smooth: float) -> None:
 
 def test_gradient_is_that_of_the_robust_cost() -> None:
     problem, state = small_problem(huber=1.0)
-    equations, nothing = problem.linearise(state), torch.zeros(FRAMES, OWN)
+    equations, nothing, layout = problem.linearise(state), torch.zeros(FRAMES, OWN), problem.layout
     for mode in range(MODES + 1):
         size = 1e-2 if mode < MODES else 1e-3
         step = torch.zeros(TRACKS, MODES + 1)
         step[:, mode] = size
-        slope = (problem.cost(state.step(step, nothing)) - problem.cost(state.step(-step, nothing))) / (2 * size)
+        slope = (problem.cost(state.step(step, nothing, layout)) - problem.cost(state.step(-step, nothing, layout))) / (
+            2 * size
+        )
         torch.testing.assert_close(-equations.right_BQ[:, mode], slope, rtol=1e-2, atol=0.5)
 
 
@@ -111,7 +116,7 @@ def test_smoothness_pulls_frames_onto_a_line() -> None:
     for _ in range(4):
         step = 1e-3 * torch.randn(FRAMES, OWN, generator=generator)
         none = torch.zeros(TRACKS, MODES + 1)
-        ahead, back = state.step(none, step), state.step(none, -step)
+        ahead, back = state.step(none, step, problem.layout), state.step(none, -step, problem.layout)
         slope = (problem.cost(ahead) - without.cost(ahead) - problem.cost(back) + without.cost(back)).sum() / 2
         assert float(slope) == pytest.approx(-float((pull * step).sum()), rel=0.05)
 

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from jdap.faces.crop import crop_frame, head_windows, padded_share, to_window, window_cameras
+from jdap.faces.crop import (
+    Region,
+    crop_frame,
+    cut,
+    head_windows,
+    padded_share,
+    resample_batch,
+    to_window,
+    window_cameras,
+)
 from jdap.geometry import PinholeCamera, project
 
 FPS = 25.0
@@ -77,3 +86,31 @@ def test_outside_of_the_picture_its_edge_is_repeated() -> None:
     assert cropped[20, 45, 0] == 200
     assert (cropped[50:, 45:58] == 200).all()  # below the picture
     assert padded_share(np.array([[-20.0, 0.0, 60.0]]), 40, 40)[0] == pytest.approx(1 - 40 * 40 / 3600)
+
+
+#: Inside, over every edge, larger than the picture, enlarged and made smaller.
+WINDOWS = np.array(
+    [[30.25, 40.5, 60.0], [-20.3, -10.0, 90.0], [90.0, 60.6, 80.2], [-30.0, -40.0, 230.0], [10.0, 10, 15]]
+)
+
+
+@pytest.mark.parametrize("black", [False, True])
+def test_a_batch_on_a_device_is_what_pillow_makes(black: bool) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (120, 150, 3)).astype(np.uint8)
+    cuts = [cut(Region.whole(frame), window, 48, black) for window in WINDOWS]
+    made = resample_batch(cuts, 48, "cpu")
+    for picture, window in zip(made, WINDOWS, strict=True):
+        assert np.abs(picture.astype(int) - crop_frame(frame, window, 48, black)).max() <= 1
+
+
+@pytest.mark.parametrize("black", [False, True])
+def test_what_is_kept_of_a_picture_gives_the_same_crop(black: bool) -> None:
+    frame = np.random.default_rng(1).integers(0, 256, (120, 150, 3)).astype(np.uint8)
+    region = Region(frame[20:, 15:130], 15, 20, 150, 120)
+    held = [region.holds(window, 48) for window in WINDOWS]
+    assert held == [True, False, False, False, False]
+    assert np.array_equal(cut(region, WINDOWS[0], 48, black).resampled(48), crop_frame(frame, WINDOWS[0], 48, black))
+    # At the picture's own edge there is no more to be had.
+    corner, window = Region(frame[50:, 70:], 70, 50, 150, 120), WINDOWS[2]
+    assert corner.holds(window, 48)
+    assert np.array_equal(cut(corner, window, 48, black).resampled(48), crop_frame(frame, window, 48, black))

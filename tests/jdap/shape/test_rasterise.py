@@ -229,6 +229,26 @@ def test_batch_and_pieces_equal_singles():
         assert torch.equal(getattr(whole, name), torch.cat([getattr(s, name) for s in singles]))
 
 
+@pytest.mark.parametrize("culled", [False, True])
+def test_compiled_loops_give_the_same_bits(assets, culled):
+    """A head in two poses, near enough to leave the picture, with a part of it left out in one of them."""
+    pytest.importorskip("numba")
+    model = load_ict(assets / "ict_facekit")
+    rotation, place = torch.tensor([[0.1, 0.4, 0.1], [0.0, -0.7, 0.2]]), torch.tensor([[30.0, 9.0, 400.0], [0, 0, 700]])
+    vertices = head_to_camera(model.mean_V3[None], rotation, place)
+    drawn = torch.stack([model.drawn_T, model.skin_T])
+    pictures = [
+        rasterise(
+            vertices, model.faces_T3, CAMERA.repeat(2, 1) * 4, 190, 220,
+            drawn_BT=drawn, z_near_mm=330.0, cull_back_faces=culled, by_numba=by_numba,
+        )
+        for by_numba in (False, True)
+    ]  # fmt: skip
+    assert 0.1 < pictures[0].mask.float().mean() < 0.9
+    for name in ("depth_mm", "face", "barycentric"):
+        assert torch.equal(*(getattr(picture, name) for picture in pictures)), name
+
+
 def test_back_faces():
     vertices, faces = sphere(3)
     open_, culled = (rasterise(vertices, faces, CAMERA, SIZE, SIZE, cull_back_faces=c) for c in (False, True))

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from videos import frames_of, write
 
+from data_prep.clips import kept
 from data_prep.clips.quality import select
 from data_prep.clips.steps import PrepareSettings, Tools
 from data_prep.clips.steps.people import SHORTEST_CLIP
@@ -228,9 +229,36 @@ def test_where_a_video_breaks_off_finished_clips_stay(tools: Tools, people, tmp_
                     raise UnreadableVideo(f"{self.video.path}: decoding ends at frame {k}")
                 yield frame
 
+    monkeypatch.setattr(kept, "KEPT_BYTES", 0)  # or the file would not be read again
     monkeypatch.setattr(pipeline, "FrameReader", Breaks)
     rows = run(tools, tmp_path, people[0] + people[1])
     assert [(r["status"], r["reason"]) for r in rows] == [("kept", ""), ("failed", "decoding ends at frame 19")]
+
+
+def test_what_was_kept_gives_the_bytes_that_the_file_gives(tools: Tools, people, tmp_path: Path, monkeypatch) -> None:
+    """A picture so wide that the surroundings of the face are kept, at its edge and then, after a cut, amid it."""
+    from data_prep.clips.steps import pipeline
+    from data_prep.video.video import FrameReader
+
+    passes: list[int] = []
+
+    class Counts(FrameReader):
+        def read(self, start, stop):
+            passes.append(start)
+            return super().read(start, stop)
+
+    monkeypatch.setattr(pipeline, "FrameReader", Counts)
+    wall = np.full((288, 250, 3), 90, np.uint8)
+    frames = [np.concatenate([a, wall, wall], 1) for a in people[0]]
+    frames += [np.concatenate([wall, b, wall], 1) for b in people[1]]
+    samples = []
+    for name, room in (("once", kept.KEPT_BYTES), ("twice", 0)):
+        monkeypatch.setattr(kept, "KEPT_BYTES", room)
+        rows = run(tools, tmp_path / name, frames)
+        assert [row["status"] for row in rows] == ["kept"] * 2
+        samples.append([path.read_bytes() for path in sorted((tmp_path / name / "samples").rglob("*.tar"))])
+    assert samples[0] == samples[1]
+    assert len(passes) == 1
 
 
 def test_the_lips_of_other_models_are_measured_at_the_landmarks(tools: Tools) -> None:
