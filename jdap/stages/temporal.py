@@ -21,7 +21,7 @@ from jdap.pipelines.talking import TalkingPipeline
 from jdap.pipelines.talking_weights import WindowShape
 from jdap.stages.parts.clip_latents import encode_clip
 from jdap.stages.parts.clip_networks import clip_networks
-from jdap.stages.parts.lip_loss import LipLoss
+from jdap.stages.parts.lip_loss import LipLoss, SeenLips, mouth_patches
 from jdap.stages.parts.optimizers import warmed_optimizer
 from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
 from jdap.stages.parts.steps import place_of, share_of
@@ -39,6 +39,8 @@ from jdap.units import FPS
 
 #: Whose chance a step draws for each clip: places in ``chance``. Those of the conditions come last, one after another.
 OF_REFERENCE, OF_AUDIO, OF_MOTION, OF_NOISE, OF_CONDITIONS = range(5)
+#: Losses of the lips, in the logs: as they are heard, seen in what is drawn, and read in what is true.
+HEARD, SEEN, READ = "loss_lips", "loss_lips_seen", "loss_lips_read"
 
 
 class TemporalStage(DiffusionStage):
@@ -98,7 +100,9 @@ class TemporalStage(DiffusionStage):
         self.image_tokens, self.audio, self.drive = made.image_tokens, made.audio, made.drive
         self.schedule, self.preset, self.size_px = made.schedule, made.preset, made.size_px
         heard = self.audio is not None and loss.lips > 0
-        self.lips = LipLoss(sound.tokens, sound.dim) if heard else None
+        self.lips = LipLoss(sound.dim) if heard else None
+        seen = self.audio is not None and loss.lips_seen > 0
+        self.seen_lips = SeenLips(self.codec.latent_channels) if seen else None
         self.denoiser = JointDenoiser(self.schedule, loss.gamma)
         density = LOG_SNR if self.schedule.spacing == LOG_SNR else UNIFORM
         self.law = TimestepLaw(
@@ -148,9 +152,9 @@ class TemporalStage(DiffusionStage):
         rgb, depth = loss.rgb * share_of(self, loss.has_rgb_B), loss.depth * share_of(self, loss.has_depth_B)
         total = rgb + depth
         scalars = {"train/loss": total, "train/loss_rgb": rgb, "train/loss_depth": depth}
-        if lips is not None:
-            scalars["train/loss_lips"] = lips
-            total = total + self.loss_settings.lips * lips
+        scalars |= {f"train/{name}": value for name, value in lips.items()}
+        weights = {HEARD: self.loss_settings.lips, SEEN: self.loss_settings.lips_seen, READ: 1.0}
+        total = total + sum(weights[name] * value for name, value in lips.items())
         self.log_dict(scalars, batch_size=len(batch))
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         self.report = StepReport(
@@ -163,12 +167,11 @@ class TemporalStage(DiffusionStage):
         """The loss on held-out clips, at the same draws at every validation, with nothing dropped."""
         loss, _, lips = self._loss(batch, StepSlice.of(batch_idx, len(batch)), drops=False)
         scalars = {"val/loss": loss.total, "val/loss_rgb": loss.rgb, "val/loss_depth": loss.depth}
-        if lips is not None:
-            scalars["val/loss_lips"] = lips
+        scalars |= {f"val/{name}": value for name, value in lips.items()}
         self.log_dict(scalars, batch_size=len(batch), sync_dist=True)
 
-    def _loss(self, batch: ClipBatch, place: StepSlice, drops: bool = True) -> tuple[JointLoss, Pair, Tensor | None]:
-        """The loss of a batch, the timesteps of its frames, and the loss of lips that were heard."""
+    def _loss(self, batch: ClipBatch, place: StepSlice, drops: bool = True) -> tuple[JointLoss, Pair, dict[str, Tensor]]:
+        """The loss of a batch, the timesteps of its frames, and the losses of lips by name."""
         frames, before = self.window.frames, self.window.motion_frames
         self._check(batch)
         clean, reference, weight, confidence, focus = encode_clip(
@@ -199,9 +202,28 @@ class TemporalStage(DiffusionStage):
             later(focus),
             asked_here,
         )
-        if self.lips is None or tokens is None:
-            return loss, t_here, None
-        return loss, t_here, self.lips.loss(tokens, batch.lip_opening_mm, has_audio_B)
+        lips: dict[str, Tensor] = {}
+        if self.lips is not None and tokens is not None:
+            lips[HEARD] = self.lips.loss(tokens, batch.lip_opening_mm, has_audio_B)
+        if self.seen_lips is not None:
+            counts_B = asked.rgb & asked.depth & conditions["keep_audio_B"]
+            lips |= self._seen(self.seen_lips, loss, t_here, clean, noise, batch, counts_B.to(self.device))
+        return loss, t_here, lips
+
+    def _seen(
+        self, reader: SeenLips, loss: JointLoss, t: Pair, clean: Pair, noise: Pair, batch: ClipBatch, counts_B: Tensor
+    ) -> dict[str, Tensor]:
+        """The losses of lips that are seen: in what the network takes for clean, and in what is true."""
+        before, shape = self.window.motion_frames, (len(batch), self.window.frames)
+        drawn = Pair(*(x.unflatten(0, shape) for x in self.denoiser.clean(loss.noisy, loss.v, t)))
+        true, noise = (Pair(*(x[:, before:] for x in pair)) for pair in (clean, noise))
+        drawn_BF, true_BF, noise_BF = (
+            mouth_patches(x, batch.mouth_px[:, before:], self.codec.factor) for x in (drawn, true, noise)
+        )
+        return {
+            SEEN: reader.judging_loss(drawn_BF, true_BF, counts_B[:, None].expand(shape)),
+            READ: reader.reading_loss(true_BF, noise_BF, batch.lip_opening_mm[:, before:]),
+        }
 
     def _check(self, batch: ClipBatch) -> None:
         frames = self.window.frames + self.window.motion_frames
@@ -238,7 +260,7 @@ class TemporalStage(DiffusionStage):
         tokens, has_audio_B = self._heard(batch, training=True)
         assert tokens is not None
         loss = lips.loss(tokens, batch.lip_opening_mm, has_audio_B)
-        self.log("train/loss_lips", loss, batch_size=len(batch))
+        self.log(f"train/{HEARD}", loss, batch_size=len(batch))
         self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         return loss + sum(0 * p.sum() for p in self.parameters() if p.requires_grad)
 

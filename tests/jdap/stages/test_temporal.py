@@ -118,17 +118,37 @@ def test_lips_are_heard_before_they_are_drawn(image_weights, shards, batch, tmp_
             assert torch.allclose(model.state_dict()[name], before[name], atol=1e-3), name
     opened = replace(batch, lip_opening_mm=torch.rand(2, FRAMES + BEFORE) * 5)
     tokens, has_audio = model.audio(opened.audio, FRAMES + BEFORE, opened.audio_margin), opened.has_audio
-    read = (tokens.flatten(2) @ model.lips.weight.T)[..., 0] + model.lips.bias
-    wanted = (read - opened.lip_opening_mm / 5).square().mean().item()
+    read = (tokens @ model.lips.weight.T)[..., 0] + model.lips.bias
+    wrong = read - opened.lip_opening_mm[..., None] / 5
+    wanted = wrong.square().mean().item()
     assert model.lips.loss(tokens, opened.lip_opening_mm, has_audio).item() == pytest.approx(wanted, rel=1e-5)
     unknown = opened.lip_opening_mm.clone()
     unknown[1] = torch.nan
-    wanted = (read - opened.lip_opening_mm / 5).square()[0].mean().item()
+    wanted = wrong.square()[0].mean().item()
     assert model.lips.loss(tokens, unknown, has_audio).item() == pytest.approx(wanted, rel=1e-5)
     lips = logged(model, opened, model.training_step)["train/loss_lips"]
     assert lips.item() == pytest.approx(model.lips.loss(tokens, opened.lip_opening_mm, has_audio).item(), rel=1e-5)
     model.pipeline().save_pretrained(tmp_path / "talk")
     assert not any("lips" in path.name for path in (tmp_path / "talk").rglob("*"))
+
+
+def test_lips_are_asked_to_move_as_they_do(image_weights, shards, batch):
+    model = stage(image_weights, lips_seen=2.0, audio_drop=0.0)
+    opened = replace(batch, lip_opening_mm=torch.rand(2, FRAMES + BEFORE) * 5)
+    scalars = logged(model, opened, model.training_step)
+    seen, read = scalars["train/loss_lips_seen"], scalars["train/loss_lips_read"]
+    assert seen > 0
+    assert read > 0
+    # what is drawn has no say in how it is read, and what is read in truth moves nothing that draws
+    reader = list(model.seen_lips.parameters())
+    assert all(g is None for g in torch.autograd.grad(seen, reader, retain_graph=True, allow_unused=True))
+    layers = list(model.unet.audio.parameters())
+    assert all(g is None for g in torch.autograd.grad(read, layers, retain_graph=True, allow_unused=True))
+    assert any(g is not None and g.abs().sum() > 0 for g in torch.autograd.grad(seen, layers, allow_unused=True))
+    silent = replace(opened, has_audio=torch.zeros(2, dtype=torch.bool))
+    assert logged(model, silent, model.training_step)["train/loss_lips_seen"] == 0
+    given = stage(image_weights, lips_seen=2.0, image_to_depth=1.0)
+    assert logged(given, opened, given.training_step)["train/loss_lips_seen"] == 0
 
 
 def logged(model, batch, step) -> dict[str, torch.Tensor]:
