@@ -10,12 +10,14 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from temporal import BEFORE, FRAMES, SIZE_PX, data, fit, loosened, stage, write_image_weights
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
+from jdap.batch import ClipLatentBatch
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.clip_samples import ClipSamples
 from jdap.callbacks.export import ExportWeights
 from jdap.callbacks.guard import FiniteGuard
 from jdap.callbacks.logs import NoiseLog
 from jdap.callbacks.sources import SourceLog
+from jdap.data.caching import cache
 from jdap.diffusion.draws import StepSlice, draw_noise, draw_timesteps
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.clip.unet import MotionFrames
@@ -208,6 +210,24 @@ def test_sound_may_be_anothers_or_none(image_weights, batch):
     assert validated(own, one) == validated(shuffled, one)
 
 
+def test_latents_that_were_cached_teach_the_same(image_weights, tmp_path):
+    """Windows as long as their samples have the samples' range of depth; float16 is all that differs."""
+    write_fakes(tmp_path / "clips", people=2, frames=FRAMES + BEFORE, size_px=SIZE_PX, fps=25.0)
+    cache(str(tmp_path / "clips"), f"{image_weights}/codec", tmp_path / "latents", clips=True)
+    pictures, latents = (
+        next(iter(data(tmp_path / name, flip=False, jitter=0.0).train_dataloader())) for name in ("clips", "latents")
+    )
+    assert isinstance(latents, ClipLatentBatch)
+    kinds = {"conditions": ["pose", "lips"], "condition_drop": 0.0, "audio_drop": 0.0}
+    model = loosened(image_weights, **kinds, mouth_focus=10.0, lips=0.5, lips_seen=1.0)
+    one, other = (logged(model, batch, model.training_step) for batch in (pictures, latents))
+    for name, value in one.items():
+        assert other[name].item() == pytest.approx(value.item(), rel=1e-3), name
+    fit(stage(image_weights), data(tmp_path / "latents"), tmp_path, 2, FiniteGuard(), SourceLog(), NoiseLog())
+    with pytest.raises(ValueError, match=r"latents of codec other, and the codec of model\.init is \w{12}: cache"):
+        model.training_step(replace(latents, codec="other"), 0)
+
+
 def motion_frames(model, batch) -> MotionFrames:
     """What the network is told of the frames before, in the first step."""
     told = []
@@ -219,7 +239,8 @@ def motion_frames(model, batch) -> MotionFrames:
 
 @torch.no_grad()
 def test_dropped_motion_frames_are_nothing_at_the_last_timestep(image_weights, batch):
-    clean = encode_clip(stage(image_weights).codec, batch, 0.0, 0.1).clean
+    fresh = stage(image_weights)
+    clean = encode_clip(fresh.codec, batch, fresh.codec_mark, 0.0, 0.1).clean
     dropped = motion_frames(stage(image_weights, motion_drop=1.0), batch)
     assert (dropped.t == 999).all()
     assert not dropped.rgb.any()
