@@ -42,7 +42,7 @@ from jdap.units import FPS
 #: Whose chance a step draws for each clip: places in ``chance``. Those of the conditions come last, one after another.
 OF_REFERENCE, OF_AUDIO, OF_MOTION, OF_NOISE, OF_CONDITIONS = range(5)
 #: Losses of the lips, in the logs: as they are heard, seen in what is drawn, and read in what is true.
-HEARD, SEEN, READ = "loss_lips", "loss_lips_seen", "loss_lips_read"
+LIPS_HEARD, LIPS_SEEN, LIPS_READ = "loss_lips", "loss_lips_seen", "loss_lips_read"
 
 
 class TemporalStage(DiffusionStage):
@@ -156,7 +156,7 @@ class TemporalStage(DiffusionStage):
         total = rgb + depth
         scalars = {"train/loss": total, "train/loss_rgb": rgb, "train/loss_depth": depth}
         scalars |= {f"train/{name}": value for name, value in lips.items()}
-        weights = {HEARD: self.loss_settings.lips, SEEN: self.loss_settings.lips_seen, READ: 1.0}
+        weights = {LIPS_HEARD: self.loss_settings.lips, LIPS_SEEN: self.loss_settings.lips_seen, LIPS_READ: 1.0}
         total = total + sum(weights[name] * value for name, value in lips.items())
         self.log_dict(scalars, batch_size=len(batch))
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
@@ -209,7 +209,7 @@ class TemporalStage(DiffusionStage):
         )
         lips: dict[str, Tensor] = {}
         if self.lips is not None and tokens is not None:
-            lips[HEARD] = self.lips.loss(tokens, batch.lip_opening_mm, has_audio_B)
+            lips[LIPS_HEARD] = self.lips.loss(tokens, batch.lip_opening_mm, has_audio_B)
         if self.seen_lips is not None:
             counts_B = asked.rgb & asked.depth & conditions["keep_audio_B"]
             lips |= self._seen(self.seen_lips, loss, t_here, clean, noise, batch, counts_B.to(self.device))
@@ -226,8 +226,8 @@ class TemporalStage(DiffusionStage):
             mouth_patches(x, batch.mouth_px[:, before:], self.codec.factor) for x in (drawn, true, noise)
         )
         return {
-            SEEN: reader.judging_loss(drawn_BF, true_BF, counts_B[:, None].expand(shape)),
-            READ: reader.reading_loss(true_BF, noise_BF, batch.lip_opening_mm[:, before:]),
+            LIPS_SEEN: reader.judging_loss(drawn_BF, true_BF, counts_B[:, None].expand(shape)),
+            LIPS_READ: reader.reading_loss(true_BF, noise_BF, batch.lip_opening_mm[:, before:]),
         }
 
     def _check(self, batch: Clips) -> None:
@@ -265,7 +265,7 @@ class TemporalStage(DiffusionStage):
         tokens, has_audio_B = self._heard(batch, training=True)
         assert tokens is not None
         loss = lips.loss(tokens, batch.lip_opening_mm, has_audio_B)
-        self.log(f"train/{HEARD}", loss, batch_size=len(batch))
+        self.log(f"train/{LIPS_HEARD}", loss, batch_size=len(batch))
         self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         return loss + sum(0 * p.sum() for p in self.parameters() if p.requires_grad)
 

@@ -116,8 +116,8 @@ class ClipLossSettings:
         outside_skin: weight of the depth loss off the skin, on studio samples only.
         mouth_focus: how much more the loss counts at the mouth than elsewhere.
         lips: weight of a further loss that helps a fresh encoder to hear what lips do: the squared error of the lips'
-            opening (in units of 5 mm) as a linear layer reads it from each token of a frame's sound. The layer is dropped
-            when training is over. Frames whose opening the shards do not say do not count.
+            opening (in units of 5 mm) as a linear layer reads it from each token of a frame's sound. The layer is
+            dropped when training is over. Frames whose opening the shards do not say do not count.
         lips_seen: weight of a loss that helps to move lips by what is heard: the squared difference of the openings (in
             units of 5 mm) that a small network reads in predicted and in true latents. It learns on the true ones
             beside, and is dropped when training is over. Clips without sound, or with a half given, do not count.
