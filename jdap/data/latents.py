@@ -214,7 +214,7 @@ def latent_batch(examples: list[LatentExample]) -> LatentBatch:
     return LatentBatch(reference=reference, **maps, range_mm=range_mm, codec=examples[0].codec, **names)
 
 
-def maps_of(examples: list[LatentExample]) -> dict[str, Tensor]:
+def maps_of(examples: list[LatentExample]) -> dict[str, Any]:
     """The maps of all examples by their name in a batch, (B, F, channels, h, w) each."""
     names = {"rgb": "rgb_FChw", "depth": "depth_FChw", "skin": "skin_F1hw", "confidence": "confidence_F1hw"}
     return {name: torch.stack([getattr(e, its) for e in examples]) for name, its in names.items()}

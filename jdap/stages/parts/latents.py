@@ -51,6 +51,7 @@ def latents_of(
     with torch.autocast(pictures.device.type, enabled=False):
         latents = codec.encode(pictures.to(next(codec.parameters()).dtype)).float()
     z_rgb, z_depth, reference = latents.split([len(rgb), len(rgb), len(batch.reference_rgb)])
-    weights = depth_frames.latent_weight(skin, codec.factor), depth_frames.latent_confidence(trust, skin, codec.factor)
-    z_rgb, z_depth, *weights = (x.unflatten(0, each) for x in (z_rgb, z_depth, *weights))
-    return BatchLatents(z_rgb, z_depth, reference, *weights)
+    weight = depth_frames.latent_weight(skin, codec.factor)
+    trust = depth_frames.latent_confidence(trust, skin, codec.factor)
+    z_rgb, z_depth, weight, trust = (x.unflatten(0, each) for x in (z_rgb, z_depth, weight, trust))
+    return BatchLatents(z_rgb, z_depth, reference, weight, trust)
