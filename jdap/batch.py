@@ -1,6 +1,6 @@
 """Typed containers for what a model reads: every field states shape, range and unit, checked on construction.
 
-Shapes: B pictures or clips, F frames, H = W pixels (square), S audio samples.
+Shapes: B pictures or clips, F frames, H = W pixels (square), C channels of h x w latent cells, S audio samples.
 """
 
 from __future__ import annotations
@@ -34,7 +34,14 @@ def other_people(person_id: Sequence[str]) -> tuple[list[int], Tensor]:
     return found, torch.tensor([i == j for i, j in enumerate(found)])
 
 
-class _Batch:
+class TypedBatch:
+    """What all batches share: they move to a device, and check themselves."""
+
+    rgb: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rgb)
+
     def to(self, device: torch.device | str, **options: Any) -> Self:
         """The same batch with every tensor on ``device``; ``options`` are those of ``Tensor.to`` (``non_blocking`` …).
 
@@ -59,6 +66,34 @@ class _Batch:
         if value.numel() and not (value.amin() >= low and value.amax() <= high):
             raise ValueError(f"{type(self).__name__}.{name} must lie in [{low}, {high}]")
 
+    def _check_pictures(self, references: int) -> None:
+        """Fields of pictures, whatever comes before their channels, and of so many references."""
+        *each, _, h, w = self.rgb.shape
+        for name, channels, dtype in (
+            ("rgb", 3, self.rgb.dtype),
+            ("depth_mm", 1, torch.float32),
+            ("depth", 1, self.rgb.dtype),
+            ("skin", 1, torch.bool),
+            ("confidence", 1, torch.float32),
+        ):
+            self._check(name, (*each, channels, h, w), dtype)
+        self._check("reference_rgb", (references, 3, h, w), self.rgb.dtype)
+        for name in ("reference_rgb", "rgb", "depth"):
+            self._check_range(name, -1, 1)
+        self._check_range("depth_mm", 0, float("inf"))
+        self._check_range("confidence", 0, 1)
+
+    def _check_latents(self, references: int) -> None:
+        """Fields of latents, as above."""
+        *each, c, h, w = self.rgb.shape
+        for name, channels in (("rgb", c), ("depth", c), ("skin", 1), ("confidence", 1)):
+            self._check(name, (*each, channels, h, w), torch.float16)
+        self._check("reference", (references, c, h, w), torch.float16)
+        for name in ("skin", "confidence"):
+            self._check_range(name, 0, 1)
+        for name in ("reference", "rgb", "depth"):
+            self._check_range(name, *_FLOAT16)
+
     def _check_names(self, count: int, *names: str) -> None:
         for name in names:
             if len(getattr(self, name)) != count:
@@ -66,7 +101,7 @@ class _Batch:
 
 
 @dataclass(frozen=True)
-class ImageBatch(_Batch):
+class ImageBatch(TypedBatch):
     """B target pictures, and a reference picture of the same person for each, or for several one after another.
 
     * ``reference_rgb`` (R, 3, H, W) float32 in [-1, 1], R = B / ``targets``
@@ -100,19 +135,7 @@ class ImageBatch(_Batch):
 
     def __post_init__(self) -> None:
         b, _, h, w = self.rgb.shape
-        for name, channels, dtype in (
-            ("rgb", 3, self.rgb.dtype),
-            ("depth_mm", 1, torch.float32),
-            ("depth", 1, self.rgb.dtype),
-            ("skin", 1, torch.bool),
-            ("confidence", 1, torch.float32),
-        ):
-            self._check(name, (b, channels, h, w), dtype)
-        self._check("reference_rgb", (_references(self.reference_rgb, b), 3, h, w), self.rgb.dtype)
-        for name in ("reference_rgb", "rgb", "depth"):
-            self._check_range(name, -1, 1)
-        self._check_range("depth_mm", 0, float("inf"))
-        self._check_range("confidence", 0, 1)
+        self._check_pictures(_references(self.reference_rgb, b))
         self._check("range_mm", (b, 2), torch.float32)
         self._check("camera_px", (b, 3), torch.float32)
         if self.mean_head_mm is not None:
@@ -121,9 +144,6 @@ class ImageBatch(_Batch):
             self._check("yaw_deg", (b,), torch.float32)
         self._check_names(b, "key", "person_id", "depth_source", "source")
 
-    def __len__(self) -> int:
-        return self.rgb.shape[0]
-
     @property
     def targets(self) -> int:
         """Pictures of each reference."""
@@ -131,7 +151,7 @@ class ImageBatch(_Batch):
 
 
 @dataclass(frozen=True)
-class LatentBatch(_Batch):
+class LatentBatch(TypedBatch):
     """What :class:`ImageBatch` is to a training step once a codec has encoded it: C channels of h x w latent cells.
 
     * ``reference`` (R, C, h, w) float16: latents of the references, R = B / ``targets``
@@ -156,19 +176,10 @@ class LatentBatch(_Batch):
     source: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        b, c, h, w = self.rgb.shape
-        for name, channels in (("rgb", c), ("depth", c), ("skin", 1), ("confidence", 1)):
-            self._check(name, (b, channels, h, w), torch.float16)
-        self._check("reference", (_references(self.reference, b), c, h, w), torch.float16)
-        for name in ("skin", "confidence"):
-            self._check_range(name, 0, 1)
-        for name in ("reference", "rgb", "depth"):
-            self._check_range(name, *_FLOAT16)
+        b = len(self)
+        self._check_latents(_references(self.reference, b))
         self._check("range_mm", (b, 2), torch.float32)
         self._check_names(b, "key", "person_id", "depth_source", "source")
-
-    def __len__(self) -> int:
-        return self.rgb.shape[0]
 
     @property
     def targets(self) -> int:
@@ -176,14 +187,10 @@ class LatentBatch(_Batch):
         return len(self) // len(self.reference)
 
 
-@dataclass(frozen=True)
-class ClipBatch(_Batch):
-    """F consecutive frames of one person, with sound, per sample.
+@dataclass(frozen=True, kw_only=True)
+class Clips(TypedBatch):
+    """What batches of clips hold, be their frames pictures or latents.
 
-    * ``reference_rgb`` (B, 3, H, W) float32 in [-1, 1]: a frame of the same clip
-    * ``rgb`` (B, F, 3, H, W) float32 in [-1, 1]
-    * ``depth_mm``, ``depth``, ``skin``, ``confidence`` (B, F, 1, H, W), as in :class:`ImageBatch`; one range serves a
-      whole clip
     * ``range_mm`` (B, 2) float32, over the skin of all frames
     * ``camera_px`` (B, F, 3) float32: (f, cx, cy) in pixels
     * ``pose`` (B, F, 6) float32: head to camera, axis-angle in radians and translation in millimetres
@@ -196,9 +203,7 @@ class ClipBatch(_Batch):
     * ``key``, ``person_id``, ``depth_source``, ``source``: B strings each, as in :class:`ImageBatch`
     """
 
-    reference_rgb: Tensor
     rgb: Tensor
-    depth_mm: Tensor
     depth: Tensor
     skin: Tensor
     confidence: Tensor
@@ -217,20 +222,7 @@ class ClipBatch(_Batch):
     audio_margin: int = 0
 
     def __post_init__(self) -> None:
-        b, f, _, h, w = self.rgb.shape
-        self._check("reference_rgb", (b, 3, h, w), self.rgb.dtype)
-        for name, channels, dtype in (
-            ("rgb", 3, self.rgb.dtype),
-            ("depth_mm", 1, torch.float32),
-            ("depth", 1, self.rgb.dtype),
-            ("skin", 1, torch.bool),
-            ("confidence", 1, torch.float32),
-        ):
-            self._check(name, (b, f, channels, h, w), dtype)
-        for name in ("reference_rgb", "rgb", "depth", "audio"):
-            self._check_range(name, -1, 1)
-        self._check_range("depth_mm", 0, float("inf"))
-        self._check_range("confidence", 0, 1)
+        b, f = self.rgb.shape[:2]
         self._check("range_mm", (b, 2), torch.float32)
         self._check("camera_px", (b, f, 3), torch.float32)
         self._check("pose", (b, f, 6), torch.float32)
@@ -239,10 +231,44 @@ class ClipBatch(_Batch):
         for name in ("pose", "mouth_px"):
             self._check_range(name, -torch.inf, torch.inf)
         if self.audio_margin < 0:
-            raise ValueError(f"ClipBatch.audio_margin must be at least 0, got {self.audio_margin}")
-        self._check("audio", (b, round((f + 2 * self.audio_margin) * SAMPLE_RATE / self.fps)), self.rgb.dtype)
+            raise ValueError(f"{type(self).__name__}.audio_margin must be at least 0, got {self.audio_margin}")
+        self._check("audio", (b, round((f + 2 * self.audio_margin) * SAMPLE_RATE / self.fps)), torch.float32)
+        self._check_range("audio", -1, 1)
         self._check("has_audio", (b,), torch.bool)
         self._check_names(b, "key", "person_id", "depth_source", "source")
 
-    def __len__(self) -> int:
-        return self.rgb.shape[0]
+
+@dataclass(frozen=True, kw_only=True)
+class ClipBatch(Clips):
+    """F consecutive frames of one person, with sound, per sample: as ``Clips`` says, and
+
+    * ``reference_rgb`` (B, 3, H, W) float32 in [-1, 1]: a frame of the same clip
+    * ``rgb`` (B, F, 3, H, W) float32 in [-1, 1]
+    * ``depth_mm``, ``depth``, ``skin``, ``confidence`` (B, F, 1, H, W), as in :class:`ImageBatch`; one range serves a
+      whole clip
+    """
+
+    reference_rgb: Tensor
+    depth_mm: Tensor
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_pictures(len(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipLatentBatch(Clips):
+    """What :class:`ClipBatch` is to a training step once a codec has encoded it: as ``Clips`` says, and
+
+    * ``reference`` (B, C, h, w) float16: latents of a frame of the same clip
+    * ``rgb``, ``depth`` (B, F, C, h, w) float16; ``skin``, ``confidence`` (B, F, 1, h, w) float16 in [0, 1], all as in
+      :class:`LatentBatch`; one range serves a whole sample, of which these frames are a part
+    * ``codec``: the fingerprint of the codec whose latents these are
+    """
+
+    reference: Tensor
+    codec: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_latents(len(self))

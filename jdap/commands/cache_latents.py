@@ -12,11 +12,15 @@ from jdap.io.device import AUTO, DEVICE_HELP
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``jdap cache-latents``."""
     parser.description = (
-        "Shards of pictures to shards of latents, which `jdap train-image --data.train` reads in their place."
+        "Shards of pictures to shards of latents, which `jdap train-image --data.train` reads in their place, or with "
+        "--clips `jdap train-video --data.train`."
     )
     parser.add_argument("--shards", nargs="+", required=True, help="folders, patterns or URLs of shards of pictures")
     parser.add_argument("--codec", default="shipped:image-tiny/codec", help="folder of the codec that training uses")
     parser.add_argument("--out", type=Path, required=True, help="folder to write; one that was begun is gone on with")
+    parser.add_argument(
+        "--clips", action="store_true", help="for train-video: clips alone, with sound, one depth range a sample"
+    )
     parser.add_argument("--size", type=int, help="side of the pictures in pixels; as stored by default")
     parser.add_argument("--flip", action="store_true", help="cache the mirrored pictures, too")
     parser.add_argument("--variants", type=int, default=1, help="versions of colour and crop, the first as it is")
@@ -37,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
             raise CommandError(f"--{name.replace('_', '-')} must be at least 1")
     if not (0 <= args.jitter < 1 and 0 <= args.zoom < 1):
         raise CommandError("--jitter and --zoom must lie in [0, 1)")
-    options = {"mirrored": args.flip, "jitter": args.jitter, "zoom": args.zoom, "seed": args.seed}
+    options = {"mirrored": args.flip, "jitter": args.jitter, "zoom": args.zoom, "seed": args.seed, "clips": args.clips}
     more = {"device": args.device, "batch_size": args.batch_size, "workers": args.workers, "variants": args.variants}
     done, wrong = cache(args.shards, args.codec, args.out, args.size, **options, **more)
     size = sum(path.stat().st_size for path in done)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import fsspec
-import safetensors.torch
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -27,12 +26,13 @@ from jdap import depth
 from jdap.batch import ImageBatch
 from jdap.data import draw
 from jdap.data.draw import image_batch
+from jdap.data.latents import MeanSums
 from jdap.data.shards import ShardError, resolve_shards
 from jdap.data.tars import BadSamplePolicy, RawSample, samples_of
 from jdap.data.transforms import Example, augment, flip, resize
 from jdap.io.assets import resolve
 from jdap.io.device import find_device
-from jdap.io.files import make_folder, write_whole
+from jdap.io.files import make_folder
 from jdap.io.progress import track
 from jdap.models.codec import Codec, fingerprint, load_codec
 from jdap.shards import schema
@@ -48,13 +48,18 @@ class CacheError(ValueError):
 
 
 class CachedFrame(NamedTuple):
-    """One frame of the ``nth`` sample of a shard, ready to be encoded; ``pictures`` says what is wrong with it."""
+    """One frame of the ``nth`` sample of a shard, ready to be encoded; ``pictures`` may say what is wrong with it.
+
+    ``pose_V6`` is that of its versions; ``beside`` are members that the sample keeps as they are.
+    """
 
     nth: int
     record: Record | None
     number: int
     has_confidence: bool
     pictures: ImageBatch | str
+    pose_V6: Tensor | None = None
+    beside: dict[str, bytes] | None = None
 
 
 @dataclass
@@ -70,7 +75,8 @@ class ShardFrames(IterableDataset):
     """The frames of a shard, each in all its V versions as an :class:`jdap.batch.ImageBatch`; workers share samples.
 
     The first variant is the frame as it is. The others have a colour and a crop that (seed, sample, variant) draw: the
-    same for all frames of a sample, with the reference in the same colour and whole.
+    same for all frames of a sample, with the reference in the same colour and whole. For clips the depth of a version
+    has one range in all frames, and stills are left out.
     """
 
     def __init__(self, url: str, size_px: int | None, settings: LatentSettings) -> None:
@@ -96,60 +102,52 @@ class ShardFrames(IterableDataset):
             return
         if record.latents:
             raise SchemaError("holds latents already: name the shards of pictures that they were made of")
+        clips = self.settings.clips
+        if clips and record.fps == 0:
+            return
+        sound = {name: sample[name] for name in ("audio.wav",) if clips and name in sample}
+        try:
+            range_mm = self._range_mm(sample, record) if clips else None
+            for i in range(record.frames):
+                versions = self._versions(sample, record, i)
+                pose, confidence = torch.cat([one.pose_F6 for one in versions]), frame_member("confidence", i) in sample
+                beside = {} if i else sound
+                yield CachedFrame(index, record, i, confidence, image_batch(versions, range_mm), pose, beside)
+        except SchemaError as error:
+            yield CachedFrame(index, record, 0, False, f"{sample['__key__']}: {error}")
+
+    def _range_mm(self, sample: RawSample, record: Record) -> Tensor:
+        """(V, 2) the range of each version's depth over the skin of all frames."""
+        seen: list[list[Tensor]] = [[] for _ in range(self.settings.versions)]
         for i in range(record.frames):
-            pictures: ImageBatch | str
-            try:
-                drawn = draw.pick(sample, record, i, [i])
-                pictures = image_batch(list(self._versions(draw.decode(drawn), sample["__key__"])))
-            except SchemaError as error:
-                pictures = f"{sample['__key__']}: {error}"
-            yield CachedFrame(index, record, i, frame_member("confidence", i) in sample, pictures)
+            for values, one in zip(seen, self._versions(sample, record, i), strict=True):
+                values.append(one.depth_mm_F1HW[one.skin_F1HW])
+        all_ = [torch.cat(values)[None, None, None] for values in seen]
+        return torch.cat([depth.skin_range_mm(z, torch.ones_like(z, dtype=torch.bool)) for z in all_])
 
-    def _versions(self, frame: Example, key: str) -> Iterator[Example]:
+    def _versions(self, sample: RawSample, record: Record, index: int) -> list[Example]:
+        """A frame in its V versions. Raises :class:`SchemaError`."""
+        frame, s = draw.decode(draw.pick(sample, record, index, [index])), self.settings
         frame = frame if self.size_px is None else resize(frame, self.size_px)
-        s = self.settings
-        for variant in range(s.variants):
-            one = frame
-            if variant:
-                chance = draw.seeded("cache", s.seed, key, variant)
-                one = augment(frame, chance, flip_=False, jitter=s.jitter, zoom=s.zoom)
-            yield one
-            if s.mirrored:
-                yield flip(one)
-
-
-class MeanSums:
-    """What the mean depth of the cached pictures is made of: sums over the pictures in which a pixel is skin."""
-
-    def __init__(self) -> None:
-        self.total: Tensor | None = None
-        self.count: Tensor | None = None
-
-    def add(self, pictures: ImageBatch) -> None:
-        """Add N pictures."""
-        seen = pictures.skin & (pictures.depth_mm > 0)
-        total, count = (pictures.depth * seen).sum(0).double(), seen.sum(0)
-        self.total = total if self.total is None else self.total + total
-        self.count = count if self.count is None else self.count + count
-
-    def write(self, path: Path) -> None:
-        """Write ``total`` (1, H, W) float64 and ``count`` (1, H, W) int64."""
-        assert self.total is not None
-        assert self.count is not None
-        write_whole(path, safetensors.torch.save({"total": self.total, "count": self.count}))
+        made = [frame]
+        for variant in range(1, s.variants):
+            chance = draw.seeded("cache", s.seed, sample["__key__"], variant)
+            made.append(augment(frame, chance, flip_=False, jitter=s.jitter, zoom=s.zoom))
+        return [side for one in made for side in ((one, flip(one)) if s.mirrored else (one,))]
 
 
 @torch.no_grad()
 def encode(codec: Codec, frames: list[CachedFrame], device: torch.device) -> list[FrameLatents]:
     """Encode good frames, all at once. Raises :class:`CacheError` for latents that float16 cannot hold."""
     batches = [f.pictures for f in frames if isinstance(f.pictures, ImageBatch)]
+    poses = [f.pose_V6 for f in frames if f.pose_V6 is not None]
     sizes = [len(b) for b in batches]
     pictures = torch.cat([x for b in batches for x in (b.rgb, depth.to_codec(b.depth), b.reference_rgb)])
     latents = codec.encode(pictures.to(device)).half().cpu()
     if not latents.isfinite().all():
         raise CacheError(f"{batches[0].key[0]} or a frame after it: the codec gives latents that are not finite")
     made = []
-    for frame, batch, three in zip(frames, batches, latents.split([3 * n for n in sizes]), strict=True):
+    for frame, batch, pose, three in zip(frames, batches, poses, latents.split([3 * n for n in sizes]), strict=True):
         rgb, z, reference = three.chunk(3)
         skin = depth.latent_weight(batch.skin, codec.factor).half()
         trust = depth.latent_confidence(batch.confidence, batch.skin, codec.factor).half()
@@ -160,6 +158,8 @@ def encode(codec: Codec, frames: list[CachedFrame], device: torch.device) -> lis
                 z,
                 skin,
                 batch.range_mm,
+                batch.camera_px,
+                pose,
                 trust if frame.has_confidence else None,
                 reference if zoomed else None,
             )
@@ -177,12 +177,14 @@ def cache(
     jitter: float = 0.0,
     zoom: float = 0.0,
     seed: int = 0,
+    clips: bool = False,
     device: str = "cpu",
     batch_size: int = 32,
     workers: int = 0,
 ) -> tuple[list[Path], list[str]]:
     """Make latents of all shards → the shards in ``out``, and what was wrong with those that could not be read.
 
+    ``clips``: for the temporal stage, else for the image stage, see :class:`jdap.shards.latents.LatentSettings`.
     ``batch_size`` pictures are encoded at a time. What cannot be decoded is left out, warned of and counted in the
     sidecar. Raises :class:`CacheError` where ``out`` holds latents of other pictures, another codec or other settings.
     """
@@ -190,7 +192,7 @@ def cache(
         jitter = zoom = 0.0  # they act on the second and further variants
     place, model = find_device(device), load_codec(resolve(codec))
     settings = LatentSettings(
-        fingerprint(model), model.latent_channels, model.factor, variants, mirrored, jitter, zoom, seed
+        fingerprint(model), model.latent_channels, model.factor, variants, mirrored, jitter, zoom, seed, clips
     )
     model.to(place)  # type: ignore[arg-type]
     make_folder(out)
@@ -230,7 +232,7 @@ def _cache_shard(
         waiting.clear()
 
     for frame in frames:
-        sample = samples.setdefault(frame.nth, Pending(frame.record))
+        sample = samples.setdefault(frame.nth, Pending(frame.record, dict(frame.beside or {})))
         if isinstance(frame.pictures, str) or frame.record is None:
             sample.wrong = sample.wrong or str(frame.pictures)
             continue
@@ -253,8 +255,9 @@ def _cache_shard(
     if bad:
         _log.warning("%d samples of %s are left out: %s", len(bad), origin["from"], bad[0])
     if not good:
-        raise ShardError(f"{origin['from']}: holds no usable sample")
-    sums.write(path.with_suffix(".safetensors"))
+        raise ShardError(f"{origin['from']}: holds no usable {'clip' if settings.clips else 'sample'}")
+    if not settings.clips:
+        sums.write(path.with_suffix(".safetensors"))
     write_tar(
         path,
         (

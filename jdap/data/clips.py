@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator
 
 from jdap import depth
-from jdap.batch import ClipBatch
+from jdap.batch import ClipBatch, ClipLatentBatch
 from jdap.data import draw
 from jdap.data.curriculum import Source
+from jdap.data.latents import LatentExample, LatentReader, collate, maps_of
 from jdap.data.pose import mouth_px
 from jdap.data.position import Progress, StreamPosition
 from jdap.data.shards import (
@@ -74,16 +76,12 @@ def choose_windows(
 
 
 def clip_batch(examples: list[Example]) -> ClipBatch:
-    """Examples of equally many frames as a batch; one depth range serves a clip. Silence where there is no sound."""
+    """Examples of equally many frames as a batch; one depth range serves a window."""
     draw.check_sizes(examples)
     depth_mm = torch.stack([e.depth_mm_F1HW for e in examples])
     skin = torch.stack([e.skin_F1HW for e in examples])
     # The frames of a clip side by side are one tall picture: its quantiles are the clip's.
     range_mm = depth.skin_range_mm(depth_mm.flatten(1, 3)[:, None], skin.flatten(1, 3)[:, None])
-    fps, margin = examples[0].fps, examples[0].audio_margin
-    silence = torch.zeros(round((depth_mm.shape[1] + 2 * margin) * SAMPLE_RATE / fps))
-    pose = torch.stack([e.pose_F6 for e in examples])
-    camera_px = torch.stack([e.camera_px_F3 for e in examples])
     return ClipBatch(
         reference_rgb=draw.signed(torch.stack([e.reference_3HW for e in examples])),
         rgb=draw.signed(torch.stack([e.rgb_F3HW for e in examples])),
@@ -92,17 +90,39 @@ def clip_batch(examples: list[Example]) -> ClipBatch:
         skin=skin,
         confidence=torch.stack([e.confidence_F1HW for e in examples]),
         range_mm=range_mm,
-        camera_px=camera_px,
-        pose=pose,
-        # Flip, zoom and resize moved pose and camera, and so move what is projected by them.
-        mouth_px=mouth_px(pose, camera_px),
-        lip_opening_mm=torch.stack([e.lip_opening_mm_F for e in examples]),
-        audio=torch.stack([silence if e.audio is None else e.audio for e in examples]),
-        has_audio=torch.tensor([e.audio is not None for e in examples]),
-        fps=fps,
-        audio_margin=margin,
-        **draw.names_of(examples),
+        **_beside_frames(examples),
     )
+
+
+def clip_latent_batch(examples: list[LatentExample]) -> ClipLatentBatch:
+    """Latents of equally many frames as a batch; one depth range serves a sample."""
+    return ClipLatentBatch(
+        reference=torch.stack([e.reference_Chw for e in examples]),
+        **maps_of(examples),
+        range_mm=torch.stack([e.range_mm_F2[0] for e in examples]),
+        codec=examples[0].codec,
+        **_beside_frames(examples),
+    )
+
+
+def _beside_frames(examples: Sequence[Example | LatentExample]) -> dict[str, Any]:
+    """What batches of clips hold beside their frames. Silence where there is no sound."""
+    fps, margin = examples[0].fps, examples[0].audio_margin
+    pose = torch.stack([e.pose_F6 for e in examples])
+    camera_px = torch.stack([e.camera_px_F3 for e in examples])
+    silence = torch.zeros(round((pose.shape[1] + 2 * margin) * SAMPLE_RATE / fps))
+    return {
+        "camera_px": camera_px,
+        "pose": pose,
+        # Flip, zoom and resize moved pose and camera, and so move what is projected by them.
+        "mouth_px": mouth_px(pose, camera_px),
+        "lip_opening_mm": torch.stack([e.lip_opening_mm_F for e in examples]),
+        "audio": torch.stack([silence if e.audio is None else e.audio for e in examples]),
+        "has_audio": torch.tensor([e.audio is not None for e in examples]),
+        "fps": fps,
+        "audio_margin": margin,
+        **draw.names_of(examples),
+    }
 
 
 def clip_processors(
@@ -119,11 +139,12 @@ def clip_processors(
     windows: int = 1,
     audio_margin: int = 0,
     keep_bytes: int = 0,
+    latents: LatentReader | None = None,
     step: Callable[[], int] = lambda: 0,
     progress: Progress | None = None,
 ) -> list[Processor]:
-    """The processors from shards to :class:`jdap.batch.ClipBatch`; what is not said here is as in
-    ``image_processors``.
+    """The processors from shards to :class:`jdap.batch.ClipBatch`, or of latents to
+    :class:`jdap.batch.ClipLatentBatch`; what is not said here is as in ``image_processors``.
 
     Of each clip, which must be at ``fps`` and long enough, ``windows`` windows a turn in training, mixed in blocks of
     ``shuffle``, and one in evaluation: :func:`choose_windows`. Batches are at ``fps / stride``. Stills are left out.
@@ -137,7 +158,7 @@ def clip_processors(
         return [
             ShardOrder(urls, share, reading, seed or 0, endless=seed is not None, start=place),
             partial(read_tars, faults=reading, keep_bytes=keep_bytes, start=place),
-            partial(usable, faults=reading, clip_frames=span(frames, stride), fps=fps),
+            partial(usable, faults=reading, clip_frames=span(frames, stride), fps=fps, latents=latents),
             partial(split_by_sample, share=share),
             partial(draw_frames, seed=seed, choose=choose, stride=stride, start=place),
             *in_blocks(shuffle, seed, share, place),
@@ -149,10 +170,12 @@ def clip_processors(
                 audio_margin=audio_margin,
                 source=source,
                 confidence=confidence,
+                latents=latents,
             ),
         ]
 
-    batch = partial(batched, size=batch_size, collate=clip_batch, last=seed is None)
+    as_batch = partial(collate, of_pictures=clip_batch, of_latents=clip_latent_batch)
+    batch = partial(batched, size=batch_size, collate=as_batch, last=seed is None)
     return [*of_all(shards, examples, keep_bytes, seed, share, step, progress), batch]
 
 

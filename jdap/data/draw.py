@@ -200,22 +200,23 @@ def decode(
         camera_px_F3=torch.from_numpy(arrays["camera_px"])[shown],
         pose_F6=torch.from_numpy(pose)[shown],
         mean_head_mm_F1HW=stack("meanhead", _decode_mm) if has_mean_head else None,
-        lip_opening_mm_F=_lip_opening_mm(record)[shown],
-        audio=None if audio_margin is None else _decode_audio(drawn, audio_margin),
+        lip_opening_mm_F=lip_opening_mm(record)[shown],
+        audio=None if audio_margin is None else decode_audio(drawn, audio_margin),
         audio_margin=audio_margin or 0,
         fps=record.fps / drawn.stride,
     )
 
 
-def image_batch(examples: list[Example]) -> ImageBatch:
+def image_batch(examples: list[Example], range_mm: Tensor | None = None) -> ImageBatch:
     """Examples of equally many frames as a batch, the frames of an example one after the other.
 
-    Depth is normalised here, after every resize and crop.
+    Depth is normalised here, after every resize and crop, by ``range_mm`` (B, 2) (None: each picture's own).
     """
     check_sizes(examples)
     depth_mm = torch.cat([e.depth_mm_F1HW for e in examples])
     skin = torch.cat([e.skin_F1HW for e in examples])
-    range_mm = depth.skin_range_mm(depth_mm, skin)
+    if range_mm is None:
+        range_mm = depth.skin_range_mm(depth_mm, skin)
     mean_heads = [e.mean_head_mm_F1HW for e in examples if e.mean_head_mm_F1HW is not None]
     return ImageBatch(
         reference_rgb=signed(torch.stack([e.reference_3HW for e in examples])),
@@ -255,7 +256,7 @@ def _decode_mm(data: bytes) -> np.ndarray:
     return depth.from_tenths(schema.decode_depth(data))
 
 
-def _lip_opening_mm(record: Record) -> Tensor:
+def lip_opening_mm(record: Record) -> Tensor:
     """(T,) distance of the inner lips, NaN where the record does not say. Raises :class:`SchemaError`."""
     opening = record.scores.get("lip_opening_mm", [math.nan] * record.frames)
     if len(opening) != record.frames:
@@ -263,7 +264,7 @@ def _lip_opening_mm(record: Record) -> Tensor:
     return torch.tensor(opening, dtype=torch.float32)
 
 
-def _decode_audio(drawn: Drawn, margin: int) -> Tensor | None:
+def decode_audio(drawn: Drawn, margin: int) -> Tensor | None:
     """The window's part of the sound and ``margin`` frames' time on both sides; None where the sample has none.
 
     Silence where the sample's sound does not reach.

@@ -29,7 +29,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from jdap.batch import ClipBatch, ImageBatch, LatentBatch
+from jdap.batch import TypedBatch
 from jdap.data.clips import clip_processors
 from jdap.data.curriculum import Source, used
 from jdap.data.latents import LatentReader, read_depth_sums
@@ -111,7 +111,7 @@ class ShardDataModule(LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move a typed batch; Lightning moves tensors, and would not look into a frozen dataclass."""
-        return batch.to(device) if isinstance(batch, ImageBatch | LatentBatch | ClipBatch) else batch
+        return batch.to(device) if isinstance(batch, TypedBatch) else batch
 
     def state_dict(self) -> dict[str, Any]:
         """Where every worker of every rank is, and of which readers that is true."""
@@ -276,6 +276,10 @@ class ImageDataModule(ShardDataModule):
 class ClipDataModule(ShardDataModule):
     """Batches of clips with sound, :class:`jdap.batch.ClipBatch`. Stills among the shards are left out.
 
+    Training shards may hold latents that ``jdap cache-latents --clips`` made, whose batches are
+    :class:`jdap.batch.ClipLatentBatch`; of ``flip``, ``jitter`` and ``zoom`` they have what was cached. Validation and
+    test need pictures.
+
     Args:
         train: training shards: a folder, brace pattern, fsspec URL, ``shipped:shards/train``, or a list of such; or
             named sources that are mixed by weight, ``{name: {shards: …, weight: …, confidence: …}}``, see
@@ -327,6 +331,7 @@ class ClipDataModule(ShardDataModule):
         self.windows = {"stride": stride, "audio_margin": audio_margin}
         self.training = {
             "augmentation": partial(augment, flip_=flip, jitter=jitter, zoom=zoom, gain_db=gain_db),
+            "latents": LatentReader(size_px, flip, jitter, zoom, clips=True, gain_db=gain_db),
             "windows": windows,
             "shuffle": shuffle,
             "keep_bytes": keep_mb << 20,

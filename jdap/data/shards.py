@@ -34,7 +34,7 @@ from torch import Generator
 from jdap.data import draw
 from jdap.data.curriculum import Mix, Source
 from jdap.data.draw import Drawn
-from jdap.data.latents import LatentExample, LatentReader, collate
+from jdap.data.latents import LatentExample, LatentReader, collate, latent_batch
 from jdap.data.position import Progress, StreamPosition, shuffled
 from jdap.data.tars import BadSamplePolicy, RawSample, read_tars
 from jdap.data.transforms import Example, resize
@@ -60,6 +60,7 @@ class ReaderShard:
 
 
 ALONE = ReaderShard()
+ONLY_TRAINING = "holds latents, which only training reads; name shards of pictures here"
 #: The name of shards that have none.
 UNNAMED = ""
 
@@ -111,20 +112,18 @@ def usable(
     faults: BadSamplePolicy,
     clip_frames: int | None = None,
     fps: float | None = None,
-    latents: bool = False,
+    latents: LatentReader | None = None,
 ) -> Iterator[tuple[RawSample, Record]]:
-    """Samples with their records, all members there. Raises :class:`ShardError` for latents, unless ``latents``.
+    """Samples with their records, all members there. Raises :class:`ShardError` for latents that ``latents`` refuses.
 
     With ``clip_frames`` clips alone: stills are left out, and a clip that is shorter or not at ``fps`` is bad.
     """
     for sample in samples:
         try:
             record = draw.read_record(sample)
-            if record.latents and not latents:  # nothing is wrong with it, so this is no fault to go on after
-                raise ShardError(
-                    f"{sample['__url__']}: holds latents, which only the image stage trains on; name "
-                    "shards of pictures here"
-                )
+            refusal = record.latents and (latents.refusal(record) if latents else ONLY_TRAINING)
+            if refusal:  # nothing is wrong with it, so this is no fault to go on after
+                raise ShardError(f"{sample['__url__']}: {refusal}")
             if clip_frames is not None:
                 if record.fps == 0:
                     continue
@@ -184,7 +183,7 @@ def decode(
     for one in drawn:
         try:
             if one.record.latents and latents is not None:
-                yield latents(one, source, confidence)
+                yield latents(one, source, confidence, audio_margin)
                 faults.pass_good()
                 continue
             example = draw.decode(one, audio_margin, source, confidence)
@@ -247,7 +246,7 @@ def image_processors(
         return [
             ShardOrder(urls, share, reading, seed or 0, endless=seed is not None, start=place),
             partial(read_tars, faults=reading, keep_bytes=keep_bytes, start=place),
-            partial(usable, faults=reading, latents=latents is not None),
+            partial(usable, faults=reading, latents=latents),
             partial(split_by_sample, share=share),
             partial(draw_frames, seed=seed, choose=choose, start=place),
             *in_blocks(shuffle, seed, share, place),
@@ -263,7 +262,8 @@ def image_processors(
         ]
 
     groups = batch_size if seed is None else batch_size // targets
-    batch = partial(batched, size=groups, collate=collate, last=seed is None)
+    as_batch = partial(collate, of_pictures=draw.image_batch, of_latents=latent_batch)
+    batch = partial(batched, size=groups, collate=as_batch, last=seed is None)
     return [*of_all(shards, examples, keep_bytes, seed, share, step, progress), batch]
 
 

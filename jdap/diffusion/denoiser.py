@@ -32,7 +32,7 @@ class JointLoss:
 
     ``rgb`` is the mean of ``rgb_B`` (B,) over the samples of ``has_rgb_B`` (B,) bool, whose RGB is drawn and not
     given; ``depth`` that of ``depth_B`` (B,) over those of ``has_depth_B``, whose depth is drawn and there. Both are 0
-    for the rest.
+    for the rest. ``noisy`` is what the network saw and ``v`` what it said, for losses beside these.
     """
 
     rgb: Tensor
@@ -41,6 +41,8 @@ class JointLoss:
     depth_B: Tensor
     has_rgb_B: Tensor
     has_depth_B: Tensor
+    noisy: Pair
+    v: Pair
 
     @property
     def total(self) -> Tensor:
@@ -132,6 +134,8 @@ class JointDenoiser:
             depth_B=depth_B.detach(),
             has_rgb_B=has_rgb_B,
             has_depth_B=has_depth_B,
+            noisy=noisy,
+            v=v,
         )
 
     def _mix(self, first: Tensor, second: Tensor, t_B: Tensor) -> Tensor:

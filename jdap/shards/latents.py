@@ -1,8 +1,9 @@
-"""The contract of samples that hold latents: schema version 2, written by ``jdap cache-latents``.
+"""The contract of samples that hold latents: schema version 3, written by ``jdap cache-latents``.
 
 =============================  ==================================================================================
 ``json``                       :class:`jdap.shards.schema.Record` with ``latents``, the :class:`LatentSettings`
 ``latents.0000.safetensors``…  a frame, :class:`FrameLatents`, for each frame of the sample
+``audio.wav``                  of clips that have sound, as in :mod:`jdap.shards.schema`
 =============================  ==================================================================================
 
 Frames hold V versions of themselves: ``variants`` of colour and crop, the first of which is the picture as it is, and
@@ -22,7 +23,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from jdap.shards.schema import Record, SchemaError
+from jdap.shards.schema import Record, SchemaError, decode_audio
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class LatentSettings:
 
     ``codec`` is :func:`jdap.models.codec.fingerprint`. ``jitter`` and ``zoom`` are those of
     :func:`jdap.data.transforms.augment`, which the second and further of ``variants`` were drawn with, by ``seed``.
+    ``clips``: for the temporal stage, with sound, and depth normalised by the range of all of a sample's frames; else
+    for the image stage, and each frame's depth by a range of its own.
     """
 
     codec: str
@@ -41,6 +44,7 @@ class LatentSettings:
     jitter: float = 0.0
     zoom: float = 0.0
     seed: int = 0
+    clips: bool = False
 
     def __post_init__(self) -> None:
         if min(self.channels, self.factor, self.variants) < 1 or not self.codec:
@@ -77,7 +81,8 @@ class FrameLatents:
 
     * ``rgb_VChw``, ``depth_VChw`` float16: latents of the picture and of its normalised depth
     * ``skin_V1hw`` float16: :func:`jdap.depth.latent_weight`
-    * ``range_mm_V2`` float32: the skin's (q2, q98), as in :class:`jdap.batch.ImageBatch`
+    * ``range_mm_V2`` float32: the skin's (q2, q98), as in :class:`jdap.batch.ImageBatch`; one for all frames of a clip
+    * ``camera_px_V3``, ``pose_V6`` float32: as in :class:`jdap.batch.ClipBatch`; flip and zoom moved them
     * ``confidence_V1hw`` float16: :func:`jdap.depth.latent_confidence`, or None: the reader's setting
     * ``reference_VChw`` float16: latents of the frame as a reference, which is never zoomed, or None: ``rgb_VChw``
     """
@@ -86,18 +91,21 @@ class FrameLatents:
     depth_VChw: Tensor
     skin_V1hw: Tensor
     range_mm_V2: Tensor
+    camera_px_V3: Tensor
+    pose_V6: Tensor
     confidence_V1hw: Tensor | None = None
     reference_VChw: Tensor | None = None
 
     def check(self, settings: LatentSettings, size_px: int) -> None:
         """Raise :class:`SchemaError` unless shapes and types are those of the settings, and all numbers finite."""
         side = size_px // settings.factor
+        sizes = {"V": settings.versions, "C": settings.channels, "h": side, "w": side}
         for name, value in vars(self).items():
-            wide = settings.channels if name.endswith("VChw") else 1
-            shape = (settings.versions, 2) if name == "range_mm_V2" else (settings.versions, wide, side, side)
-            dtype = torch.float32 if name == "range_mm_V2" else torch.float16
             if value is None:
                 continue
+            letters = name.rsplit("_", 1)[1]
+            shape = tuple(sizes.get(letter) or int(letter) for letter in letters)
+            dtype = torch.float16 if "h" in letters else torch.float32
             if tuple(value.shape) != shape or value.dtype != dtype:
                 raise SchemaError(f"{name} must be {shape} {dtype}, got {tuple(value.shape)} {value.dtype}")
             if not value.isfinite().all():
@@ -133,6 +141,9 @@ def decode_members(members: dict[str, bytes]) -> tuple[Record, list[FrameLatents
     """A whole sample, everything decoded and checked. Raises :class:`SchemaError` that names the member."""
     record = Record.from_json(json.loads(members["json"]))
     expected = {"json", *map(latents_member, range(record.frames))}
+    if LatentSettings.of(record).clips and "audio.wav" in members:
+        expected.add("audio.wav")
+        decode_audio(members["audio.wav"])
     if set(members) != expected:
         missing, unknown = sorted(expected - set(members)), sorted(set(members) - expected)
         raise SchemaError(f"members missing: {missing or 'none'}, unknown: {unknown or 'none'}")

@@ -21,7 +21,7 @@ A sample is one chunk of a clip: F frames of one person, square, of one size. It
 
 One file a frame lets the image stage draw two frames without decoding the rest.
 
-That is version 1. Samples of version 2 hold latents rather than pictures: :mod:`jdap.shards.latents`.
+That is version 1. Samples of version 3 hold latents rather than pictures: :mod:`jdap.shards.latents`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from PIL import Image, UnidentifiedImageError
 from jdap.units import SAMPLE_RATE
 
 #: Of samples that hold pictures, and of samples that hold latents (:mod:`jdap.shards.latents`).
-VERSION, LATENTS_VERSION = 1, 2
+VERSION, LATENTS_VERSION = 1, 3
 VERSIONS = (VERSION, LATENTS_VERSION)
 STUDIO, FITTED = "studio", "fitted"
 DEPTH_SOURCES = (STUDIO, FITTED)
@@ -83,7 +83,7 @@ class Record:
     ``fps`` is 0 where frames are stills of one person rather than consecutive. ``scores`` has one list of F numbers a
     score; ``software`` names versions that made the sample. ``speech``, where somebody is known to talk: ``text``,
     ``language``, ``voice`` and ``phonemes`` (``ipa:start_ms`` with ``_`` for a pause, parted by blanks).
-    ``latents``, in version 2 alone: how they were made, :class:`jdap.shards.latents.LatentSettings`.
+    ``latents``, in version 3 alone: how they were made, :class:`jdap.shards.latents.LatentSettings`.
     """
 
     clip_id: str

@@ -23,6 +23,7 @@ from jdap.metrics import DepthMetrics
 from jdap.models.codec import fingerprint
 from jdap.models.image.lora import merge_lora
 from jdap.pipelines.portrait import PortraitPipeline
+from jdap.stages.parts.latents import NEED_PICTURES, latents_of
 from jdap.stages.parts.lookup import ReferenceLookup
 from jdap.stages.parts.networks import image_networks
 from jdap.stages.parts.optimizers import warmed_optimizer
@@ -110,7 +111,7 @@ class ImageStage(DiffusionStage):
             if compile is not None and isinstance(network, UNet2DConditionModel):
                 network.compile(backend=compile)
         self.codec_name = codec or ""
-        self.latents_of = fingerprint(self.codec)  # now, before a precision plugin may cast it
+        self.codec_mark = fingerprint(self.codec)  # now, before a precision plugin may cast it
         self.schedule = NoiseSchedule(spacing=LOG_SNR if noise.density == LOG_SNR else TRAILING)
         self.denoiser = JointDenoiser(self.schedule, loss.gamma)
         self.law = TimestepLaw(
@@ -164,22 +165,8 @@ class ImageStage(DiffusionStage):
 
         Of a :class:`LatentBatch` they are there already; ValueError where they are another codec's.
         """
-        if isinstance(batch, LatentBatch):
-            if batch.codec != self.latents_of:
-                raise ValueError(
-                    f"the training shards hold latents of codec {batch.codec[:12]}, and model.codec "
-                    f"{self.codec_name} is {self.latents_of[:12]}: cache them with it by `jdap cache-latents`"
-                )
-            rgb, depth, reference = batch.rgb.float(), batch.depth.float(), batch.reference.float()
-            skin, confidence = batch.skin.float(), batch.confidence.float()
-        else:
-            pictures = torch.cat([batch.rgb, depth_frames.to_codec(batch.depth), batch.reference_rgb])
-            # in float32 whatever the precision of the step: cached latents and a pipeline's are, too
-            with torch.autocast(pictures.device.type, enabled=False):
-                latents = self.codec.encode(pictures.to(next(self.codec.parameters()).dtype)).float()
-            rgb, depth, reference = latents.split([len(batch), len(batch), len(batch.reference_rgb)])
-            skin = depth_frames.latent_weight(batch.skin, self.codec.factor)
-            confidence = depth_frames.latent_confidence(batch.confidence, batch.skin, self.codec.factor)
+        named = f"model.codec {self.codec_name}"
+        rgb, depth, reference, skin, confidence = latents_of(self.codec, batch, self.codec_mark, named)
         weight = depth_frames.loss_weight(skin, batch.depth_source, batch.range_mm, self.loss_settings.outside_skin)
         return Encoded(Pair(rgb, depth), reference, weight, confidence)
 
@@ -244,7 +231,7 @@ class ImageStage(DiffusionStage):
         }
         if self.image_tokens is not None:
             if isinstance(batch, LatentBatch):
-                raise ValueError("image tokens are made of pictures, and these shards hold latents: train on pictures")
+                raise ValueError(NEED_PICTURES)
             tokens = self.image_tokens(batch.reference_rgb, keep.to(self.device)).repeat_interleave(targets, dim=0)
             conditions["tokens_BLD"] = tokens[order.to(self.device)]
         return order.to(self.device), conditions

@@ -11,17 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jdap.batch import ClipBatch
+from jdap.batch import ClipBatch, ClipLatentBatch, Clips
 from jdap.diffusion.denoiser import JointDenoiser, JointLoss, Pair
 from jdap.diffusion.draws import StepSlice, draw_noise, draw_timesteps
 from jdap.diffusion.timesteps import DEPTH_TO_IMAGE, IMAGE_TO_DEPTH, LOG_SNR, UNIFORM, TimestepLaw
 from jdap.models.clip.before import Anchor, MotionFrames
 from jdap.models.clip.conditions import Conditions
+from jdap.models.codec import fingerprint
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.pipelines.talking_weights import WindowShape
 from jdap.stages.parts.clip_latents import encode_clip
 from jdap.stages.parts.clip_networks import clip_networks
-from jdap.stages.parts.lip_loss import LipLoss
+from jdap.stages.parts.latents import NEED_PICTURES
+from jdap.stages.parts.lip_loss import LipLoss, SeenLips, mouth_patches
 from jdap.stages.parts.optimizers import warmed_optimizer
 from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
 from jdap.stages.parts.steps import place_of, share_of
@@ -39,6 +41,8 @@ from jdap.units import FPS
 
 #: Whose chance a step draws for each clip: places in ``chance``. Those of the conditions come last, one after another.
 OF_REFERENCE, OF_AUDIO, OF_MOTION, OF_NOISE, OF_CONDITIONS = range(5)
+#: Losses of the lips, in the logs: as they are heard, seen in what is drawn, and read in what is true.
+LIPS_HEARD, LIPS_SEEN, LIPS_READ = "loss_lips", "loss_lips_seen", "loss_lips_read"
 
 
 class TemporalStage(DiffusionStage):
@@ -97,8 +101,11 @@ class TemporalStage(DiffusionStage):
         self.codec, self.unet, self.reference = made.codec, made.unet, made.reference
         self.image_tokens, self.audio, self.drive = made.image_tokens, made.audio, made.drive
         self.schedule, self.preset, self.size_px = made.schedule, made.preset, made.size_px
+        self.codec_mark = fingerprint(self.codec)  # now, before a precision plugin may cast it
         heard = self.audio is not None and loss.lips > 0
-        self.lips = LipLoss(sound.tokens, sound.dim) if heard else None
+        self.lips = LipLoss(sound.dim) if heard else None
+        seen = self.audio is not None and loss.lips_seen > 0
+        self.seen_lips = SeenLips(self.codec.latent_channels) if seen else None
         self.denoiser = JointDenoiser(self.schedule, loss.gamma)
         density = LOG_SNR if self.schedule.spacing == LOG_SNR else UNIFORM
         self.law = TimestepLaw(
@@ -139,7 +146,7 @@ class TemporalStage(DiffusionStage):
         """Frames of sound that the model hears around a window; more do no harm."""
         return 0 if self.audio is None else self.audio.required_margin
 
-    def training_step(self, batch: ClipBatch, batch_idx: int) -> StepOutput:
+    def training_step(self, batch: ClipBatch | ClipLatentBatch, batch_idx: int) -> StepOutput:
         """One step: its loss, and what each frame gave to it, for the logs; ValueError for clips that do not fit."""
         if self.lips is not None and self.global_step < self.loss_settings.lip_steps:
             self.report = StepReport()
@@ -148,9 +155,9 @@ class TemporalStage(DiffusionStage):
         rgb, depth = loss.rgb * share_of(self, loss.has_rgb_B), loss.depth * share_of(self, loss.has_depth_B)
         total = rgb + depth
         scalars = {"train/loss": total, "train/loss_rgb": rgb, "train/loss_depth": depth}
-        if lips is not None:
-            scalars["train/loss_lips"] = lips
-            total = total + self.loss_settings.lips * lips
+        scalars |= {f"train/{name}": value for name, value in lips.items()}
+        weights = {LIPS_HEARD: self.loss_settings.lips, LIPS_SEEN: self.loss_settings.lips_seen, LIPS_READ: 1.0}
+        total = total + sum(weights[name] * value for name, value in lips.items())
         self.log_dict(scalars, batch_size=len(batch))
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         self.report = StepReport(
@@ -163,16 +170,17 @@ class TemporalStage(DiffusionStage):
         """The loss on held-out clips, at the same draws at every validation, with nothing dropped."""
         loss, _, lips = self._loss(batch, StepSlice.of(batch_idx, len(batch)), drops=False)
         scalars = {"val/loss": loss.total, "val/loss_rgb": loss.rgb, "val/loss_depth": loss.depth}
-        if lips is not None:
-            scalars["val/loss_lips"] = lips
+        scalars |= {f"val/{name}": value for name, value in lips.items()}
         self.log_dict(scalars, batch_size=len(batch), sync_dist=True)
 
-    def _loss(self, batch: ClipBatch, place: StepSlice, drops: bool = True) -> tuple[JointLoss, Pair, Tensor | None]:
-        """The loss of a batch, the timesteps of its frames, and the loss of lips that were heard."""
+    def _loss(
+        self, batch: ClipBatch | ClipLatentBatch, place: StepSlice, drops: bool = True
+    ) -> tuple[JointLoss, Pair, dict[str, Tensor]]:
+        """The loss of a batch, the timesteps of its frames, and the losses of lips by name."""
         frames, before = self.window.frames, self.window.motion_frames
         self._check(batch)
         clean, reference, weight, confidence, focus = encode_clip(
-            self.codec, batch, self.loss_settings.mouth_focus, self.loss_settings.outside_skin
+            self.codec, batch, self.codec_mark, self.loss_settings.mouth_focus, self.loss_settings.outside_skin
         )
         kinds = len(self.conditioning.conditions)
         t, kind, chance = draw_timesteps(self.law, self.schedule, self.seed, place, OF_CONDITIONS + kinds)
@@ -199,11 +207,30 @@ class TemporalStage(DiffusionStage):
             later(focus),
             asked_here,
         )
-        if self.lips is None or tokens is None:
-            return loss, t_here, None
-        return loss, t_here, self.lips.loss(tokens, batch.lip_opening_mm, has_audio_B)
+        lips: dict[str, Tensor] = {}
+        if self.lips is not None and tokens is not None:
+            lips[LIPS_HEARD] = self.lips.loss(tokens, batch.lip_opening_mm, has_audio_B)
+        if self.seen_lips is not None:
+            counts_B = asked.rgb & asked.depth & conditions["keep_audio_B"]
+            lips |= self._seen(self.seen_lips, loss, t_here, clean, noise, batch, counts_B.to(self.device))
+        return loss, t_here, lips
 
-    def _check(self, batch: ClipBatch) -> None:
+    def _seen(
+        self, reader: SeenLips, loss: JointLoss, t: Pair, clean: Pair, noise: Pair, batch: Clips, counts_B: Tensor
+    ) -> dict[str, Tensor]:
+        """The losses of lips that are seen: in what the network takes for clean, and in what is true."""
+        before, shape = self.window.motion_frames, (len(batch), self.window.frames)
+        drawn = Pair(*(x.unflatten(0, shape) for x in self.denoiser.clean(loss.noisy, loss.v, t)))
+        true, noise = (Pair(*(x[:, before:] for x in pair)) for pair in (clean, noise))
+        drawn_BF, true_BF, noise_BF = (
+            mouth_patches(x, batch.mouth_px[:, before:], self.codec.factor) for x in (drawn, true, noise)
+        )
+        return {
+            LIPS_SEEN: reader.judging_loss(drawn_BF, true_BF, counts_B[:, None].expand(shape)),
+            LIPS_READ: reader.reading_loss(true_BF, noise_BF, batch.lip_opening_mm[:, before:]),
+        }
+
+    def _check(self, batch: Clips) -> None:
         frames = self.window.frames + self.window.motion_frames
         if batch.rgb.shape[1] != frames:
             raise ValueError(
@@ -216,7 +243,7 @@ class TemporalStage(DiffusionStage):
                 f"of them: set data.audio_margin to {self.audio_margin}"
             )
 
-    def _heard(self, batch: ClipBatch, training: bool) -> tuple[Tensor | None, Tensor]:
+    def _heard(self, batch: Clips, training: bool) -> tuple[Tensor | None, Tensor]:
         """Tokens of the sound that the frames are led by, (B, M + F, L, D), None of a deaf model; and who has sound.
 
         Sound is shuffled in training alone: validation asks every model the same.
@@ -232,18 +259,23 @@ class TemporalStage(DiffusionStage):
             audio, has_audio = audio.roll(1, dims=0), has_audio.roll(1, dims=0)
         return self.audio(audio, batch.rgb.shape[1], batch.audio_margin), has_audio
 
-    def _only_lips(self, lips: LipLoss, batch: ClipBatch) -> Tensor:
+    def _only_lips(self, lips: LipLoss, batch: Clips) -> Tensor:
         """A step in which the encoder alone learns; all that trains has a gradient, as DDP wants it."""
         self._check(batch)
         tokens, has_audio_B = self._heard(batch, training=True)
         assert tokens is not None
         loss = lips.loss(tokens, batch.lip_opening_mm, has_audio_B)
-        self.log("train/loss_lips", loss, batch_size=len(batch))
+        self.log(f"train/{LIPS_HEARD}", loss, batch_size=len(batch))
         self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         return loss + sum(0 * p.sum() for p in self.parameters() if p.requires_grad)
 
     def _conditions(
-        self, batch: ClipBatch, reference: Tensor, tokens: Tensor | None, chance: Tensor, has_audio_B: Tensor
+        self,
+        batch: ClipBatch | ClipLatentBatch,
+        reference: Tensor,
+        tokens: Tensor | None,
+        chance: Tensor,
+        has_audio_B: Tensor,
     ) -> dict[str, Any]:
         """What leads the clips: the reference, its image tokens, sound and numbers, where they are not dropped."""
         keep_reference = chance[OF_REFERENCE] >= self.conditioning.reference_drop
@@ -253,6 +285,8 @@ class TemporalStage(DiffusionStage):
             if self.window.anchor:
                 conditions["anchor"] = Anchor(reference, self.schedule.timesteps - 1)
             if self.image_tokens is not None:
+                if isinstance(batch, ClipLatentBatch):
+                    raise ValueError(NEED_PICTURES)
                 keep = keep_reference.to(self.device)
                 conditions["tokens_BLD"] = self.image_tokens(batch.reference_rgb, keep)
         if tokens is None:

@@ -6,6 +6,7 @@ latent cells, L tokens of D channels a frame.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,16 +16,16 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.models.unets.unet_motion_model import MotionAdapter
 from diffusers.utils import logging
 from diffusers.utils.accelerate_utils import apply_forward_hook
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from jdap.models.clip.audio_attention import AudioAttention, AudioReader
 from jdap.models.clip.before import Anchor, MotionFrames, put_before
-from jdap.models.clip.blocks import moves, still_down, still_up, with_motion
+from jdap.models.clip.blocks import down, larger, middle, up, with_motion
 from jdap.models.clip.motion import load_motion
 from jdap.models.component import Component
 from jdap.models.image.attention import AttentionContext, Features, Layers, PlainAttention, Reference, ReferenceReader
-from jdap.models.image.joint_unet import JointUNet, no_tokens, project_features, seen_latents
+from jdap.models.image.joint_unet import JointUNet, no_tokens, project_features, seen, seen_latents
 from jdap.models.image.plain import sees
 from jdap.models.loading import WeightsError, load_strict, one_line
 
@@ -170,7 +171,7 @@ class ClipUNet(Component, ModelMixin):
             tokens = no_tokens(unet, x)
         else:
             tokens = tokens_BLD.repeat(clips // len(tokens_BLD), 1, 1).repeat_interleave(whole, dim=0)
-        keep = None if keep_reference_B is None else keep_reference_B.to(x.device)
+        keep = seen(keep_reference_B, x.device)
         if self.sees_reference:
             x = torch.cat(
                 [x, seen_latents(x[:, : self.latent_channels], reference, keep, reference_from * whole, whole)], 1
@@ -189,21 +190,17 @@ class ClipUNet(Component, ModelMixin):
         x = unet.conv_in(x)
         skips = [x]
         for level, block in enumerate(unet.down_blocks):
-            if level < self.still_levels:
-                x, left = still_down(block, x, emb)
-            else:
-                x, left = self._run(block, x, emb, num_frames=whole, **(seeing if sees(block) else {}))
+            x, left = self._run(down, block, x, emb, whole if level >= self.still_levels else 0, seeing)
             skips += left
-        x = self._run(unet.mid_block, x, emb, **({"num_frames": whole} if moves(unet.mid_block) else {}), **seeing)
-        for level, block in enumerate(unet.up_blocks, 1 - len(unet.up_blocks)):
+        x = self._run(middle, unet.mid_block, x, emb, whole, seeing)
+        for level, block in enumerate(unet.up_blocks, self.still_levels + 1 - len(unet.up_blocks)):
             count = len(block.resnets)
-            taken, skips = tuple(skips[-count:]), skips[:-count]
-            if -level < self.still_levels:
-                x = still_up(block, x, emb, taken)
-                continue
-            more = {"res_hidden_states_tuple": taken, "upsample_size": skips[-1].shape[2:] if skips else None}
-            x = self._run(block, x, emb, num_frames=whole, **more, **(seeing if sees(block) else {}))
-        x = x.unflatten(0, (clips, whole))[:, whole - frames :].flatten(0, 1)
+            taken, skips = skips[-count:], skips[:-count]
+            x = self._run(up, block, x, emb, taken, whole if level <= 0 else 0, seeing)
+            if level == 0 and whole > frames:  # from here on each frame is by itself, and nobody asks for those before
+                x, emb, *skips = (y.unflatten(0, (clips, whole))[:, -frames:].flatten(0, 1) for y in (x, emb, *skips))
+            if skips:
+                x = larger(block, x, skips[-1].shape[2:])
         rgb, depth = unet.conv_out(unet.conv_act(unet.conv_norm_out(x))).chunk(2, dim=1)
         return rgb, depth
 
@@ -253,11 +250,8 @@ class ClipUNet(Component, ModelMixin):
         adapter.load_state_dict({name: own[name] for name in adapter.state_dict()}, assign=True)
         return adapter.eval()
 
-    def _run(self, block: nn.Module, x: Tensor, emb: Tensor, **given: Any) -> Any:
-        """A block, whose activations are computed again in the backward pass where checkpointing is on.
-
-        diffusers' own checkpointing leaves out the attention of blocks with motion modules, which is most of it.
-        """
+    def _run(self, way: Callable[..., Any], *given: Any) -> Any:
+        """A block, whose activations are computed again in the backward pass where checkpointing is on."""
         if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, x, temb=emb, use_reentrant=False, **given)
-        return block(x, temb=emb, **given)
+            return checkpoint(way, *given, use_reentrant=False)
+        return way(*given)

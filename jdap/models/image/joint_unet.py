@@ -92,9 +92,7 @@ class JointUNet(AroundOneUNet, ModelMixin):
         ``keep_reference_R``: guidance asks for both in one batch, and image-to-depth for none.
         """
         unet = self.unet
-        keep = keep_reference_R
-        if keep is not None:
-            keep = None if keep.device.type == "cpu" and keep.all() else keep.to(rgb_BChw.device)
+        keep = seen(keep_reference_R, rgb_BChw.device)
         halves = [rgb_BChw, depth_BChw]
         if self.sees_reference:
             halves.append(seen_latents(rgb_BChw, reference, keep, reference_from, targets))
@@ -119,6 +117,13 @@ def project_features(unet: nn.Module, features: Features, rotary: bool) -> Refer
         key = attn.to_k(x_RMD)
         layers[name] = KeyValue(turned(key, attn.heads, features.pictures) if rotary else key, attn.to_v(x_RMD))
     return Reference(layers, features.latents)
+
+
+def seen(keep_R: Tensor | None, device: torch.device) -> Tensor | None:
+    """Whose reference may be seen, on ``device``; None: all, as far as that can be told without waiting for a GPU."""
+    if keep_R is None or (keep_R.device.type == "cpu" and bool(keep_R.all())):
+        return None
+    return keep_R.to(device)
 
 
 def seen_latents(

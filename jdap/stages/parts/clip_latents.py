@@ -1,4 +1,4 @@
-"""From clips of pictures to what the temporal stage's loss reads: latents, and what it makes of each of their cells.
+"""What the temporal stage's loss reads of clips: latents, and what it makes of each of their cells.
 
 Shapes: B clips, T frames of each, C latent channels, h x w latent cells.
 """
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from jdap import depth as depth_frames
-from jdap.batch import ClipBatch
+from jdap.batch import ClipBatch, ClipLatentBatch
 from jdap.diffusion.denoiser import Pair
 from jdap.models.codec import Codec
+from jdap.stages.parts.latents import latents_of
 
 
 class EncodedClip(NamedTuple):
@@ -30,20 +31,17 @@ class EncodedClip(NamedTuple):
     focus: Tensor
 
 
-@torch.no_grad()
-def encode_clip(codec: Codec, batch: ClipBatch, mouth_focus: float, outside_skin: float) -> EncodedClip:
-    """Latents of all frames; depth's weight off the skin is ``outside_skin``, the mouth's focus 1 + ``mouth_focus``."""
-    clips, frames = batch.rgb.shape[:2]
-    flat = {name: getattr(batch, name).flatten(0, 1) for name in ("rgb", "depth", "skin", "confidence")}
-    pictures = torch.cat([batch.reference_rgb, flat["rgb"], depth_frames.to_codec(flat["depth"])])
-    with torch.autocast(pictures.device.type, enabled=False):  # as a pipeline encodes, whatever the step's precision
-        latents = codec.encode(pictures.to(next(codec.parameters()).dtype)).float()
-    rgb, depth = latents[clips:].unflatten(0, (2, clips, frames))
-    skin = depth_frames.latent_weight(flat["skin"], codec.factor).unflatten(0, (clips, frames))
-    trust = depth_frames.latent_confidence(flat["confidence"], flat["skin"], codec.factor)
+def encode_clip(
+    codec: Codec, batch: ClipBatch | ClipLatentBatch, mark: str, mouth_focus: float, outside_skin: float
+) -> EncodedClip:
+    """Latents of all frames; depth's weight off the skin is ``outside_skin``, the mouth's focus 1 + ``mouth_focus``.
+
+    Raises ValueError for cached latents of another codec than that with the fingerprint ``mark``.
+    """
+    rgb, depth, reference, skin, confidence = latents_of(codec, batch, mark, "the codec of model.init")
     weight = depth_frames.loss_weight(skin, batch.depth_source, batch.range_mm, outside_skin)
     focus = 1 + mouth_focus * near_mouth(batch.mouth_px, skin.shape[-1], codec.factor)
-    return EncodedClip(Pair(rgb, depth), latents[:clips], weight, trust.unflatten(0, (clips, frames)), focus)
+    return EncodedClip(Pair(rgb, depth), reference, weight, confidence, focus)
 
 
 def near_mouth(mouth_px: Tensor, cells: int, factor: int) -> Tensor:

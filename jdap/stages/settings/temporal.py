@@ -116,17 +116,21 @@ class ClipLossSettings:
         outside_skin: weight of the depth loss off the skin, on studio samples only.
         mouth_focus: how much more the loss counts at the mouth than elsewhere.
         lips: weight of a further loss that helps a fresh encoder to hear what lips do: the squared error of the lips'
-            opening (in units of 5 mm) as a linear layer reads it from a frame's tokens of sound. The layer is dropped
-            when training is over. Frames whose opening the shards do not say do not count.
-        lip_steps: first steps of the run in which that loss is the only one; they cost next to nothing.
+            opening (in units of 5 mm) as a linear layer reads it from each token of a frame's sound. The layer is
+            dropped when training is over. Frames whose opening the shards do not say do not count.
+        lips_seen: weight of a loss that helps to move lips by what is heard: the squared difference of the openings (in
+            units of 5 mm) that a small network reads in predicted and in true latents. It learns on the true ones
+            beside, and is dropped when training is over. Clips without sound, or with a half given, do not count.
+        lip_steps: first steps of the run in which the loss ``lips`` is the only one; they cost next to nothing.
     """
 
     gamma: float = 5.0
     outside_skin: float = 0.1
     mouth_focus: float = 0.0
     lips: float = 0.0
+    lips_seen: float = 0.0
     lip_steps: int = 0
 
     def __post_init__(self) -> None:
         weights = {"gamma": self.gamma, "outside_skin": self.outside_skin, "mouth_focus": self.mouth_focus}
-        check_least("loss", 0, **weights, lips=self.lips, lip_steps=self.lip_steps)
+        check_least("loss", 0, **weights, lips=self.lips, lips_seen=self.lips_seen, lip_steps=self.lip_steps)

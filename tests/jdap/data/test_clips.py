@@ -1,8 +1,6 @@
 """Windows of clips, whole clips, and what they refuse. That sound and picture stay together: test_data_sync.py."""
 
 import collections
-import json
-from dataclasses import replace
 
 import fakes
 import lightning as L
@@ -10,17 +8,18 @@ import numpy as np
 import pytest
 import torch
 import webdataset as wds
+from networks import small_codec
 from reading import keys
 
 from jdap.batch import ClipBatch
 from jdap.data import draw
+from jdap.data.caching import cache
 from jdap.data.clips import choose_windows, clip_processors, read_clips
 from jdap.data.curriculum import Source
 from jdap.data.modules import ClipDataModule
 from jdap.data.shards import ReaderShard, ShardError, resolve_shards
-from jdap.shards.latents import LatentSettings, latents_member
-from jdap.shards.schema import LATENTS_VERSION, Record
-from jdap.shards.writer import ShardWriter, write_tar
+from jdap.shards.schema import Record
+from jdap.shards.writer import ShardWriter
 
 
 @pytest.fixture(scope="module")
@@ -262,8 +261,20 @@ class TestMixed:
         assert not torch.isclose(plain["train"], louder["train"])[heard].any()
         assert (louder["train"] / plain["train"])[heard].log10().abs().max() <= 3.01 / 20
 
-    @pytest.mark.parametrize("workers", [0, 2])
-    def test_a_resumed_run_goes_on_with_the_next_clips(self, sets, tmp_path, workers):
+    @pytest.fixture(scope="class")
+    def latents(self, sets, tmp_path_factory):
+        """The same sets as latents."""
+        folder = tmp_path_factory.mktemp("latents")
+        torch.manual_seed(0)
+        small_codec().save_pretrained(folder / "codec")
+        for name, source in sets.items():
+            cache(source["shards"], str(folder / "codec"), folder / name, 16, mirrored=True, clips=True)
+        return {name: source | {"shards": str(folder / name)} for name, source in sets.items()}
+
+    @pytest.mark.parametrize(("kind", "workers"), [("sets", 0), ("sets", 2), ("latents", 0), ("latents", 2)])
+    def test_a_resumed_run_goes_on_with_the_next_clips(self, kind, request, tmp_path, workers):
+        sets = request.getfixturevalue(kind)
+
         def run(steps, path=None) -> list[tuple]:
             model = Listener()
             fit = L.Trainer(
@@ -284,12 +295,7 @@ class TestMixed:
         assert run(9, tmp_path / "3.ckpt") == whole[3:]
         assert len(set(whole)) == 9
 
-    def test_one_with_latents_is_refused_by_name(self, sets, tmp_path):
-        settings = LatentSettings("some codec", channels=3, factor=8)
-        cached = replace(record(10), latents=settings.to_json(), schema_version=LATENTS_VERSION)
-        members = {"json": json.dumps(cached.to_json()).encode()} | {latents_member(i): b"" for i in range(10)}
-        write_tar(tmp_path / "latents.tar", [(cached.key, members)], {})
-        wrong = sets | {"cached": {"shards": str(tmp_path), "weight": 1.0}}
-        says = r"source 'cached': .*latents.tar: holds latents, which only the image stage trains on; name shards"
-        with pytest.raises(ShardError, match=says):
-            next(iter(self.module(wrong).train_dataloader()))
+    def test_one_with_latents_is_refused_by_name(self, sets, latents):
+        wrong = sets | {"cached": latents["fitted"]}
+        with pytest.raises(ShardError, match=r"is a picture, .* of cached is latents: train on either"):
+            list(self.module(wrong).train_dataloader())

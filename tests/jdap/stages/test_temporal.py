@@ -10,12 +10,14 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from temporal import BEFORE, FRAMES, SIZE_PX, data, fit, loosened, stage, write_image_weights
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
+from jdap.batch import ClipLatentBatch
 from jdap.callbacks.averaging import EMA
 from jdap.callbacks.clip_samples import ClipSamples
 from jdap.callbacks.export import ExportWeights
 from jdap.callbacks.guard import FiniteGuard
 from jdap.callbacks.logs import NoiseLog
 from jdap.callbacks.sources import SourceLog
+from jdap.data.caching import cache
 from jdap.diffusion.draws import StepSlice, draw_noise, draw_timesteps
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.clip.unet import MotionFrames
@@ -118,17 +120,37 @@ def test_lips_are_heard_before_they_are_drawn(image_weights, shards, batch, tmp_
             assert torch.allclose(model.state_dict()[name], before[name], atol=1e-3), name
     opened = replace(batch, lip_opening_mm=torch.rand(2, FRAMES + BEFORE) * 5)
     tokens, has_audio = model.audio(opened.audio, FRAMES + BEFORE, opened.audio_margin), opened.has_audio
-    read = (tokens.flatten(2) @ model.lips.weight.T)[..., 0] + model.lips.bias
-    wanted = (read - opened.lip_opening_mm / 5).square().mean().item()
+    read = (tokens @ model.lips.weight.T)[..., 0] + model.lips.bias
+    wrong = read - opened.lip_opening_mm[..., None] / 5
+    wanted = wrong.square().mean().item()
     assert model.lips.loss(tokens, opened.lip_opening_mm, has_audio).item() == pytest.approx(wanted, rel=1e-5)
     unknown = opened.lip_opening_mm.clone()
     unknown[1] = torch.nan
-    wanted = (read - opened.lip_opening_mm / 5).square()[0].mean().item()
+    wanted = wrong.square()[0].mean().item()
     assert model.lips.loss(tokens, unknown, has_audio).item() == pytest.approx(wanted, rel=1e-5)
     lips = logged(model, opened, model.training_step)["train/loss_lips"]
     assert lips.item() == pytest.approx(model.lips.loss(tokens, opened.lip_opening_mm, has_audio).item(), rel=1e-5)
     model.pipeline().save_pretrained(tmp_path / "talk")
     assert not any("lips" in path.name for path in (tmp_path / "talk").rglob("*"))
+
+
+def test_lips_are_asked_to_move_as_they_do(image_weights, shards, batch):
+    model = stage(image_weights, lips_seen=2.0, audio_drop=0.0)
+    opened = replace(batch, lip_opening_mm=torch.rand(2, FRAMES + BEFORE) * 5)
+    scalars = logged(model, opened, model.training_step)
+    seen, read = scalars["train/loss_lips_seen"], scalars["train/loss_lips_read"]
+    assert seen > 0
+    assert read > 0
+    # what is drawn has no say in how it is read, and what is read in truth moves nothing that draws
+    reader = list(model.seen_lips.parameters())
+    assert all(g is None for g in torch.autograd.grad(seen, reader, retain_graph=True, allow_unused=True))
+    layers = list(model.unet.audio.parameters())
+    assert all(g is None for g in torch.autograd.grad(read, layers, retain_graph=True, allow_unused=True))
+    assert any(g is not None and g.abs().sum() > 0 for g in torch.autograd.grad(seen, layers, allow_unused=True))
+    silent = replace(opened, has_audio=torch.zeros(2, dtype=torch.bool))
+    assert logged(model, silent, model.training_step)["train/loss_lips_seen"] == 0
+    given = stage(image_weights, lips_seen=2.0, image_to_depth=1.0)
+    assert logged(given, opened, given.training_step)["train/loss_lips_seen"] == 0
 
 
 def logged(model, batch, step) -> dict[str, torch.Tensor]:
@@ -188,6 +210,24 @@ def test_sound_may_be_anothers_or_none(image_weights, batch):
     assert validated(own, one) == validated(shuffled, one)
 
 
+def test_latents_that_were_cached_teach_the_same(image_weights, tmp_path):
+    """Windows as long as their samples have the samples' range of depth; float16 is all that differs."""
+    write_fakes(tmp_path / "clips", people=2, frames=FRAMES + BEFORE, size_px=SIZE_PX, fps=25.0)
+    cache(str(tmp_path / "clips"), f"{image_weights}/codec", tmp_path / "latents", clips=True)
+    pictures, latents = (
+        next(iter(data(tmp_path / name, flip=False, jitter=0.0).train_dataloader())) for name in ("clips", "latents")
+    )
+    assert isinstance(latents, ClipLatentBatch)
+    kinds = {"conditions": ["pose", "lips"], "condition_drop": 0.0, "audio_drop": 0.0}
+    model = loosened(image_weights, **kinds, mouth_focus=10.0, lips=0.5, lips_seen=1.0)
+    one, other = (logged(model, batch, model.training_step) for batch in (pictures, latents))
+    for name, value in one.items():
+        assert other[name].item() == pytest.approx(value.item(), rel=1e-3), name
+    fit(stage(image_weights), data(tmp_path / "latents"), tmp_path, 2, FiniteGuard(), SourceLog(), NoiseLog())
+    with pytest.raises(ValueError, match=r"latents of codec other, and the codec of model\.init is \w{12}: cache"):
+        model.training_step(replace(latents, codec="other"), 0)
+
+
 def motion_frames(model, batch) -> MotionFrames:
     """What the network is told of the frames before, in the first step."""
     told = []
@@ -199,7 +239,8 @@ def motion_frames(model, batch) -> MotionFrames:
 
 @torch.no_grad()
 def test_dropped_motion_frames_are_nothing_at_the_last_timestep(image_weights, batch):
-    clean = encode_clip(stage(image_weights).codec, batch, 0.0, 0.1).clean
+    fresh = stage(image_weights)
+    clean = encode_clip(fresh.codec, batch, fresh.codec_mark, 0.0, 0.1).clean
     dropped = motion_frames(stage(image_weights, motion_drop=1.0), batch)
     assert (dropped.t == 999).all()
     assert not dropped.rgb.any()

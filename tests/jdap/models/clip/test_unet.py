@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from diffusers.models.activations import GEGLU
 from networks import C, latents, networks, seeing_networks
 from torch import nn
 
 from jdap.models.clip.audio_attention import AudioLayer, new_audio_attention
 from jdap.models.clip.before import Anchor, MotionFrames
+from jdap.models.clip.blocks import HalvedGEGLU
 from jdap.models.clip.motion import new_motion
 from jdap.models.clip.unet import ClipUNet
 from jdap.models.image.build import build
@@ -62,10 +64,12 @@ def test_a_fresh_clip_model_is_the_image_model_frame_by_frame(make):
     torch.testing.assert_close(both(clip.image_model()(*inputs())), both(joint(*inputs())), atol=0, rtol=0)
 
 
+@pytest.mark.parametrize("side", [8, 7])  # half of it is 4: twice that, and not
 @torch.no_grad()
-def test_blocks_are_driven_as_diffusers_drives_them():
+def test_blocks_are_driven_as_diffusers_drives_them(side):
     _, _, clip = clip_unet()
     rgb, depth, t_rgb, t_depth = inputs()
+    rgb, depth = (x[..., :side, :side] for x in (rgb, depth))
     unet = clip.unet
     z = torch.cat([rgb, depth], dim=1).unflatten(0, (B, F)).transpose(1, 2)
     cond = unet.time_proj(t_depth[::F])
@@ -106,9 +110,15 @@ def test_motion_frames_have_a_timestep_of_their_own():
     ).any()
 
 
+def still_networks():
+    """Networks whose finest level sees each frame by itself."""
+    return seeing_networks(plain_levels=1)
+
+
+@pytest.mark.parametrize("make", [networks, still_networks])
 @torch.no_grad()
-def test_an_anchor_is_a_frame_without_depth_that_goes_where_its_reference_goes():
-    _, _, clip = clip_unet()
+def test_an_anchor_is_a_frame_without_depth_that_goes_where_its_reference_goes(make):
+    _, _, clip = clip_unet(make=make)
     given, ref = inputs(), latents(B)[2]
     anchored = both(clip(*given, frames=F, motion=before(), anchor=Anchor(ref, 999)))
     # by hand: one more frame before the others
@@ -210,6 +220,17 @@ def test_only_motion_and_sound_train_and_checkpointing_changes_nothing():
     assert trained == {name for name in grads if "motion_modules" in name or name.startswith("audio.")}
     for name in trained:
         torch.testing.assert_close(grads[name], others[name], atol=1e-4 * grads[name].abs().max().item(), rtol=1e-4)
+
+
+def test_two_products_are_the_one_that_diffusers_cuts_in_two():
+    torch.manual_seed(0)
+    whole = GEGLU(6, 8)
+    halved, x = HalvedGEGLU(whole.proj), torch.randn(5, 6, requires_grad=True)
+    answers = [layer(x) for layer in (whole, halved)]
+    torch.testing.assert_close(*answers)
+    at = (x, whole.proj.weight, whole.proj.bias)
+    for one, other in zip(*(torch.autograd.grad(y.square().sum(), at) for y in answers), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_more_frames_than_positions_are_refused():
