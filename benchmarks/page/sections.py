@@ -42,7 +42,7 @@ def depth(data: dict[str, Any], section: Section) -> None:
         frame, unit = FRAME_TITLES[place[0]], UNIT_OF_FRAME[place[0]]
         lines: list[list[str | Figure]] = []
         for row in some:
-            digits = {key: _DEPTH_COLUMNS[key][1 if unit == "mm" else 2] for key in keys}
+            digits = {key: int(_DEPTH_COLUMNS[key][1 if unit == "mm" else 2]) for key in keys}
             turned = round(row["negative_scale"] * row["n"])
             lines.append([row["method"], *(figure(row, key, digits[key]) for key in keys), str(turned or "")])
         heads = ["method", *(_DEPTH_COLUMNS[key][0] for key in keys), "inside out"]
