@@ -97,6 +97,7 @@ def test_all_of_it_reduced_on_a_cpu_fills_every_row(assets: Path, tmp_path: Path
     docs.write_text(f"x\n{GPU_BEGIN}\n{GPU_END}\ny\n")
     video = next((assets / "videos" / "grid").glob("*.mpg"))
     asked = ["--out", tmp_path / "out", "--docs", docs, "--device", "cpu", "--reduced", "--videos", video]
+    asked += ["--minutes", 30, "--train-seconds", 15]
     status = main(["gpu", *map(str, asked)])
     result = json.loads((tmp_path / "out" / "gpu.json").read_text())
     assert (status, result["why_not"]) == (0, {})

@@ -24,7 +24,7 @@ def test_the_table_of_a_real_scan(assets: Path, tmp_path: Path, capsys: pytest.C
     assert run(*asked, "--out", out) == 0
     result = json.loads((out / "scan.json").read_text())
     rows = {(row["method"], row["frame"]): row for row in result["rows"]}
-    assert set(rows) == {(m, f) for m in ("posed_mean_head", "flat") for f in ("normalised", "metric")}
+    assert set(rows) == {(m, f) for m in ("posed_mean_head", "flat") for f in ("normalised", "metric", "paper")}
     for row in rows.values():
         assert row["n"] == 10
         assert row["rmse_ci"][0] < row["rmse"] < row["rmse_ci"][1]

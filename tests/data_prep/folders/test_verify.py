@@ -93,7 +93,7 @@ class TestDamage:
         sidecar.write_text(whole[:20])
         assert "cannot be read" in whats(shard.parent)[0]
         sidecar.write_text(json.dumps(json.loads(whole) | {"schema_version": 0}))
-        assert whats(shard.parent) == [f"sidecar {sidecar.name} is not of schema version 1 or 2"]
+        assert whats(shard.parent) == [f"sidecar {sidecar.name} is not of schema version 1 or 3"]
         sidecar.write_text('{"schema_version": 1, "samples": 2}')
         assert "lacks ['bytes', 'frames', 'sha256']" in whats(shard.parent)[0]
         sidecar.write_text(json.dumps(json.loads(whole) | {"frames": 7}))
@@ -137,10 +137,10 @@ class TestDamage:
         def change(members):
             for name in members:
                 if name.endswith(".json"):
-                    members[name] = json.dumps(json.loads(members[name]) | {"schema_version": 3}).encode()
+                    members[name] = json.dumps(json.loads(members[name]) | {"schema_version": 4}).encode()
 
         rewrite(shard, change)
-        assert all("schema version 3 is not 1 or 2" in what for what in whats(shard.parent)[:2])
+        assert all("schema version 4 is not 1 or 3" in what for what in whats(shard.parent)[:2])
 
     def test_a_picture_of_another_size(self, shard):
         buffer = io.BytesIO()

@@ -29,7 +29,7 @@ class TestRecord:
     @pytest.mark.parametrize(
         ("changes", "says"),
         [
-            ({"schema_version": 3}, "schema version 3 is not 1 or 2"),
+            ({"schema_version": 4}, "schema version 4 is not 1 or 3"),
             ({"depth_source": "lidar"}, "depth_source must be one of"),
             ({"frames": 0}, "must be positive"),
             ({"size_px": -1}, "must be positive"),
@@ -45,7 +45,7 @@ class TestRecord:
     @pytest.mark.parametrize(
         ("change", "says"),
         [
-            (lambda d: d | {"schema_version": 3}, "schema version 3 is not 1 or 2"),
+            (lambda d: d | {"schema_version": 4}, "schema version 4 is not 1 or 3"),
             (lambda d: {k: v for k, v in d.items() if k != "schema_version"}, "schema version None"),
             (lambda d: {k: v for k, v in d.items() if k != "fps"}, r"differ from the schema: \['fps'\]"),
             (lambda d: d | {"colour": "red"}, r"differ from the schema: \['colour'\]"),
