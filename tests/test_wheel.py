@@ -35,6 +35,7 @@ def test_sample_shards_that_a_wheel_lacks_are_told_with_the_remedy(name, monkeyp
         resolve(f"shipped:{name}")
 
 
+@pytest.mark.slow
 def test_the_wheel_leaves_out_what_only_a_checkout_holds_and_is_light():
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")

@@ -33,6 +33,7 @@ def test_rows_are_every_setting_and_then_sampling():
     assert [r.what for r in cases(parsed("--sampling-steps", "0"))] == ["train"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
 def test_a_training_step_and_sampling_are_measured(precision):
     rows = {}
@@ -48,6 +49,7 @@ def test_a_training_step_and_sampling_are_measured(precision):
     assert 0.1 < train["peak_gib"] < 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
 def test_a_step_on_clips_and_a_window_are_measured(precision):
     train, sample = (

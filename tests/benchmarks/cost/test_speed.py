@@ -119,6 +119,7 @@ def test_targets_are_for_the_widths_and_sizes_they_were_set_for():
     assert speed.target("sampling", 64, (32, 32)) is None
 
 
+@pytest.mark.slow
 def test_a_training_runs_throughput(tmp_path):
     from fakes import write_fakes
 

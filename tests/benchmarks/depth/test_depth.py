@@ -105,6 +105,7 @@ def test_limit(shards: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "depth.json").read_text())["stamp"]["pictures"] == 3
 
 
+@pytest.mark.slow
 def test_shards_without_mean_heads(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bare = tmp_path / "bare"
     fakes.write_fakes(bare, people=1, frames=2, size_px=SIZE, mean_head=False, depth_source="fitted")

@@ -152,6 +152,7 @@ def test_what_photos_carry_shards_do_not(fake_batch: Callable[..., ImageBatch], 
     assert "not allowed with" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_scanned_faces(assets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     york = assets / "york"
     if not york.is_dir():

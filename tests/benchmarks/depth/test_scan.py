@@ -15,6 +15,7 @@ def run(*args: object) -> int:
     return main(["scan", *(str(a) for a in args)])
 
 
+@pytest.mark.slow
 def test_the_table_of_a_real_scan(assets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = assets / "scans" / "james"
     if not folder.is_dir():

@@ -61,6 +61,7 @@ def test_drawn_clips_are_fitted_within_a_millimetre(ict: MorphableModel) -> None
     assert rendered_figures(clips, ict, correspondence, FitSettings(identity_sd=1e-3)).max() > 1.3 * ours
 
 
+@pytest.mark.slow
 def test_a_scan_is_measured_beside_baselines(ict: MorphableModel, assets: Path) -> None:
     correspondence = load_correspondence()
     seen, truth = scan_views(assets / "scans" / "james", (-25.0, 25.0), 96, ict, correspondence)
@@ -73,6 +74,7 @@ def test_a_scan_is_measured_beside_baselines(ict: MorphableModel, assets: Path) 
     assert all(share > 0.85 for _, share in methods.values())
 
 
+@pytest.mark.slow
 def test_held_out_correspondences_do_not_know_the_clip(ict: MorphableModel, assets: Path) -> None:
     """Changing a clip's landmarks changes the correspondences of the other fold alone."""
     grid = assets / "videos" / "grid"

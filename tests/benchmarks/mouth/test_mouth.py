@@ -94,6 +94,7 @@ def drawn_mouths(clips, frames, seed):
     return MouthClips((torch.from_numpy(pictures),), *(torch.from_numpy(x).float() for x in (mouths, opening)))
 
 
+@pytest.mark.slow
 def test_a_reader_learns_to_find_and_to_read_mouths_that_it_has_not_seen():
     losses = []
     frames = drawn_mouths(30, 6, seed=0)
@@ -199,6 +200,7 @@ def test_landmarks_read_a_photograph_and_nothing_in_noise(assets):
     assert found[2].isnan()
 
 
+@pytest.mark.slow
 def test_the_command_trains_measures_and_writes(codec, shards, tmp_path, capsys):
     codec.save_pretrained(tmp_path / "codec")
     command = ["mouth", "--train", str(shards), "--test", str(shards), "--codec", str(tmp_path / "codec")]

@@ -65,6 +65,7 @@ def test_augmented_pictures_keep_their_labels_and_follow_from_the_seed(people: L
     assert not torch.equal(rgb, made[2][0])
 
 
+@pytest.mark.slow
 def test_training_learns_and_goes_on_as_if_nothing_had_happened(people: Labelled, tmp_path: Path) -> None:
     losses: list[float] = []
     whole, done, _ = train(people, 12, tmp_path / "whole.pt", on_step=lambda step, loss: losses.append(loss))

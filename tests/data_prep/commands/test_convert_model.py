@@ -144,6 +144,7 @@ def test_another_topology_has_landmarks_where_ict_has_them(basel: FaceModel, ict
     assert not basel.model.skin_T[eyes].any()
 
 
+@pytest.mark.slow
 def test_a_basel_2009_model_gets_icts_expressions(ict: FaceModel, basel: FaceModel, folder: Path) -> None:
     write_bfm_2009(folder / "basel.mat", shell(ict.model, MODES))
     old = convert_model.convert(folder / "basel.mat", "bfm")
@@ -196,6 +197,7 @@ def test_what_is_no_face_is_refused(drawn: Drawn, folder: Path) -> None:
         convert_model.convert(folder / "none.npz", "flame", MODES)
 
 
+@pytest.mark.slow
 def test_landmarks_of_a_converted_model_are_drawn_and_refined(
     basel: FaceModel, assets: Path, tmp_path: Path, capsys
 ) -> None:
@@ -217,6 +219,7 @@ def test_landmarks_of_a_converted_model_are_drawn_and_refined(
     assert torch.equal(refined.model.mean_V3, basel.model.mean_V3)
 
 
+@pytest.mark.slow
 def test_a_video_is_prepared_with_a_converted_model(basel: FaceModel, assets: Path, tmp_path: Path) -> None:
     """Half a second of a real person: shards of the foreign model look like those of ICT-FaceKit."""
     samples = {}

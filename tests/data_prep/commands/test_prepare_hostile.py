@@ -364,6 +364,7 @@ def test_sound_is_as_long_as_the_picture_and_finite(samples: dict[str, Sample]) 
     assert np.abs(nan[:3900]).max() > 0.25
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_in_one_line(faces: list[np.ndarray], tmp_path: Path) -> None:
     """The system's limit of a file's size stands for the disk: no file may be larger than 8 kB."""
     video = write(tmp_path / "a.mp4", faces)

@@ -79,6 +79,7 @@ def test_the_command_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "1 of 1 clips kept" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_not_fit_ends_the_run_and_spoils_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_machine_that_is_not_fit_ends_the_run_and_spoils_nothing(
     assert verify(tmp_path / "out") == []
 
 
+@pytest.mark.slow
 def test_a_dead_workers_video_is_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """(A process takes seconds to start.)"""
     monkeypatch.setattr(scheduler, "DEATHS", 1)
@@ -112,6 +114,7 @@ def test_an_endless_loop_in_native_code_costs_its_video(tmp_path: Path, monkeypa
     assert told["z.mp4"]["status"] == "kept"
 
 
+@pytest.mark.slow
 def test_the_watchdog_bites_who_makes_no_progress_only() -> None:
     def child(hangs: bool) -> int:
         pid = fork()

@@ -90,6 +90,7 @@ def both(videos: Path, out: Path, folder: Path) -> list[list[int]]:
     return [json.loads(log.read_text()) for log in logs]
 
 
+@pytest.mark.slow
 def test_ranks_share_the_units_and_one_writes_the_manifest(
     videos: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +123,7 @@ def test_who_comes_second_does_not_write_the_manifest_again(
     assert verify(out) == []
 
 
+@pytest.mark.slow
 def test_ranks_need_no_hard_links_and_no_locks(
     videos: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

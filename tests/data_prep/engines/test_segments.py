@@ -81,6 +81,7 @@ def test_segments_become_one_video(whole: Path) -> None:
     assert all((whole / "contact" / f"{row['clip_id']}.png").exists() for row in found)
 
 
+@pytest.mark.slow
 def test_a_video_that_may_not_be_divided_gives_the_same(source: Path, whole: Path, tmp_path: Path) -> None:
     """As those that come from a URL."""
     place = f"file://{source / NAMES[1]}"
@@ -91,6 +92,7 @@ def test_a_video_that_may_not_be_divided_gives_the_same(source: Path, whole: Pat
     assert not (tmp_path / "out" / "segments").exists()
 
 
+@pytest.mark.slow
 def test_runs_share_the_segments_of_one_video(
     source: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +107,7 @@ def test_runs_share_the_segments_of_one_video(
     assert verify(tmp_path / "out") == []
 
 
+@pytest.mark.slow
 def test_a_kill_costs_a_segment(source: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     child = start(source, out)
@@ -120,6 +123,7 @@ def test_a_kill_costs_a_segment(source: Path, whole: Path, tmp_path: Path, monke
     assert not list((out / "segments").iterdir())
 
 
+@pytest.mark.slow
 def test_what_was_made_of_another_file_is_not_taken(source: Path, tmp_path: Path) -> None:
     mine, out = draw_folder(tmp_path / "videos", NAMES[1]), tmp_path / "out"
     child = start(mine, out)

@@ -76,6 +76,7 @@ def test_without_workers_this_process_works(tmp_path: Path) -> None:
     assert go(tmp_path, Odd(), "a.mp4", workers=0) == {"a.mp4": f"process {os.getpid()}"}
 
 
+@pytest.mark.slow
 def test_a_missing_model_ends_the_run_with_its_message(tmp_path: Path) -> None:
     with pytest.raises(AssetError, match=r"^the model cannot be had: look for it$"):
         go(tmp_path, Odd(load="asset"), "a.mp4")

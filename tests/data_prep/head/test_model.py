@@ -70,6 +70,7 @@ def test_vertices_takes_fewer_modes_and_broadcasts(model):
             model.vertices(*wrong)
 
 
+@pytest.mark.slow
 def test_obj_folder_packs_into_the_same_bits(assets, tmp_path):
     packed = read_packed(assets / "ict_facekit/ict_face_model_full.npz")
     source = assets / "ict_facekit/FaceXModel"

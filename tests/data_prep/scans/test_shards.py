@@ -148,6 +148,7 @@ def write_ply(obj: Path, folder: Path) -> None:
     (folder / "head.ply").write_text("\n".join(header + body) + "\n")
 
 
+@pytest.mark.slow
 def test_cameras_of_a_scan_are_used(sample: Sample, studio: Path, tmp_path: Path) -> None:
     """The ring's second view, written as a camera in the mesh's axes, gives the same picture of depth."""
     shutil.copytree(studio, tmp_path / "ann")
@@ -249,6 +250,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 def test_every_bad_scan_is_a_row_and_good_ones_stay(studio: Path, tmp_path: Path, capsys) -> None:
     for name in BAD:
         shutil.copytree(studio, tmp_path / "in" / name)
@@ -297,6 +299,7 @@ def test_mistakes_are_told_in_one_line(arguments, says, tmp_path: Path, monkeypa
     assert [p.name for p in tmp_path.iterdir()] == ["empty"]
 
 
+@pytest.mark.slow
 def test_shards_do_not_depend_on_the_scans_beside_them(studio: Path, tmp_path: Path) -> None:
     shutil.copytree(studio, tmp_path / "in" / "ann")
     settings = ScanSettings(32, Ring((0.0,)))
@@ -319,6 +322,7 @@ def test_nothing_is_left_of_a_run_that_breaks(studio: Path, tmp_path: Path, monk
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_real_scan_becomes_a_shard(assets: Path, tmp_path: Path) -> None:
     if not (assets / "scans" / "james").is_dir():
         pytest.skip("needs scans/james")
@@ -339,6 +343,7 @@ def test_notes_without_a_file_are_the_folders_name(tmp_path: Path) -> None:
     assert read_notes(tmp_path / "p1").cameras == ()
 
 
+@pytest.mark.slow
 def test_facescape_is_read_as_it_is_laid_out(head: MorphableModel, tmp_path: Path) -> None:
     """``PERSON/models_reg/NUMBER_EXPRESSION.obj`` beside a ``.jpg`` of that name: each a scan, one person."""
     drawn = write_head(tmp_path / "drawn", head)

@@ -11,6 +11,7 @@ from data_prep.video import video as video_module
 from data_prep.video.video import FrameReader, open_video, whole_picture
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "leaps"),
     [

@@ -77,6 +77,7 @@ def test_a_list_of_other_files_is_not_followed(tmp_path: Path, text: str) -> Non
         read_audio(tmp_path / "list.mp4", 0.0, 1.0)
 
 
+@pytest.mark.slow
 def test_a_picture_of_16000_squared_is_told_before_it_is_decoded(tmp_path: Path, peak_of) -> None:
     """One bit a pixel, 32 kB as a file, 32 MB or more when decoded."""
     side, squeeze = 16000, zlib.compressobj(9)

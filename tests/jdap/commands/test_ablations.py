@@ -38,6 +38,7 @@ def settings(fakes, out, *overlays) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overlay", "joint", "reference", "shared"),
     [

@@ -48,6 +48,7 @@ class Terminate(L.Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_a_terminated_training_says_so_and_where_to_go_on(fakes, tmp_path, capsys):
     run = [*image_arguments(fakes, tmp_path), "--trainer.max_steps", "4", "--trainer.val_check_interval", "2"]
     ended = ["--trainer.callbacks+", f"{__name__}.Terminate"]
@@ -83,6 +84,7 @@ def test_train_codec_runs_and_leaves_a_codec(fakes, tmp_path):
     assert codec.latent_channels == asked["network"]["latent_channels"]
 
 
+@pytest.mark.slow
 def test_train_depth_fine_tunes_what_ships_and_jdap_depth_takes_it(fakes, tmp_path, capsys):
     steps = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
     assert main(["train-depth", *arguments(fakes, tmp_path / "run"), *steps]) == 0

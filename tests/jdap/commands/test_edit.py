@@ -132,6 +132,7 @@ def test_what_is_made_anew_must_be_said(asked: list[object], tmp_path: Path, cap
     assert "--parser none" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_parts_of_a_portrait_by_the_weights_that_ship(assets: Path, tmp_path: Path) -> None:
     photo, out = assets / "portraits" / "astronaut.png", tmp_path / "out"
     how = ["--grow", 2, "--feather", 3, "--variants", 2, "--steps", 2, "--device", "cpu", "--out", out]

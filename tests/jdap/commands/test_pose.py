@@ -52,6 +52,7 @@ def test_a_photo_is_changed_and_the_rest_stays(photo: Path, tmp_path: Path) -> N
     assert data["found"]["expression"]["mouthSmile_L"] > 0.2
 
 
+@pytest.mark.slow
 def test_the_model_draws_and_leaves_the_rest(photo: Path, tmp_path: Path, small_weights: Path) -> None:
     how = ["--weights", small_weights, "--device", "cpu", "--steps", 2, "--set", "yaw=8"]
     assert jdap("pose", photo, "--out", tmp_path / "drawn", *how, "--by", "model") == 0
@@ -81,6 +82,7 @@ def test_the_performance_of_a_photo_and_of_a_video(photo: Path, assets: Path, tm
     assert len(frames(tmp_path / "clip" / "a.posed.mp4")) == 6
 
 
+@pytest.mark.slow
 def test_a_sweep_is_a_video(photo: Path, tmp_path: Path) -> None:
     assert jdap("pose", photo, "--out", tmp_path / "out", "--sweep", "yaw=-12:12", "--frames", 4, "--json") == 0
     made = frames(tmp_path / "out" / "a.posed.sweep.mp4")
@@ -106,6 +108,7 @@ def test_kinds_of_photos(photo: Path, tmp_path: Path) -> None:
     assert found["tiny"]["status"] == "done" or "no face is found" in str(found["tiny"]["message"])
 
 
+@pytest.mark.slow
 def test_the_second_of_two_faces(photo: Path, tmp_path: Path) -> None:
     one = Image.open(photo)
     both = Image.new("RGB", (600, 280), "grey")

@@ -103,6 +103,7 @@ def test_a_turntable_is_a_video(tmp_path: Path, asked: list[object]) -> None:
     assert np.abs(frames[1].astype(int) - frames[5]).mean() > 3  # from the right, from the left
 
 
+@pytest.mark.slow
 def test_the_model_redraws_on_request(tmp_path: Path, asked: list[object]) -> None:
     photo = ball(tmp_path / "a.png")
     how = [*asked, "--light=-50,10", "--steps", 4]
@@ -147,6 +148,7 @@ def test_a_photo_without_a_face_is_a_row(tmp_path: Path, assets: Path, small_wei
     assert "no face is found" in str(rows(tmp_path / "out")[0]["message"])
 
 
+@pytest.mark.slow
 def test_several_faces_are_chosen_among(tmp_path: Path, assets: Path, small_weights: Path) -> None:
     one = Image.open(assets / "portraits" / "astronaut.png").convert("RGB").crop((130, 0, 330, 220))
     both = Image.new("RGB", (460, 220), "grey")

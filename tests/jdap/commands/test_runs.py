@@ -178,6 +178,7 @@ def test_weights_and_the_checkpoint_they_came_from_have_the_same_scores(data, ru
     assert of_checkpoint == pytest.approx(of_weights, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_test_scores_other_shards_than_validate(data, run, capsys):
     split = ["--data.test", str(data / "test"), "--trainer.accelerator", "cpu"]
     of_test = scores(["test", str(run / "weights"), *split], capsys)

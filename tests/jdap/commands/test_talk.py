@@ -126,6 +126,7 @@ def test_several_seeds_and_depth_as_pictures(talking_weights: Path, given: tuple
     assert np.array_equal(frames_of(out / "b.mp4", "gray"), frames_of(out / "a-seed1.mp4", "gray"))
 
 
+@pytest.mark.slow
 def test_sound_of_any_kind(talking_weights: Path, given: tuple[Path, Path, Path], capfd: Any) -> None:
     portrait, out, folder = given
     stereo = np.stack([np.full(48000 // 10, 0.2), np.zeros(48000 // 10)], 1).astype(np.float32)

@@ -80,6 +80,7 @@ def test_tiny_leaves_weights_that_jdap_talk_takes_and_a_run_to_go_on_with(given,
 UNSEEN = ("--trainer.limit_val_batches", "0", "--trainer.accumulate_grad_batches", "1")
 
 
+@pytest.mark.slow
 def test_small_trains_on_image_weights(given, tmp_path):
     assert main(arguments(given, tmp_path, "small", "tiny", *UNSEEN)) == 0
     assert TalkingPipeline.from_pretrained(tmp_path / "weights").shape.frames == 14

@@ -98,6 +98,7 @@ def test_windows_are_those_of_the_pictures_and_a_sample_has_one_range(shards, ca
             assert torch.equal(range_mm, wholes[key.split("/")[0]].range_mm[0])
 
 
+@pytest.mark.slow
 def test_what_moves_with_flip_and_zoom_is_kept(shards, codec, tmp_path):
     path = sorted((shards / "studio").glob("*.tar"))[0]
     cache(str(path), codec, tmp_path, variants=2, mirrored=True, jitter=0.3, zoom=0.3, seed=5, clips=True)

@@ -153,6 +153,7 @@ def test_a_resumed_run_goes_on_with_the_next_batch(folder, tmp_path, workers):
         assert rest == whole[4 * step :], step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_epochs_that_are_cut_lose_no_batch(folder, tmp_path, workers):
     """Workers are ahead when an epoch is cut; what they had made is made again, and a run can go on from there."""

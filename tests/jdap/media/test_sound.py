@@ -232,6 +232,7 @@ def test_an_hour_is_read_and_no_block_is_kept(tmp_path):
     assert samples == 3600 * RATE
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_length(tmp_path):
     held = []
     for minutes in (1, 3):

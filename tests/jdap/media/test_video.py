@@ -40,6 +40,7 @@ def ramp(height: int, width: int) -> np.ndarray:
     return np.rint(np.stack([220 * u, 220 * v, 220 * (1 - u)], -1) + 16).astype(np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [640, 5000])
 def test_flash_and_click_stay_together_from_the_start_to_the_second_minute(tmp_path: Path, block: int) -> None:
     path, flashes, frames = tmp_path / "a.mp4", (0, 37, 1500, 1524), 1525

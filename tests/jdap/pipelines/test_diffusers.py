@@ -275,6 +275,7 @@ def test_what_is_pushed_is_the_weights_folder(pipe, monkeypatch):
     assert pushed["files"] == sorted([*parts, "README.md", "model_index.json", "pipeline.py"])
 
 
+@pytest.mark.slow
 def test_the_talking_pipeline_keeps_the_conventions(tmp_path):
     voice = talker(driven=True).quiet()
     voice.save_pretrained(tmp_path / "weights")

@@ -104,6 +104,7 @@ class Harm:
         return Path.touch, (self.file,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", FILES)
 def test_pickles_are_refused_under_any_name_and_never_run(folder, part, tmp_path):
     file, harm = folder / part / FILES[part], Harm(tmp_path / "harm")
@@ -130,6 +131,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", CONFIGS)
 def test_garbage_for_a_config_is_told(folder, part):
     for text in ("", "{", "[1]", "null", "\x00\x01", "[" * 100_000, '{"a": 1}'):

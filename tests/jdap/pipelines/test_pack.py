@@ -51,6 +51,7 @@ def test_half_is_half_as_large_and_loads_as_float32(folder, tmp_path):
     assert torch.equal(mean, torch.full((1, 32, 32), 0.25))
 
 
+@pytest.mark.slow
 def test_lean_leaves_out_what_no_answer_depends_on(folder, tmp_path):
     pack(folder, tmp_path / "packed", lean=True)
     assert torch.equal(depth_of(tmp_path / "packed"), depth_of(folder))
@@ -112,6 +113,7 @@ def test_a_packed_folder_tells_no_path_of_this_machine(folder, tmp_path):
     assert not any(str(tmp_path) in text or "_name_or_path" in text for text in texts)
 
 
+@pytest.mark.slow
 def test_weights_that_talk_are_packed_as_such(tmp_path):
     folder, packed = tmp_path / "weights", tmp_path / "packed"
     talker().save_pretrained(folder, lambda part: (part / "training.json").write_text("{}"))
@@ -126,6 +128,7 @@ def test_weights_that_talk_are_packed_as_such(tmp_path):
     torch.testing.assert_close(said[0].rgb, said[1].rgb, atol=0.02, rtol=0)
 
 
+@pytest.mark.slow
 def test_weights_that_talk_may_name_their_image_model(folder, tmp_path):
     voice = talker()
     voice.save_pretrained(tmp_path / "talk")

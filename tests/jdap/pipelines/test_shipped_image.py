@@ -21,6 +21,7 @@ def shipped():
     return PortraitPipeline.from_pretrained(FOLDER)
 
 
+@pytest.mark.slow
 def test_depth_of_held_out_people_is_far_better_than_the_mean(shipped):
     batch = next(iter(ImageDataModule(test="shipped:shards/test", batch_size=32).test_dataloader()))
     mean = load_file(FOLDER / "mean_depth.safetensors")["mean_depth"].expand_as(batch.depth)

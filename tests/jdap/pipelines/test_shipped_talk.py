@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 from jdap.io.assets import resolve
@@ -10,6 +11,7 @@ from jdap.media.sound import open_sound
 from jdap.pipelines.talking import TalkingPipeline
 
 
+@pytest.mark.slow
 def test_they_load_and_move_with_the_sound():
     pipeline = TalkingPipeline.from_pretrained(resolve("shipped:talk-tiny"))
     assert pipeline.shape.anchor

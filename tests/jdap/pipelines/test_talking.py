@@ -275,6 +275,7 @@ def test_progress_is_told(pipeline):
     assert calls == [(0, 3, 999), (1, 3, 666), (2, 3, 332)] * 2
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_length_and_no_sound_is_read_before_it_is_needed(pipeline):
     """What is alive between windows late in the video is what was alive early in it."""
     read, windows = 0, 30

@@ -103,6 +103,7 @@ def test_a_deaf_model_has_no_parts_of_sound(tmp_path):
     assert TalkingPipeline.from_pretrained(tmp_path / "weights").audio is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)  # what talks; for the others see test_pipelines_hostile
 def test_every_component_is_read_strictly(folder, part):
     file = folder / part / WEIGHTS

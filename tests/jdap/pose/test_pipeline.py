@@ -75,6 +75,7 @@ def test_a_head_that_turns_is_found_turned(
     assert turned[1] - turned[0] == pytest.approx(yaw, abs=6)
 
 
+@pytest.mark.slow
 def test_the_model_draws_the_head_and_nothing_else(pose: PosePipeline, face: Image.Image) -> None:
     how = {"by": "model", "steps": 2, "output_type": "np"}
     given = np.asarray(face)[None] / np.float32(255)

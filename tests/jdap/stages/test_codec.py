@@ -35,6 +35,7 @@ def score(stage: CodecStage, data: ImageDataModule, folder) -> dict[str, float]:
     return scores
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_leaves_its_codec(data, tmp_path):
     torch.manual_seed(0)
     stage = make_stage(CodecStage, **SMALL, momentum=0.1)

@@ -43,6 +43,7 @@ def stage(codec, **settings) -> ImageStage:
     return make_stage(ImageStage, codec=codec, size_px=32, **{"learning_rate": 1e-3, "warmup_steps": 2, **settings})
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_weights_that_answer(shards, codec, tmp_path):
     callbacks = (MeanDepth(), SampleGrid(pictures=2, steps=2), EMA(decay=0.5), ExportWeights())
     model = stage(codec)
@@ -186,6 +187,7 @@ def test_shares_and_losses_of_sources_are_logged(shards, codec, tmp_path):
     assert whole == [pytest.approx(float(out["report"].depth.loss_B[out["report"].depth.counts_B].mean()), rel=1e-5)]
 
 
+@pytest.mark.slow
 def test_the_rate_warms_up_and_falls_to_zero(shards, codec, tmp_path):
     model, rates = stage(codec, decay=1.0, warmup_steps=4), []
 
@@ -201,6 +203,7 @@ def test_the_rate_warms_up_and_falls_to_zero(shards, codec, tmp_path):
         trainer(tmp_path, -1).fit(stage(codec, decay=1.0), data(shards))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_its_checkpoint(shards, codec, tmp_path):
     keep = ModelCheckpoint(dirpath=tmp_path, save_last=True, every_n_train_steps=5)
     trainer(tmp_path, 5, keep, MeanDepth(), EMA(decay=0.5)).fit(stage(codec), data(shards))

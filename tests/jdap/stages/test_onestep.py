@@ -71,6 +71,7 @@ def rmse(depth, batch) -> float:
     return float(metrics.compute()["rmse"])
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_weights_that_see_depth_better(init, shards, tmp_path):
     torch.manual_seed(0)
     model, batch = stage(init, learning_rate=8e-3, framed=1.0), first_batch(shards)

@@ -155,6 +155,7 @@ def whole(request, folder):
     return made, workers, out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [3, EPOCH])
 def test_a_resumed_run_ends_the_same(folder, whole, tmp_path, step):
     """From a checkpoint in the middle of an epoch, just before a validation, and at its end; whatever the seed."""
@@ -169,6 +170,7 @@ def test_a_resumed_run_ends_the_same(folder, whole, tmp_path, step):
     assert len(differences(last(out)["EMA"], before["EMA"])) > 50
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_the_same(folder, whole, tmp_path):
     """Two steps after its last checkpoint: killed outright as a process of its own, or asked to stop."""
     made, workers, out = whole

@@ -55,6 +55,7 @@ def test_motion_and_sound_train_and_the_image_model_stays(image_weights, shards,
     assert not any(".attentions." in name or ".resnets." in name for name in trained)
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_weights_that_talk_and_a_video_with_sound(image_weights, shards, tmp_path):
     model = stage(image_weights, conditions=["lips"])
     callbacks = (ClipSamples(clips=2, steps=2), EMA(decay=0.5), ExportWeights())
@@ -91,6 +92,7 @@ def test_a_run_ends_with_weights_that_talk_and_a_video_with_sound(image_weights,
     assert {"val/lips_rgb", "val/lips_depth"} <= set(seen)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_weights_that_talk_can_be_trained_on(image_weights, batch, tmp_path):
     first = loosened(image_weights, conditions=["lips"])
@@ -175,6 +177,7 @@ def test_validation_draws_the_same_every_time(image_weights, batch):
     assert validated(none_dropped, batch) == first[0]
 
 
+@pytest.mark.slow
 def test_a_clip_can_be_learnt(image_weights, batch):
     model = stage(image_weights, audio_drop=0.0, motion_drop=0.0, reference_drop=0.0, last_step_fraction=1.0)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 3e-3)
@@ -192,6 +195,7 @@ def loss(model, batch):
     return model.training_step(batch, 0)["loss"].item()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_sound_may_be_anothers_or_none(image_weights, batch):
     own, shuffled = loosened(image_weights), loosened(image_weights, whose="shuffled")
@@ -300,6 +304,7 @@ def test_gradient_checkpointing_changes_no_gradient(image_weights, batch):
         torch.testing.assert_close(again[name], x, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_bf16_mixed_trains_and_talks(image_weights, shards, tmp_path):
     """Weights stay float32; the loss of the first step is that of float32, but for rounding."""
     losses = {}

@@ -63,6 +63,7 @@ def depth_masks(out: Path) -> dict[str, np.ndarray]:
     return {f"{s.record.clip_id}-{i}": skin for s in samples for i, skin in enumerate(s.skin_FHW)}
 
 
+@pytest.mark.slow
 def test_photos_lose_the_skin_that_is_hidden_and_any_worker_writes_the_same(covered: Path, tmp_path: Path) -> None:
     made = {}
     for name, options in (
@@ -93,6 +94,7 @@ def test_ray_writes_the_same_bytes(covered: Path, tmp_path: Path) -> None:
     assert made[0] == made[1] != {}
 
 
+@pytest.mark.slow
 def test_other_parsers_are_other_settings(covered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     how = ["photos", str(covered), "--out", str(out), "--size", "64"]

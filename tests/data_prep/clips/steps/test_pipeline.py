@@ -184,6 +184,7 @@ def test_wrong_arguments_are_told_in_one_line(words: list[str], tmp_path: Path, 
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "sign"), [("local", "workers.log"), pytest.param("ray", "unit-*/0", marks=pytest.mark.slow)]
 )

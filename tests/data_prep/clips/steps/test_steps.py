@@ -98,6 +98,7 @@ def test_faces_that_hide_one_another_are_rejected(tools: Tools, people, tmp_path
     assert any(r["reason"].startswith("overlapped") for r in rows)
 
 
+@pytest.mark.slow
 def test_scores_of_a_known_clip(tools: Tools, people, tmp_path: Path) -> None:
     """A threshold holds what a drawn fault spoils; its samples are there all the same, and another one admits them."""
     dark = [(frame * 0.05).astype(np.uint8) for frame in people[0]]
@@ -122,6 +123,7 @@ def test_scores_of_a_known_clip(tools: Tools, people, tmp_path: Path) -> None:
     assert not list((tmp_path / "thrown" / "samples").rglob("*.tar"))
 
 
+@pytest.mark.slow
 def test_padding_is_a_policy(tools: Tools, people, tmp_path: Path) -> None:
     """A picture that is too tight for a head."""
     frames = [frame[105:265, 75:235] for frame in people[0]]
@@ -162,6 +164,7 @@ def side_by_side(people: list[list[np.ndarray]]) -> list[np.ndarray]:
     return [np.concatenate([a, b], 1) for a, b in zip(*people, strict=True)]
 
 
+@pytest.mark.slow
 def test_a_clip_that_breaks_while_it_is_drawn_costs_itself(tools: Tools, people, tmp_path: Path, monkeypatch) -> None:
     from data_prep.clips.steps import render
 
@@ -211,6 +214,7 @@ def test_a_full_gpu_is_no_clips_fault(tools: Tools, people, tmp_path: Path, monk
         run(tools, tmp_path, people[0])
 
 
+@pytest.mark.slow
 def test_where_a_video_breaks_off_finished_clips_stay(tools: Tools, people, tmp_path: Path, monkeypatch) -> None:
     """The second pass cannot read the file to its end."""
     from data_prep.clips.steps import pipeline
@@ -235,6 +239,7 @@ def test_where_a_video_breaks_off_finished_clips_stay(tools: Tools, people, tmp_
     assert [(r["status"], r["reason"]) for r in rows] == [("kept", ""), ("failed", "decoding ends at frame 19")]
 
 
+@pytest.mark.slow
 def test_what_was_kept_gives_the_bytes_that_the_file_gives(tools: Tools, people, tmp_path: Path, monkeypatch) -> None:
     """A picture so wide that the surroundings of the face are kept, at its edge and then, after a cut, amid it."""
     from data_prep.clips.steps import pipeline
