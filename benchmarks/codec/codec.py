@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -29,6 +29,7 @@ from torch import Tensor
 
 from benchmarks import BenchmarkError, report
 from benchmarks.codec.report import markdown, plot, table
+from benchmarks.cost.timing import best_seconds
 from jdap.batch import ImageBatch
 from jdap.configs import BASE, CONFIGS
 from jdap.data.modules import ImageDataModule
@@ -113,27 +114,17 @@ def errors(codec: ImageCodec, batches: list[ImageBatch], photos_B3HW: Tensor | N
     return found | {"photos_db": photos}
 
 
-def best_seconds(call: Callable[[], Any], repeats: int) -> float:
-    """Processor time of the fastest call after one that warms up: other work only ever makes a call longer."""
-    call()
-    shortest = float("inf")
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        shortest = min(shortest, time.process_time() - start)
-    return shortest
-
-
 def costs(codec: ImageCodec, size_px: int, repeats: int) -> dict[str, float]:
     """Seconds to encode and decode 16 pictures, of a training step of 8 and of a portrait sampled in 10 steps.
 
-    The diffusion model is untrained: what it costs does not depend on its weights.
+    The diffusion model is untrained: what it costs does not depend on its weights. One call more than ``repeats``
+    warms up.
     """
     pictures = torch.zeros(TIMED_PICTURES, 3, size_px, size_px)
     with torch.no_grad():
         latents = codec.encode(pictures)
-        encode = best_seconds(partial(codec.encode, pictures), repeats)
-        decode = best_seconds(partial(codec.decode, latents), repeats)
+        encode = best_seconds(partial(codec.encode, pictures), repeats + 1, time.process_time)
+        decode = best_seconds(partial(codec.decode, latents), repeats + 1, time.process_time)
     unet, reference = build(PRESET, codec.latent_channels)
     schedule = NoiseSchedule()
     denoiser = JointDenoiser(schedule)
@@ -149,8 +140,8 @@ def costs(codec: ImageCodec, size_px: int, repeats: int) -> dict[str, float]:
     return {
         "encode_s": encode,
         "decode_s": decode,
-        "unet_step_s": best_seconds(step, repeats),
-        "unet_sample_s": best_seconds(sample, repeats),
+        "unet_step_s": best_seconds(step, repeats + 1, time.process_time),
+        "unet_sample_s": best_seconds(sample, repeats + 1, time.process_time),
     }
 
 

@@ -25,16 +25,14 @@ from torch import Tensor
 from benchmarks import BenchmarkError, report
 from benchmarks.counts import count_pictures
 from benchmarks.depth.depth import pictures
-from benchmarks.depth.method import seeded
 from benchmarks.modes.audit_measures import CHECKS, Auditor
-from benchmarks.modes.measure import JOINT_QUESTION, TRUE, ModeSettings, estimated, reference_of
+from benchmarks.modes.measure import TRUE, ModeSettings, estimated, portraits
 from jdap.batch import ImageBatch, other_people
 from jdap.data.modules import ImageDataModule
 from jdap.faces.landmarker import Landmarker
 from jdap.io.device import find_device
 from jdap.io.progress import Telling
 from jdap.pipelines.grid import depth_picture, labelled_grid
-from jdap.pipelines.pictures import PT
 from jdap.pipelines.portrait import PortraitPipeline
 
 DRAWN_PAIR, SWAPPED = "drawn", "swapped"
@@ -162,14 +160,7 @@ def look(
     settings: ModeSettings,
 ) -> None:
     """Draw from a batch's references, and note what is found of that and of the true pictures."""
-    made = pipeline.generate(
-        reference_of(pipeline, batch),
-        count=len(batch),
-        steps=settings.steps,
-        guidance=settings.guidance,
-        generator=seeded(settings.seed, [JOINT_QUESTION, *batch.key]),
-        output_type=PT,
-    )
+    made = portraits(pipeline, batch, settings)
     again = estimated(estimator, made.rgb, settings, batch.key)
     others, lonely = other_people(batch.person_id)
     found, sheet = audit(made.rgb, made.depth, again)

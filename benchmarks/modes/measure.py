@@ -23,7 +23,7 @@ from jdap.choices import CLEAN, METHODS, REPAINT
 from jdap.metrics.depth import DEPTH_MEASURES, FAR, NEAR, NORMALISED, align_scale_shift, ground_truth, rmse
 from jdap.models.image.separate import SeparateUNets
 from jdap.pipelines.masks import fill_unknown, paste_known
-from jdap.pipelines.pictures import PT
+from jdap.pipelines.pictures import PT, Portrait
 from jdap.pipelines.portrait import GUIDANCE, PortraitPipeline
 
 #: Answers that are not the model's.
@@ -137,6 +137,18 @@ def depth_to_image(
     return out
 
 
+def portraits(pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSettings) -> Portrait:
+    """A portrait and its depth from the reference of each of a batch's pictures."""
+    return pipeline.generate(
+        reference_of(pipeline, batch),
+        count=len(batch),
+        steps=settings.steps,
+        guidance=settings.guidance,
+        generator=seeded(settings.seed, [JOINT_QUESTION, *batch.key]),
+        output_type=PT,
+    )
+
+
 def joint(
     pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSettings, estimator: PortraitPipeline | None = None
 ) -> Answers:
@@ -149,14 +161,7 @@ def joint(
     """
     out = Answers()
     estimator = estimator or pipeline
-    made = pipeline.generate(
-        reference_of(pipeline, batch),
-        count=len(batch),
-        steps=settings.steps,
-        guidance=settings.guidance,
-        generator=seeded(settings.seed, [JOINT_QUESTION, *batch.key]),
-        output_type=PT,
-    )
+    made = portraits(pipeline, batch, settings)
     others, lonely = other_people(batch.person_id)
     again = estimated(estimator, made.rgb, settings, batch.key)
     for answer, rgb, depth, found in (
