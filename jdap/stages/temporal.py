@@ -22,7 +22,7 @@ from jdap.pipelines.talking import TalkingPipeline
 from jdap.pipelines.talking_weights import WindowShape
 from jdap.stages.parts.clip_latents import encode_clip
 from jdap.stages.parts.clip_networks import clip_networks
-from jdap.stages.parts.latents import NEED_PICTURES
+from jdap.stages.parts.latents import CODEC_OF_INIT, NEED_PICTURES, latents_of
 from jdap.stages.parts.lip_loss import LipLoss, SeenLips, mouth_patches
 from jdap.stages.parts.optimizers import warmed_optimizer
 from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
@@ -148,10 +148,11 @@ class TemporalStage(DiffusionStage):
 
     def training_step(self, batch: ClipBatch | ClipLatentBatch, batch_idx: int) -> StepOutput:
         """One step: its loss, and what each frame gave to it, for the logs; ValueError for clips that do not fit."""
+        place = place_of(self, len(batch), batch_idx)
         if self.lips is not None and self.global_step < self.loss_settings.lip_steps:
             self.report = StepReport()
-            return {"loss": self._only_lips(self.lips, batch), "report": self.report}
-        loss, t_N, lips = self._loss(batch, place_of(self, len(batch), batch_idx))
+            return {"loss": self._only_lips(self.lips, batch, place), "report": self.report}
+        loss, t_N, lips = self._loss(batch, place)
         rgb, depth = loss.rgb * share_of(self, loss.has_rgb_B), loss.depth * share_of(self, loss.has_depth_B)
         total = rgb + depth
         scalars = {"train/loss": total, "train/loss_rgb": rgb, "train/loss_depth": depth}
@@ -259,15 +260,23 @@ class TemporalStage(DiffusionStage):
             audio, has_audio = audio.roll(1, dims=0), has_audio.roll(1, dims=0)
         return self.audio(audio, batch.rgb.shape[1], batch.audio_margin), has_audio
 
-    def _only_lips(self, lips: LipLoss, batch: Clips) -> Tensor:
-        """A step in which the encoder alone learns; all that trains has a gradient, as DDP wants it."""
+    def _only_lips(self, lips: LipLoss, batch: ClipBatch | ClipLatentBatch, place: StepSlice) -> Tensor:
+        """A step in which encoder and reader of mouths learn alone; all that trains has a gradient, as DDP wants it."""
         self._check(batch)
         tokens, has_audio_B = self._heard(batch, training=True)
         assert tokens is not None
-        loss = lips.loss(tokens, batch.lip_opening_mm, has_audio_B)
-        self.log(f"train/{LIPS_HEARD}", loss, batch_size=len(batch))
-        self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch))
-        return loss + sum(0 * p.sum() for p in self.parameters() if p.requires_grad)
+        heard = lips.loss(tokens, batch.lip_opening_mm, has_audio_B)
+        losses = {LIPS_HEARD: heard}
+        if self.seen_lips is not None and isinstance(batch, ClipLatentBatch):  # pictures had to be encoded for it
+            rgb, depth, *_ = latents_of(self.codec, batch, self.codec_mark, CODEC_OF_INIT)
+            clean = Pair(rgb, depth)
+            noise = Pair(*(x.to(self.device) for x in self._noise(clean, place)))
+            true_BF, noise_BF = (mouth_patches(x, batch.mouth_px, self.codec.factor) for x in (clean, noise))
+            losses[LIPS_READ] = self.seen_lips.reading_loss(true_BF, noise_BF, batch.lip_opening_mm)
+        self.log_dict({f"train/{name}": value for name, value in losses.items()}, batch_size=len(batch))
+        self.log("loss", heard.detach(), prog_bar=True, logger=False, batch_size=len(batch))
+        total = heard + losses.get(LIPS_READ, 0.0)
+        return total + sum(0 * p.sum() for p in self.parameters() if p.requires_grad)
 
     def _conditions(
         self,

@@ -78,6 +78,8 @@ class ClipUNet(Component, ModelMixin):
                 processors[name] = ReferenceReader(name, self.rotary)
             else:
                 processors[name] = PlainAttention() if audio is None else AudioReader(layer, audio.layer(layer))
+        for name in processors.keys() - set(spatial):
+            processors[name] = PlainAttention()
         self.unet.set_attn_processor(processors)
         self.unet.freeze_unet2d_params()
         blocks: Any = self.unet.down_blocks

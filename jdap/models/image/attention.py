@@ -17,10 +17,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
+from jdap.models.attend import attend
 from jdap.models.image.rotary import turned
 
 
@@ -92,7 +92,7 @@ def look_up(query_BND: Tensor, context: KeyValue, heads: int, mask_BM: Tensor | 
     """
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query_BND, *context))
     mask = None if mask_BM is None else mask_BM[:, None, None, :]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+    return attend(q, k, v, mask).transpose(1, 2).flatten(2)
 
 
 class PlainAttention:

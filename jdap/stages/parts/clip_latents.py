@@ -14,7 +14,7 @@ from jdap import depth as depth_frames
 from jdap.batch import ClipBatch, ClipLatentBatch
 from jdap.diffusion.denoiser import Pair
 from jdap.models.codec import Codec
-from jdap.stages.parts.latents import latents_of
+from jdap.stages.parts.latents import CODEC_OF_INIT, latents_of
 
 
 class EncodedClip(NamedTuple):
@@ -38,7 +38,7 @@ def encode_clip(
 
     Raises ValueError for cached latents of another codec than that with the fingerprint ``mark``.
     """
-    rgb, depth, reference, skin, confidence = latents_of(codec, batch, mark, "the codec of model.init")
+    rgb, depth, reference, skin, confidence = latents_of(codec, batch, mark, CODEC_OF_INIT)
     weight = depth_frames.loss_weight(skin, batch.depth_source, batch.range_mm, outside_skin)
     focus = 1 + mouth_focus * near_mouth(batch.mouth_px, skin.shape[-1], codec.factor)
     return EncodedClip(Pair(rgb, depth), reference, weight, confidence, focus)

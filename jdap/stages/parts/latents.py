@@ -15,6 +15,8 @@ from jdap.batch import ClipBatch, ClipLatentBatch, ImageBatch, LatentBatch
 from jdap.models.codec import Codec
 
 NEED_PICTURES = "image tokens are made of pictures, and these shards hold latents: train on pictures"
+#: The codec of a stage that is built on an image model, in messages.
+CODEC_OF_INIT = "the codec of model.init"
 
 
 class BatchLatents(NamedTuple):

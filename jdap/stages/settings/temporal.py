@@ -121,7 +121,8 @@ class ClipLossSettings:
         lips_seen: weight of a loss that helps to move lips by what is heard: the squared difference of the openings (in
             units of 5 mm) that a small network reads in predicted and in true latents. It learns on the true ones
             beside, and is dropped when training is over. Clips without sound, or with a half given, do not count.
-        lip_steps: first steps of the run in which the loss ``lips`` is the only one; they cost next to nothing.
+        lip_steps: first steps of the run in which nothing trains but what hears lips and, on cached latents, what reads
+            them; they cost next to nothing.
     """
 
     gamma: float = 5.0

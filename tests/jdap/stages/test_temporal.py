@@ -230,6 +230,11 @@ def test_latents_that_were_cached_teach_the_same(image_weights, tmp_path):
     fit(stage(image_weights), data(tmp_path / "latents"), tmp_path, 2, FiniteGuard(), SourceLog(), NoiseLog())
     with pytest.raises(ValueError, match=r"latents of codec other, and the codec of model\.init is \w{12}: cache"):
         model.training_step(replace(latents, codec="other"), 0)
+    # where nothing has to be encoded for it, mouths are read from the first steps on
+    model = stage(image_weights, lips=0.5, lips_seen=1.0, lip_steps=2)
+    before = [p.clone() for p in model.seen_lips.parameters()]
+    fit(model, data(tmp_path / "latents"), tmp_path / "first", 2)
+    assert not any(torch.equal(p, old) for p, old in zip(model.seen_lips.parameters(), before, strict=True))
 
 
 def motion_frames(model, batch) -> MotionFrames:
