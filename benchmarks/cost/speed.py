@@ -1,12 +1,14 @@
 """``python -m benchmarks speed``: what the reference costs in training and sampling, and a training run's throughput.
 
-Three parts, each interleaved (A, B, A, B …):
+Four parts, each interleaved (A, B, A, B …):
 
 ``training``
     A step (forward, backward, AdamW) of the joint UNet with its ReferenceNet, against the sum of the steps of the two
     plain UNets, each by itself.
 ``sampling``
     A guided sampling run of one picture, against the usual design (:mod:`benchmarks.cost.reference_bank`).
+``precision``
+    A training step of preset tiny in bfloat16 against float32 (:mod:`benchmarks.cost.precision`).
 ``throughput``
     Pictures a second of ``jdap train-image`` at preset tiny on the shards that ship
     (:mod:`benchmarks.cost.throughput`).
@@ -30,10 +32,12 @@ from rich.table import Table
 
 from benchmarks import BenchmarkError, report
 from benchmarks.choices import CLOCKS, TARGET_WIDTHS
+from benchmarks.cost.precision import CELLS, precision_steps
 from benchmarks.cost.speed_steps import sampling_runs, training_steps
 from benchmarks.cost.timing import Timing, compare, interleaved
 from jdap.io.device import find_device
 from jdap.io.progress import track
+from jdap.models.image.build import TINY_WIDTHS
 
 #: (part, latent cells a side) → the largest ratio that we accept, at widths 64, 128, 256, 256.
 ACCEPTED_RATIOS = {("training", 32): 1.30, ("training", 64): 1.40, ("sampling", 32): 0.75, ("sampling", 64): 0.65}
@@ -61,6 +65,13 @@ def run(args: argparse.Namespace) -> int:
             timings = interleaved(runs, args.repeats, device)
             for name, theirs in ((f"{args.steps} guided steps", "bank"), ("against leaner", "lean")):
                 rows.append(_row("sampling", name, size, timings, "ours", [theirs], CLOCKS[clock], args.widths))
+    if "precision" in args.parts:
+        for what, calls in precision_steps(device).items():
+            timings = interleaved(calls, args.repeats, device)
+            row = _row(
+                "precision", f"{what}, bfloat16", CELLS, timings, "bfloat16", ["float32"], CLOCKS[clock], TINY_WIDTHS
+            )
+            rows.append(row)
     rates = []
     if "throughput" in args.parts:
         from benchmarks.cost.throughput import throughput  # Lightning and the data take a while to import

@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command line."""
     parser.add_argument("--train", default="shipped:talking/train", help="clips to train on (default: those that ship)")
     parser.add_argument("--test", default="shipped:talking/test", help="held-out people (default: those that ship)")
-    parser.add_argument("--codec", default="shipped:image-tiny-8/codec", help="codec folder (default: talk-tiny's)")
+    parser.add_argument("--codec", default="shipped:image-tiny/codec", help="codec folder (default: talk-tiny's)")
     parser.add_argument("--out", type=Path, required=True, help="folder for mouth.safetensors, .json, .csv and .png")
     parser.add_argument("--reader", type=Path, help="measure these readers rather than to train new ones")
     parser.add_argument("--steps", type=positive, default=1200, help="of training each reader (default 1200)")

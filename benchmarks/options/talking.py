@@ -10,5 +10,5 @@ from benchmarks.options.arguments import add_drawing_arguments
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command line."""
     add_drawing_arguments(parser)
-    parser.add_argument("--image", default="shipped:image-tiny-8", help="weights of the image model, frame by frame")
+    parser.add_argument("--image", default="shipped:image-tiny", help="weights of the image model, frame by frame")
     parser.add_argument("--seconds", type=float, default=0.0, help="length of one long video as well (default 0: none)")

@@ -10,6 +10,7 @@ from networks import small_codec
 
 from benchmarks.__main__ import main
 from benchmarks.cost import speed
+from benchmarks.cost.precision import precision_steps
 from benchmarks.cost.reference_bank import BankedGuidance
 from benchmarks.cost.speed_steps import GUIDANCE, networks, sampling_runs, training_steps
 from benchmarks.cost.timing import Timing, compare, interleaved
@@ -117,6 +118,21 @@ def test_targets_are_for_the_widths_and_sizes_they_were_set_for():
     assert speed.target("sampling", 64, speed.TARGET_WIDTHS) == 0.65
     assert speed.target("sampling", 16, speed.TARGET_WIDTHS) is None
     assert speed.target("sampling", 64, (32, 32)) is None
+
+
+def test_steps_in_both_precisions_have_nearly_the_same_gradients():
+    steps = precision_steps(CPU, (32, 32), cells=8)
+    assert set(steps) == {"image", "clip"}
+    for what, calls in steps.items():
+        network = calls["float32"].args[0]
+        found = {}
+        for name, call in calls.items():
+            torch.manual_seed(0)
+            call()
+            found[name] = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+        exact, rough = found["float32"], found["bfloat16"]
+        assert not torch.equal(exact, rough)
+        assert torch.nn.functional.cosine_similarity(exact, rough, dim=0) > 0.99, what
 
 
 @pytest.mark.slow
