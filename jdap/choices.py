@@ -14,6 +14,8 @@ OVERLAP = 2
 MEAN_DEPTH_FILE = "mean_depth.safetensors"
 #: The readers of mouths that ship, of preset tiny's codec.
 READERS = "shipped:mouth/mouth.safetensors"
+#: Number formats that networks may have, the first unless something else is asked for.
+DTYPES = ("float32", "bfloat16", "float16")
 #: How depth is written.
 VIDEO, PNG, NO_DEPTH_FILE = "video", "png", "none"
 DEPTH_FORMATS = (VIDEO, PNG, NO_DEPTH_FILE)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
+import torch
+
+from jdap.choices import DTYPES
 from jdap.faces.landmarker import Landmarker
 from jdap.io.assets import NotInstalledError
 from jdap.io.device import find_device
@@ -31,13 +34,13 @@ class Models:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
-    def load(cls, weights: str, talk_weights: str, device: str) -> Self:
+    def load(cls, weights: str, talk_weights: str, device: str, dtype: str = DTYPES[0]) -> Self:
         """By the names of weights folders. Raises what ``from_pretrained`` and :class:`Landmarker` raise."""
-        on = find_device(device)
-        portrait = PortraitPipeline.from_pretrained(weights).quiet().to(on)
+        on, kind = find_device(device), getattr(torch, dtype)
+        portrait = PortraitPipeline.from_pretrained(weights, dtype=kind).quiet().to(on)
         talking: TalkingPipeline | None = None
         with contextlib.suppress(NotInstalledError):
-            talking = TalkingPipeline.from_pretrained(talk_weights).quiet().to(on)
+            talking = TalkingPipeline.from_pretrained(talk_weights, dtype=kind).quiet().to(on)
         return cls(portrait, talking, Landmarker())
 
     @property

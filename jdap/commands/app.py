@@ -55,7 +55,7 @@ def _opened(args: argparse.Namespace) -> int:
         from jdap.app.models import Models
         from jdap.app.page.build import opened
 
-        with closing(Models.load(args.weights, args.talk_weights, args.device)) as models:
+        with closing(Models.load(args.weights, args.talk_weights, args.device, args.dtype)) as models:
             warm(models)
             with opened(models, passing, args.host, args.port, args.seed) as url:
                 print(f"{url} is open; Ctrl-C closes it", flush=True)

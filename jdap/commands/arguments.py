@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from jdap.choices import GUIDANCE, LARGEST, METHODS, SEVERAL
+from jdap.choices import DTYPES, GUIDANCE, LARGEST, METHODS, SEVERAL
 from jdap.io.device import AUTO, DEVICE_HELP
 
 IMAGE_WEIGHTS = "shipped:image-tiny"
@@ -26,12 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, weights: str) -> None:
-    """``--weights``, ``--seed`` and ``--device``, which all commands have."""
+    """``--weights``, ``--seed``, ``--device`` and ``--dtype``, which all commands have."""
     parser.add_argument(
         "--weights", default=weights, help=f"weights folder, shipped:NAME or hub id OWNER/NAME (default {weights})"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise (default 0)")
     parser.add_argument("--device", default=AUTO, help=DEVICE_HELP)
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default=DTYPES[0],
+        help=f"of the networks (default {DTYPES[0]}); bfloat16 is faster on GPUs, and on CPUs that multiply it",
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,8 +27,10 @@ from jdap.photos import folder, window
 from jdap.photos.head import AnyPipeline
 from jdap.photos.made import Made
 from jdap.photos.read import Photo, PhotoError
+from jdap.pipelines.base import JointPipeline
 from jdap.pipelines.portrait import PortraitPipeline
 
+SomePipeline = TypeVar("SomePipeline", bound=JointPipeline)
 DONE, FAILED = "done", "failed"
 
 
@@ -75,10 +78,17 @@ def landmarks(otherwise: str = "; or draw a mask, and give it by --mask") -> Ite
 def load(args: argparse.Namespace) -> PortraitPipeline:
     """The pipeline that the options name, on its device; ``--steps`` is checked against its schedule."""
     check_folder(args.out)
-    device = find_device(args.device)
-    pipeline = PortraitPipeline.from_pretrained(args.weights).quiet().to(device)
+    find_device(args.device)  # before what takes seconds
+    pipeline = pipeline_of(PortraitPipeline, args)
     check_steps(args.steps, pipeline)
     return pipeline
+
+
+def pipeline_of(kind: type[SomePipeline], args: argparse.Namespace) -> SomePipeline:
+    """The pipeline of ``--weights`` in ``--dtype`` on ``--device``, without progress bars of its own."""
+    on = find_device(args.device)
+    made = kind.from_pretrained(args.weights, dtype=getattr(torch, args.dtype))
+    return made.quiet().to(on)
 
 
 def check_steps(steps: int, pipeline: AnyPipeline) -> None:
@@ -98,6 +108,7 @@ def describe(args: argparse.Namespace, pipeline: AnyPipeline) -> dict[str, objec
         "steps": args.steps,
         "seed": args.seed,
         "device": str(pipeline.device),
+        "dtype": args.dtype,
         "jdap": __version__,
         "torch": torch.__version__,
     }

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _load(args: argparse.Namespace, is_video: bool) -> PortraitPipeline:
     """The pipeline, once all that can be wrong with the options is found right."""
-    from jdap.io.device import find_device
+    from jdap.commands.common import pipeline_of
     from jdap.io.files import make_folder
     from jdap.pipelines.portrait import PortraitPipeline
     from jdap.shape.files import ENDS, require_trimesh
@@ -107,7 +107,7 @@ def _load(args: argparse.Namespace, is_video: bool) -> PortraitPipeline:
     if not args.rgbd:
         require_trimesh()
     make_folder(args.out.parent)
-    return PortraitPipeline.from_pretrained(args.weights).quiet().to(find_device(args.device))
+    return pipeline_of(PortraitPipeline, args)
 
 
 def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple[list[str], list[str]]:

@@ -68,7 +68,6 @@ def run(args: argparse.Namespace) -> int:
 
     from jdap.commands import common as command
     from jdap.commands.dispatch import ended_by_sigterm
-    from jdap.io.device import find_device
     from jdap.io.progress import Telling
     from jdap.media.sound import first_seconds, open_sound
     from jdap.photos import head, paste
@@ -79,8 +78,7 @@ def run(args: argparse.Namespace) -> int:
     how = _settings(args)
     sound = open_sound(args.sound)
     photo = read_photo(args.photo)
-    on = find_device(args.device)
-    pipeline = TalkingPipeline.from_pretrained(args.weights).quiet().to(on)
+    pipeline = command.pipeline_of(TalkingPipeline, args)
     command.check_steps(how["steps"], pipeline)
     how["overlap"] = _overlap(args.overlap, pipeline)
     with command.choosing(args) as (choose, _):

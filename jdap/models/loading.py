@@ -43,6 +43,17 @@ def read_json(file: Path) -> dict[str, Any]:
     return data
 
 
+@contextlib.contextmanager
+def diffusers_unheard() -> Iterator[None]:
+    """Within it diffusers warns of nothing: of what is an error here, or not so."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+
+
 def load_strict(kind: Any, folder: str | Path, weights: str = SAFETENSORS_WEIGHTS_NAME) -> Any:
     """The ``kind`` that ``save_pretrained`` wrote to ``folder``: float32, in evaluation mode.
 
@@ -55,27 +66,24 @@ def load_strict(kind: Any, folder: str | Path, weights: str = SAFETENSORS_WEIGHT
     check_class(config, kind, folder / "config.json")
     files = weight_files(folder / weights)
     variant = re.fullmatch(r".*\.(\w+)\.safetensors", weights)
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()  # what it would warn of is the error below
     try:
         _check_size(kind, config, folder / weights, files)
-        model, info = kind.from_pretrained(
-            str(folder),
-            output_loading_info=True,
-            use_safetensors=True,
-            local_files_only=True,
-            low_cpu_mem_usage=False,
-            ignore_mismatched_sizes=True,  # to be listed with the rest
-            torch_dtype=torch.float32,
-            **({"variant": variant[1]} if variant else {}),
-        )
+        with diffusers_unheard():  # what it would warn of is the error below
+            model, info = kind.from_pretrained(
+                str(folder),
+                output_loading_info=True,
+                use_safetensors=True,
+                local_files_only=True,
+                low_cpu_mem_usage=False,
+                ignore_mismatched_sizes=True,  # to be listed with the rest
+                torch_dtype=torch.float32,
+                **({"variant": variant[1]} if variant else {}),
+            )
     except WeightsError:
         raise
     # Whatever a config makes a library's constructor stumble over (an index, a key, a division) is the config's fault.
     except Exception as error:
         raise WeightsError(f"{folder}: cannot be read as {kind.__name__}: {one_line(error)}") from error
-    finally:
-        logging.set_verbosity(level)
     report(folder, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
     check_finite(model.state_dict(), folder)
     return model.eval()

@@ -20,7 +20,7 @@ from jdap.diffusion.samplers import OnStep, Step
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.io.assets import find_folder
 from jdap.io.files import replace_folder
-from jdap.models.loading import WeightsError, one_line
+from jdap.models.loading import WeightsError, diffusers_unheard, one_line
 from jdap.pipelines.card import model_card
 from jdap.pipelines.weights import INDEX, SCHEDULER, Kinds, forget_paths, read_index, read_part, write_index
 
@@ -92,7 +92,10 @@ class JointPipeline(DiffusionPipeline):
             raise WeightsError(f"{folder}: {one_line(error)}") from error
         made.register_to_config(_name_or_path=str(name))
         wanted = dtype or torch_dtype
-        return made if wanted is None else made.to(wanted)
+        if wanted in (None, torch.float32):
+            return made
+        with diffusers_unheard():  # it warns of modules to be kept in float32, and names none
+            return made.to(wanted)
 
     @classmethod
     def _read_parts(cls, folder: Path, index: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.models.unets.unet_motion_model import MotionAdapter
-from diffusers.utils import logging
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -27,7 +26,7 @@ from jdap.models.component import Component
 from jdap.models.image.attention import AttentionContext, Features, Layers, PlainAttention, Reference, ReferenceReader
 from jdap.models.image.joint_unet import JointUNet, no_tokens, project_features, seen, seen_latents
 from jdap.models.image.plain import sees
-from jdap.models.loading import WeightsError, load_strict, one_line
+from jdap.models.loading import WeightsError, diffusers_unheard, load_strict, one_line
 
 #: Folders of the component's folder.
 MOTION_FOLDER, AUDIO_ATTENTION = "motion", "audio_attention"
@@ -61,10 +60,8 @@ class ClipUNet(Component, ModelMixin):
                 f"{motion.config['motion_layers_per_block']} layers do not fit a UNet of widths "
                 f"{list(joint.unet.config['block_out_channels'])} with {joint.unet.config['layers_per_block']}"
             )
-        level = logging.get_verbosity()
-        logging.set_verbosity_error()  # diffusers warns of a cast that there is not
-        self.unet = with_motion(joint.unet, motion)
-        logging.set_verbosity(level)
+        with diffusers_unheard():  # of a cast that there is not
+            self.unet = with_motion(joint.unet, motion)
         self.motion_config: dict[str, Any] = dict(motion.config)
         self.audio = audio
         processors: dict[str, Any] = dict(self.unet.attn_processors)

@@ -1,6 +1,7 @@
 """``jdap depth`` and ``jdap generate`` from the command line on, with real (untrained) networks."""
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,25 @@ def jdap(*args: object) -> int:
 
 def rows(out: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (out / "rows.depth.jsonl").read_text().splitlines()]
+
+
+def test_networks_may_be_of_half_precision(small_weights: Path, tmp_path: Path) -> None:
+    warned: list[str] = []
+    listening = logging.Handler()
+    listening.emit = lambda record: warned.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("diffusers").addHandler(listening)
+    path, found = draw(tmp_path / "a.png"), {}
+    for dtype in ("float32", "bfloat16"):
+        out = tmp_path / dtype
+        asked = ["--weights", small_weights, "--box", "10,12,48", "--device", "cpu", "--dtype", dtype]
+        assert jdap("depth", path, "--out", out, *asked) == 0
+        assert json.loads((out / "a.depth.json").read_text())["made_by"]["dtype"] == dtype
+        found[dtype] = from_uint16(np.asarray(Image.open(out / "a.depth.png")))
+    apart = np.abs(found["float32"] - found["bfloat16"])
+    assert np.nanmax(apart) > 0
+    assert np.nanmean(apart) < 0.05
+    logging.getLogger("diffusers").removeHandler(listening)
+    assert not warned
 
 
 def test_depth_is_that_of_the_pipeline_in_its_place(small_weights: Path, tmp_path: Path) -> None:
