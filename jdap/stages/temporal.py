@@ -54,7 +54,7 @@ class TemporalStage(DiffusionStage):
     every clip that is made.
 
     Args:
-        init: weights folder of an image stage that the clip model is built on; ``shipped:image-tiny-8`` ships. Or one
+        init: weights folder of an image stage that the clip model is built on; ``shipped:image-tiny`` ships. Or one
             of this stage, to train on.
         motion: AnimateDiff's motion modules to start from: a diffusers folder, or the original file as safetensors;
             null: fresh ones, which change nothing at first.
@@ -70,7 +70,7 @@ class TemporalStage(DiffusionStage):
 
     def __init__(
         self,
-        init: str = "shipped:image-tiny-8",
+        init: str = "shipped:image-tiny",
         motion: str | None = None,
         sound: SoundSettings = SoundSettings(),
         window: WindowSettings = WindowSettings(),
@@ -333,7 +333,18 @@ class TemporalStage(DiffusionStage):
 
     def configure_optimizers(self) -> Any:
         """AdamW over what trains, with warm-up and, if asked for, a fall of its rate."""
-        return warmed_optimizer(self, self.optimizer_settings)
+        return warmed_optimizer(self, self.optimizer_settings, 0 if self.lips is None else self.loss_settings.lip_steps)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """In the steps of lips alone, leave out of the optimiser what was not asked.
+
+        Adam would take zeros for gradients: by the first true one its averages count as settled, at nothing, and the
+        weight moves several times as far as it should.
+        """
+        if self.lips is not None and self.global_step < self.loss_settings.lip_steps:
+            for parameter in self.parameters():
+                if parameter.grad is not None and not parameter.grad.any():
+                    parameter.grad = None
 
 
 def _wide(flag_B: Tensor) -> Tensor:

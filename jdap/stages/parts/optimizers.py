@@ -15,10 +15,13 @@ from jdap.stages.parts.muon import Muon
 from jdap.stages.settings.optimizer import ADAMW, LINE, MUON, OptimizerSettings
 
 
-def warmed_optimizer(stage: L.LightningModule, settings: OptimizerSettings) -> dict[str, Any]:
-    """What ``configure_optimizers`` returns: the optimiser of what trains, with warm-up and a fall of its rate."""
+def warmed_optimizer(stage: L.LightningModule, settings: OptimizerSettings, again_at: int = 0) -> dict[str, Any]:
+    """What ``configure_optimizers`` returns: the optimiser of what trains, with warm-up and a fall of its rate.
+
+    ``again_at``: see :func:`warmed`.
+    """
     optimizer = optimizer_of(settings, stage.trainer, [p for p in stage.parameters() if p.requires_grad])
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmed(stage.trainer, settings))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmed(stage.trainer, settings, again_at))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -66,8 +69,10 @@ def share_done(trainer: L.Trainer) -> Callable[[int], float]:
     return lambda step: min(1.0, max([step / last, *map(_share_of_time, timers)]))
 
 
-def warmed(trainer: L.Trainer, settings: OptimizerSettings) -> Callable[[int], float]:
+def warmed(trainer: L.Trainer, settings: OptimizerSettings, again_at: int = 0) -> Callable[[int], float]:
     """A function of the optimiser step: the rate's factor, up in a line, then 1, then down to 0.
+
+    At step ``again_at``, where other weights begin to train, it goes up once more.
 
     ``decay`` is the share of the run in which it falls, at its end: 1 is a fall all along, 0 none. A run of unknown
     length trains without one, and whoever wants its weights resumes it for a last stretch that falls (2405.18392).
@@ -76,7 +81,8 @@ def warmed(trainer: L.Trainer, settings: OptimizerSettings) -> Callable[[int], f
     falls = settings.decay or 1.0
 
     def factor(step: int) -> float:
-        risen, left = min(1.0, (step + 1) / rise), min(1.0, (1 - done(step)) / falls)
+        begun = step - again_at if step >= again_at else step
+        risen, left = min(1.0, (begun + 1) / rise), min(1.0, (1 - done(step)) / falls)
         return risen * (left if settings.decay_shape == LINE else 0.5 * (1 + math.cos(math.pi * (1 - left))))
 
     return factor

@@ -116,10 +116,11 @@ def test_lips_are_heard_before_they_are_drawn(image_weights, shards, batch, tmp_
     moved = {n for n, x in model.state_dict().items() if not torch.equal(x, before[n])}
     assert any(name.startswith("audio.encoder") for name in moved)
     assert {"lips.weight", "lips.bias"} <= moved
-    # nothing has pulled at the others; what AdamW's decay does to a weight is to shrink it
-    for name in moved:
-        if not name.startswith(("audio.", "lips.")):
-            assert torch.allclose(model.state_dict()[name], before[name], atol=1e-3), name
+    # nothing has pulled at the others, so the optimiser has not taken them up: zeros would spoil Adam's first true steps
+    assert all(name.startswith(("audio.", "lips.")) for name in moved)
+    optimizer = model.optimizers().optimizer
+    heard = {p for name, p in model.named_parameters() if name.startswith(("audio.", "lips."))}
+    assert set(optimizer.state) <= heard
     opened = replace(batch, lip_opening_mm=torch.rand(2, FRAMES + BEFORE) * 5)
     tokens, has_audio = model.audio(opened.audio, FRAMES + BEFORE, opened.audio_margin), opened.has_audio
     read = (tokens @ model.lips.weight.T)[..., 0] + model.lips.bias

@@ -10,7 +10,7 @@ from training import trainer
 from jdap.stages.codec import CodecStage
 from jdap.stages.image import ImageStage
 from jdap.stages.onestep import OneStepStage
-from jdap.stages.parts.optimizers import optimizer_of, share_done
+from jdap.stages.parts.optimizers import optimizer_of, share_done, warmed
 from jdap.stages.settings.optimizer import OptimizerSettings
 from jdap.stages.temporal import TemporalStage
 
@@ -47,6 +47,12 @@ def test_a_timer_without_limit_says_nothing():
 def test_a_run_without_end_has_no_share():
     with pytest.raises(ValueError, match="set trainer"):
         share_done(Clock(float("inf")))
+
+
+def test_the_rate_rises_again_where_other_weights_begin():
+    factor = warmed(Clock(1000), OptimizerSettings(1e-3, warmup_steps=4, decay=0.0), again_at=10)
+    found = [factor(step) for step in (0, 1, 3, 9, 10, 11, 13, 500)]
+    assert found == [0.25, 0.5, 1, 1, 0.25, 0.5, 1, 1]
 
 
 def test_lightning_makes_a_timer_of_max_time():
