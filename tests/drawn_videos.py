@@ -64,6 +64,17 @@ def fork() -> int:
     return os.fork()
 
 
+def forked(work: Callable[[], object]) -> int:
+    """A process of its own that does this and ends, without waiting for imports → its number."""
+    child = fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return child
+
+
 def draw_folder(folder: Path, *names: str, seed: int = 0) -> Path:
     """A folder of drawn videos of these names."""
     for k, name in enumerate(names):

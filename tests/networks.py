@@ -1,5 +1,6 @@
 """Small networks and latents for them, seeded: a codec, a pair of UNets, and the pipeline of them."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +29,13 @@ CODEC: dict[str, Any] = {
 def small_codec(**changes: Any) -> ImageCodec:
     """An untrained codec of 3 channels and factor 8, but for ``changes``."""
     return ImageCodec(**CODEC | changes)
+
+
+def write_codec(folder: Path, seed: int = 0) -> str:
+    """An untrained codec in a folder → the folder's name."""
+    torch.manual_seed(seed)
+    small_codec().save_pretrained(folder)
+    return str(folder)
 
 
 def small_pipeline(*widths: int) -> PortraitPipeline:

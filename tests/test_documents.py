@@ -57,6 +57,12 @@ def test_a_broken_link_is_found(tmp_path):
     assert broken_links(page) == ["gone.md", "there.md#no-heading", "#f"]
 
 
+def test_no_picture_is_heavy():
+    found = [p for p in (ROOT / "docs").iterdir() if p.suffix in (".jpg", ".png")]
+    assert len(found) > 10
+    assert [p.name for p in found if p.stat().st_size > 400_000] == []
+
+
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
 

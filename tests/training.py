@@ -4,18 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from fakes import write_fakes
 from lightning.pytorch.callbacks import Checkpoint
-from networks import small_codec
+from networks import write_codec
 
 
 def write_stills(folder: Path, size_px: int = 32) -> Path:
     """``train`` of four people, ``val`` of two others, and an untrained ``codec`` in a folder, which is returned."""
     write_fakes(folder / "train", people=4, frames=2, size_px=size_px, seed=0)
     write_fakes(folder / "val", people=2, frames=2, size_px=size_px, seed=1)
-    torch.manual_seed(0)
-    small_codec().save_pretrained(folder / "codec")
+    write_codec(folder / "codec")
     return folder
 
 

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from benchmarks import BenchmarkError, report
+from benchmarks import BenchmarkError, answers, report
 from benchmarks.counts import count_pictures
 from benchmarks.depth.depth import pictures
 from benchmarks.depth.method import MethodSettings, TrainingMean
@@ -36,7 +35,7 @@ from jdap.pipelines.grid import depth_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
 
 #: measure -> (unit, whether higher is better)
-MODE_MEASURES = {
+MODE_MEASURES: answers.Measures = {
     "rmse": ("0.1-1", False),
     "absrel": ("", False),
     "delta1": ("", True),
@@ -120,19 +119,13 @@ def rows(scores: ModeScores, seed: int) -> list[dict[str, Any]]:
     row; ``n`` says how many are in it.
     """
     table = []
-    for question, answers in scores.values.items():
-        columns = dict(answers)
+    for question, found in scores.values.items():
+        columns = dict(found)
         for first, second in PAIRS_COMPARED:
-            pair = [next((a for a in answers if a == x or a.startswith(f"{x} ")), None) for x in (first, second)]
+            pair = [next((a for a in found if a == x or a.startswith(f"{x} ")), None) for x in (first, second)]
             if pair[0] is not None and pair[1] is not None:
-                one, other = answers[pair[0]], answers[pair[1]]
-                differences = {name: (np.array(one[name]) - np.array(other[name])).tolist() for name in one}
-                columns[f"{pair[0]} − {pair[1]}"] = differences
-        for answer, found in columns.items():
-            for name, values in found.items():
-                row: dict[str, Any] = {"question": question, "answer": answer, "measure": name}
-                row |= report.mean_and_interval(np.array(values), scores.person_id, seed)
-                table.append(row | dict(zip(("unit", "higher_is_better"), MODE_MEASURES[name], strict=True)))
+                columns[f"{pair[0]} − {pair[1]}"] = answers.minus(found[pair[0]], found[pair[1]])
+        table += answers.rows(columns, MODE_MEASURES, scores.person_id, seed, question=question)
     return table
 
 
@@ -246,13 +239,8 @@ def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console:
     """A block a question, a row an answer, a column a measure: mean and half of the 95 % interval's width."""
     console = Console(file=console.file, width=max(console.width, 100))  # a log's 80 columns are too few
     for question in dict.fromkeys(row["question"] for row in table):
-        found = {(row["answer"], row["measure"]): row for row in table if row["question"] == question}
-        names = list(dict.fromkeys(name for _, name in found))
         console.print(question, style="bold")
-        shown = report.grid("answer", (name + ("↑" if MODE_MEASURES[name][1] else "↓") for name in names))
-        for answer in dict.fromkeys(answer for answer, _ in found):
-            shown.add_row(answer, *(report.mean_cell(found.get((answer, name))) for name in names))
-        console.print(shown)
+        console.print(answers.table((row for row in table if row["question"] == question), MODE_MEASURES))
     people = (
         f"{stamp['pictures']} pictures of {stamp['people']} people; ±: half of the 95 % bootstrap interval over people"
     )

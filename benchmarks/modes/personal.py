@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from benchmarks import BenchmarkError, report
+from benchmarks import BenchmarkError, answers, report
 from benchmarks.counts import count_pictures
 from benchmarks.depth.depth import pictures
 from benchmarks.depth.method import seeded
@@ -124,17 +124,8 @@ def rows(found: PersonalScores, seed: int) -> list[dict[str, Any]]:
     """A row an answer and measure, then the mean differences, picture by picture, from :data:`ARMS_COMPARED`."""
     columns = dict(found.values)
     for other in (name for name in ARMS_COMPARED if name in found.values):
-        columns[f"{SAMPLED} − {other}"] = {
-            name: (np.array(values) - np.array(found.values[other][name])).tolist()
-            for name, values in found.values[SAMPLED].items()
-        }
-    return [
-        {"answer": answer, "measure": name}
-        | report.mean_and_interval(np.array(values), found.block, seed)
-        | dict(zip(("unit", "higher_is_better"), MODE_MEASURES[name], strict=True))
-        for answer, measures in columns.items()
-        for name, values in measures.items()
-    ]
+        columns[f"{SAMPLED} − {other}"] = answers.minus(found.values[SAMPLED], found.values[other])
+    return answers.rows(columns, MODE_MEASURES, found.block, seed)
 
 
 def sheet(found: PersonalScores, count: int) -> Any:
@@ -188,12 +179,7 @@ def run(args: argparse.Namespace) -> int:
 
 def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:
     """A row an answer, a column a measure: mean and half of the 95 % interval's width."""
-    names = list(dict.fromkeys(row["measure"] for row in table))
-    shown = report.grid("answer", (name + ("↑" if MODE_MEASURES[name][1] else "↓") for name in names))
-    cells = {(row["answer"], row["measure"]): report.mean_cell(row) for row in table}
-    for answer in dict.fromkeys(row["answer"] for row in table):
-        shown.add_row(answer, *(cells.get((answer, name), "") for name in names))
-    console.print(shown)
+    console.print(answers.table(table, MODE_MEASURES))
     console.print(
         f"{stamp['pictures']} pictures in {stamp['blocks']} blocks of {stamp['block']} frames; ±: half of the 95 % "
         "bootstrap interval over blocks of time, which says nothing of another video",

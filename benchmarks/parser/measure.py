@@ -24,19 +24,28 @@ TIMED = 9
 
 def iou_rows(parser: Parser, people: Labelled, seed: int = 0) -> list[dict[str, Any]]:
     """A row a class, each picture another person: ``iou`` of all pixels together, its 95 % interval over people,
-    ``pictures`` that have the class, and its share of all pixels; at the end the mean of the classes."""
+    ``pictures`` that have the class, and its share of all pixels; at the end the mean of the classes. A class that no
+    picture has gets NaN, and is not in the mean."""
     parts = [(_counts(parser, people, slice(i, i + AT_ONCE))) for i in range(0, len(people), AT_ONCE)]
     counts_N2C = np.concatenate(parts).astype(np.float64)
     groups = [str(i) for i in range(len(people))]
     drawn = resampled_means(counts_N2C, groups, seed=seed)
     mean, many = _iou(counts_N2C.mean(0)), _iou(drawn)
     rows: list[dict[str, Any]] = []
+    there: list[bool] = []
     for i, name in enumerate(PARSED):
         has = int((people.label_NSS == i).any((1, 2)).sum())
+        there.append(has > 0)
+        if not has:
+            mean[i], many[:, i] = np.nan, np.nan
         share = float((people.label_NSS == i).mean())
         rows.append({"class": name, "iou": float(mean[i]), "iou_ci": list(interval(many[:, i])), "pictures": has})
         rows[-1]["share"] = share
-    whole: dict[str, Any] = {"class": "mean", "iou": float(mean.mean()), "iou_ci": list(interval(many.mean(1)))}
+    whole: dict[str, Any] = {
+        "class": "mean",
+        "iou": float(mean[there].mean()),
+        "iou_ci": list(interval(many[:, there].mean(1))),
+    }
     return [*rows, whole | {"pictures": len(people), "share": 1.0}]
 
 

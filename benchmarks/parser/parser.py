@@ -9,6 +9,7 @@ what it does to fitted depth. Drawing and training go on where they were interru
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from typing import Any
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         parser = given
     test = args.out / "drawn" / "test"
     _draw(test, "test", args.test_people, 1, console)
-    rows = iou_rows(parser, people.read(test, args.test_people), args.seed)
+    rows = iou_rows(parser, people.read(test, args.test_people, 1), args.seed)
     with Telling("fitted person", args.masked_people, console=console) as telling:
         each = masked.measure(parser, args.masked_people, telling.advance) if args.masked_people else []
     by_mask, speed = masked.summary(each, args.seed), milliseconds(parser)
@@ -54,6 +55,10 @@ def run(args: argparse.Namespace) -> int:
     if by_mask:
         report.write_csv(args.out / "masked.csv", by_mask)
     _print(rows, by_mask, speed, console)
+    if args.masked_people and not by_mask:
+        console.print(
+            f"left out: fitted depth (of {len(each)} faces found none has enough skin under every mask)", style="yellow"
+        )
     return 0
 
 
@@ -63,7 +68,7 @@ def _trained(args: argparse.Namespace, console: Console, began: float) -> tuple[
     if not _draw(args.out / "drawn" / "train", "train", args.people, args.frames, console, began + limit):
         console.print(f"{args.minutes:g} minutes are over while people are drawn: the same command goes on")
         return None
-    drawn = people.read(args.out / "drawn" / "train", args.people)
+    drawn = people.read(args.out / "drawn" / "train", args.people, args.frames)
     with Telling("step", args.steps, console=console) as telling:
         left = limit - (time.monotonic() - began)
         checkpoint = args.out / "last.pt"
@@ -101,7 +106,10 @@ def _print(
     for row in rows:
         low, high = row["iou_ci"]
         table.add_row(
-            row["class"], str(row["pictures"]), f"{row['share']:.1%}", f"{row['iou']:.3f}", f"{low:.3f}–{high:.3f}"
+            row["class"],
+            str(row["pictures"]),
+            f"{row['share']:.1%}",
+            *(("", "") if math.isnan(row["iou"]) else (f"{row['iou']:.3f}", f"{low:.3f}–{high:.3f}")),
         )
     console.print(table)
     console.print(

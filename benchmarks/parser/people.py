@@ -45,17 +45,17 @@ def photograph(studio: Studio, split: str, first: int, people: int, frames: int,
     return Labelled(np.concatenate([shot.rgb_FSS3 for shot in shots]), labels)
 
 
-def files(folder: Path, people: int) -> list[tuple[Path, int, int]]:
-    """The files that hold ``people``: their names, first person and how many."""
-    starts = range(0, people, PEOPLE_A_FILE)
-    return [(folder / f"people-{first:05d}.npz", first, min(PEOPLE_A_FILE, people - first)) for first in starts]
+def files(folder: Path, people: int, frames: int) -> list[tuple[Path, int, int]]:
+    """The files that hold ``people``: their names, which tell what is in them, first person and how many."""
+    parts = [(first, min(PEOPLE_A_FILE, people - first)) for first in range(0, people, PEOPLE_A_FILE)]
+    return [(folder / f"people-{first:05d}-{count}x{frames}.npz", first, count) for first, count in parts]
 
 
 def draw_missing(folder: Path, split: str, people: int, frames: int, size: int) -> Iterator[int]:
     """Draw the files that are not there, each whole or not at all; gives how many people are there after each."""
     folder.mkdir(parents=True, exist_ok=True)
     studio = None
-    for path, first, count in files(folder, people):
+    for path, first, count in files(folder, people, frames):
         if not path.is_file():
             studio = studio or Studio()
             drawn = photograph(studio, split, first, count, frames, size)
@@ -65,7 +65,7 @@ def draw_missing(folder: Path, split: str, people: int, frames: int, size: int) 
         yield first + count
 
 
-def read(folder: Path, people: int) -> Labelled:
+def read(folder: Path, people: int, frames: int) -> Labelled:
     """What :func:`draw_missing` drew."""
-    parts = [np.load(path) for path, _, _ in files(folder, people)]
+    parts = [np.load(path) for path, _, _ in files(folder, people, frames)]
     return Labelled(np.concatenate([p["rgb"] for p in parts]), np.concatenate([p["label"] for p in parts]))

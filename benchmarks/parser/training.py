@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator
 
+from benchmarks import BenchmarkError
 from benchmarks.parser.augment import augmented
 from benchmarks.parser.people import Labelled
 from jdap.faces.parser_net import ParserNet
@@ -38,8 +39,10 @@ def train(
     """Train until ``steps`` are done or ``seconds`` have passed, from ``checkpoint`` on where it is there.
 
     Returns the averaged network, the steps that are done and the processor seconds of all runs together. A step's
-    pictures follow from the seed and the step: where a run was interrupted does not matter.
+    pictures follow from the seed and the step: where a run was interrupted does not matter. Raises
+    :class:`benchmarks.BenchmarkError` for a checkpoint that was begun with other steps, pictures or another seed.
     """
+    begun_with = {"steps": steps, "pictures": len(people), "seed": seed}
     torch.manual_seed(seed)
     net, mean = ParserNet().train(), ParserNet()
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -50,6 +53,10 @@ def train(
     done, spent = 0, 0.0
     if checkpoint.is_file():
         kept: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+        if kept.get("begun_with") != begun_with:
+            raise BenchmarkError(
+                f"{checkpoint}: begun with {kept.get('begun_with')}, not {begun_with}: delete it first"
+            )
         for name, part in parts.items():
             part.load_state_dict(kept[name])
         done, spent = kept["done"], kept["spent"]
@@ -57,7 +64,7 @@ def train(
 
     def keep() -> None:
         state: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
-        state |= {"done": done, "spent": spent + time.process_time() - began_cpu}
+        state |= {"begun_with": begun_with, "done": done, "spent": spent + time.process_time() - began_cpu}
         torch.save(state, checkpoint.with_suffix(".part"))
         checkpoint.with_suffix(".part").replace(checkpoint)
 

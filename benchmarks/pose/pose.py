@@ -22,7 +22,7 @@ from rich.console import Console
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
-from benchmarks import BenchmarkError, report
+from benchmarks import BenchmarkError, answers, report
 from benchmarks.counts import count_clips
 from benchmarks.depth.method import seeded
 from benchmarks.depth.photo_heads import FACE_LOOK_PX, face_of
@@ -30,7 +30,6 @@ from benchmarks.pose.pairs import PosePair, read_pose_pairs
 from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker, face_width_px
 from jdap.io.device import find_device
 from jdap.io.progress import Telling
-from jdap.metrics.bootstrap import grouped_interval
 from jdap.metrics.identity import FaceEmbedder, IdentityError, distance
 from jdap.pipelines.grid import labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
@@ -49,6 +48,7 @@ POSE_MEASURES = {
     "landmarks": ("%", False),
     "identity": ("", False),
 }
+POSE_HEADERS = {"psnr": "PSNR", "psnr_person": "person", "ssim": "SSIM", "landmarks": "marks %"}
 #: Which differences are told with their paired intervals: first − other.
 PAIRED_WITH = (
     (FITTED_WARP, DONE_NOTHING),
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
             if not found:
                 continue
             true = _stacked([pair.new_HW3 for pair in found])
-            pictures = dict(answers(pipeline, found, args))
+            pictures = dict(drawings(pipeline, found, args))
             for name, made in pictures.items():
                 for measure, numbers in scores(made, true, found, reader).items():
                     values.setdefault(name, {}).setdefault(measure, []).extend(numbers)
@@ -126,7 +126,8 @@ def run(args: argparse.Namespace) -> int:
     if not done:
         raise BenchmarkError(f"{args.shards}: no pair in which a face is found twice")
     people = [pair.person_id for pair in done]
-    table, differences = rows(values, people, args.seed), compared(values, people, args.seed)
+    table = answers.rows(values, POSE_MEASURES, people, args.seed)
+    differences = answers.compared(values, PAIRED_WITH, POSE_MEASURES, people, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     names = ("shards", "weights", "redraw", "steps", "seed")
     stamp = report.software_stamp() | {name: getattr(args, name) for name in names}
@@ -141,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def answers(pipeline: PosePipeline, pairs: list[PosePair], args: argparse.Namespace) -> Iterator[tuple[str, Tensor]]:
+def drawings(pipeline: PosePipeline, pairs: list[PosePair], args: argparse.Namespace) -> Iterator[tuple[str, Tensor]]:
     """(name, pictures (B, 3, S, S) in [0, 1]) of every row."""
     old = _stacked([pair.old_HW3 for pair in pairs])
     yield DONE_NOTHING, old
@@ -184,48 +185,13 @@ def scores(made_B3SS: Tensor, true_B3SS: Tensor, pairs: list[PosePair], reader: 
     return found | {name: [one[name] for one in read] for name in ("landmarks", "identity")}
 
 
-def rows(values: dict[str, dict[str, list[float]]], people: list[str], seed: int) -> list[dict[str, Any]]:
-    """A row for each answer and measure: the mean over pictures and its interval over people."""
-    return [
-        {"answer": name, "measure": measure, "unit": POSE_MEASURES[measure][0]}
-        | report.mean_and_interval(np.array(numbers), people, seed)
-        for name, measures in values.items()
-        for measure, numbers in measures.items()
-    ]
-
-
-def compared(values: dict[str, dict[str, list[float]]], people: list[str], seed: int) -> list[dict[str, Any]]:
-    """Paired differences, over the people of whom both have a number, with intervals over people."""
-    found = []
-    for first, other in PAIRED_WITH:
-        for measure in POSE_MEASURES if first in values and other in values else ():
-            difference = np.array(values[first][measure]) - np.array(values[other][measure])
-            both = np.isfinite(difference)
-            if not both.any():
-                continue
-            whose = [person for person, kept in zip(people, both, strict=True) if kept]
-            interval = list(grouped_interval(difference[both], whose, seed=seed))
-            mean = float(difference[both].mean())
-            found.append({"first": first, "other": other, "measure": measure, "difference": mean}
-                         | {"difference_ci": interval, "n": len(whose)})  # fmt: skip
-    return found
-
-
 def print_table(
     table: list[dict[str, Any]], differences: list[dict[str, Any]], stamp: dict[str, Any], console: Console
 ) -> None:
     """The answers, and below them the paired differences."""
-    cells = {(row["answer"], row["measure"]): report.mean_cell(row) for row in table}
-    shown = report.grid("answer", ("PSNR↑", "person↑", "SSIM↑", "marks %↓", "identity↓"))
-    for name in dict.fromkeys(row["answer"] for row in table):
-        shown.add_row(name, *(cells[name, measure] for measure in POSE_MEASURES))
-    console.print(shown)
+    console.print(answers.table(table, POSE_MEASURES, POSE_HEADERS))
     report.print_left_out(stamp, console)
-    for row in differences:
-        low, high = row["difference_ci"]
-        line = f"{row['first']} − {row['other']}, {row['measure']}: "
-        line += f"{row['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    answers.print_differences(differences, 3, console)
 
 
 def _stacked(pictures: list[np.ndarray]) -> Tensor:

@@ -17,15 +17,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
-from benchmarks import BenchmarkError, report
+from benchmarks import BenchmarkError, answers, report
 from benchmarks.depth.method import seeded
 from benchmarks.relight.fits import shape_of, with_heads
 from benchmarks.relight.pairs import Pairs, read_pairs
@@ -34,7 +31,6 @@ from jdap.io.device import find_device
 from jdap.io.progress import Telling
 from jdap.light.lights import Light
 from jdap.light.ratio import Shape, ratio, relit, shading
-from jdap.metrics.bootstrap import grouped_interval
 from jdap.metrics.perceptual import PerceptualError, StLpips
 from jdap.pipelines.grid import labelled_grid
 from jdap.pipelines.relight import Lit, RelightPipeline
@@ -52,8 +48,8 @@ MEASURES = {
     "old_light_deg": ("°", False),
     "new_light_deg": ("°", False),
 }
-HEADERS = {"psnr": "PSNR↑", "psnr_person": "person↑", "ssim": "SSIM↑", ST_LPIPS: "ST-LPIPS↓"}
-HEADERS |= {"old_light_deg": "old °↓", "new_light_deg": "new °↓"}
+HEADERS = {"psnr": "PSNR", "psnr_person": "person", "ssim": "SSIM", ST_LPIPS: "ST-LPIPS"}
+HEADERS |= {"old_light_deg": "old °", "new_light_deg": "new °"}
 #: Which differences are told with their paired intervals: first − other.
 COMPARED = (
     (f"{DRAWN}, {TOLD}", UNCHANGED),
@@ -85,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             batches = with_heads(read, stack.enter_context(Landmarker()), lost)
         for pairs, fitted in batches:
             made: dict[str, Tensor] = {}
-            for name, picture, lights in answers(pipeline, pairs, fitted, args):
+            for name, picture, lights in drawings(pipeline, pairs, fitted, args):
                 made[name] = picture
                 for measure, numbers in scores(picture, pairs, *lights, perceptual=perceptual).items():
                     values.setdefault(name, {}).setdefault(measure, []).extend(numbers)
@@ -96,8 +92,8 @@ def run(args: argparse.Namespace) -> int:
             telling.tell(len(keys) + len(lost))
     if not keys:
         raise BenchmarkError(f"{args.shards}: it holds no pairs" + " in which a face is found" * bool(lost))
-    table = rows(values, people, args.seed)
-    differences = compared(values, people, args.seed)
+    table = answers.rows(values, MEASURES, people, args.seed)
+    differences = answers.compared(values, COMPARED, ("psnr", "psnr_person", "ssim", ST_LPIPS), people, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     names = ("shards", "weights", "redraw", "steps", "seed")
     stamp = report.software_stamp() | {name: getattr(args, name) for name in names} | {"pairs": len(keys)}
@@ -122,7 +118,7 @@ def look_of() -> tuple[StLpips | None, str]:
         return None, str(error)
 
 
-def answers(
+def drawings(
     pipeline: RelightPipeline, pairs: Pairs, fitted: Shape | None, args: argparse.Namespace
 ) -> Iterator[tuple[str, Tensor, tuple[Light | None, Light | None]]]:
     """(name, pictures (B, 3, S, S) in [0, 1], old and new light where they were estimated) of every row."""
@@ -192,45 +188,9 @@ def scores(
     return found
 
 
-def rows(values: dict[str, dict[str, list[float]]], people: list[str], seed: int) -> list[dict[str, Any]]:
-    """A row for each answer and measure: the mean over pictures and its interval over people."""
-    return [
-        {"answer": name, "measure": measure, "unit": MEASURES[measure][0]}
-        | report.mean_and_interval(np.array(numbers), people, seed)
-        for name, measures in values.items()
-        for measure, numbers in measures.items()
-    ]
-
-
-def compared(values: dict[str, dict[str, list[float]]], people: list[str], seed: int) -> list[dict[str, Any]]:
-    """Paired differences in PSNR, SSIM and ST-LPIPS, picture by picture, with intervals over people."""
-    found = []
-    for first, other in COMPARED:
-        for measure in ("psnr", "psnr_person", "ssim", ST_LPIPS):
-            if measure in values.get(first, {}) and measure in values.get(other, {}):
-                difference = np.array(values[first][measure]) - np.array(values[other][measure])
-                interval = list(grouped_interval(difference, people, seed=seed))
-                found.append(
-                    {"first": first, "other": other, "measure": measure, "difference": float(difference.mean())}
-                    | {"difference_ci": interval}
-                )
-    return found
-
-
 def print_table(table: list[dict[str, Any]], differences: list[dict[str, Any]], console: Console) -> None:
     """The answers, and below them the paired differences."""
-    cells = {(row["answer"], row["measure"]): report.mean_cell(row) for row in table}
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    shown.add_column("answer")
-    measures = [name for name in MEASURES if any(name == measure for _, measure in cells)]
-    for name in measures:
-        shown.add_column(HEADERS[name], justify="right", no_wrap=True)
-    for name in dict.fromkeys(row["answer"] for row in table):
-        shown.add_row(name, *(cells[name, measure] for measure in measures))
+    shown = answers.table(table, MEASURES, HEADERS)
+    shown.columns[0].no_wrap = False  # the names are long
     console.print(shown)
-    for row in differences:
-        if row["measure"] in ("psnr", "psnr_person"):
-            low, high = row["difference_ci"]
-            line = f"{row['first']} − {row['other']}, {row['measure']}: "
-            line += f"{row['difference']:+.2f} [{low:+.2f}, {high:+.2f}]"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    answers.print_differences([row for row in differences if row["measure"].startswith("psnr")], 2, console)

@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from benchmarks import BenchmarkError, report
+from benchmarks import BenchmarkError, answers, report
 from benchmarks.clips import talking_clips
 from benchmarks.depth.method import seeded
 from benchmarks.modes import identity as modes_identity
@@ -85,19 +85,10 @@ class TalkingScores:
 def rows(scores: TalkingScores, seed: int) -> list[dict[str, Any]]:
     """A row a question, answer and measure. Differences of each question's first answer and the others are paired."""
     table = []
-    for question, answers in scores.values.items():
-        first = next(iter(answers))
-        columns = dict(answers)
-        for other in list(answers)[1:]:
-            shared = [name for name in answers[first] if name in answers[other]]
-            differences = {n: (np.array(answers[first][n]) - np.array(answers[other][n])).tolist() for n in shared}
-            columns[f"{first} − {other}"] = differences
-        for answer, found in columns.items():
-            for name, values in found.items():
-                unit, better = TALKING_MEASURES[name]
-                row: dict[str, Any] = {"question": question, "answer": answer, "measure": name}
-                row |= report.mean_and_interval(np.array(values), scores.person_id, seed)
-                table.append(row | {"unit": unit, "higher_is_better": better})
+    for question, found in scores.values.items():
+        first, *others = found
+        columns = found | {f"{first} − {other}": answers.minus(found[first], found[other]) for other in others}
+        table += answers.rows(columns, TALKING_MEASURES, scores.person_id, seed, question=question)
     return table
 
 
@@ -254,15 +245,9 @@ def run(args: argparse.Namespace) -> int:
 def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:
     """A block a question, a row an answer, a column a measure: mean and half of the 95 % interval's width."""
     console = Console(file=console.file, width=max(console.width, 110))
-    arrow = {True: "↑", False: "↓", None: ""}
     for question in dict.fromkeys(row["question"] for row in table):
-        found = {(row["answer"], row["measure"]): row for row in table if row["question"] == question}
-        names = [name for name in TALKING_MEASURES if any(name == measured for _, measured in found)]
         console.print(question, style="bold")
-        shown = report.grid("answer", (name + arrow[TALKING_MEASURES[name][1]] for name in names))
-        for answer in dict.fromkeys(answer for answer, _ in found):
-            shown.add_row(answer, *(report.mean_cell(found.get((answer, name))) for name in names))
-        console.print(shown)
+        console.print(answers.table((row for row in table if row["question"] == question), TALKING_MEASURES))
     console.print(
         f"{stamp['clips']} clips of {stamp['people']} people; ±: half of the 95 % bootstrap interval over people; the "
         "head of a drawn clip moves as it likes, so psnr, ssim and the depth of drawn clips also count its pose",

@@ -17,7 +17,8 @@ class RunProgress(ProgressBar):
     """``step 120 of 1000, loss 0.312, 3.1 steps/s, 4:44 left``: a bar on a terminal, elsewhere a line now and then.
 
     The steps are the optimiser's. The time left is what the steps so far foretell, or what is left of ``max_time``,
-    whichever is less. A validation or test counts batches.
+    whichever is less; where ``max_time`` will end the run there is no ``of 1000``, which it would not reach. A
+    validation or test counts batches.
     """
 
     def __init__(self) -> None:
@@ -49,13 +50,14 @@ class RunProgress(ProgressBar):
         """Say where the run ended."""
         if self._telling is None:
             return
-        telling, note = self._telling, self._note(trainer)
+        telling, note, step = self._telling, self._note(trainer), trainer.global_step
         self._end()
-        line = told("step", trainer.global_step, telling.total, f"{note}, {clock(telling.seconds)} in all")
-        print(line, file=sys.stderr)
-        left = time_left_s(trainer)
-        if left is not None and left <= 0 and telling.total and trainer.global_step < telling.total:
-            print(_cut_short(trainer.global_step, int(telling.total)), file=sys.stderr)
+        steps, left = int(telling.total or 0), time_left_s(trainer)
+        cut_short = left is not None and left <= 0 and step < steps
+        total = None if cut_short else telling.total
+        print(told("step", step, total, f"{note}, {clock(telling.seconds)} in all"), file=sys.stderr)
+        if cut_short:
+            print(_cut_short(step, steps), file=sys.stderr)
 
     def on_validation_batch_end(
         self,
@@ -129,7 +131,7 @@ class RunProgress(ProgressBar):
 
 def _cut_short(step: int, steps: int) -> str:
     """That time was up before the last step, whether other work took from it, and what to do."""
-    line = f"max_time was up at step {step} of {steps}"
+    line = f"max_time was up at step {step}, before the last step ({steps})"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     load = os.getloadavg()[2] if hasattr(os, "getloadavg") else 0.0
     if load > cores + 0.5:

@@ -53,14 +53,23 @@ class Telling:
         return time.monotonic() - self._told >= (BAR_S if self._console.is_terminal else LINE_S)
 
     def tell(self, done: float, note: str = "", left_s: float | None = None) -> None:
-        """Say how many are done, a ``note``, and the time left: ``left_s`` at most, where that is known."""
+        """Say how many are done, a ``note``, and the time left.
+
+        ``left_s``: the work ends then at the latest. Where it ends by that before all is done, as far as the pace so
+        far tells, there is no word of the total, which will not be reached.
+        """
         self.done = done
         if not self.due:
             return
         self._told = time.monotonic()
-        line = told(self.what, done, self.total, note, self._left(done, left_s))
+        total, ends_s = self.total, self._foretold(done)
+        reached = (done, total)
+        if left_s is not None and (ends_s is None or left_s < ends_s):
+            total, ends_s = None, left_s
+            reached = (self.seconds, self.seconds + max(left_s, 0.0))
+        line = told(self.what, done, total, note, ends_s)
         if self._console.is_terminal:
-            self._bar.update(self._task, completed=done, description=line)
+            self._bar.update(self._task, completed=reached[0], total=reached[1], description=line)
         else:
             print(line, file=sys.stderr, flush=True)
 
@@ -77,11 +86,11 @@ class Telling:
         """How many a second, since the work began."""
         return (done - self.first) / max(self.seconds, 1e-6)
 
-    def _left(self, done: float, most_s: float | None) -> float | None:
-        known = [] if most_s is None else [most_s]
-        if self.total is not None and done > self.first:
-            known.append((self.total - done) / self.rate(done))
-        return min(known) if known else None
+    def _foretold(self, done: float) -> float | None:
+        """Seconds until all is done, at the pace so far."""
+        if self.total is None or done <= self.first:
+            return None
+        return (self.total - done) / self.rate(done)
 
 
 def told(what: str, done: float, total: float | None, note: str = "", left_s: float | None = None) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from data_prep.head.model import PART_NAMES
-from data_prep.studio.looks.noise import smoothstep, value_noise
+from data_prep.studio.looks.noise import HasGrain, smoothstep, value_noise
 from data_prep.studio.looks.regions import HeadRegions
 from jdap.geometry import vertex_normals
 
@@ -63,16 +63,12 @@ def draw_beard(rng: np.random.Generator) -> BeardLook:
     return BeardLook(0.95, length + 2, chin, lip * float(rng.uniform() < 0.85), False, cheek)
 
 
-class HasBeard(Protocol):
+class HasBeard(HasGrain, Protocol):
     """What is needed to know of a look with a beard."""
 
     @property
     def beard(self) -> BeardLook:
         """Its beard."""
-
-    @property
-    def lattice_LLL(self) -> Tensor:
-        """Random values that grain is made of."""
 
 
 class Beard:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from data_prep.studio.looks import mesh
 from data_prep.studio.looks.cap import AZIMUTHS, CENTRE_MM, Cap
-from data_prep.studio.looks.hats import HatLook
+from data_prep.studio.looks.hats import HasHat
 from data_prep.studio.looks.noise import smoothstep, value_noise
 
 STYLES = (
@@ -124,16 +124,12 @@ def hairline(cap: Cap, offset_mm: float, temples_mm: float) -> Tensor:
     return (line.roll(1) + 2 * line + line.roll(-1)) / 4
 
 
-class HasHair(Protocol):
+class HasHair(HasHat, Protocol):
     """What is needed to know of a look with hair."""
 
     @property
     def hair(self) -> HairLook:
         """Its hair."""
-
-    @property
-    def hat(self) -> HatLook:
-        """The hat over it."""
 
     @property
     def hairline_mm(self) -> float:
@@ -142,10 +138,6 @@ class HasHair(Protocol):
     @property
     def temples_mm(self) -> float:
         """How much further back it is at the temples."""
-
-    @property
-    def lattice_LLL(self) -> Tensor:
-        """Random values that grain is made of."""
 
 
 class Hair:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from data_prep.studio.looks import mesh
 from data_prep.studio.looks.cap import AZIMUTHS, CENTRE_MM, Cap
-from data_prep.studio.looks.noise import smoothstep, value_noise
+from data_prep.studio.looks.noise import HasGrain, smoothstep, value_noise
 
 HAT_KINDS = ("none", "beanie", "cap", "brim", "headscarf", "hood")
 _P = (0.8, 0.05, 0.05, 0.035, 0.04, 0.025)
@@ -87,16 +87,12 @@ def draw_hat(rng: np.random.Generator, rgb: tuple[float, float, float]) -> HatLo
     )
 
 
-class HasHat(Protocol):
+class HasHat(HasGrain, Protocol):
     """What is needed to know of a look with a hat."""
 
     @property
     def hat(self) -> HatLook:
         """Its hat."""
-
-    @property
-    def lattice_LLL(self) -> Tensor:
-        """Random values that grain is made of."""
 
 
 class Hat:

@@ -6,12 +6,22 @@ Shapes: N points, L lattice points along an axis.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 LATTICE = 32
+
+
+class HasGrain(Protocol):
+    """What is needed to know of a look with grain."""
+
+    @property
+    def lattice_LLL(self) -> Tensor:
+        """Random values that grain is made of."""
 
 
 def draw_lattice(rng: np.random.Generator, size: int = LATTICE) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from data_prep.studio.looks import mesh
 from data_prep.studio.looks.cap import AZIMUTHS, CENTRE_MM, Cap
 from data_prep.studio.looks.hair import HairLook
-from data_prep.studio.looks.hats import HatLook
+from data_prep.studio.looks.hats import HasHat
 from data_prep.studio.looks.noise import smoothstep, value_noise
 
 COLLARS = ("none", "shirt", "turtleneck", "scarf", "hood")
@@ -63,7 +63,7 @@ def draw_trim(rng: np.random.Generator, clothes: tuple[float, float, float], wra
     )
 
 
-class HasTrim(Protocol):
+class HasTrim(HasHat, Protocol):
     """What is needed to know of a look with a collar and earrings."""
 
     @property
@@ -73,14 +73,6 @@ class HasTrim(Protocol):
     @property
     def hair(self) -> HairLook:
         """The hair over them."""
-
-    @property
-    def hat(self) -> HatLook:
-        """The hat over them."""
-
-    @property
-    def lattice_LLL(self) -> Tensor:
-        """Random values that grain is made of."""
 
 
 class Collar:

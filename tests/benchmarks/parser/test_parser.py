@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import BenchmarkError
 from benchmarks.parser.augment import augmented
 from benchmarks.parser.masked import AS_FITTED, BY_PARSER, BY_TRUTH, summary
 from benchmarks.parser.measure import iou_rows, milliseconds
-from benchmarks.parser.people import Labelled
+from benchmarks.parser.people import Labelled, files
 from benchmarks.parser.training import train
 from jdap.choices import PARSED
 
@@ -47,6 +48,8 @@ def test_iou_of_the_truth_and_of_a_shifted_truth(people: Labelled) -> None:
     rows = {row["class"]: row for row in iou_rows(Known(people.label_NSS), people)}
     assert [rows[name]["iou"] for name in ("background", "skin", "hair")] == [1, 1, 1]
     assert rows["hat"]["pictures"] == 0
+    assert np.isnan(rows["hat"]["iou"])
+    assert rows["mean"]["iou"] == 1
     shifted = np.roll(people.label_NSS, 3, 2)
     skin = next(row for row in iou_rows(Known(shifted), people) if row["class"] == "skin")
     both, either = (op(shifted == 1, people.label_NSS == 1).sum() for op in (np.logical_and, np.logical_or))
@@ -78,6 +81,20 @@ def test_training_learns_and_goes_on_as_if_nothing_had_happened(people: Labelled
     assert done == 12
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(part.state_dict()[name], value, msg=name)
+
+
+def test_another_training_does_not_go_on_from_a_checkpoint(people: Labelled, tmp_path: Path) -> None:
+    train(people, 2, tmp_path / "last.pt", seconds=0)
+    for steps, seed in ((3, 0), (2, 1)):
+        with pytest.raises(BenchmarkError, match=r"last\.pt"):
+            train(people, steps, tmp_path / "last.pt", seed=seed)
+
+
+def test_pictures_of_other_people_or_another_number_are_other_files(tmp_path: Path) -> None:
+    names = [[path.name for path, _, _ in files(tmp_path, *how)] for how in ((60, 4), (60, 1), (70, 4))]
+    assert len(names[0]) == 2
+    assert not set(names[0]) & set(names[1])
+    assert len(set(names[0]) & set(names[2])) == 1  # the first fifty
 
 
 def test_the_summary_parts_the_covered_from_the_bare() -> None:

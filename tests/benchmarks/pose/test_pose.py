@@ -11,7 +11,6 @@ from networks import small_pipeline
 from skimage.metrics import peak_signal_noise_ratio
 
 from benchmarks.__main__ import main
-from benchmarks.pose.pose import compared
 
 
 @pytest.mark.slow
@@ -34,20 +33,6 @@ def test_rows_of_two_people(assets: Path, tmp_path: Path, capsys: pytest.Capture
         assert len(list(csv.DictReader(file))) == len(result["rows"])
     assert (out / "pose.png").is_file()
     assert "warp, true heads" in capsys.readouterr().out
-
-
-def test_differences_leave_out_whom_one_of_the_two_lacks() -> None:
-    values = {
-        "nothing": {"psnr": [1.0, 2.0, 3.0], "landmarks": [1.0, float("nan"), 3.0]},
-        "warp, fitted heads": {"psnr": [2.0, 4.0, 6.0], "landmarks": [0.5, 1.0, 1.0]},
-    }
-    for one in values.values():
-        one |= {"psnr_person": one["psnr"], "ssim": one["psnr"], "identity": [float("nan")] * 3}
-    found = {row["measure"]: row for row in compared(values, ["a", "b", "c"], 0)}
-    assert found["psnr"]["difference"] == pytest.approx(2.0)
-    assert found["landmarks"]["difference"] == pytest.approx(-1.25)
-    assert found["landmarks"]["n"] == 2
-    assert "identity" not in found
 
 
 def test_scores_against_another_implementation() -> None:

@@ -5,12 +5,13 @@ import os
 import re
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import drawn_videos
 import numpy as np
 import pytest
-from drawn_videos import Settings, draw_folder, fork
+from drawn_videos import Settings, draw_folder, forked
 
 from data_prep.engines.hire import Engine
 from data_prep.engines.prepare import prepare
@@ -80,27 +81,16 @@ def test_ray_writes_the_same_bytes(videos: Path, whole: Path, tmp_path: Path) ->
     assert re.fullmatch(r"Ray lost the worker \(.+\), 2 times", lost["reason"])
 
 
-def start(inputs: Path, out: Path) -> int:
-    """The same run in a process of its own, without waiting for imports."""
-    child = fork()
-    if child == 0:
-        try:
-            go(inputs, out)
-        finally:
-            os._exit(0)
-    return child
-
-
 def test_a_killed_run_goes_on_and_ends_the_same(plain: Path, tmp_path: Path) -> None:
     started = time.monotonic()
-    os.waitpid(start(plain, tmp_path / "whole"), 0)
+    os.waitpid(forked(partial(go, plain, tmp_path / "whole")), 0)
     took_s = time.monotonic() - started
     expected = shards(tmp_path / "whole")
     assert len(expected) > 7
     out, killed = tmp_path / "out", 0
     rng = np.random.default_rng(0)
     for wait_s in rng.uniform(0, took_s / 2, 5):
-        child = start(plain, out)
+        child = forked(partial(go, plain, out))
         time.sleep(wait_s)
         os.kill(child, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])

@@ -5,11 +5,12 @@ import os
 import signal
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import drawn_videos
 import pytest
-from drawn_videos import Settings, draw_folder, fork
+from drawn_videos import Settings, draw_folder, forked
 
 from data_prep.engines import claims, scheduler
 from data_prep.engines.hire import Engine
@@ -36,16 +37,6 @@ def rows(out: Path) -> list[dict]:
 def made(source: Path) -> Counter:
     """Segment → how often it was made."""
     return Counter(int(line) for log in source.glob("*.done") for line in log.read_text().split())
-
-
-def start(source: Path, out: Path) -> int:
-    child = fork()
-    if child == 0:
-        try:
-            go(source, out)
-        finally:
-            os._exit(0)
-    return child
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +91,7 @@ def test_runs_share_the_segments_of_one_video(
     monkeypatch.setattr(claims, "BEAT_S", 0.3)
     monkeypatch.setattr(claims, "LONG_BYTES", 0)
     monkeypatch.setattr(scheduler, "POLL_S", 0.05)
-    for child in [start(source, tmp_path / "out") for _ in range(2)]:
+    for child in [forked(partial(go, source, tmp_path / "out")) for _ in range(2)]:
         os.waitpid(child, 0)
     assert made(source) == Counter(range(4))
     assert shards(tmp_path / "out") == shards(whole)
@@ -110,7 +101,7 @@ def test_runs_share_the_segments_of_one_video(
 @pytest.mark.slow
 def test_a_kill_costs_a_segment(source: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
-    child = start(source, out)
+    child = forked(partial(go, source, out))
     while len(list(out.glob("segments/*.segment"))) < 2:
         time.sleep(0.01)
     os.kill(child, signal.SIGKILL)
@@ -126,7 +117,7 @@ def test_a_kill_costs_a_segment(source: Path, whole: Path, tmp_path: Path, monke
 @pytest.mark.slow
 def test_what_was_made_of_another_file_is_not_taken(source: Path, tmp_path: Path) -> None:
     mine, out = draw_folder(tmp_path / "videos", NAMES[1]), tmp_path / "out"
-    child = start(mine, out)
+    child = forked(partial(go, mine, out))
     while not list(out.glob("segments/*.segment")):
         time.sleep(0.01)
     os.kill(child, signal.SIGKILL)

@@ -4,8 +4,8 @@ from contextlib import closing
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
+from command_line import frames
 
 from jdap.app import talk
 from jdap.app.limits import RefusedError
@@ -15,11 +15,6 @@ from jdap.app.talk import say
 from jdap.io.assets import SHIPPED_FOLDER
 
 SPEECH = SHIPPED_FOLDER / "talk" / "speech.wav"
-
-
-def frames(path: Path) -> list[np.ndarray]:
-    with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 @pytest.mark.slow

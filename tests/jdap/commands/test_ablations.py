@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from fakes import write_fakes
-from networks import small_codec
+from networks import small_codec, write_codec
 from settings import make_stage
 
 from jdap.__main__ import main
@@ -22,8 +22,7 @@ def fakes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fakes")
     for name, options in {"studio": {}, "val": {"seed": 1}}.items():
         write_fakes(folder / name, **{"people": 2, "frames": 2, "size_px": 32, **options})
-    torch.manual_seed(0)
-    small_codec().save_pretrained(folder / "codec")
+    write_codec(folder / "codec")
     return folder
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import jdap, pixels
 from PIL import Image
 
-from jdap.__main__ import main
 from jdap.depth import from_uint16, to_uint16
 from jdap.faces.landmarker import Landmarker
 from jdap.photos import inputs
@@ -36,17 +36,9 @@ def mask(path: Path, *box: int, size: tuple[int, int] = (96, 80)) -> Path:
     return path
 
 
-def jdap(*args: object) -> int:
-    return main([str(a) for a in args])
-
-
 @pytest.fixture
 def asked(small_weights: Path) -> list[object]:
     return ["--weights", small_weights, "--box", ",".join(map(str, BOX)), "--device", "cpu"]
-
-
-def pixels(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path))
 
 
 def test_an_edit_changes_the_mask_alone(asked: list[object], tmp_path: Path) -> None:

@@ -9,17 +9,13 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from command_line import jdap
 from PIL import Image
 
-from jdap.__main__ import main
 from jdap.faces.crop import crop_frame
 from jdap.media.video import VideoWriter
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.shape.assumed import assumed_camera, assumed_range_mm
-
-
-def jdap(*args: object) -> int:
-    return main([str(a) for a in args])
 
 
 def photo(path: Path, size: int = 96, seed: int = 0) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import jdap, rows
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
@@ -26,14 +27,6 @@ def draw(path: Path, width: int = 96, height: int = 80, seed: int = 0, **options
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(path, **options)
     return path
-
-
-def jdap(*args: object) -> int:
-    return main([str(a) for a in args])
-
-
-def rows(out: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (out / "rows.depth.jsonl").read_text().splitlines()]
 
 
 def test_networks_may_be_of_half_precision(small_weights: Path, tmp_path: Path) -> None:

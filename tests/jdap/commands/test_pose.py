@@ -6,26 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from command_line import frames, jdap, pixels, rows
 from PIL import Image
-
-from jdap.__main__ import main
-
-
-def jdap(*args: object) -> int:
-    return main([str(a) for a in args])
-
-
-def rows(out: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (out / "rows.posed.jsonl").read_text().splitlines()]
-
-
-def pixels(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path))
-
-
-def frames(path: Path) -> list[np.ndarray]:
-    with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 @pytest.fixture

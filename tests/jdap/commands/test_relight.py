@@ -9,28 +9,16 @@ import av
 import numpy as np
 import pytest
 import torch
+from command_line import jdap, pixels, rows
 from PIL import Image
 from shapes import CAMERA, sphere
 
-from jdap.__main__ import main
 from jdap.depth import to_uint16
 from jdap.light.colour import from_light
 from jdap.light.ratio import Shape, shading
 from jdap.light.sources import from_direction
 
 SIZE = 160
-
-
-def jdap(*args: object) -> int:
-    return main([str(a) for a in args])
-
-
-def rows(out: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (out / "rows.relit.jsonl").read_text().splitlines()]
-
-
-def pixels(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path))
 
 
 def ball(path: Path, azimuth: float = 50, size: int = SIZE, **options: object) -> Path:

@@ -128,7 +128,9 @@ def test_a_run_that_time_ends_says_so_and_what_was_reached(data, tmp_path, capsy
     assert main(command(data, tmp_path / "run", 100000, "--trainer.max_time", "00:00:00:01")) == 0
     err = capsys.readouterr().err
     step = last_step(tmp_path / "run")
-    assert f"max_time was up at step {step} of 100000" in err
+    assert f"max_time was up at step {step}, before the last step (100000)" in err
+    assert re.search(rf"^step {step}, loss .* in all$", err, re.MULTILINE)
+    assert "of 100000" not in err
     assert "99.5 programs" in err
     monkeypatch.setattr(progress.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     assert main(command(data, tmp_path / "other", 2, "--trainer.max_time", "00:01:00:00")) == 0

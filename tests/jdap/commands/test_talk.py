@@ -14,11 +14,11 @@ import av
 import numpy as np
 import pytest
 import torch
+from command_line import jdap
 from PIL import Image
 from scipy.io import wavfile
 from talker import SIZE
 
-from jdap.__main__ import main
 from jdap.depth import from_uint16
 from jdap.faces.crop import crop_frame
 from jdap.pipelines.talking import TalkingPipeline
@@ -46,10 +46,6 @@ def given(tmp_path: Path) -> tuple[Path, Path, Path]:
     """A portrait, a folder for what is made, and one for the rest."""
     (tmp_path / "given").mkdir()
     return draw(tmp_path / "given" / "me.png"), tmp_path / "out", tmp_path / "given"
-
-
-def jdap(*args: object) -> int:
-    return main([str(a) for a in args])
 
 
 def frames_of(path: Path, layout: str) -> np.ndarray:

@@ -6,7 +6,7 @@ import tarfile
 import pytest
 import torch
 from fakes import sample, write_fakes
-from networks import small_codec
+from networks import write_codec
 
 from data_prep.folders.verify import verify
 from jdap.batch import ClipBatch, ClipLatentBatch
@@ -44,10 +44,7 @@ def shards(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def codec(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("codec")
-    small_codec().save_pretrained(folder)
-    return str(folder)
+    return write_codec(tmp_path_factory.mktemp("codec"))
 
 
 @pytest.fixture(scope="module")
@@ -205,9 +202,7 @@ class TestWhereTheyDoNotBelong:
             list(module(mixed).train_dataloader())
 
     def test_latents_of_another_codec_beside_them(self, shards, cached, tmp_path):
-        torch.manual_seed(1)
-        small_codec().save_pretrained(tmp_path / "codec")
-        cache(str(shards / "fitted"), str(tmp_path / "codec"), tmp_path / "latents", clips=True)
+        cache(str(shards / "fitted"), write_codec(tmp_path / "codec", seed=1), tmp_path / "latents", clips=True)
         mixed = {"a": Source(str(tmp_path / "latents")), "b": Source(str(cached / "studio"))}
         with pytest.raises(ShardError, match="make no batch"):
             list(module(mixed).train_dataloader())

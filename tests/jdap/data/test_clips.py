@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import webdataset as wds
-from networks import small_codec
+from networks import write_codec
 from reading import keys
 
 from jdap.batch import ClipBatch
@@ -265,10 +265,9 @@ class TestMixed:
     def latents(self, sets, tmp_path_factory):
         """The same sets as latents."""
         folder = tmp_path_factory.mktemp("latents")
-        torch.manual_seed(0)
-        small_codec().save_pretrained(folder / "codec")
+        codec = write_codec(folder / "codec")
         for name, source in sets.items():
-            cache(source["shards"], str(folder / "codec"), folder / name, 16, mirrored=True, clips=True)
+            cache(source["shards"], codec, folder / name, 16, mirrored=True, clips=True)
         return {name: source | {"shards": str(folder / name)} for name, source in sets.items()}
 
     @pytest.mark.parametrize(("kind", "workers"), [("sets", 0), ("sets", 2), ("latents", 0), ("latents", 2)])

@@ -1,6 +1,7 @@
 """How far work is: lines where there is no terminal, a bar where there is one."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -35,8 +36,29 @@ def test_what_was_there_before_says_nothing_of_the_speed(now, capsys):
         now[0] = 50.0
         telling.tell(950)
         now[0] = 100.0
-        telling.tell(990, left_s=3.0)
-    assert capsys.readouterr().err.splitlines() == ["step 950 of 1000, 0:50 left", "step 990 of 1000, 0:03 left"]
+        telling.tell(990, left_s=30.0)
+    assert capsys.readouterr().err.splitlines() == ["step 950 of 1000, 0:50 left", "step 990 of 1000, 0:11 left"]
+
+
+def test_a_total_that_the_clock_will_not_let_be_reached_is_not_told(now, capsys):
+    with Telling("step", 100000, console=Console(file=io.StringIO())) as telling:
+        for second, done in ((40.0, 0), (100.0, 50), (200.0, 99950)):
+            now[0] = second
+            telling.tell(done, left_s=300.0 - second)
+    assert capsys.readouterr().err.splitlines() == [
+        "step 0, 4:20 left",
+        "step 50, 3:20 left",
+        "step 99950 of 100000, 0:00 left",
+    ]
+
+
+def test_where_the_clock_ends_the_work_the_bar_is_of_time(now):
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, color_system="standard", width=100)
+    with Telling("step", 100000, console=console) as telling:
+        now[0] = 150.0
+        telling.tell(50, left_s=50.0)
+    assert re.search(r"\x1b\[91m(━+)\x1b.* step 50, 0:50 left", screen.getvalue()).group(1) == 30 * "━"  # of 40
 
 
 def test_work_of_unknown_length_has_no_time_left(now, capsys):

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from fakes import write_fakes
 from lightning import LightningModule
-from networks import small_codec
+from networks import write_codec
 from temporal import write_image_weights
 from torch.distributed.device_mesh import init_device_mesh
 from torch.testing._internal.distributed.fake_pg import FakeStore
@@ -25,8 +25,7 @@ from jdap.stages.parts.sharding import shard
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     write_fakes(folder / "shards", people=4, frames=2, size_px=32)
-    torch.manual_seed(0)
-    small_codec().save_pretrained(folder / "codec")
+    write_codec(folder / "codec")
     write_fakes(folder / "clips", people=4, frames=8, size_px=32, fps=25.0)
     write_image_weights(folder)
     here = Path(__file__)

@@ -14,7 +14,7 @@ import torch
 from fakes import write_fakes
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from networks import small_codec
+from networks import write_codec
 from settings import make_stage
 from temporal import data as clips_of
 from temporal import stage as temporal_stage
@@ -39,8 +39,7 @@ def folder(tmp_path_factory):
     write_fakes(folder / "studio", people=4, frames=2, size_px=32, per_shard=2)
     write_fakes(folder / "fitted", people=2, frames=2, size_px=32, first_person=9, depth_source="fitted")
     write_fakes(folder / "val", people=1, frames=2, size_px=32, seed=1)
-    torch.manual_seed(0)
-    small_codec().save_pretrained(folder / "codec")
+    write_codec(folder / "codec")
     write_fakes(folder / "talk", people=2, frames=8, size_px=32, fps=25.0, chunks=2)
     write_fakes(folder / "filmed", people=2, frames=8, size_px=32, first_person=9, fps=25.0, depth_source="fitted")
     write_image_weights(folder)

@@ -93,6 +93,21 @@ def freeze_unasked_of(make):
     return made
 
 
+def self_attention_inputs(unet) -> dict[str, torch.Tensor]:
+    """By the processors' names; there once the network has run."""
+    seen: dict[str, torch.Tensor] = {}
+    for name, layer in unet.named_modules():
+        if name.endswith(".attn1"):
+            layer.register_forward_hook(lambda _, args, out, name=name: seen.update({f"{name}.processor": args[0]}))
+    return seen
+
+
+def assert_same_features(features, seen) -> None:
+    assert features.keys() == seen.keys()
+    for name, feature in features.items():
+        torch.testing.assert_close(feature, seen[name], atol=1e-5, rtol=1e-5)
+
+
 @torch.no_grad()
 def test_features_are_the_inputs_of_a_plain_unets_self_attention():
     """What the ReferenceNet leaves out comes after them, so they are those of the same UNet run whole."""
@@ -100,21 +115,15 @@ def test_features_are_the_inputs_of_a_plain_unets_self_attention():
     _, _, ref = latents()
     plain = type(reference.unet).from_config(reference.unet.config)
     plain.load_state_dict(reference.unet.state_dict())
-    seen = {}
-    for name, layer in plain.named_modules():
-        if name.endswith(".attn1"):
-            layer.register_forward_hook(lambda _, args, out, name=name: seen.update({f"{name}.processor": args[0]}))
+    seen = self_attention_inputs(plain)
     plain(ref, 0, torch.zeros(2, 1, 64))
     features = reference(ref).layers
-    assert features.keys() == seen.keys()
-    for name, feature in features.items():
-        torch.testing.assert_close(feature, seen[name], atol=1e-5, rtol=1e-5)
+    assert_same_features(features, seen)
     seen.clear()
     tokens = torch.randn(2, 3, 64)
     plain(ref, 0, tokens)
     told = reference(ref, tokens).layers
-    for name, feature in told.items():
-        torch.testing.assert_close(feature, seen[name], atol=1e-5, rtol=1e-5)
+    assert_same_features(told, seen)
     assert any(not torch.allclose(told[name], features[name], atol=1e-3) for name in features)
 
 
@@ -281,17 +290,12 @@ class RotaryAttention(PlainAttention):
 def test_running_only_as_far_as_the_last_self_attention_is_running_the_whole_unet(make):
     """diffusers' own ``forward`` on a copy, whose layers' inputs are recorded."""
     _, reference = make()
-    whole, ref, seen = copy.deepcopy(reference.unet), latents()[2], {}
+    whole, ref = copy.deepcopy(reference.unet), latents()[2]
     plain = RotaryAttention() if reference.rotary else PlainAttention()
     whole.set_attn_processor({n: plain if ".attn1." in n else PlainAttention() for n in whole.attn_processors})
-    for name, layer in whole.named_modules():
-        if name.endswith(".attn1"):
-            layer.register_forward_hook(lambda _, args, out, name=name: seen.update({f"{name}.processor": args[0]}))
+    seen = self_attention_inputs(whole)
     whole(ref, 0, torch.zeros(2, 0, 64))
-    features = reference(ref).layers
-    assert features.keys() == seen.keys()
-    for name, feature in features.items():
-        torch.testing.assert_close(feature, seen[name], atol=1e-5, rtol=1e-5)
+    assert_same_features(reference(ref).layers, seen)
 
 
 @torch.no_grad()
