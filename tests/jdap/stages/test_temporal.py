@@ -116,7 +116,7 @@ def test_lips_are_heard_before_they_are_drawn(image_weights, shards, batch, tmp_
     moved = {n for n, x in model.state_dict().items() if not torch.equal(x, before[n])}
     assert any(name.startswith("audio.encoder") for name in moved)
     assert {"lips.weight", "lips.bias"} <= moved
-    # nothing has pulled at the others, so the optimiser has not taken them up: zeros would spoil Adam's first true steps
+    # nothing has pulled at the others, so the optimiser has not taken them up: zeros would spoil its first true steps
     assert all(name.startswith(("audio.", "lips.")) for name in moved)
     optimizer = model.optimizers().optimizer
     heard = {p for name, p in model.named_parameters() if name.startswith(("audio.", "lips."))}
