@@ -76,6 +76,11 @@ def look(path: Path, number: int, landmarker: Landmarker, faces: str) -> Look:
     """Find the face. Raises :class:`jdap.photos.read.PhotoError`, and :class:`NoPerson` where there is none, or several
     that may be meant; ``faces`` as :class:`data_prep.photos.settings.PhotoSettings` has it."""
     photo = read_photo(path)
+    return _look(path, number, photo, faces_of(photo, landmarker, faces))
+
+
+def faces_of(photo: Photo, landmarker: Landmarker, faces: str) -> list[Face]:
+    """The faces of a photo, first the one that is meant; raises :class:`NoPerson` as :func:`look` does."""
     found = landmarker.find(photo.rgb_HW3)
     if not found:
         raise NoPerson("no face")
@@ -85,7 +90,7 @@ def look(path: Path, number: int, landmarker: Landmarker, faces: str) -> Look:
         raise NoPerson(f"several faces: {', '.join(f'{w:.0f}' for w in widths)} px wide{others}")
     if widths[0] < MEASURABLE_PX:
         raise NoPerson(f"face too small to measure: {widths[0]:.0f} px, least {MEASURABLE_PX}")
-    return _look(path, number, photo, found)
+    return found
 
 
 def _look(path: Path, number: int, photo: Photo, found: list[Face]) -> Look:
