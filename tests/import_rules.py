@@ -145,6 +145,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "numba": "jdap/shape/compiled.py",
     "scenedetect": "data_prep/video/shots.py",
     "dlib": "jdap/faces/embedding.py",
+    "pillow_heif": "benchmarks/depth/heic.py",
     "h5py": "data_prep/convert/layouts.py",
     "ray": "data_prep/engines/ray_cluster.py",
     "trimesh": ("data_prep/scans/files.py", "jdap/shape/files.py"),

@@ -24,7 +24,7 @@ from benchmarks.depth.depth import alignments_of, build_methods, every_case, pub
 from benchmarks.depth.measured import measured_fields, stack
 from benchmarks.depth.method import DEPTH_METHODS, PHOTO_METHODS, CarriedDepth, Method
 from benchmarks.depth.photo_batch import PhotoBatch
-from benchmarks.depth.photo_folder import Entry, crop_depth, read_depth_mm, read_index
+from benchmarks.depth.photo_folder import Entry, crop_depth, read_depth_mm, read_index, read_picture
 from benchmarks.depth.photo_heads import FITS, HeadGuesses, face_camera
 from benchmarks.depth.picture import DepthExample, plot_cases
 from benchmarks.depth.regions import render_regions
@@ -34,7 +34,7 @@ from jdap.faces import crop
 from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker
 from jdap.io.device import find_device
 from jdap.io.progress import track
-from jdap.photos.read import PhotoError, read_photo
+from jdap.photos.read import PhotoError
 
 #: Side of the pictures, when no method asks for one.
 PHOTO_SIZE_PX = 128
@@ -74,7 +74,7 @@ class PhotoReader:
 
     def read(self, entry: Entry) -> Picture:
         """One photo, cropped about its widest face; raises :class:`PhotoError`."""
-        photo = read_photo(entry.photo)
+        photo = read_picture(entry)
         depth_mm = read_depth_mm(entry, photo.width, photo.height)
         faces = self.landmarker.find(photo.rgb_HW3)
         if not faces:

@@ -86,7 +86,7 @@ def read_photo(path: Path, most_pixels: int | None = None, kinds: tuple[str, ...
                         f"{path}: {image.width} x {image.height} pixels are too many; make it smaller, of "
                         f"{most_pixels / 1e6:g} million at most"
                     )
-                return _upright(path, image)
+                return upright_photo(path, image)
     except UnidentifiedImageError as error:
         if _is_heic(path):
             raise PhotoError(f"{path}: HEIC, which is not read; convert it to JPEG or PNG") from error
@@ -106,7 +106,9 @@ def _is_heic(path: Path) -> bool:
     return head[4:8] == b"ftyp" and head[8:] in _HEIC
 
 
-def _upright(path: Path, image: Image.Image) -> Photo:
+def upright_photo(path: Path, image: Image.Image) -> Photo:
+    """A picture that was opened as a photo; ``path`` is for messages. Raises what Pillow's readers raise for damaged
+    files, and :class:`PhotoError`."""
     notes = []
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's MPO file holds previews of one photo
