@@ -2,8 +2,12 @@
 
 #: Several faces in a picture: a clip each, or none; of a photo the widest, where it stands out.
 SPLIT, SINGLE, WIDEST = "split", "single", "widest"
-#: Photos of one folder are one person's, or each is somebody else's.
-FOLDER, EACH = "folder", "each"
+#: Photos of one folder are one person's, or each is somebody else's, or faces are compared.
+FOLDER, EACH, EMBEDDING = "folder", "each", "embedding"
+#: Faces whose embeddings lie within this distance of each other, on average, are one person's.
+SAME_PERSON = 0.5
+#: What comparing faces leaves in the output folder: who is whom, and what the faces look like.
+PEOPLE_LIST, PEOPLE_FACES = "people.csv", "people.npz"
 #: Which people's photos are meant.
 ALL, TRAIN, VAL, TEST = "all", "train", "val", "test"
 PHOTO_SPLITS = (ALL, TRAIN, VAL, TEST)

@@ -16,7 +16,7 @@ LEAVES = {
     "jdap.batch",
     "jdap.io",
 }
-#: What data preparation takes of jdap: never training, and no networks but the parser of heads in jdap.faces.
+#: What data preparation takes of jdap: never training, and of networks the parser of heads and the embedding of faces.
 FOR_PREPARATION = {*LEAVES, "jdap.shards", "jdap.media", "jdap.faces", "jdap.shape", "data_prep.choices"}
 FOR_PREPARATION -= {"jdap.batch", "jdap.configs"}
 BENCHMARKS = {
@@ -148,7 +148,8 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "onnxruntime": "jdap/faces/parser_onnx.py",
     "numba": "jdap/shape/compiled.py",
     "scenedetect": "data_prep/video/shots.py",
-    "dlib": "jdap/metrics/identity.py",
+    "dlib": "jdap/faces/embedding.py",
+    "pillow_heif": "benchmarks/depth/heic.py",
     "h5py": "data_prep/convert/layouts.py",
     "ray": "data_prep/engines/ray_cluster.py",
     "trimesh": ("data_prep/scans/files.py", "jdap/shape/files.py"),

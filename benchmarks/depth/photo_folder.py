@@ -3,7 +3,8 @@
 ``index.json`` is a list of ``{"photo": "a.jpg", "depth": "a.depth.png", "person": "anna"}``; paths are within the
 folder, anything else in an entry is left alone. A depth map is a 16-bit grey PNG of the upright photo's size: larger =
 farther along the camera's axis, 0 = not measured or not to be counted, in tenths of a millimetre or, where an entry
-says so, in steps of ``mm_per_step``. Depth counts up to a scale and a shift, so neither origin nor unit need be exact.
+says so, in steps of ``mm_per_step``; or a HEIC file that has depth inside, which may be the photo's own. Depth counts
+up to a scale and a shift, so neither origin nor unit need be exact.
 
 Shapes: H x W pixels of the photo, S x S of a crop.
 """
@@ -19,8 +20,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import BenchmarkError
+from benchmarks.depth.heic import is_heic, read_heic_depth_mm, read_heic_photo
 from jdap.depth import TENTHS_PER_MM
-from jdap.photos.read import PhotoError, read_steps
+from jdap.photos.read import Photo, PhotoError, read_photo, read_steps
 
 INDEX = "index.json"
 #: Of a crop's pixel so much must be measured, or it has no depth.
@@ -70,12 +72,20 @@ def _entry(folder: Path, one: dict) -> Entry:
     return Entry(name, folder / name, folder / depth, person, step)
 
 
+def read_picture(entry: Entry) -> Photo:
+    """The photo, upright. Raises :class:`jdap.photos.read.PhotoError`, and :class:`benchmarks.depth.heic.HeicError`."""
+    return read_heic_photo(entry.photo) if is_heic(entry.photo) else read_photo(entry.photo)
+
+
 def read_depth_mm(entry: Entry, width: int, height: int) -> np.ndarray:
     """(H, W) float32 mm from an origin of its own, 0 = no value.
 
-    Raises :class:`jdap.photos.read.PhotoError` for a file that is missing, damaged, of another kind or another size.
+    Raises :class:`jdap.photos.read.PhotoError` for a file that is missing, damaged, of another kind or another size,
+    and :class:`benchmarks.depth.heic.HeicError`.
     """
     path = entry.depth
+    if is_heic(path):
+        return read_heic_depth_mm(path, width, height)
     steps = read_steps(path, "no 16-bit grey picture; save the depth map as 16-bit PNG")
     if steps.shape != (height, width):
         raise PhotoError(f"{path}: {steps.shape[1]} x {steps.shape[0]}, the upright photo is {width} x {height}")

@@ -18,13 +18,12 @@ from data_prep.convert.derive import read_obj
 from data_prep.fit.fit import (
     CHEEKS,
     FACE_WIDTH_MM,
-    PHOTO_FACE_MM,
     FitSettings,
     Observed,
-    default_camera,
     expression_prior,
     fit_tracks,
 )
+from data_prep.fit.lens import photo_camera
 from data_prep.fit.render import HeadRenderer
 from data_prep.head import assets
 from data_prep.head.landmarks import LANDMARK_COUNT, load_correspondence
@@ -55,11 +54,14 @@ def face_of(landmarker: Landmarker, rgb_3SS: Tensor) -> Face | None:
     return max(faces, key=lambda face: float(face_width_px(face.landmarks_px_N3[:FACE_LANDMARKS])), default=None)
 
 
-def photo_camera(landmarks_px_N3: np.ndarray, width: int, height: int) -> tuple[PinholeCamera, float]:
-    """The camera that a photo of this size is taken by, for all that is known, and how far off its face then is, mm."""
+def face_camera(
+    landmarks_px_N3: np.ndarray, width: int, height: int, focal_px: float | None = None
+) -> tuple[PinholeCamera, float]:
+    """The camera that a photo of this size is taken by, for all that is known (``focal_px``: by EXIF), and how far off
+    its face then is, mm."""
     left, right = landmarks_px_N3[list(CHEEKS), :2]
     across = float(np.linalg.norm(left - right))
-    camera = default_camera(width, height, across, PHOTO_FACE_MM)
+    camera, _ = photo_camera(width, height, across, focal_px)
     return camera, camera.f_px * FACE_WIDTH_MM / across
 
 
@@ -73,12 +75,18 @@ class HeadGuesses:
         self._faces_T3 = torch.from_numpy(read_obj(assets.fetch("canonical_face"))[1]).long()
 
     def __call__(
-        self, face: Face, width: int, height: int, window_px: np.ndarray, size: int
+        self,
+        face: Face,
+        width: int,
+        height: int,
+        window_px: np.ndarray,
+        size: int,
+        focal_px: float | None = None,
     ) -> tuple[dict[str, np.ndarray], np.ndarray, float]:
         """Field → (S, S) float32 z-depth in mm of the window (left, top, size) of a photo of this size, 0 = no value;
         the window's camera (3,); and the yaw in degrees of the freest of the fits, NaN without any."""
         landmarks = torch.from_numpy(face.landmarks_px_N3[None, :LANDMARK_COUNT])
-        camera, _ = photo_camera(face.landmarks_px_N3, width, height)
+        camera, _ = face_camera(face.landmarks_px_N3, width, height, focal_px)
         scores = expression_prior(torch.from_numpy(face.blendshapes_B[None]), face.names, self.model)
         maps, yaw_deg = {"landmarks_mm": self._surface(landmarks, camera, window_px, size)}, float("nan")
         for field, settings in self.fits.items():

@@ -24,8 +24,8 @@ from benchmarks.depth.depth import alignments_of, build_methods, every_case, pub
 from benchmarks.depth.measured import measured_fields, stack
 from benchmarks.depth.method import DEPTH_METHODS, PHOTO_METHODS, CarriedDepth, Method
 from benchmarks.depth.photo_batch import PhotoBatch
-from benchmarks.depth.photo_folder import Entry, crop_depth, read_depth_mm, read_index
-from benchmarks.depth.photo_heads import FITS, HeadGuesses, photo_camera
+from benchmarks.depth.photo_folder import Entry, crop_depth, read_depth_mm, read_index, read_picture
+from benchmarks.depth.photo_heads import FITS, HeadGuesses, face_camera
 from benchmarks.depth.picture import DepthExample, plot_cases
 from benchmarks.depth.regions import render_regions
 from benchmarks.depth.scores import RANKING, DepthScores, measure
@@ -34,7 +34,7 @@ from jdap.faces import crop
 from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker
 from jdap.io.device import find_device
 from jdap.io.progress import track
-from jdap.photos.read import PhotoError, read_photo
+from jdap.photos.read import PhotoError
 
 #: Side of the pictures, when no method asks for one.
 PHOTO_SIZE_PX = 128
@@ -74,7 +74,7 @@ class PhotoReader:
 
     def read(self, entry: Entry) -> Picture:
         """One photo, cropped about its widest face; raises :class:`PhotoError`."""
-        photo = read_photo(entry.photo)
+        photo = read_picture(entry)
         depth_mm = read_depth_mm(entry, photo.width, photo.height)
         faces = self.landmarker.find(photo.rgb_HW3)
         if not faces:
@@ -87,8 +87,8 @@ class PhotoReader:
             raise PhotoError(f"{entry.photo}: nothing of the face is measured in {entry.depth.name}")
         maps, yaw_deg = dict[str, np.ndarray](), float("nan")
         if self.guesses is not None:
-            maps, _, yaw_deg = self.guesses(faces[0], photo.width, photo.height, window, self.size)
-        camera, distance_mm = photo_camera(points, photo.width, photo.height)
+            maps, _, yaw_deg = self.guesses(faces[0], photo.width, photo.height, window, self.size, photo.focal_px)
+        camera, distance_mm = face_camera(points, photo.width, photo.height, photo.focal_px)
         camera_px = crop.window_cameras(camera, window[None], self.size)[0]
         # A scanner's origin is anywhere; normals want the face where the camera sees it.
         measured = cropped > 0

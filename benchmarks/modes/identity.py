@@ -15,9 +15,10 @@ from torch import Tensor
 from benchmarks.depth.regions import find_landmarks
 from benchmarks.modes import measure as modes
 from jdap.batch import ImageBatch
+from jdap.faces.embedding import FaceEmbedder
 from jdap.faces.landmarker import Landmarker
 from jdap.io.fetch import AssetError
-from jdap.metrics.identity import FaceEmbedder, distance, separation
+from jdap.metrics.identity import distance, separation
 
 IDENTITY, FACE_FOUND = "identity", "face_found"
 

@@ -27,10 +27,11 @@ from benchmarks.counts import count_clips
 from benchmarks.depth.method import seeded
 from benchmarks.depth.photo_heads import FACE_LOOK_PX, face_of
 from benchmarks.pose.pairs import PosePair, read_pose_pairs
+from jdap.faces.embedding import FaceEmbedder, IdentityError
 from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker, face_width_px
 from jdap.io.device import find_device
 from jdap.io.progress import Telling
-from jdap.metrics.identity import FaceEmbedder, IdentityError, distance
+from jdap.metrics.identity import distance
 from jdap.pipelines.grid import labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.relight import RelightPipeline

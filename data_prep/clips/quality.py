@@ -79,6 +79,7 @@ SCORES: tuple[Score, ...] = (
     Score("fit_rms", "fit_rms", "mean"),
     Score("jitter_mm", "jitter_mm", "mean"),
     Score("identity_spread", "identity_spread", "mean"),
+    Score("lens_exif", "lens_exif", "mean"),
     Score("padded", "padded", "mean", most=0.3),
     Score("cut_margin", "cut_margin", "least"),
     Score("audio", "audio", "mean"),

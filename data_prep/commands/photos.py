@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     return run_and_tell(
         args,
         PhotoSettings(**asdict(read_settings(args))),
-        partial(prepare_photos, by=args.people, split=args.split),
+        partial(prepare_photos, by=args.people, split=args.split, within=args.same_person),
         lambda done: f"{done.frames} pictures of {done.kept} people kept, {done.clips} rows",
         "rows",
     )

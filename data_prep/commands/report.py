@@ -24,7 +24,8 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     counts = Table("what", "number", title="Yield")
     if report["units"][1]:
         counts.add_row("units done", f"{report['units'][0]} of {report['units'][1]}")
-    for name in ("inputs", "shards", "samples", "frames"):
+    names = ("inputs", *(["pictures"] if report["pictures"] else []), "shards", "samples", "frames")
+    for name in names:
         counts.add_row(name, str(report[name]))
     for status, number in report["clips"].items():
         counts.add_row(f"clips {status}", f"{number} ({number / sum(report['clips'].values()):.0%})")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.choices import ALL, FOLDER, UNIT_BYTES
+from data_prep.choices import ALL, EMBEDDING, FOLDER, PEOPLE_LIST, SAME_PERSON, UNIT_BYTES
 from data_prep.engines.hire import Engine
 from data_prep.engines.inputs import GONE, InputFile
 from data_prep.engines.plan import make_plan
@@ -24,6 +24,7 @@ from data_prep.engines.unit import WorkOrder
 from data_prep.machine.retry import RETRIES
 from data_prep.machine.software import changes, software
 from data_prep.machine.watchdog import LIMIT_S
+from data_prep.photos.embedded import list_people
 from data_prep.photos.find import PeopleError, PhotoPerson, find_people, pictures_of, same_files
 from data_prep.photos.prepare import make_people
 from data_prep.photos.settings import PhotoSettings
@@ -41,6 +42,7 @@ def prepare_photos(
     *,
     by: str = FOLDER,
     split: str = ALL,
+    within: float = SAME_PERSON,
     unit_bytes: int = UNIT_BYTES,
     retries: int = RETRIES,
     overwrite: bool = False,
@@ -52,12 +54,15 @@ def prepare_photos(
 ) -> RunOutcome:
     """Prepare the people of ``inputs`` into a folder of shards, as far as this is not done.
 
-    ``by`` says who is whom (:func:`data_prep.photos.find.find_people`), ``split`` which of them are meant. The rest is
-    as :func:`data_prep.engines.prepare.prepare` has it, and so are the errors; besides
-    :class:`data_prep.photos.find.PeopleError`.
+    ``by`` says who is whom (:func:`data_prep.photos.find.find_people`; or faces ``within`` a distance of embeddings,
+    :func:`data_prep.photos.embedded.list_people`), ``split`` which of them are meant. The rest is as
+    :func:`data_prep.engines.prepare.prepare` has it, and so are the errors; besides
+    :class:`data_prep.photos.find.PeopleError`, and :class:`jdap.faces.embedding.IdentityError` without the extra.
     """
     if remote := next((str(place) for place in inputs if is_url(place)), None):
         raise PeopleError(f"{remote}: photos are read from local paths: mount it, or copy it here")
+    if by == EMBEDDING:
+        inputs, by = _listed(inputs, out, within, settings.faces, engine, retries), FOLDER
     everybody = [(person, _pictures(person)) for person in find_people(inputs, by)]
     twice = same_files((person, files or []) for person, files in everybody)
     settings = dataclasses.replace(settings, twice=twice)
@@ -74,6 +79,24 @@ def prepare_photos(
         limit_s = 0.0 if engine.alone else limit_s
         work = WorkOrder(make_people, settings, plan.settings, str(out), folder, retries, store.owner, limit_s, now)
         return finish(store, plan, work, engine, retry, tell, what="person")
+
+
+def _listed(
+    inputs: Sequence[str | Path], out: str | Path, within: float, faces: str, engine: Engine, retries: int
+) -> list[Path]:
+    """The inputs with a list of who is whom in place of folders, which is made in ``out``."""
+    if not within > 0:
+        raise PeopleError(f"--same-person must be above 0, got {within:g}")
+    with open_store(out, retries, None) as (store, _):
+        if store.path is None:
+            raise PeopleError(
+                f"{out}: with --people {EMBEDDING} --out must be a local folder, where {PEOPLE_LIST} lies"
+            )
+        look(store, False, engine)
+        if engine.world > 1:
+            remedy = f"run --people {EMBEDDING} in one, and give all ranks its {PEOPLE_LIST} as input"
+            raise PeopleError(f"faces are compared by one process, this is one of {engine.world} ranks: {remedy}")
+        return list_people(inputs, store.path, within, faces)
 
 
 def _pictures(person: PhotoPerson) -> list[Path] | None:

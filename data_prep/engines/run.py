@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from data_prep.choices import PAGE, REPORT
+from data_prep.choices import PAGE, PEOPLE_FACES, PEOPLE_LIST, REPORT
 from data_prep.clips import contact_sheet
 from data_prep.clips.quality import HELD, KEPT
 from data_prep.engines.claims import CLAIMS_FOLDER, Claims
@@ -192,10 +192,12 @@ def look(store: Store, overwrite: bool, engine: Engine) -> None:
     if overwrite and engine.world > 1:
         raise PrepareError("--overwrite would delete what other ranks make: delete the folder before you start them")
     entries = set(store.entries())
-    if entries <= {PLAN_FOLDER, CLAIMS_FOLDER} and not overwrite:  # new, or another rank is about to plan it
+    # New, or another rank is about to plan it, or faces were compared.
+    begun = {PLAN_FOLDER, CLAIMS_FOLDER, PEOPLE_LIST, PEOPLE_FACES}
+    if entries <= begun and not overwrite:
         return
     if not store.names(PLAN_FOLDER):
-        if not entries:
+        if not entries or entries <= {PEOPLE_LIST, PEOPLE_FACES}:
             return
         raise PrepareError(f"{store} exists, is not empty, and holds no plan of ours: name another folder")
     if overwrite:

@@ -1,4 +1,4 @@
-"""The lens of a video whose faces are near, by what perspective does to them.
+"""The lens: of a video whose faces are near, by what perspective does to them; of a photo, by its EXIF.
 
 The guess (:func:`data_prep.fit.fit.default_camera`) keeps faces 600 mm away; a selfie's is at 300 to 400 mm, and under
 the guess it has to nod by degrees. So where a face is wide enough to be near, the focal length is fitted with a wide
@@ -12,7 +12,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from data_prep.fit.fit import CHEEKS, FitSettings, Observed, fit_focal
+from data_prep.fit.fit import (
+    CHEEKS,
+    FACE_WIDTH_MM,
+    FARTHEST_FACE_MM,
+    PHOTO_FACE_MM,
+    FitSettings,
+    Observed,
+    default_camera,
+    fit_focal,
+)
 from data_prep.head.landmarks import Correspondence
 from data_prep.head.model import MorphableModel
 from jdap.geometry import PinholeCamera
@@ -23,6 +32,8 @@ WIDE_FACE = 0.2
 LENS_SD, LENS_FRAMES = 0.35, 8
 #: A face that comes out nearer than this is near: of 14 real clips none does (522 to 957 mm), of drawn selfies all do.
 NEAR_MM = 480.0
+#: A lens that EXIF tells is not believed where the face would be nearer than this: nobody holds a phone so near.
+NEAREST_EXIF_MM = 200.0
 
 
 def find_lens(
@@ -39,6 +50,19 @@ def find_lens(
         return camera
     log_f = (log_f_B / variance_B).sum() / (1 / variance_B).sum()
     return replace(camera, f_px=camera.f_px * float(log_f.exp()))
+
+
+def photo_camera(width: int, height: int, face_px: float, focal_px: float | None = None) -> tuple[PinholeCamera, bool]:
+    """The camera of a photo with a face of this width (cheek to cheek, pixels), and whether ``focal_px`` counts: what
+    EXIF says of its lens, or None.
+
+    It does not where the face would be nearer than :data:`NEAREST_EXIF_MM` or farther than files can hold: then the
+    photo was cut, or the number is wrong, and the lens is the guess for photos.
+    """
+    guess = default_camera(width, height, face_px, PHOTO_FACE_MM)
+    if focal_px is None or not NEAREST_EXIF_MM <= focal_px * FACE_WIDTH_MM / face_px <= FARTHEST_FACE_MM:
+        return guess, False
+    return replace(guess, f_px=focal_px), True
 
 
 def _width_px(track: Observed) -> float:

@@ -69,9 +69,12 @@ def render_page(report: dict[str, Any], store: Store) -> bytes:
 
 def _yield(report: dict[str, Any]) -> Iterable[str]:
     frames, (done, planned) = report["frames"], report["units"]
-    tiles = [(f"{report['inputs']:,}", "videos")] if report["inputs"] else []
+    photos = report["pictures"]
+    tiles = [(f"{report['inputs']:,}", "people" if photos else "videos")] if report["inputs"] else []
+    tiles += [(f"{photos:,}", "pictures")] if photos else []
     tiles += [(f"{report['clips'].get(KEPT, 0):,}", "clips kept")] if report["clips"] else []
-    tiles += [(_minutes(frames), "at 25 fps"), (f"{frames:,}", "frames"), (f"{report['samples']:,}", "samples")]
+    tiles += [] if photos else [(_minutes(frames), "at 25 fps")]
+    tiles += [(f"{frames:,}", "pictures kept" if photos else "frames"), (f"{report['samples']:,}", "samples")]
     tiles += [(_size(report["bytes"]), f"in {report['shards']:,} shards")]
     if report["frames_per_second"]:
         tiles.append((f"{report['frames_per_second']:g}", "frames a second and worker"))

@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from data_prep.clips.quality import HELD, KEPT, reason_kind
-from data_prep.engines.plan import load_plan
+from data_prep.engines.plan import Plan, load_plan
 from data_prep.engines.records import ClipRow, Done, read_records
 from data_prep.store import Store
 from jdap.io.progress import track
@@ -24,6 +24,8 @@ from jdap.shards.writer import sidecar_path
 
 #: Bars of a histogram; examples of a reason.
 BINS, EXAMPLES = 24, 3
+#: Plans of photos have this setting, and no others have.
+PHOTO_SETTING = "split"
 STATUSES = (KEPT, HELD, "rejected", "failed")
 
 
@@ -64,7 +66,9 @@ class _Tally:
 def summarise(place: str | Path) -> dict[str, Any]:
     """The report of a folder of shards, as it is written to ``report.json``.
 
-    * ``units``: [done, planned]; ``inputs``: how many videos; ``shards``, ``samples``, ``bytes``: of complete shards
+    * ``units``: [done, planned]; ``inputs``: how many videos, or people of photos or of the studio, have their rows
+    * ``pictures``: how many photos have, whatever became of them; 0 of anything else
+    * ``shards``, ``samples``, ``bytes``: of complete shards
     * ``frames``: those of kept clips
     * ``clips``, ``clip_frames``: status → count
     * ``reasons``: kind of reason → {``clips``, ``status``, ``examples``} (not of kept clips), the most frequent first
@@ -77,11 +81,11 @@ def summarise(place: str | Path) -> dict[str, Any]:
     store = Store(place)
     files = store.walk()
     tars = [name for name in files if name.endswith(".tar") and sidecar_path(Path(name)).as_posix() in files]
-    tally, done = _Tally(), 0
+    tally, done, plan = _Tally(), set[int](), load_plan(store)
     for name, record in track(read_records(store), "record", Console(stderr=True)):
         if not isinstance(record, Done):
             raise ReportError(f"{place}/{name} {record}")
-        done += 1
+        done.add(record.unit)
         for row in record.rows:
             tally.add(row)
     if not done and not tars:
@@ -89,15 +93,16 @@ def summarise(place: str | Path) -> dict[str, Any]:
             f"{place} holds neither records of units nor shards with sidecars: give a folder that prepare made"
         )
     sidecars = _sidecars(store, tars)
-    plan = load_plan(store)
+    photos = plan is not None and PHOTO_SETTING in plan.settings
     thresholds = plan.settings.get("thresholds", {}) if plan else {}
     if not done:
         _add_sidecars(tally, sidecars)
     spent = sum(tally.seconds.values())
     drawn = tally.frames[KEPT] + tally.frames[HELD]
     return {
-        "units": [done, len(plan.units) if plan else 0],
-        "inputs": len(tally.sources),
+        "units": [len(done), len(plan.units) if plan else 0],
+        "inputs": _inputs(plan, done) or len(tally.sources),
+        "pictures": tally.frames.total() if photos else 0,
         "shards": len(tars),
         **{name: sum(int(s.get(name, 0)) for s in sidecars) for name in ("samples", "bytes")},
         "frames": tally.frames[KEPT],
@@ -111,6 +116,12 @@ def summarise(place: str | Path) -> dict[str, Any]:
         "frames_per_second": round(drawn / spent, 2) if spent else 0.0,
         "scores": {name: _histogram(values, thresholds.get(name)) for name, values in sorted(tally.scores.items())},
     }
+
+
+def _inputs(plan: Plan | None, done: set[int]) -> int:
+    """What the units that are done were planned of; rows name pictures by themselves where a person's is turned down,
+    so they do not tell."""
+    return sum(len(plan.units[number].videos) for number in done if number in plan.units) if plan else 0
 
 
 def _histogram(values: dict[str, list[float]], threshold: list[Any] | None) -> dict[str, Any]:

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-from data_prep.choices import ALL, BLACK, EACH, EDGE, FOLDER, PHOTO_SPLITS, REJECT, RULE, SINGLE, UNIT_BYTES, WIDEST
+from data_prep.choices import (
+    ALL,
+    BLACK,
+    EACH,
+    EDGE,
+    EMBEDDING,
+    FOLDER,
+    PHOTO_SPLITS,
+    REJECT,
+    RULE,
+    SAME_PERSON,
+    SINGLE,
+    UNIT_BYTES,
+    WIDEST,
+)
 from data_prep.options.shared import add_engine, add_parser, add_thresholds
 
 
@@ -14,8 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inputs = "a folder, which is searched; a picture; or a CSV with the columns file and person"
     parser.add_argument("inputs", nargs="+", metavar="FOLDER_OR_LIST", help=inputs)
     parser.add_argument("--out", required=True, help="folder or URL for shards, manifest.jsonl and contact/")
-    who = f"a folder's pictures are one person's ({FOLDER}), or {EACH} is somebody else's (default {FOLDER})"
-    parser.add_argument("--people", choices=(FOLDER, EACH), default=FOLDER, help=who)
+    who = f"a folder's pictures are one person's ({FOLDER}); {EACH} is somebody else's; or faces are compared"
+    who += f" ({EMBEDDING}, an extra), which leaves a list in --out (default {FOLDER})"
+    parser.add_argument("--people", choices=(FOLDER, EACH, EMBEDDING), default=FOLDER, help=who)
+    near = f"distance of {EMBEDDING}s up to which faces are one person's (default {SAME_PERSON:g})"
+    parser.add_argument("--same-person", type=float, default=SAME_PERSON, metavar="D", help=near)
     parts = "only the people of this split, by a hash of their names: 80, 10 and 10 %% (default all)"
     parser.add_argument("--split", choices=PHOTO_SPLITS, default=ALL, help=parts)
     parser.add_argument("--size", type=int, default=512, help="side of the stored pictures, pixels (default 512)")

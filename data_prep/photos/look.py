@@ -14,7 +14,8 @@ from data_prep.choices import SINGLE
 from data_prep.clips.alike import Alike
 from data_prep.clips.measures import FACE_GRID, appearance, colours_at, occluded, outside, picture_hash
 from data_prep.clips.steps.people import MEASURABLE_PX
-from data_prep.fit.fit import CHEEKS, PHOTO_FACE_MM, default_camera
+from data_prep.fit.fit import CHEEKS
+from data_prep.fit.lens import photo_camera
 from jdap.faces import crop
 from jdap.faces.landmarker import FACE_LANDMARKS, Face, Landmarker, face_box, face_width_px
 from jdap.geometry import PinholeCamera
@@ -40,7 +41,8 @@ class Look:
 
     * ``path``, and its ``number`` among the person's pictures
     * ``face``: landmarks in pixels of the upright picture
-    * ``camera``: of the whole picture, a guess; ``window_px_3``: left, top, size of the crop
+    * ``camera``: of the whole picture, by EXIF or a guess (the score ``lens_exif``)
+    * ``window_px_3``: left, top, size of the crop
     * ``scores``: one number each, those of :mod:`data_prep.clips.quality` that need no fit
     * ``hash``: 8 bytes of :func:`data_prep.clips.measures.picture_hash`
     """
@@ -76,6 +78,11 @@ def look(path: Path, number: int, landmarker: Landmarker, faces: str) -> Look:
     """Find the face. Raises :class:`jdap.photos.read.PhotoError`, and :class:`NoPerson` where there is none, or several
     that may be meant; ``faces`` as :class:`data_prep.photos.settings.PhotoSettings` has it."""
     photo = read_photo(path)
+    return _look(path, number, photo, faces_of(photo, landmarker, faces))
+
+
+def faces_of(photo: Photo, landmarker: Landmarker, faces: str) -> list[Face]:
+    """The faces of a photo, first the one that is meant; raises :class:`NoPerson` as :func:`look` does."""
     found = landmarker.find(photo.rgb_HW3)
     if not found:
         raise NoPerson("no face")
@@ -85,7 +92,7 @@ def look(path: Path, number: int, landmarker: Landmarker, faces: str) -> Look:
         raise NoPerson(f"several faces: {', '.join(f'{w:.0f}' for w in widths)} px wide{others}")
     if widths[0] < MEASURABLE_PX:
         raise NoPerson(f"face too small to measure: {widths[0]:.0f} px, least {MEASURABLE_PX}")
-    return _look(path, number, photo, found)
+    return found
 
 
 def _look(path: Path, number: int, photo: Photo, found: list[Face]) -> Look:
@@ -105,7 +112,8 @@ def _look(path: Path, number: int, photo: Photo, found: list[Face]) -> Look:
         "occluded": float(occluded(colours_at(photo.rgb_HW3, points)[None])[0]),
         "padded": float(crop.padded_share(window[None], photo.width, photo.height)[0]),
     }
-    camera = default_camera(photo.width, photo.height, across, PHOTO_FACE_MM)
+    camera, known = photo_camera(photo.width, photo.height, across, photo.focal_px)
+    scores["lens_exif"] = float(known)
     small = crop.crop_frame(photo.rgb_HW3, window, FACE_GRID)
     return Look(path, number, found[0], camera, window, scores, picture_hash(small))
 

@@ -77,16 +77,16 @@ def prepare_person(task: Task, tools: Tools, settings: PhotoSettings) -> list[di
                 rows += person.finish()
                 give_back()
         if not paths:
-            rows.append(_row(task, task.base_id, str(task.path), REJECTED, "no picture"))
+            rows.append(_row(task, task.base_id, str(task.path), REJECTED, "no picture", 0))
     except Exception as error:  # a bug must not cost the other people their rows
         if fault := not_the_videos(error):
             raise fault from error
         if isinstance(error, (OSError, PeopleError)):
             reason = str(error).removeprefix(f"{task.path}: ")
-            rows.append(_row(task, task.base_id, str(task.path), FAILED, reason))
+            rows.append(_row(task, task.base_id, str(task.path), FAILED, reason, 0))
         else:
             reason, details = told(error)
-            failed = _row(task, task.base_id, str(task.path), FAILED, reason)
+            failed = _row(task, task.base_id, str(task.path), FAILED, reason, 0)
             rows.append(failed | {"details": details, "fault": BUG})
     return rows
 

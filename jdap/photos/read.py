@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from jdap.photos.lens import exif_focal_px
+
 #: What shows through transparent pixels, sRGB of 255: neither light nor dark.
 BEHIND = 128
 
@@ -35,6 +37,7 @@ class Photo:
     * ``orientation``: the EXIF orientation (1 … 8) that was applied
     * ``turned``: by how many quarters anticlockwise it was turned after that, because its faces did not stand
     * ``notes``: what was done that its owner may want to know
+    * ``focal_px``: focal length in its pixels by its EXIF (:func:`jdap.photos.lens.exif_focal_px`), or None
     """
 
     rgb_HW3: np.ndarray
@@ -42,6 +45,7 @@ class Photo:
     orientation: int = 1
     notes: tuple[str, ...] = field(default=())
     turned: int = 0
+    focal_px: float | None = None
 
     @property
     def width(self) -> int:
@@ -82,7 +86,7 @@ def read_photo(path: Path, most_pixels: int | None = None, kinds: tuple[str, ...
                         f"{path}: {image.width} x {image.height} pixels are too many; make it smaller, of "
                         f"{most_pixels / 1e6:g} million at most"
                     )
-                return _upright(path, image)
+                return upright_photo(path, image)
     except UnidentifiedImageError as error:
         if _is_heic(path):
             raise PhotoError(f"{path}: HEIC, which is not read; convert it to JPEG or PNG") from error
@@ -102,12 +106,15 @@ def _is_heic(path: Path) -> bool:
     return head[4:8] == b"ftyp" and head[8:] in _HEIC
 
 
-def _upright(path: Path, image: Image.Image) -> Photo:
+def upright_photo(path: Path, image: Image.Image) -> Photo:
+    """A picture that was opened as a photo; ``path`` is for messages. Raises what Pillow's readers raise for damaged
+    files, and :class:`PhotoError`."""
     notes = []
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's MPO file holds previews of one photo
         notes.append(f"the first of {frames} frames")
     image.load()
+    focal_px = exif_focal_px(image.getexif(), image.width, image.height)
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     orientation = orientation if orientation in range(1, 9) else 1
     image = ImageOps.exif_transpose(image)
@@ -121,11 +128,12 @@ def _upright(path: Path, image: Image.Image) -> Photo:
         image = image.convert("RGB")
     rgb = _grey16(path, image) if image.mode.startswith(("I", "F")) else _srgb(image, profile, notes)
     if alpha is None or alpha.min() == 255:
-        return Photo(rgb, None, orientation, tuple(notes))
+        return Photo(rgb, None, orientation, tuple(notes), focal_px=focal_px)
     share = alpha[..., None].astype(np.float32) / 255
     blended = rgb * share + BEHIND * (1 - share)
     notes.append("transparent pixels laid on grey")
-    return Photo(np.rint(blended).astype(np.uint8), alpha == 0, orientation, tuple(notes))
+    pixels = np.rint(blended).astype(np.uint8)
+    return Photo(pixels, alpha == 0, orientation, tuple(notes), focal_px=focal_px)
 
 
 def _srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> np.ndarray:

@@ -115,3 +115,30 @@ def test_reasons_are_counted_without_their_numbers() -> None:
     assert reason_kind("no face large enough (one of about 60 px)") == "no face large enough"
     assert reason_kind("short: 5 frames with a face") == "short"
     assert reason_kind("no face") == "no face"
+
+
+def test_of_photos_people_are_inputs_and_rejected_pictures_are_pictures(tmp_path: Path) -> None:
+    """Rows of pictures that were turned down name the picture, the row of those that were kept their person."""
+    (tmp_path / "units").mkdir()
+    names = ("source", "clip_id", "status", "reason", "frames")
+    rows = [
+        ("/set/ann", "ann_set000", "kept", "", 3),
+        ("/set/ann/4.jpg", "ann_000003", "rejected", "no face", 1),
+        ("/set/ann/5.jpg", "ann_000004", "failed", "damaged", 1),
+        ("/set/bob/1.jpg", "bob_000000", "rejected", "no face", 1),
+        ("/set/cat", "cat", "rejected", "no picture", 0),
+    ]
+    told = [dict(zip(names, row, strict=True)) | {"scores": {}, "seconds": {}} for row in rows]
+    record = {"unit": 0, "sha256": "", "shards": [], "rows": told}
+    (tmp_path / "units" / "000000.json").write_text(json.dumps(record))
+    videos = [[f"/set/{name}", f"set/{name}", name, 1, "", ""] for name in ("ann", "bob", "cat")]
+    later = [["/set/dan", "set/dan", "dan", 1, "", ""]]
+    units = [{"number": 0, "videos": videos}, {"number": 1, "videos": later}]
+    plan = {"version": 2, "settings": {"split": "all", "thresholds": {}}, "software": {}, "units": units}
+    (tmp_path / "plan").mkdir()
+    (tmp_path / "plan" / "000000.json").write_text(json.dumps(plan))
+    report = summarise(tmp_path)
+    assert (report["inputs"], report["pictures"], report["frames"], report["units"]) == (3, 6, 3, [1, 2])
+    assert run(argparse.Namespace(folder=str(tmp_path))) == 0
+    tiles = re.findall(r"<b>([^<]+)</b><span>([^<]+)</span>", (tmp_path / "report.html").read_text())
+    assert tiles[:4] == [("3", "people"), ("6", "pictures"), ("1", "clips kept"), ("3", "pictures kept")]

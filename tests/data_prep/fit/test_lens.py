@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from data_prep.fit.fit import CHEEKS, Observed, default_camera
-from data_prep.fit.lens import find_lens
+from data_prep.fit.fit import CHEEKS, FACE_WIDTH_MM, PHOTO_FACE_MM, Observed, default_camera
+from data_prep.fit.lens import find_lens, photo_camera
 from data_prep.head.landmarks import load_correspondence
 from data_prep.head.model import MorphableModel, head_to_camera
 from jdap.geometry import project
@@ -35,3 +35,15 @@ def test_the_lens_of_a_near_face_is_found(model: MorphableModel, field_deg: floa
         assert (lens.cx_px, lens.width) == (guess.cx_px, guess.width)
     else:
         assert lens == guess
+
+
+def test_a_photos_lens_is_exifs_where_the_face_is_then_in_reach() -> None:
+    guess, known = photo_camera(4000, 3000, 800)
+    assert (guess, known) == (default_camera(4000, 3000, 800, PHOTO_FACE_MM), False)
+    # A selfie at 400 mm, and a portrait at 2.5 m; the face that they would show at 100 mm, and at 8 m.
+    for far_mm, counts in ((400, True), (2500, True), (100, False), (8000, False)):
+        f_px = far_mm * 800 / FACE_WIDTH_MM
+        camera, known = photo_camera(4000, 3000, 800, f_px)
+        assert known is counts
+        assert camera.f_px == (f_px if counts else guess.f_px)
+        assert (camera.cx_px, camera.cy_px) == (2000, 1500)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from data_prep.__main__ import main
+from data_prep.folders.summary import summarise
 from data_prep.folders.verify import verify
 from jdap.data.modules import ImageDataModule
 from jdap.shards.reader import read_samples
@@ -89,6 +90,8 @@ def test_every_picture_has_a_row_or_is_part_of_one(people: Path, made: Path) -> 
     everything = [path.name for path in people.rglob("*") if path.suffix in (".jpg", ".png")]
     assert sorted(told) == sorted(name for name in everything if not name.startswith("."))
     assert verify(made) == []
+    report = summarise(made)
+    assert (report["inputs"], report["pictures"]) == (len(PEOPLE) + 1, len(told))
 
 
 def test_a_persons_pictures_share_one_identity(made: Path) -> None:
