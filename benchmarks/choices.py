@@ -14,7 +14,7 @@ DEFAULT_SCAN = Path("scans") / "james"
 PRESETS = ("tiny", "small", "sd15")
 FIT_PARTS = ("clips", "scan", "drawn", "lens", "trust", "ablation")
 SPEED_PARTS = ("training", "sampling", "precision", "throughput")
-DTYPES = ("float32", "bfloat16")
+SPEED_DTYPES = ("float32", "bfloat16")
 #: Which seconds are measured → their name in results.
 CLOCKS = {"wall": "wall_s", "processor": "processor_s"}
 #: Channels of the UNets that the accepted costs of the reference were set for.

@@ -145,7 +145,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "decord": "data_prep/video/decord.py",
     "jinja2": "benchmarks/page/page.py",
     "mediapipe": "jdap/faces/landmarker.py",
-    "onnxruntime": "jdap/faces/parser_onnx.py",
+    "onnxruntime": "jdap/io/onnx.py",
     "numba": "jdap/shape/compiled.py",
     "scenedetect": "data_prep/video/shots.py",
     "dlib": "jdap/faces/embedding.py",

@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from benchmarks.choices import SPEED_DTYPES
 from benchmarks.cost.timing import Call
 from jdap.models.clip.audio_attention import new_audio_attention
 from jdap.models.clip.before import Anchor, MotionFrames
@@ -21,12 +22,10 @@ from jdap.models.clip.unet import ClipUNet
 from jdap.models.image.build import build
 
 #: Of preset tiny: latent channels and cells of its codec, and what a step holds of each kind.
-CHANNELS, CELLS = 3, 32
-PEOPLE, TARGETS = 4, 4
-CLIPS, FRAMES, BEFORE = 2, 14, 2
-TOKENS, TOKEN_DIM = 8, 64
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TINY_CHANNELS, CELLS = 3, 32
+STEP_PEOPLE, STEP_TARGETS = 4, 4
+STEP_CLIPS, STEP_FRAMES, STEP_BEFORE = 2, 14, 2
+STEP_TOKENS, TOKEN_DIM = 8, 64
 
 
 def precision_steps(
@@ -36,7 +35,7 @@ def precision_steps(
     and cells a side in place of its codec's.
     """
     torch.manual_seed(0)
-    joint, reference = build("tiny", CHANNELS, widths)
+    joint, reference = build("tiny", TINY_CHANNELS, widths)
     sound = new_audio_attention(joint.unet, TOKEN_DIM)
     clip = ClipUNet(joint, new_motion(joint.unet), sound)
     networks = {"image": nn.ModuleList([joint, reference]), "clip": nn.ModuleList([clip])}
@@ -46,30 +45,30 @@ def precision_steps(
     def drawn(*shape: int) -> Tensor:
         return torch.randn(*shape, device=device)
 
-    pictures = PEOPLE * TARGETS
+    pictures = STEP_PEOPLE * STEP_TARGETS
     t = torch.full((pictures,), 500, device=device)
-    halves, person = (drawn(2, pictures, CHANNELS, cells, cells), drawn(PEOPLE, CHANNELS, cells, cells))
+    halves, person = (drawn(2, pictures, TINY_CHANNELS, cells, cells), drawn(STEP_PEOPLE, TINY_CHANNELS, cells, cells))
 
     def image() -> Tensor:
         known = joint.project_reference(reference(person))
-        return torch.cat(joint(*halves, t, t, known, targets=TARGETS), dim=1)
+        return torch.cat(joint(*halves, t, t, known, targets=STEP_TARGETS), dim=1)
 
-    frames = drawn(2, CLIPS * FRAMES, CHANNELS, cells, cells)
-    before = drawn(2, CLIPS, BEFORE, CHANNELS, cells, cells)
-    motion = MotionFrames(before[0], before[1], torch.zeros(CLIPS, dtype=torch.long, device=device))
-    heard = drawn(CLIPS, FRAMES + BEFORE, TOKENS, TOKEN_DIM)
-    t_frames = torch.full((CLIPS * FRAMES,), 500, device=device)
+    frames = drawn(2, STEP_CLIPS * STEP_FRAMES, TINY_CHANNELS, cells, cells)
+    before = drawn(2, STEP_CLIPS, STEP_BEFORE, TINY_CHANNELS, cells, cells)
+    motion = MotionFrames(before[0], before[1], torch.zeros(STEP_CLIPS, dtype=torch.long, device=device))
+    heard = drawn(STEP_CLIPS, STEP_FRAMES + STEP_BEFORE, STEP_TOKENS, TOKEN_DIM)
+    t_frames = torch.full((STEP_CLIPS * STEP_FRAMES,), 500, device=device)
 
     def talking() -> Tensor:
         with torch.no_grad():
-            known = clip.project_reference(reference(person[:CLIPS]))
-        told = {"reference": known, "motion": motion, "anchor": Anchor(person[:CLIPS], 999)}
+            known = clip.project_reference(reference(person[:STEP_CLIPS]))
+        told = {"reference": known, "motion": motion, "anchor": Anchor(person[:STEP_CLIPS], 999)}
         said = clip.project_audio(heard, anchored=True)
-        return torch.cat(clip(*frames, t_frames, t_frames, frames=FRAMES, audio=said, **told), dim=1)
+        return torch.cat(clip(*frames, t_frames, t_frames, frames=STEP_FRAMES, audio=said, **told), dim=1)
 
     calls = {"image": image, "clip": talking}
     return {
-        what: {name: partial(_step, networks[what], call, device, dtype) for name, dtype in DTYPES.items()}
+        what: {name: partial(_step, networks[what], call, device, getattr(torch, name)) for name in SPEED_DTYPES}
         for what, call in calls.items()
     }
 

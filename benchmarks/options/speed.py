@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.choices import CLOCKS, DTYPES, SPEED_PARTS, TARGET_WIDTHS
+from benchmarks.choices import CLOCKS, SPEED_DTYPES, SPEED_PARTS, TARGET_WIDTHS
 from benchmarks.options.arguments import add_device, numbers, positive, words_of
 
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--parts", type=words_of(SPEED_PARTS), default=SPEED_PARTS, help=f"of {', '.join(SPEED_PARTS)} (default all)"
     )
     add_device(parser)
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="bfloat16: autocast (default float32)")
+    parser.add_argument("--dtype", choices=SPEED_DTYPES, default="float32", help="bfloat16: autocast (default float32)")
     parser.add_argument("--sizes", type=numbers, default=(32, 64), help="latent cells a side (default 32,64)")
     parser.add_argument("--widths", type=numbers, default=TARGET_WIDTHS, help=f"of the UNets (default {widths})")
     parser.add_argument("--batch", type=positive, default=1, help="pictures of a training step (default 1)")

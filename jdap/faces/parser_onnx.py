@@ -1,5 +1,4 @@
-"""A parser of your own: a network in ONNX, with a JSON beside it that says what its classes are (the one file that
-imports onnxruntime).
+"""A parser of your own: a network in ONNX, with a JSON beside it that says what its classes are.
 
 ``parser.json`` beside ``parser.onnx``::
 
@@ -28,6 +27,7 @@ from torch import Tensor
 
 from jdap.choices import PARSED
 from jdap.faces.parsing import AT_ONCE, ParserError, sized
+from jdap.io.onnx import open_onnx
 
 EXTRA = "pip install 'jdap[parser]'"
 
@@ -108,13 +108,8 @@ def _told(path: Path) -> dict[str, Any]:
 
 def _session(path: Path) -> Any:
     try:
-        import onnxruntime
+        return open_onnx(path)
     except ImportError as error:
         raise ImportError(f"{path}: parsers in ONNX need onnxruntime: {EXTRA}", name="onnxruntime") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # sums depend on the number of threads
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no common base but this
-        raise ParserError(f"{path}: cannot be read as ONNX ({str(error).splitlines()[0]})") from error
+    except ValueError as error:
+        raise ParserError(str(error)) from error

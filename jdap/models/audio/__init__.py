@@ -9,6 +9,7 @@ sound on each side one output frame looks at) and ``forward(audio_BS, frames) ->
 
 from jdap.models.audio.frames import FRAME_SAMPLES
 from jdap.models.audio.mel import LogMelEncoder
+from jdap.models.audio.moonshine import MoonshineEncoder
 from jdap.models.audio.pretrained import Wav2VecEncoder, WhisperEncoder
 from jdap.models.audio.projection import AudioProjection
 from jdap.models.audio.tokens import AudioTokens, new_audio_tokens
@@ -18,6 +19,7 @@ __all__ = [
     "AudioProjection",
     "AudioTokens",
     "LogMelEncoder",
+    "MoonshineEncoder",
     "Wav2VecEncoder",
     "WhisperEncoder",
     "new_audio_tokens",

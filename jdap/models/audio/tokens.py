@@ -13,6 +13,7 @@ from torch import Tensor
 
 from jdap.models.audio.frames import FRAME_SAMPLES, check_sound
 from jdap.models.audio.mel import LogMelEncoder
+from jdap.models.audio.moonshine import MoonshineEncoder
 from jdap.models.audio.pretrained import Wav2VecEncoder, WhisperEncoder
 from jdap.models.audio.projection import AudioProjection
 from jdap.models.component import Component
@@ -20,12 +21,14 @@ from jdap.models.loading import WeightsError, load_strict, read_json
 
 #: Folders of the component's folder.
 ENCODER, PROJECTION = "encoder", "projection"
-AudioEncoder = LogMelEncoder | Wav2VecEncoder | WhisperEncoder
+AudioEncoder = LogMelEncoder | Wav2VecEncoder | WhisperEncoder | MoonshineEncoder
 #: Encoders of transformers by the names that transformers gives them.
 PRETRAINED: dict[str, type[Wav2VecEncoder] | type[WhisperEncoder]] = {
     "wav2vec2": Wav2VecEncoder,
     "whisper": WhisperEncoder,
 }
+#: The encoder that a package brings, here and as ``model_type`` of its config.
+MOONSHINE = "moonshine"
 
 
 class AudioTokens(Component, ModelMixin):
@@ -97,8 +100,10 @@ class AudioTokens(Component, ModelMixin):
             encoder = load_strict(LogMelEncoder, file.parent)
         elif kind in PRETRAINED:
             encoder = PRETRAINED[kind].from_pretrained(file.parent)
+        elif kind == MOONSHINE:
+            encoder = MoonshineEncoder.from_pretrained(file.parent)
         else:
-            raise WeightsError(f"{file}: model_type is {kind!r}, expected one of {', '.join(PRETRAINED)}")
+            raise WeightsError(f"{file}: model_type is {kind!r}, expected one of {', '.join(PRETRAINED)}, {MOONSHINE}")
         projection = load_strict(AudioProjection, folder / PROJECTION)
         try:
             return cls(encoder, projection).eval()
@@ -116,7 +121,8 @@ def new_audio_tokens(
     channels: int = 128,
     blocks: int = 1,
 ) -> AudioTokens:
-    """A fresh projection on an encoder: ``mel`` (fresh too), or the frozen ``wav2vec2:NAME`` or ``whisper:NAME``.
+    """A fresh projection on an encoder: ``mel`` (fresh too), or the frozen ``moonshine``, ``wav2vec2:NAME`` or
+    ``whisper:NAME``.
 
     NAME is a transformers folder or a hub id. ``tokens`` L, ``dim`` D, ``window`` and ``hidden`` are the projection's,
     ``channels`` and ``blocks`` those of ``mel``. Raises ValueError for another encoder, and WeightsError for weights
@@ -126,8 +132,10 @@ def new_audio_tokens(
     made: AudioEncoder
     if encoder == "mel":
         made = LogMelEncoder(channels, blocks)
+    elif encoder == MOONSHINE:
+        made = MoonshineEncoder()
     elif kind in PRETRAINED and name:
         made = PRETRAINED[kind].from_pretrained(name)
     else:
-        raise ValueError(f"audio encoder {encoder!r}: expected mel, wav2vec2:FOLDER_OR_HUB_ID or whisper:…")
+        raise ValueError(f"audio encoder {encoder!r}: expected mel, moonshine, wav2vec2:FOLDER_OR_HUB_ID or whisper:…")
     return AudioTokens(made, AudioProjection(made.channels, made.layers, window, tokens, dim, hidden))

@@ -16,8 +16,9 @@ class SoundSettings:
     """What the model hears.
 
     Args:
-        encoder: ``mel`` (log-mel and a small network that trains), ``wav2vec2:NAME`` or ``whisper:NAME`` (frozen; a
-            transformers folder or a hub id), or null for a model without sound.
+        encoder: ``mel`` (log-mel and a small network that trains), ``moonshine`` (frozen; the extra
+            ``jdap[moonshine]``), ``wav2vec2:NAME`` or ``whisper:NAME`` (frozen; a transformers folder or a hub id), or
+            null for a model without sound.
         tokens: tokens of sound a frame, at least 1.
         dim: their channels, at least 1.
         whose: ``own``; as controls ``shuffled`` (another clip's of the batch) or ``none``.

@@ -81,6 +81,17 @@ UNSEEN = ("--trainer.limit_val_batches", "0", "--trainer.accumulate_grad_batches
 
 
 @pytest.mark.slow
+def test_moonshine_trains_and_talks(given, tmp_path):
+    pytest.importorskip("moonshine_voice", reason="the extra jdap[moonshine]")
+    few = ("--model.window.frames", "3", "--data.frames", "5", "--data.audio_margin", "14")
+    assert main(arguments(given, tmp_path, "tiny", "tiny", *few, *UNSEEN, "--model.sound.encoder", "moonshine")) == 0
+    assert not list((tmp_path / "weights" / "audio" / "encoder").glob("*.safetensors"))
+    pipeline = TalkingPipeline.from_pretrained(tmp_path / "weights")
+    (window,) = pipeline.talk(torch.zeros(1, 3, SIZE_PX, SIZE_PX), torch.zeros(3 * 640), steps=1)
+    assert window.rgb.isfinite().all()
+
+
+@pytest.mark.slow
 def test_small_trains_on_image_weights(given, tmp_path):
     assert main(arguments(given, tmp_path, "small", "tiny", *UNSEEN)) == 0
     assert TalkingPipeline.from_pretrained(tmp_path / "weights").shape.frames == 14
@@ -115,6 +126,7 @@ def test_sd15_trains_from_animatediff_and_a_speech_network(given, tmp_path):
     [
         (["--model.sound.encoder", "wav2vec2:{given}/wav2vec2", "--data.audio_margin", "4"], "audio_margin to 27"),
         (["--model.sound.encoder", "mel", "--data.frames", "14"], "set data.frames to 16"),
+        (["--model.sound.encoder", "moonshine:tiny"], "expected mel, moonshine, wav2vec2:"),
         (["--model.sound.encoder", "mel", "--model.motion", "{given}/tiny/weights/unet"], "_class_name"),
         (["--model.init", "nowhere"], "nowhere: no such weights folder"),
         (["--model.anchors", "true"], "anchors"),

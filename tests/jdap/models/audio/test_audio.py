@@ -202,7 +202,7 @@ def lose_projection(folder):
     [
         (break_weights, r"encoder: weights and config.json do not fit: 1 missing_keys \(down.0.bias\)"),
         (break_numbers, r"projection: 1 tensors hold NaN or infinity \(norm.weight\)"),
-        (break_kind, "config.json: model_type is 'bark', expected one of wav2vec2, whisper"),
+        (break_kind, "config.json: model_type is 'bark', expected one of wav2vec2, whisper, moonshine"),
         (break_fit, "the encoder has 24 channels in 1 layers, the projection 48 in 1"),
         (lose_projection, r"projection/config.json: missing"),
     ],
@@ -217,5 +217,5 @@ def test_a_broken_folder_is_one_line(tmp_path, change, says):
 
 @pytest.mark.parametrize("name", ["", "mfcc", "mel:x", "wav2vec2", "whisper:"])
 def test_another_encoder_is_refused(name):
-    with pytest.raises(ValueError, match=r"mel, wav2vec2:.* whisper:"):
+    with pytest.raises(ValueError, match=r"mel, moonshine, wav2vec2:.* whisper:"):
         new_audio_tokens(name)
