@@ -122,7 +122,7 @@ class TemporalStage(DiffusionStage):
             self.audio_margin,
             float(FPS),
             start=window.start,
-            noise_sharing=noise.sharing,
+            noise_sharing=noise.sharing if noise.drawn_sharing is None else noise.drawn_sharing,
             anchor=window.anchor,
         )
 

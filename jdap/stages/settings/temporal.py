@@ -66,17 +66,22 @@ class ClipNoiseSettings:
         condition_noise: how noisy a given half may be, as a share of the timesteps.
         motion_noise: how noisy motion frames may be, as a share of the timesteps; half of them stay clean. What the
             model has made is not as clean as what it is trained on.
-        sharing: share of the noise's power that the frames of a clip have in common; stored with the weights.
+        sharing: share of the noise's power that the frames of a clip have in common.
+        drawn_sharing: the same when clips are drawn, stored with the weights; null: as in training. A small network
+            that has not learnt to keep a head still draws a steady one all the same where frames have most of their
+            noise in common.
     """
 
     last_step_fraction: float = 0.0
     condition_noise: float = 0.05
     motion_noise: float = 0.0
     sharing: float = 0.0
+    drawn_sharing: float | None = None
 
     def __post_init__(self) -> None:
         shares = {"last_step_fraction": self.last_step_fraction, "condition_noise": self.condition_noise}
-        check_shares("noise", **shares, motion_noise=self.motion_noise, sharing=self.sharing)
+        drawn = self.sharing if self.drawn_sharing is None else self.drawn_sharing
+        check_shares("noise", **shares, motion_noise=self.motion_noise, sharing=self.sharing, drawn_sharing=drawn)
 
 
 @dataclass(frozen=True)

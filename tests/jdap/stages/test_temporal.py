@@ -198,6 +198,16 @@ def loss(model, batch):
 
 @pytest.mark.slow
 @torch.no_grad()
+def test_noise_that_drawn_frames_share_may_be_other_than_in_training(image_weights, batch):
+    assert stage(image_weights, sharing=0.25).shape.noise_sharing == 0.25
+    apart = stage(image_weights, sharing=0.25, drawn_sharing=0.75)
+    assert apart.shape.noise_sharing == apart.pipeline().shape.noise_sharing == 0.75
+    with torch.no_grad():
+        assert loss(apart, batch) == loss(stage(image_weights, sharing=0.25), batch)
+    with pytest.raises(ValueError, match=r"drawn_sharing"):
+        stage(image_weights, drawn_sharing=1.5)
+
+
 def test_sound_may_be_anothers_or_none(image_weights, batch):
     own, shuffled = loosened(image_weights), loosened(image_weights, whose="shuffled")
     assert loss(own, batch) != loss(shuffled, batch)
