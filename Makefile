@@ -62,10 +62,14 @@ train-image: install  ## train the joint RGB-depth model, then print its depth t
 CLIPS ?= jdap/assets/talking
 CLIPS_TRAIN = $(if $(wildcard $(CLIPS)/train),$(CLIPS)/train,$(CLIPS))
 CLIPS_VAL   = $(if $(wildcard $(CLIPS)/val),$(CLIPS)/val,jdap/assets/talking/val)
+# Latents of the clips that ship are made first, in a minute or two. CLIPS= of one's own are encoded as they are read;
+# `jdap cache-latents --clips` makes latents of them, too.
 train-video: OUT ?= out/video
-train-video: WEIGHTS ?= shipped:image-tiny-8
+train-video: WEIGHTS ?= shipped:image-tiny
+train-video: LATENTS = $(if $(filter file,$(origin CLIPS)),$(OUT)/latents)
 train-video: install  ## train a portrait that talks, on an image model, and let one talk (WEIGHTS= CLIPS= OUT= ARGS=)
-	$(RUN) jdap train-video --out $(OUT) --model.init $(WEIGHTS) --data.train $(CLIPS_TRAIN) --data.val $(CLIPS_VAL) $(ARGS)
+	$(if $(LATENTS),$(RUN) jdap cache-latents --clips --shards $(CLIPS_TRAIN) --codec $(WEIGHTS)/codec --out $(LATENTS) --flip --variants 2 --jitter 0.1)
+	$(RUN) jdap train-video --out $(OUT) --model.init $(WEIGHTS) --data.train $(or $(LATENTS),$(CLIPS_TRAIN)) --data.val $(CLIPS_VAL) $(ARGS)
 	$(RUN) jdap talk jdap/assets/talk/portrait.png jdap/assets/talk/speech.wav -o $(OUT)/talk.mp4 --weights $(OUT)/weights \
 	  --no-crop $(if $(DEVICE),--device $(DEVICE))
 

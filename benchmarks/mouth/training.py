@@ -51,8 +51,9 @@ def pictures(clip: ClipBatch, kind: str) -> Tensor:
 
 
 def through_codec(codec: Codec, frames_FCHW: Tensor) -> Tensor:
-    """What the codec makes of RGB (F, 3, H, W) or normalised depth (F, 1, H, W)."""
-    return _decoded(codec, _encoded(codec, frames_FCHW), frames_FCHW.shape[1])
+    """What the codec, of whatever type, makes of RGB (F, 3, H, W) or normalised depth (F, 1, H, W); float32."""
+    frames = frames_FCHW.to(next(codec.parameters()).dtype)
+    return _decoded(codec, _encoded(codec, frames), frames_FCHW.shape[1]).float()
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.choices import ALIGNMENT_NAMES, FIRST, METHOD_NAMES, MIDDLE
+from jdap.choices import DTYPES
 from jdap.commands.arguments import positive as positive
 from jdap.io.device import AUTO, DEVICE_HELP
 
@@ -80,6 +81,9 @@ def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", choices=(FIRST, MIDDLE), default=FIRST, help="frame given (default first)")
     parser.add_argument("--limit", type=positive, help="only the first so many clips")
     add_device(parser)
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default=DTYPES[0], help=f"of the networks that draw (default {DTYPES[0]})"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and the bootstrap (default 0)")
 
 

@@ -53,11 +53,12 @@ class SampledClips:
     frames: int = 0
 
 
-def load_arms(arms: list[tuple[str, str]], device: torch.device, steps: int) -> dict[str, TalkingPipeline]:
+def load_arms(arms: list[tuple[str, str]], device: torch.device, steps: int, dtype: str) -> dict[str, TalkingPipeline]:
     """The pipelines by arm. Raises :class:`benchmarks.BenchmarkError` for names that meet, or steps that do not fit."""
     if len({name for name, _ in arms}) < len(arms):
         raise BenchmarkError(f"--weights: names must differ, got {', '.join(name for name, _ in arms)}")
-    found = {name: TalkingPipeline.from_pretrained(folder).quiet().to(device) for name, folder in arms}
+    kind = getattr(torch, dtype)
+    found = {name: TalkingPipeline.from_pretrained(folder, dtype=kind).quiet().to(device) for name, folder in arms}
     for pipeline in found.values():
         try:
             pipeline.schedule.spaced(steps)
@@ -119,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw, read, print the table, and write the files into ``args.out``."""
     console, device = Console(), find_device(args.device)
     readers = load_readers(Path(resolve(args.reader)))
-    pipelines = load_arms(args.weights, device, args.steps)
+    pipelines = load_arms(args.weights, device, args.steps, args.dtype)
     first = next(iter(pipelines))
     clips = list(talking_clips(args.shards, pipelines[first].size_px, args.limit))
     controls = not args.no_controls
@@ -151,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
         "weights": dict(args.weights),
         "reader": str(args.reader),
         "shards": args.shards,
-        **{name: getattr(args, name) for name in ("steps", "guidance", "audio_guidance", "reference", "seed")},
+        **{name: getattr(args, name) for name in ("steps", "guidance", "audio_guidance", "reference", "seed", "dtype")},
         "clips": len(clips),
         "people": len({clip.person_id[0] for clip in clips}),
         "seconds_per_frame": drawn.seconds / max(1, drawn.frames),

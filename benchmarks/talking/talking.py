@@ -196,7 +196,7 @@ class Measuring:
 def run(args: argparse.Namespace) -> int:
     """Draw, measure, print the table, and write the files into ``args.out``."""
     console, device = Console(), find_device(args.device)
-    pipelines = load_arms(args.weights, device, args.steps)
+    pipelines = load_arms(args.weights, device, args.steps, args.dtype)
     image = PortraitPipeline.from_pretrained(args.image).quiet().to(device)
     first = next(iter(pipelines))
     if image.size_px != pipelines[first].size_px:
@@ -223,7 +223,8 @@ def run(args: argparse.Namespace) -> int:
         "device": report.device_name(device),
         "weights": dict(args.weights),
         **{
-            n: getattr(args, n) for n in ("image", "shards", "steps", "guidance", "audio_guidance", "reference", "seed")
+            n: getattr(args, n)
+            for n in ("image", "shards", "steps", "guidance", "audio_guidance", "reference", "seed", "dtype")
         },
         "clips": len(clips),
         "people": len(set(measuring.scores.person_id)),

@@ -8,7 +8,7 @@ from pathlib import Path
 PREFIX = "shipped:"
 SHIPPED_FOLDER = Path(__file__).parents[1] / "assets"
 #: What the repository holds and a wheel does not: setup.cfg leaves them out, for their size.
-CHECKOUT_ONLY = ("shards", "talking", "image-tiny-8", "talk-tiny")
+CHECKOUT_ONLY = ("shards", "talking", "talk-tiny")
 #: OWNER/NAME, with @REVISION to pin it.
 _REPOSITORY = re.compile(r"(?P<id>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?")
 

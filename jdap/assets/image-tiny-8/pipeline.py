@@ -1,1 +1,0 @@
-"""For diffusers: where the class is."""
