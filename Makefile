@@ -123,7 +123,7 @@ bench: install  ## measure the weights that ship, and make one page of it (WEIGH
 	$(RUN) benchmarks depth --weights $(WEIGHTS) --shards $(TEST) --out $(OUT)/depth $(ON)
 	$(RUN) benchmarks modes --weights $(WEIGHTS) --shards $(OUT)/sittings --out $(OUT)/modes $(ON)
 	$(RUN) benchmarks audit --weights $(WEIGHTS) --shards $(TEST) --steps 10 --out $(OUT)/audit $(ON)
-	$(RUN) benchmarks lipsync --weights talk=$(TALK) --shards $(OUT)/clips --audio-guidance 2 --steps 8 --out $(OUT)/lipsync $(ON)
+	$(RUN) benchmarks lipsync --weights talk=$(TALK) --shards $(OUT)/clips --steps 8 --out $(OUT)/lipsync $(ON)
 	$(RUN) benchmarks report $(OUT) --out $(OUT)/report.html $(ARGS)
 	@echo 'look at $(OUT)/report.html'
 
