@@ -78,7 +78,6 @@ def landmarks(otherwise: str = "; or draw a mask, and give it by --mask") -> Ite
 def load(args: argparse.Namespace) -> PortraitPipeline:
     """The pipeline that the options name, on its device; ``--steps`` is checked against its schedule."""
     check_folder(args.out)
-    find_device(args.device)  # before what takes seconds
     pipeline = pipeline_of(PortraitPipeline, args)
     check_steps(args.steps, pipeline)
     return pipeline

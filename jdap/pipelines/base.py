@@ -92,10 +92,13 @@ class JointPipeline(DiffusionPipeline):
             raise WeightsError(f"{folder}: {one_line(error)}") from error
         made.register_to_config(_name_or_path=str(name))
         wanted = dtype or torch_dtype
-        if wanted in (None, torch.float32):
-            return made
-        with diffusers_unheard():  # it warns of modules to be kept in float32, and names none
-            return made.to(wanted)
+        return made if wanted is None else made.to(wanted)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """As diffusers' pipelines; without its warning of modules to be kept in float32, for it names none."""
+        with diffusers_unheard():
+            moved: Self = super().to(*args, **kwargs)
+        return moved
 
     @classmethod
     def _read_parts(cls, folder: Path, index: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
