@@ -36,7 +36,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, weights: str) -> None:
         "--dtype",
         choices=DTYPES,
         default=DTYPES[0],
-        help=f"of the networks (default {DTYPES[0]}); bfloat16 is faster on GPUs, and on CPUs that multiply it",
+        help=f"of the networks (default {DTYPES[0]}); bfloat16 is for GPUs, and for CPUs that multiply it",
     )
 
 
