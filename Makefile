@@ -62,7 +62,7 @@ train-image: install  ## train the joint RGB-depth model, then print its depth t
 CLIPS ?= jdap/assets/talking
 CLIPS_TRAIN = $(if $(wildcard $(CLIPS)/train),$(CLIPS)/train,$(CLIPS))
 CLIPS_VAL   = $(if $(wildcard $(CLIPS)/val),$(CLIPS)/val,jdap/assets/talking/val)
-# Latents of the clips that ship are made first, in a minute or two. CLIPS= of one's own are encoded as they are read;
+# Latents of the clips that ship are made first, in two or three minutes. CLIPS= of one's own are encoded as they are read;
 # `jdap cache-latents --clips` makes latents of them, too.
 train-video: OUT ?= out/video
 train-video: WEIGHTS ?= shipped:image-tiny
