@@ -184,7 +184,7 @@ def _plain(error: Exception) -> Exception:
 def _how(code: int, limit_s: float) -> str:
     """How a process ended, by its exit code."""
     if code == -signal.SIGALRM:
-        return f"the worker made no progress for {limit_s:g} s"
+        return f"the worker made no progress for over {limit_s:g} s"
     if code < 0:
         return f"the worker was killed by {signal.Signals(-code).name}"
     return f"the worker ended with exit status {code}"

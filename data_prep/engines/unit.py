@@ -36,7 +36,7 @@ from data_prep.engines.scratch import shared
 from data_prep.engines.segments import Parts, Staging, pack, unpack
 from data_prep.machine.faults import MACHINE, MachineFault, not_the_videos
 from data_prep.machine.retry import STORAGE_FULL, may_pass, retrying
-from data_prep.machine.watchdog import watched
+from data_prep.machine.watchdog import limit_of_file_s, watched
 from data_prep.store import Store, is_url, remove_folder
 from jdap.io.files import write_whole
 from jdap.shards.reader import read_tar
@@ -86,7 +86,8 @@ class WorkOrder:
       as plain JSON, part of every unit's hash
     * ``place``: of the store, ``owner``: the run, ``scratch``: local folder for what is in work, of this run alone
     * ``retries``: how often an input or output error is tried again
-    * ``limit_s``: seconds without progress after which a worker is ended, 0 for never; ``software``: for the records
+    * ``limit_s``: seconds without progress after which a worker is ended, 0 for never; large files are given more
+      (:func:`data_prep.machine.watchdog.limit_of_file_s`); ``software``: for the records
     """
 
     make: Callable[[Any], Callable[[Task], list[ClipRow] | Divided]]
@@ -133,7 +134,8 @@ class UnitWorker:
                 inside.mkdir(parents=True, exist_ok=True)
                 write_whole(inside / _ROWS, json.dumps([row]).encode())
             else:
-                with watched(self.work.limit_s):
+                video = step.unit.videos[step.index]
+                with watched(limit_of_file_s(self.work.limit_s, video.bytes)):
                     answer = self._video(step, inside)
                 if answer is not None:
                     return answer

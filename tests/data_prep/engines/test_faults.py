@@ -21,7 +21,7 @@ from data_prep.engines.run import RunOutcome
 from data_prep.folders.verify import verify
 from data_prep.machine import retry
 from data_prep.machine.faults import MachineFault, not_the_videos
-from data_prep.machine.watchdog import beat, watched
+from data_prep.machine.watchdog import beat, limit_of_file_s, watched
 from data_prep.video.video import UnreadableVideo
 
 
@@ -110,8 +110,14 @@ def test_an_endless_loop_in_native_code_costs_its_video(tmp_path: Path, monkeypa
     source = draw_folder(tmp_path / "in", "hang-a.mp4", "z.mp4")
     go(source, tmp_path / "out", workers=1, limit_s=0.5)
     told = rows(tmp_path / "out")
-    assert told["hang-a.mp4"]["reason"] == "the worker made no progress for 0.5 s, 1 times"
+    assert told["hang-a.mp4"]["reason"] == "the worker made no progress for over 0.5 s, 1 times"
     assert told["z.mp4"]["status"] == "kept"
+
+
+def test_a_large_file_is_given_the_time_to_look_through_it() -> None:
+    assert limit_of_file_s(60, 4 << 30) == pytest.approx(60 + 214.7, abs=0.1)
+    assert limit_of_file_s(60, -1) == 60  # a URL that does not tell
+    assert limit_of_file_s(0, 4 << 30) == 0
 
 
 @pytest.mark.slow

@@ -1,0 +1,55 @@
+"""What a camera does to a picture that the studio draws sharp and clean: blur, coarse pixels, noise. Pure functions.
+
+Shapes: F pictures, H = W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+#: At strength 1: the largest blur's standard deviation, pixels of 128 across the picture …
+_BLUR_PX, _SIDE_PX = 2.0, 128
+#: … how many times fewer pixels the coarsest picture had …
+_COARSE = 3.0
+#: … and the largest noise's standard deviation, of a range of 1.
+_NOISE = 0.08
+#: A change of each kind comes to so many pictures.
+_SHARE = 0.5
+
+
+def photograph(rgb_F3HW: Tensor, strength: float, generator: Generator) -> Tensor:
+    """RGB in [0, 1] as another camera would have it: the same lens and sensor for all F, noise of their own.
+
+    Three changes, each with probability ½ and with a size uniform from 0 to ``strength`` (0 to 1) times its largest: a
+    Gaussian blur, fewer pixels (averaged down, bilinear up again), grey or coloured normal noise.
+    """
+    chance, size = torch.rand(2, 4, generator=generator).tolist()
+    side = rgb_F3HW.shape[-1]
+    blur, coarse, noise = (s * strength if c < _SHARE else 0.0 for c, s in zip(chance[:3], size[:3], strict=True))
+    made = rgb_F3HW
+    if blur > 0:
+        made = _blurred(made, blur * _BLUR_PX * side / _SIDE_PX)
+    if coarse > 0:
+        fewer = max(1, round(side / (1 + coarse * (_COARSE - 1))))
+        small = F.interpolate(made, size=(fewer, fewer), mode="bilinear", antialias=True)
+        made = F.interpolate(small, size=(side, side), mode="bilinear")
+    if noise > 0:
+        channels = 1 if chance[3] < _SHARE else 3
+        shape = (made.shape[0], channels, side, side)
+        made = made + noise * _NOISE * torch.randn(shape, generator=generator)
+    return made.clamp(0, 1)
+
+
+def _blurred(rgb_F3HW: Tensor, sigma_px: float) -> Tensor:
+    """A Gaussian of ``sigma_px``; the edge's pixels go on outside."""
+    reach = math.ceil(3 * sigma_px)
+    if reach == 0:
+        return rgb_F3HW
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma_px) ** 2)
+    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
+    wide = F.pad(rgb_F3HW, (reach, reach, reach, reach), mode="replicate")
+    return F.conv2d(F.conv2d(wide, kernel, groups=3), kernel.mT, groups=3)
