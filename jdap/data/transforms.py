@@ -160,7 +160,8 @@ def augment(
     A flip with probability ½ if ``flip_``; colour of strength ``jitter`` in [0, 1), see :func:`draw_colour`, and none
     at all with probability ``grey``; a random square of the target with a side of at least 1 − ``zoom`` of the
     picture's, scaled back to its size; a lens and a sensor of strength ``camera`` in [0, 1], see
-    :func:`jdap.data.lens.photograph`; sound louder or quieter by up to ``gain_db`` decibels, uniformly, but no louder than full scale.
+    :func:`jdap.data.lens.photograph`; sound louder or quieter by up to ``gain_db`` decibels, uniformly, but no louder
+    than full scale.
     """
     size_px = example.size_px
     # All chances are drawn whatever is switched on, so that one switch does not change another's draws.
