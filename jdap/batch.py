@@ -47,11 +47,15 @@ class TypedBatch:
 
         Types stay, and what was checked once is not checked again: on a GPU each check of a range would wait for it.
         """
-        moved = copy.copy(self)
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                object.__setattr__(moved, name, value.to(device, **options))  # the batch is frozen
-        return moved
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return self.changed(**{name: value.to(device, **options) for name, value in tensors.items()})
+
+    def changed(self, **tensors: Tensor) -> Self:
+        """The same batch with other tensors of the same shapes, which are not checked again."""
+        made = copy.copy(self)
+        for name, value in tensors.items():
+            object.__setattr__(made, name, value)  # the batch is frozen
+        return made
 
     def _check(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         value: Tensor = getattr(self, name)

@@ -64,7 +64,6 @@ class LatentReader:
         jitter, zoom: what pictures would be augmented with. Latents come as they were made: one warning says so.
         clips: whether it reads those of clips, for the temporal stage, or those for the image stage; never both.
         gain_db: how much louder or quieter the sound of a clip may be made.
-        grey, camera: like jitter and zoom; no latents are cached with them.
     """
 
     def __init__(
@@ -75,11 +74,8 @@ class LatentReader:
         zoom: float = 0.0,
         clips: bool = False,
         gain_db: float = 0.0,
-        grey: float = 0.0,
-        camera: float = 0.0,
     ) -> None:
         self.size_px, self.flip, self.jitter, self.zoom = size_px, flip, jitter, zoom
-        self.grey, self.camera = grey, camera
         self.clips, self.gain_db = clips, gain_db
         self._told = False
 
@@ -142,12 +138,7 @@ class LatentReader:
         kept = (settings.jitter, settings.zoom) if settings.variants > 1 else (0, 0)
         lacks = [
             f"{name} {asked}"
-            for name, asked, has in (
-                ("jitter", self.jitter, kept[0]),
-                ("zoom", self.zoom, kept[1]),
-                ("grey", self.grey, 0),
-                ("camera", self.camera, 0),
-            )
+            for name, asked, has in (("jitter", self.jitter, kept[0]), ("zoom", self.zoom, kept[1]))
             if asked > has
         ]
         lacks += ["flip"] if self.flip and not settings.mirrored else []

@@ -200,7 +200,7 @@ class ImageDataModule(ShardDataModule):
     """Batches of reference and target pictures, :class:`jdap.batch.ImageBatch`.
 
     Training shards may hold latents that ``jdap cache-latents`` made, whose batches are
-    :class:`jdap.batch.LatentBatch`; of augmentation they have what was cached. Validation and test
+    :class:`jdap.batch.LatentBatch`; of ``flip``, ``jitter`` and ``zoom`` they have what was cached. Validation and test
     need pictures.
 
     Args:
@@ -215,9 +215,6 @@ class ImageDataModule(ShardDataModule):
         flip: mirror half of the training pictures.
         jitter: strength of the colour change in training, 0 … 1; the same for reference and target.
         zoom: largest share that a random crop takes off the side of a training target.
-        grey: share of the training pictures that lose their colours, reference and target alike.
-        camera: strength of blur, coarse pixels and noise in training, 0 … 1 (:mod:`jdap.data.lens`): for depth from
-            photos that are not as clean as training's. Not for a model that draws pictures: it would draw them so.
         pairs: references drawn of a training sample each time that it is read; more spare bandwidth.
         targets: training pictures of each reference: one pass of the ReferenceNet then serves them all. It must divide
             ``batch_size``.
@@ -239,8 +236,6 @@ class ImageDataModule(ShardDataModule):
         flip: bool = True,
         jitter: ClosedUnitInterval = 0.1,
         zoom: ClosedUnitInterval = 0.0,
-        grey: ClosedUnitInterval = 0.0,
-        camera: ClosedUnitInterval = 0.0,
         pairs: PositiveInt = 1,
         targets: PositiveInt = 1,
         eval_frames: PositiveInt | None = None,
@@ -255,8 +250,8 @@ class ImageDataModule(ShardDataModule):
         self.batch_size, self.size_px, self.eval_frames = batch_size, size_px, eval_frames
         self.training = {
             "targets": targets,
-            "augmentation": partial(augment, flip_=flip, jitter=jitter, zoom=zoom, grey=grey, camera=camera),
-            "latents": LatentReader(size_px, flip, jitter, zoom, grey=grey, camera=camera),
+            "augmentation": partial(augment, flip_=flip, jitter=jitter, zoom=zoom),
+            "latents": LatentReader(size_px, flip, jitter, zoom),
             "pairs": pairs,
             "shuffle": shuffle,
             "keep_bytes": keep_mb << 20,

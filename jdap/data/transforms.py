@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from jdap.data.lens import photograph
 from jdap.data.pose import mirror
 
 #: RGB → YIQ (NTSC 1953): hue is an angle and saturation a length in the IQ plane, so both are linear maps of RGB.
@@ -152,24 +151,18 @@ def augment(
     jitter: float = 0.0,
     zoom: float = 0.0,
     gain_db: float = 0.0,
-    grey: float = 0.0,
-    camera: float = 0.0,
 ) -> Example:
     """Training's augmentation, drawn from ``generator``.
 
-    A flip with probability ½ if ``flip_``; colour of strength ``jitter`` in [0, 1), see :func:`draw_colour`, and none
-    at all with probability ``grey``; a random square of the target with a side of at least 1 − ``zoom`` of the
-    picture's, scaled back to its size; a lens and a sensor of strength ``camera`` in [0, 1], see
-    :func:`jdap.data.lens.photograph`; sound louder or quieter by up to ``gain_db`` decibels, uniformly, but no louder
-    than full scale.
+    A flip with probability ½ if ``flip_``; colour of strength ``jitter`` in [0, 1), see :func:`draw_colour`; a random
+    square of the target with a side of at least 1 − ``zoom`` of the picture's, scaled back to its size; sound louder or
+    quieter by up to ``gain_db`` decibels, uniformly, but no louder than full scale.
     """
     size_px = example.size_px
     # All chances are drawn whatever is switched on, so that one switch does not change another's draws.
     heads, share, across, down = torch.rand(4, generator=generator).tolist()
     colour = draw_colour(jitter, generator)
     louder_db = gain_db * (2 * torch.rand((), generator=generator).item() - 1)
-    if torch.rand((), generator=generator).item() < grey:
-        colour = replace(colour, saturation=0.0)
     if zoom > 0:
         side = max(1, round(size_px * (1 - zoom * share)))
         rest = size_px - side + 1
@@ -178,15 +171,7 @@ def augment(
         example = flip(example)
     if gain_db > 0 and example.audio is not None:
         example = replace(example, audio=amplify(example.audio, louder_db))
-    if colour != Colour():
-        example = recolour(example, colour)
-    return _photographed(example, camera, generator) if camera > 0 else example
-
-
-def _photographed(example: Example, camera: float, generator: Generator) -> Example:
-    """The same lens and sensor for reference and targets; each picture has noise of its own."""
-    made = photograph(torch.cat([example.reference_3HW[None], example.rgb_F3HW]), camera, generator)
-    return replace(example, reference_3HW=made[0], rgb_F3HW=made[1:])
+    return recolour(example, colour) if jitter > 0 else example
 
 
 def amplify(audio: Tensor, gain_db: float) -> Tensor:

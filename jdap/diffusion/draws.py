@@ -66,6 +66,11 @@ def draw_noise(like: Pair, seed: int, place: StepSlice) -> Pair:
     return Pair(*noise.to(like.rgb.device, like.rgb.dtype).unbind(1))
 
 
+def draw_generators(seed: int, place: StepSlice) -> list[Generator]:
+    """A generator for each sample, for what else a step draws of it; not that of its noise."""
+    return [_seeded(seed, place.step, i, 1) for i in range(place.first, place.first + place.size)]
+
+
 def draw_frames(like: Pair, seed: int, first: int, sharing: float = 0.0) -> Pair:
     """Noise for the frames ``first`` … of a video, as many as ``like`` (F, C, h, w) has: standard normal in each half.
 

@@ -15,15 +15,17 @@ from torch.distributed.fsdp import FSDPModule
 
 from jdap import depth as depth_frames
 from jdap.batch import ImageBatch, LatentBatch
-from jdap.diffusion.denoiser import JointDenoiser, Pair
-from jdap.diffusion.draws import draw_noise, draw_timesteps
+from jdap.diffusion.denoiser import JointDenoiser, JointLoss, Pair
+from jdap.diffusion.draws import StepSlice, draw_noise, draw_timesteps
 from jdap.diffusion.schedule import TRAILING, NoiseSchedule
 from jdap.diffusion.timesteps import DEPTH_TO_IMAGE, IMAGE_TO_DEPTH, LOG_SNR, TimestepLaw
 from jdap.metrics import DepthMetrics
 from jdap.models.codec import fingerprint
 from jdap.models.image.lora import merge_lora
 from jdap.pipelines.portrait import PortraitPipeline
+from jdap.stages.parts.depth_loss import depth_loss
 from jdap.stages.parts.latents import NEED_PICTURES, latents_of
+from jdap.stages.parts.lens import as_given
 from jdap.stages.parts.lookup import ReferenceLookup
 from jdap.stages.parts.networks import image_networks
 from jdap.stages.parts.optimizers import warmed_optimizer
@@ -31,12 +33,14 @@ from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, Ste
 from jdap.stages.parts.sharding import shard, whole
 from jdap.stages.parts.steps import place_of, step_losses
 from jdap.stages.settings.checks import save_settings
+from jdap.stages.settings.given import GivenSettings
 from jdap.stages.settings.image import (
     ImageConditioningSettings,
     ImageLossSettings,
     ImageNetworkSettings,
     ImageNoiseSettings,
 )
+from jdap.stages.settings.onestep import OneStepLossSettings
 from jdap.stages.settings.optimizer import OptimizerSettings
 
 
@@ -70,6 +74,7 @@ class ImageStage(DiffusionStage):
         conditioning: what a sample is given beside its noise.
         loss: how the parts of the loss weigh.
         optimizer: AdamW, and how its rate rises and falls.
+        given: how pictures are changed that are given for their depth.
         validation_steps: sampling steps of the validation depth.
         gradient_checkpointing: keep few activations, and compute them again in the backward pass.
         compile: backend of ``torch.compile`` for the UNets (``inductor``), or null.
@@ -88,6 +93,7 @@ class ImageStage(DiffusionStage):
         conditioning: ImageConditioningSettings = ImageConditioningSettings(),
         loss: ImageLossSettings = ImageLossSettings(),
         optimizer: OptimizerSettings = OptimizerSettings(),
+        given: GivenSettings = GivenSettings(),
         validation_steps: int = 1,
         gradient_checkpointing: bool = False,
         compile: str | None = None,
@@ -102,8 +108,14 @@ class ImageStage(DiffusionStage):
                 "model.networks.joint false and model.networks.shared_timestep train no half beside a given one: "
                 "set model.conditioning.image_to_depth and model.conditioning.depth_to_image to 0"
             )
+        if loss.decoded and not (conditioning.image_to_depth and noise.last_step_fraction):
+            raise ValueError(
+                "model.loss.decoded is of image-to-depth at the last timestep: set model.conditioning.image_to_depth "
+                "and model.noise.last_step_fraction above 0"
+            )
         self.preset, self.size_px, self.seed, self.validation_steps = preset, size_px, seed, validation_steps
         self.conditioning, self.loss_settings, self.optimizer_settings = conditioning, loss, optimizer
+        self.given = given
         self.joint, self.shared_timestep = networks.joint, networks.shared_timestep
         made = image_networks(preset, codec, init=init, sd=sd, settings=networks, checkpointing=gradient_checkpointing)
         self.codec, self.unet, self.reference, self.image_tokens = made
@@ -172,10 +184,10 @@ class ImageStage(DiffusionStage):
 
     def training_step(self, batch: ImageBatch | LatentBatch, batch_idx: int) -> StepOutput:
         """One step on pictures or latents: its loss, and what each sample gave to it, for the logs."""
-        clean, reference, weight, confidence = self.encode(batch)
         place = place_of(self, len(batch), batch_idx)
         targets = batch.targets
         t, kind, chance = draw_timesteps(self.law, self.schedule, self.seed, place, 1, targets)
+        clean, reference, weight, confidence = self.encode(self._as_given(batch, kind, place))
         order, conditions = self._led(batch, reference, kind, chance[0])
         if not self.joint:
             conditions["clean_rgb_BChw"] = clean.rgb[order]
@@ -194,8 +206,12 @@ class ImageStage(DiffusionStage):
             drawn=ordered(Pair(kind != IMAGE_TO_DEPTH, kind != DEPTH_TO_IMAGE)),
         )
         rgb, depth = step_losses(self, loss, self.law, weight)
-        total = rgb + depth
-        self.log_dict({"train/loss": total, "train/loss_rgb": rgb, "train/loss_depth": depth}, batch_size=len(batch))
+        total, parts = rgb + depth, {"train/loss_rgb": rgb, "train/loss_depth": depth}
+        if self.loss_settings.decoded and isinstance(batch, ImageBatch):
+            decoded = self._decoded(batch, loss, ordered(t), order, kind)
+            total = total + self.loss_settings.decoded * decoded
+            parts["train/loss_decoded"] = decoded
+        self.log_dict({"train/loss": total} | parts, batch_size=len(batch))
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         back = order.argsort()
         self.report = StepReport(
@@ -204,6 +220,29 @@ class ImageStage(DiffusionStage):
             back,
         )
         return {"loss": total, "report": self.report}
+
+    def _as_given(self, batch: ImageBatch | LatentBatch, kind: Tensor, place: StepSlice) -> ImageBatch | LatentBatch:
+        """The batch with those pictures changed that are given for their depth."""
+        asks = self.given.grey or self.given.camera or self.loss_settings.decoded
+        if isinstance(batch, LatentBatch):
+            if asks:
+                raise ValueError(
+                    "model.given and model.loss.decoded are of pictures, and data.train holds latents: name the shards "
+                    "of pictures"
+                )
+            return batch
+        return batch.changed(rgb=as_given(batch.rgb, kind == IMAGE_TO_DEPTH, self.given, self.seed, place))
+
+    def _decoded(self, batch: ImageBatch, loss: JointLoss, t: Pair, order: Tensor, kind: Tensor) -> Tensor:
+        """The mean error of decoded depth over the samples of image-to-depth at the last timestep.
+
+        Their number is what the law makes of a batch, so that parts of a step add up to it, however it was divided.
+        """
+        asked = (kind.to(order.device)[order] == IMAGE_TO_DEPTH) & (t.depth == self.schedule.timesteps - 1)
+        depth = self.codec.decode(self.denoiser.clean(loss.noisy, loss.v, t).depth[asked]).mean(dim=1, keepdim=True)
+        settings = OneStepLossSettings(outside_skin=self.loss_settings.outside_skin)
+        total_B = depth_loss(depth, batch, settings, order[asked]).total_B
+        return total_B.sum() / (len(batch) * self.law.image_to_depth * self.law.last_step_fraction)
 
     def _led(
         self, batch: ImageBatch | LatentBatch, reference: Tensor, kind: Tensor, chance: Tensor

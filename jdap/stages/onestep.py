@@ -9,36 +9,30 @@ Shapes: B pictures, H x W pixels, C latent channels, h x w latent cells.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from jdap import depth as depth_frames
 from jdap.batch import ImageBatch
 from jdap.diffusion.denoiser import JointDenoiser
 from jdap.diffusion.onestep import DEPTH_STARTS, depth_start, one_step_depth
 from jdap.io.assets import resolve
 from jdap.metrics import DepthMetrics
-from jdap.metrics.ssi import ssi_loss
 from jdap.models.codec import load_codec, same_latents
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.loading import WeightsError
 from jdap.pipelines.portrait import PortraitPipeline
+from jdap.stages.parts.depth_loss import depth_loss
+from jdap.stages.parts.lens import as_given
 from jdap.stages.parts.networks import freeze_unasked
 from jdap.stages.parts.optimizers import warmed_optimizer
 from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
+from jdap.stages.parts.steps import place_of
 from jdap.stages.settings.checks import check_choice, save_settings
+from jdap.stages.settings.given import GivenSettings
 from jdap.stages.settings.onestep import ONE_STEP_OPTIMIZER, OneStepLossSettings
 from jdap.stages.settings.optimizer import OptimizerSettings
-
-
-class OneStepLoss(NamedTuple):
-    """What each picture gives: the loss in the free frame and in the normalised one (B,), and which have any (B,)."""
-
-    free_B: Tensor
-    framed_B: Tensor
-    has_depth_B: Tensor
 
 
 class OneStepStage(DiffusionStage):
@@ -52,6 +46,8 @@ class OneStepStage(DiffusionStage):
         gradient_checkpointing: keep few activations, and compute them again in the backward pass.
         loss: how the parts of the loss weigh.
         optimizer: AdamW, and how its rate rises and falls.
+        given: how the pictures are changed: for depth from photos that are not as clean as training's.
+        seed: of those changes.
 
     Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be started from.
     """
@@ -64,11 +60,14 @@ class OneStepStage(DiffusionStage):
         gradient_checkpointing: bool = False,
         loss: OneStepLossSettings = OneStepLossSettings(),
         optimizer: OptimizerSettings = ONE_STEP_OPTIMIZER,
+        given: GivenSettings = GivenSettings(),
+        seed: int = 0,
     ) -> None:
         super().__init__()
         save_settings(self, locals())
         check_choice("start", start, DEPTH_STARTS)
         self.start, self.loss_settings, self.optimizer_settings = start, loss, optimizer
+        self.given, self.seed = given, seed
         begun = PortraitPipeline.from_pretrained(init)
         if not isinstance(begun.unet, JointUNet) or begun.reference is None or begun.shared_timestep:
             raise WeightsError(
@@ -113,21 +112,6 @@ class OneStepStage(DiffusionStage):
         latents = one_step_depth(self.denoiser, self.unet, rgb, depth_start(self.start, rgb))
         return self.codec.decode(latents).mean(dim=1, keepdim=True)
 
-    def losses(self, depth_B1HW: Tensor, batch: ImageBatch) -> OneStepLoss:
-        """The loss of depth that was predicted for a batch."""
-        has_range = depth_frames.has_range(batch.range_mm)[:, None, None, None]
-        mask = batch.skin & (batch.depth_mm > 0) & has_range
-        told = self.loss_settings
-        free_B, has_depth_B = ssi_loss(
-            depth_B1HW, batch.depth, mask, batch.confidence, power=told.power, gradient=told.gradient
-        )
-        weight = depth_frames.loss_weight(
-            batch.skin.float(), batch.depth_source, batch.range_mm, self.loss_settings.outside_skin
-        )
-        error = (depth_B1HW.float() - batch.depth).square() * weight * batch.confidence
-        framed_B = error.sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1)
-        return OneStepLoss(free_B.float(), framed_B, has_depth_B)
-
     def training_step(self, batch: ImageBatch, batch_idx: int) -> StepOutput:
         """One step on an :class:`ImageBatch`: its loss, and what each sample gave to it, for the logs.
 
@@ -135,8 +119,9 @@ class OneStepStage(DiffusionStage):
         """
         if not isinstance(batch, ImageBatch):
             raise ValueError("data.train holds latents, and this loss is of pixels: name the shards of pictures")
-        free_B, framed_B, has_depth_B = self.losses(self.depth(batch.rgb), batch)
-        depth_B = (free_B + self.loss_settings.framed * framed_B) * has_depth_B
+        place = place_of(self, len(batch), batch_idx)
+        rgb = as_given(batch.rgb, torch.ones(len(batch), dtype=torch.bool), self.given, self.seed, place)
+        free_B, framed_B, has_depth_B, depth_B = depth_loss(self.depth(rgb), batch, self.loss_settings)
         pictures = has_depth_B.sum().clamp_min(1)
         loss = depth_B.sum() / pictures
         scalars = {"train/loss": loss, "train/loss_free": free_B.sum() / pictures}

@@ -88,10 +88,13 @@ class ImageLossSettings:
         gamma: cap of the Min-SNR weight, above 0.
         outside_skin: weight, from 0, of the depth loss off the skin, on studio samples only: there the depth of the
             whole head is true, while fitted depth is only trusted on skin.
+        decoded: weight, from 0, of the error of decoded depth where a sample of image-to-depth is at the last timestep:
+            the loss of ``jdap train-depth`` with its defaults, in the midst of diffusion. Needs pictures, not latents.
     """
 
     gamma: float = 5.0
     outside_skin: float = 0.1
+    decoded: float = 0.0
 
     def __post_init__(self) -> None:
-        check_least("loss", 0, gamma=self.gamma, outside_skin=self.outside_skin)
+        check_least("loss", 0, gamma=self.gamma, outside_skin=self.outside_skin, decoded=self.decoded)

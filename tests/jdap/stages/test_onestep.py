@@ -25,6 +25,7 @@ from jdap.models.loading import WeightsError
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.image import ImageStage
 from jdap.stages.onestep import OneStepStage
+from jdap.stages.parts.depth_loss import depth_loss
 
 SHAPE = {"widths": (32, 64), "layers": 1, "head_dim": 16}
 
@@ -172,12 +173,14 @@ def test_off_the_skin_only_studio_people_teach(init, shards):
     model, batch = stage(init), first_batch(shards)
     depth = batch.depth.clone()
     wrong = torch.where(batch.skin, depth, -depth)
-    assert (model.losses(depth, batch).framed_B == 0).all()
-    studio = model.losses(wrong, batch)
+    assert (depth_loss(depth, batch, model.loss_settings).framed_B == 0).all()
+    studio = depth_loss(wrong, batch, model.loss_settings)
     assert (studio.framed_B > 0).all()
     assert torch.allclose(studio.free_B, torch.zeros(4), atol=1e-6)
-    fitted = model.losses(wrong, dataclasses.replace(batch, depth_source=("fitted",) * len(batch)))
-    assert (fitted.framed_B == 0).all()
+    as_fitted = dataclasses.replace(batch, depth_source=("fitted",) * len(batch))
+    assert (depth_loss(wrong, as_fitted, model.loss_settings).framed_B == 0).all()
+    two = depth_loss(wrong[[3, 1]], batch, model.loss_settings, torch.tensor([3, 1]))
+    torch.testing.assert_close(two.total_B, studio.total_B[[3, 1]])
 
 
 def test_one_step_weights_are_told_from_others(init, tmp_path):

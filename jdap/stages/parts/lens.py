@@ -1,6 +1,6 @@
-"""What a camera does to a picture that the studio draws sharp and clean: blur, coarse pixels, noise. Pure functions.
+"""What a camera does to a picture that the studio draws sharp and clean: blur, coarse pixels, noise, no colours.
 
-Shapes: F pictures, H = W pixels.
+Shapes: B pictures, H = W pixels.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
+
+from jdap.diffusion.draws import StepSlice, draw_generators
+from jdap.stages.settings.given import GivenSettings
 
 #: At strength 1: the largest blur's standard deviation, pixels of 128 across the picture …
 _BLUR_PX, _SIDE_PX = 2.0, 128
@@ -21,16 +24,36 @@ _NOISE = 0.08
 _SHARE = 0.5
 
 
-def photograph(rgb_F3HW: Tensor, strength: float, generator: Generator) -> Tensor:
-    """RGB in [0, 1] as another camera would have it: the same lens and sensor for all F, noise of their own.
+#: Luma of ITU-R BT.601.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def as_given(rgb_B3HW: Tensor, chosen_B: Tensor, settings: GivenSettings, seed: int, place: StepSlice) -> Tensor:
+    """RGB in [-1, 1] with the ``chosen_B`` pictures changed, each by chances of its own place in the step."""
+    if not (settings.grey or settings.camera):
+        return rgb_B3HW
+    made = rgb_B3HW.clone()
+    luma = torch.tensor(_LUMA, device=made.device)[:, None, None]
+    for i, generator in enumerate(draw_generators(seed, place)):
+        if not chosen_B[i]:
+            continue
+        if torch.rand((), generator=generator).item() < settings.grey:
+            made[i] = (made[i] * luma).sum(0)
+        if settings.camera > 0:
+            made[i] = photograph((made[i : i + 1] + 1) / 2, settings.camera, generator)[0] * 2 - 1
+    return made
+
+
+def photograph(rgb_B3HW: Tensor, strength: float, generator: Generator) -> Tensor:
+    """RGB in [0, 1] as another camera would have it: the same lens and sensor for all B, noise of their own.
 
     Three changes, each with probability ½ and with a size uniform from 0 to ``strength`` (0 to 1) times its largest: a
     Gaussian blur, fewer pixels (averaged down, bilinear up again), grey or coloured normal noise.
     """
     chance, size = torch.rand(2, 4, generator=generator).tolist()
-    side = rgb_F3HW.shape[-1]
+    side = rgb_B3HW.shape[-1]
     blur, coarse, noise = (s * strength if c < _SHARE else 0.0 for c, s in zip(chance[:3], size[:3], strict=True))
-    made = rgb_F3HW
+    made = rgb_B3HW
     if blur > 0:
         made = _blurred(made, blur * _BLUR_PX * side / _SIDE_PX)
     if coarse > 0:
@@ -40,16 +63,16 @@ def photograph(rgb_F3HW: Tensor, strength: float, generator: Generator) -> Tenso
     if noise > 0:
         channels = 1 if chance[3] < _SHARE else 3
         shape = (made.shape[0], channels, side, side)
-        made = made + noise * _NOISE * torch.randn(shape, generator=generator)
+        made = made + noise * _NOISE * torch.randn(shape, generator=generator).to(made)
     return made.clamp(0, 1)
 
 
-def _blurred(rgb_F3HW: Tensor, sigma_px: float) -> Tensor:
+def _blurred(rgb_B3HW: Tensor, sigma_px: float) -> Tensor:
     """A Gaussian of ``sigma_px``; the edge's pixels go on outside."""
     reach = math.ceil(3 * sigma_px)
     if reach == 0:
-        return rgb_F3HW
+        return rgb_B3HW
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma_px) ** 2)
-    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
-    wide = F.pad(rgb_F3HW, (reach, reach, reach, reach), mode="replicate")
+    kernel = (kernel / kernel.sum()).to(rgb_B3HW).expand(3, 1, 1, -1)
+    wide = F.pad(rgb_B3HW, (reach, reach, reach, reach), mode="replicate")
     return F.conv2d(F.conv2d(wide, kernel, groups=3), kernel.mT, groups=3)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from jdap.data.lens import _blurred, photograph
+from jdap.stages.parts.lens import _blurred, photograph
 
 
 @pytest.fixture
