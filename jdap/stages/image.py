@@ -208,7 +208,7 @@ class ImageStage(DiffusionStage):
         rgb, depth = step_losses(self, loss, self.law, weight)
         total, parts = rgb + depth, {"train/loss_rgb": rgb, "train/loss_depth": depth}
         if self.loss_settings.decoded and isinstance(batch, ImageBatch):
-            decoded = self._decoded(batch, loss, ordered(t), order, kind)
+            decoded = self._decoded(batch, loss, t, order, kind)
             total = total + self.loss_settings.decoded * decoded
             parts["train/loss_decoded"] = decoded
         self.log_dict({"train/loss": total} | parts, batch_size=len(batch))
@@ -238,11 +238,15 @@ class ImageStage(DiffusionStage):
 
         Their number is what the law makes of a batch, so that parts of a step add up to it, however it was divided.
         """
-        asked = (kind.to(order.device)[order] == IMAGE_TO_DEPTH) & (t.depth == self.schedule.timesteps - 1)
-        depth = self.codec.decode(self.denoiser.clean(loss.noisy, loss.v, t).depth[asked]).mean(dim=1, keepdim=True)
+        rows = ((kind == IMAGE_TO_DEPTH) & (t.depth == self.schedule.timesteps - 1)).nonzero().flatten()
+        if not len(rows):
+            return loss.depth.new_zeros(())
+        asked = order.argsort()[rows.to(self.device)]
+        noisy, v = (Pair(*(half[asked] for half in pair)) for pair in (loss.noisy, loss.v))
+        latents = self.denoiser.clean(noisy, v, Pair(*(tt[rows].to(self.device) for tt in t))).depth
         settings = OneStepLossSettings(outside_skin=self.loss_settings.outside_skin)
-        total_B = depth_loss(depth, batch, settings, order[asked]).total_B
-        return total_B.sum() / (len(batch) * self.law.image_to_depth * self.law.last_step_fraction)
+        found = depth_loss(self.codec.decode(latents).mean(dim=1, keepdim=True), batch, settings, rows)
+        return found.total_B.sum() / (len(batch) * self.law.image_to_depth * self.law.last_step_fraction)
 
     def _led(
         self, batch: ImageBatch | LatentBatch, reference: Tensor, kind: Tensor, chance: Tensor

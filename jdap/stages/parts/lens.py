@@ -34,13 +34,14 @@ def as_given(rgb_B3HW: Tensor, chosen_B: Tensor, settings: GivenSettings, seed: 
         return rgb_B3HW
     made = rgb_B3HW.clone()
     luma = torch.tensor(_LUMA, device=made.device)[:, None, None]
-    for i, generator in enumerate(draw_generators(seed, place)):
-        if not chosen_B[i]:
-            continue
-        if torch.rand((), generator=generator).item() < settings.grey:
-            made[i] = (made[i] * luma).sum(0)
-        if settings.camera > 0:
-            made[i] = photograph((made[i : i + 1] + 1) / 2, settings.camera, generator)[0] * 2 - 1
+    with torch.autocast(made.device.type, enabled=False):  # half precision would round what is drawn
+        for i, generator in enumerate(draw_generators(seed, place)):
+            if not chosen_B[i]:
+                continue
+            if torch.rand((), generator=generator).item() < settings.grey:
+                made[i] = (made[i] * luma).sum(0)
+            if settings.camera > 0:
+                made[i] = photograph((made[i : i + 1] + 1) / 2, settings.camera, generator)[0] * 2 - 1
     return made
 
 
