@@ -75,8 +75,11 @@ train-video: install  ## train a portrait that talks, on an image model, and let
 
 train-depth: OUT ?= out/depth
 train-depth: WEIGHTS ?= $(if $(wildcard out/image/weights),out/image/weights,shipped:image-tiny)
-train-depth: install  ## fine-tune an image model to depth in one step, then print its depth table (WEIGHTS= SHARDS= OUT= ARGS=)
-	$(RUN) jdap train-depth --out $(OUT) --model.init $(WEIGHTS) --data.train $(TRAIN) --data.val $(VAL) $(ARGS)
+train-depth: HYBRID = --config jdap/configs/depth-tiny.yaml --config jdap/configs/depth-hybrid.yaml \
+  --data.train.studio.shards $(TRAIN) --data.train.fitted.shards $(OUT)/photos
+train-depth: install  ## fine-tune an image model to depth in one step, then print its depth table (WEIGHTS= SHARDS= PHOTOS= OUT= ARGS=)
+	$(if $(PHOTOS),$(RUN) data_prep photos $(PHOTOS) --out $(OUT)/photos --size 128 $(if $(DEVICE),--device $(DEVICE)))
+	$(RUN) jdap train-depth $(if $(PHOTOS),$(HYBRID),--data.train $(TRAIN)) --out $(OUT) --model.init $(WEIGHTS) --data.val $(VAL) $(ARGS)
 	$(RUN) benchmarks depth --weights $(OUT)/weights --shards $(TEST) --out $(OUT) $(if $(DEVICE),--device $(DEVICE))
 
 # One person: videos (VIDEO=), or a folder of shards (SHARDS=), are parted by time; the person's latents and those of drawn
