@@ -130,7 +130,7 @@ def _clip(task: Task, settings: Settings, number: int, count: int) -> dict:
     with ShardWriter(task.scratch / clip_id, "clip") as writer:
         writer.write(dataclasses.replace(drawn, record=record, rgb_FHW3=rgb))
     task.sheets.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(rgb[0]).save(task.sheets / f"{clip_id}.png")
+    Image.fromarray(rgb[0]).save(task.sheets / f"{clip_id}.jpg")
     return row
 
 

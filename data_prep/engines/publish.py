@@ -84,7 +84,7 @@ def publish(
         told.append({key: sidecar[key] for key in ("shard", "samples", "frames", "bytes", "sha256")})
         store.publish(shard, name)
         store.publish(sidecar_path(shard), sidecar_path(Path(name)).as_posix())
-    for sheet in sorted(path for folder in folders for path in (folder / SHEETS).glob("*.png")):
+    for sheet in sorted(path for folder in folders for path in (folder / SHEETS).glob("*")):
         store.publish(sheet, f"{SHEETS}/{sheet.name}")
     head = json.dumps({"unit": unit.number, "sha256": digest, "software": software, "shards": told})
     lines = ",\n".join(json.dumps(row) for row in rows)

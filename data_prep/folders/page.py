@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_prep.clips.contact_sheet import BAR, CONTACT_TILE_PX
+from data_prep.clips.contact_sheet import BAR, CONTACT_TILE_PX, SHEET_END
 from data_prep.clips.quality import HELD, KEPT, SCORES, reason_kind
 from data_prep.engines.records import SHEETS, ClipRow, read_rows
 from data_prep.store import Store
@@ -197,14 +197,14 @@ def _gallery(store: Store, title: str, about: str, rows: Iterable[ClipRow]) -> I
         if row["status"] == HELD:
             about += f"<br><span style='color:{COLOURS[HELD]}'>{html.escape(row['reason'])}</span>"
         picture = f"<img loading=lazy alt='' src='data:image/jpeg;base64,{strip}'>"
-        yield f"<a href='{SHEETS}/{name}.png'>{picture}<div>{name}<br><span class=dim>{about}</span></div></a>"
+        yield f"<a href='{SHEETS}/{name}{SHEET_END}'>{picture}<div>{name}<br><span class=dim>{about}</span></div></a>"
     yield "</div>"
 
 
 def _strip(store: Store, clip_id: str) -> str:
     """The middle row of a contact sheet as JPEG, base64; empty where there is no sheet."""
     try:
-        sheet = Image.open(io.BytesIO(store.read(f"{SHEETS}/{clip_id}.png"))).convert("RGB")
+        sheet = Image.open(io.BytesIO(store.read(f"{SHEETS}/{clip_id}{SHEET_END}"))).convert("RGB")
     except (OSError, ValueError):
         return ""
     rows = max((sheet.height - BAR) // (CONTACT_TILE_PX + BAR), 1)

@@ -204,7 +204,7 @@ class _Person:
                         sheet.rows.append(contact_sheet.shrunk(self._sheet_row(fitted, sample, part[index], index)))
                 beat()
         with self.watch.timed("sheet"):
-            write_whole(self.task.sheets / f"{clip_id}.png", contact_sheet.render_sheet(sheet))
+            write_whole(self.task.sheets / f"{clip_id}{contact_sheet.SHEET_END}", contact_sheet.render_sheet(sheet))
         paths = [fitted.looks[k].path for k in pictures]
         source = str(self.task.path) if len(paths) > 1 else str(paths[0])
         row = _row(self.task, clip_id, source, KEPT, "", len(pictures))

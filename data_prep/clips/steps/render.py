@@ -119,7 +119,7 @@ class _Drawing:
                 self.writer.close()
         if self.clip.status != KEPT or not self.clip.written:
             self.writer.abort()
-            (self.job.sheets / f"{self.clip.clip_id}.png").unlink(missing_ok=True)
+            (self.job.sheets / f"{self.clip.clip_id}{contact_sheet.SHEET_END}").unlink(missing_ok=True)
             shutil.rmtree(self.writer.folder)
 
     def _finish(self) -> None:
@@ -130,7 +130,9 @@ class _Drawing:
                 confidence, offset = self._sync.finish(clip.audio)
             clip.numbers |= {"sync_confidence": confidence, "sync_offset_frames": offset}
         with self.job.timed("sheet"):
-            write_whole(self.job.sheets / f"{clip.clip_id}.png", contact_sheet.render_sheet(self._sheet))
+            write_whole(
+                self.job.sheets / f"{clip.clip_id}{contact_sheet.SHEET_END}", contact_sheet.render_sheet(self._sheet)
+            )
         clip.written = clip.frames
 
     def _write(self) -> None:

@@ -38,7 +38,7 @@ def test_sheet_has_four_tiles_a_row() -> None:
         pixels[BAR + CONTACT_TILE_PX // 2, 3 * CONTACT_TILE_PX + CONTACT_TILE_PX * 4 // 5],
     )
     assert near.sum() > far.sum() + 100
-    assert pixels[BAR + 4, 3 * CONTACT_TILE_PX + 4].sum() == 0
+    assert pixels[BAR + 4, 3 * CONTACT_TILE_PX + 4].sum() < 10  # black, as JPEG has it
 
 
 def test_larger_frames_give_the_same_sheet() -> None:

@@ -44,7 +44,7 @@ def write_record(folder: Path) -> None:
         (0, 0, 200),
         (0, BAR + CONTACT_TILE_PX + BAR, 4 * CONTACT_TILE_PX, BAR + CONTACT_TILE_PX + BAR + CONTACT_TILE_PX),
     )  # its middle row
-    sheet.save(folder / "contact" / "clip1.png")
+    sheet.save(folder / "contact" / "clip1.jpg")
 
 
 def test_a_prepared_folder(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_the_page_shows_it_and_needs_nothing_beside_it(tmp_path: Path) -> None:
     assert "<file>" not in page
     assert page.count("<svg") == 2
     assert page.count("stroke-dasharray") == 1
-    assert re.findall(r"href='([^']+)'", page) == ["contact/clip1.png"]
+    assert re.findall(r"href='([^']+)'", page) == ["contact/clip1.jpg"]
     assert not re.search(r"src='(?!data:)|<script|<link|url\(", page)
     (picture,) = re.findall(r"data:image/jpeg;base64,([^']+)", page)
     strip = Image.open(io.BytesIO(base64.b64decode(picture)))

@@ -69,7 +69,7 @@ def test_every_video_has_its_row_and_kept_ones_their_sheet(whole: Path) -> None:
     }
     assert told == {Path(n).name: ("kept", "") for n in KEPT} | odd
     for row in rows(whole):
-        assert (whole / "contact" / f"{row['clip_id']}.png").exists() == (row["status"] == "kept")
+        assert (whole / "contact" / f"{row['clip_id']}.jpg").exists() == (row["status"] == "kept")
     assert sorted(p.name for p in whole.parent.iterdir()) == ["out"]
 
 

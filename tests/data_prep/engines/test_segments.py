@@ -69,7 +69,7 @@ def test_segments_become_one_video(whole: Path) -> None:
     assert {s.record.person_id for s in stored} == {found[0]["clip_id"]}
     assert not list((whole / "segments").iterdir())
     assert not list((whole / "claims").iterdir())
-    assert all((whole / "contact" / f"{row['clip_id']}.png").exists() for row in found)
+    assert all((whole / "contact" / f"{row['clip_id']}.jpg").exists() for row in found)
 
 
 @pytest.mark.slow

@@ -95,7 +95,7 @@ def test_shards_are_whole_and_keep_the_schema(prepared: Path, rows: list[dict], 
     assert not list(prepared.parent.glob(".*"))
     assert not (prepared / "scratch").exists()
     for clip_id in kept:
-        assert (prepared / "contact" / f"{clip_id}.png").stat().st_size > 10_000
+        assert (prepared / "contact" / f"{clip_id}.jpg").stat().st_size > 10_000
     for shard in prepared.glob("*.tar"):
         sidecar = json.loads(shard.with_suffix(".json").read_text())
         assert sidecar["seconds"]["fit"] > 0

@@ -180,7 +180,7 @@ def test_a_clip_that_breaks_while_it_is_drawn_costs_itself(tools: Tools, people,
     assert [(r["status"], r["reason"]) for r in rows] == [("failed", "RuntimeError: no such depth"), ("kept", "")]
     assert rows[0]["fault"] == "bug"
     assert [p.name for p in (tmp_path / "samples").iterdir()] == [rows[1]["clip_id"]]
-    assert [p.stem for p in (tmp_path / "sheets").glob("*.png")] == [rows[1]["clip_id"]]
+    assert [p.stem for p in (tmp_path / "sheets").glob("*.jpg")] == [rows[1]["clip_id"]]
 
 
 def test_a_track_that_breaks_the_fit_of_all_fails_alone(tools: Tools, people, tmp_path: Path, monkeypatch) -> None:
