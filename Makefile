@@ -153,25 +153,22 @@ sample-shards: install  ## draw the stills and talking clips that ship anew (int
 	$(RUN) data_prep studio --out $(OUT)/talking/test --split test --first 100 --people 5 --frames 32 --talk
 
 # Hours, and as many sittings of the machine as they take: what is whole is left alone, what was interrupted goes on.
-# The people of the training set begin at 6000: none of them is in the sample shards. Open-ended training comes first
-# (STEPS), then a last stretch in which the rate falls (LAST), the one-step depth model, and packing.
+# The people of the training set begin at 6000: none of them is in the sample shards. Open-ended training on latents comes
+# first (STEPS), then a last stretch on pictures in which the rate falls (LAST), and packing.
 STEPS ?= 100000
 LAST  ?= 10000
-ONE_STEP ?= 10000
 shipped-weights: OUT ?= out/shipped
-shipped-weights: IMAGE = train-image --config jdap/configs/image-tiny.yaml --config jdap/configs/image-tiny-long.yaml \
-  --model.codec $(OUT)/codec/weights --data.train $(OUT)/latents --data.val $(OUT)/val
-shipped-weights: install  ## make codec, image model and one-step depth as they ship, from nothing: hours, resumable (OUT= STEPS= LAST= ARGS=)
+shipped-weights: IMAGE = jdap train-image --config jdap/configs/image-tiny.yaml --config jdap/configs/image-tiny-long.yaml
+shipped-weights: install  ## make codec and image model as they ship, from nothing: hours, resumable (OUT= STEPS= LAST= ARGS=)
 	$(RUN) data_prep studio --out $(OUT)/val --split val --first 200 --people 40 --frames 2 --sittings
 	$(RUN) data_prep studio --out $(OUT)/sittings --split train --first 6000 --people 1200 --frames 8 --sittings --workers 2
 	test -e $(OUT)/codec/weights || $(RUN) jdap train-codec --out $(OUT)/codec --resume auto --data.train $(OUT)/sittings --data.val $(OUT)/val --trainer.max_steps 12000
 	$(RUN) jdap cache-latents --shards $(OUT)/sittings --codec $(OUT)/codec/weights --out $(OUT)/latents --flip --variants 2 --jitter 0.2 --zoom 0.1
-	test -e $(OUT)/image/weights || $(RUN) jdap $(IMAGE) --out $(OUT)/image --resume auto --trainer.max_steps $(STEPS) $(ARGS)
-	test -e $(OUT)/last/checkpoints/last.ckpt || { mkdir -p $(OUT)/last/checkpoints && cp $(OUT)/image/checkpoints/last.ckpt $(OUT)/last/checkpoints/; }
-	test -e $(OUT)/last/weights || $(RUN) jdap $(IMAGE) --out $(OUT)/last --resume auto --trainer.max_steps $$(($(STEPS) + $(LAST))) \
-	  --model.optimizer.decay $$(awk 'BEGIN {print $(LAST) / ($(STEPS) + $(LAST))}') $(ARGS)
+	test -e $(OUT)/image/weights || $(RUN) $(IMAGE) --out $(OUT)/image --resume auto --model.codec $(OUT)/codec/weights \
+	  --data.train $(OUT)/latents --data.val $(OUT)/val --trainer.max_steps $(STEPS) $(ARGS)
+	test -e $(OUT)/last/weights || $(RUN) $(IMAGE) --config jdap/configs/image-last.yaml --out $(OUT)/last --resume auto --model.init $(OUT)/image/weights \
+	  --data.train $(OUT)/sittings --data.val $(OUT)/val --trainer.max_steps $(LAST) $(ARGS)
 	$(RUN) jdap pack $(OUT)/last/weights --half --lean --out $(OUT)/image-tiny
-	test -e $(OUT)/depth/weights || $(RUN) jdap train-depth --out $(OUT)/depth --resume auto --model.init $(OUT)/last/weights --data.train $(OUT)/sittings --data.val $(OUT)/val --trainer.max_steps $(ONE_STEP)
 	$(RUN) benchmarks modes --weights $(OUT)/image-tiny --shards $(OUT)/val --out $(OUT)/modes
 
 clean:  ## remove what runs have written
