@@ -52,15 +52,21 @@ def find_lens(
     return replace(camera, f_px=camera.f_px * float(log_f.exp()))
 
 
+def believable(focal_px: float, face_px: float) -> bool:
+    """Whether a photo's lens may have this focal length, where a face is ``face_px`` wide, cheek to cheek.
+
+    Not so where the face would be nearer than :data:`NEAREST_EXIF_MM` or farther than files can hold: then the photo
+    was cut, or the number is wrong.
+    """
+    return NEAREST_EXIF_MM <= focal_px * FACE_WIDTH_MM / face_px <= FARTHEST_FACE_MM
+
+
 def photo_camera(width: int, height: int, face_px: float, focal_px: float | None = None) -> tuple[PinholeCamera, bool]:
     """The camera of a photo with a face of this width (cheek to cheek, pixels), and whether ``focal_px`` counts: what
-    EXIF says of its lens, or None.
-
-    It does not where the face would be nearer than :data:`NEAREST_EXIF_MM` or farther than files can hold: then the
-    photo was cut, or the number is wrong, and the lens is the guess for photos.
+    EXIF says of its lens, or None. Where it is not :func:`believable` the lens is the guess for photos.
     """
     guess = default_camera(width, height, face_px, PHOTO_FACE_MM)
-    if focal_px is None or not NEAREST_EXIF_MM <= focal_px * FACE_WIDTH_MM / face_px <= FARTHEST_FACE_MM:
+    if focal_px is None or not believable(focal_px, face_px):
         return guess, False
     return replace(guess, f_px=focal_px), True
 

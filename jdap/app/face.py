@@ -20,6 +20,7 @@ from jdap.photos.made import Made
 from jdap.pose.change import TURNS, Change, PoseError, named, read_change
 from jdap.pose.heads import FittedHead, Heads
 from jdap.pose.motion import Mover
+from jdap.pose.photo import fit_photo
 from jdap.pose.pipeline import MOTION_SIDE_PX
 from jdap.pose.warp import drawn
 
@@ -53,7 +54,7 @@ def fit(models: Models, seen: Seen) -> Fitted:
     try:
         with models.lock:
             heads = models.heads
-            head = heads.fit(crop_frame(seen.photo.rgb_HW3, seen.window_px, MOTION_SIDE_PX))
+            head = fit_photo(heads, seen.photo, seen.window_px)
     except AssetError as error:
         raise RefusedError("Expressions need a head model, which cannot be had here.") from error
     except PoseError as error:

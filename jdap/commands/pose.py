@@ -128,15 +128,13 @@ class _Work:
     def _one(self, path: Path, stem: str, chosen: Any, window_px: np.ndarray) -> tuple[list[str], list[str]]:
         """One head of a photo: the files, and notes."""
         from jdap.commands import common as command
-        from jdap.faces.crop import crop_frame
         from jdap.io.files import write_whole
         from jdap.photos import paste, relit
         from jdap.pose.motion import degrees
-        from jdap.pose.photo import changed, film
-        from jdap.pose.pipeline import MOTION_SIDE_PX
+        from jdap.pose.photo import changed, film, fit_photo
 
         photo, out, moments = chosen.photo, self.args.out, self.performance.moments
-        head = self.heads.fit(crop_frame(photo.rgb_HW3, window_px, MOTION_SIDE_PX))
+        head = fit_photo(self.heads, photo, window_px)
         files, shown, unseen = [], [photo.rgb_HW3], 0.0
         if self.performance.fps:
             files.append(Made.POSED.of(stem, "mp4"))

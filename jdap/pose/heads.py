@@ -26,6 +26,7 @@ from data_prep.fit.fit import (
     expression_prior,
     fit_tracks,
 )
+from data_prep.fit.lens import believable
 from data_prep.head.landmarks import LANDMARK_COUNT, Correspondence, load_correspondence, oval_region
 from data_prep.head.model import MorphableModel, load_ict
 from jdap.faces.landmarker import Face, Landmarker
@@ -101,7 +102,7 @@ class Heads:
         return self.model.expression_names
 
     def fit(self, rgb_SS3: np.ndarray, camera: PinholeCamera | None = None) -> FittedHead:
-        """The head in a square picture (S, S, 3) uint8; ``camera`` is the picture's, if it is known.
+        """The head in a square picture (S, S, 3) uint8; ``camera`` is the picture's, if it is known and believable.
 
         Of several faces the one nearest to the middle counts. Raises :class:`PoseError` where there is none.
         """
@@ -178,6 +179,7 @@ class Heads:
     def _observed(self, faces: list[Face], width: int, height: int, camera: PinholeCamera | None) -> Observed:
         landmarks = torch.from_numpy(np.stack([face.landmarks_px_N3[:LANDMARK_COUNT] for face in faces]))
         across = float((landmarks[:, CHEEKS[0], :2] - landmarks[:, CHEEKS[1], :2]).norm(dim=-1).median())
-        camera = camera or default_camera(width, height, across, PHOTO_FACE_MM)
+        if camera is None or not believable(camera.f_px, across):
+            camera = default_camera(width, height, across, PHOTO_FACE_MM)
         scores = torch.from_numpy(np.stack([face.blendshapes_B for face in faces]))
         return Observed(landmarks, expression_prior(scores, faces[0].names, self.model), camera)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from jdap.faces.crop import crop_frame
+from jdap.geometry import PinholeCamera
 from jdap.media.frames import VIDEOS, read_frames
 from jdap.media.video import VideoWriter
 from jdap.photos import paste
@@ -51,6 +52,19 @@ class Performance(NamedTuple):
 STILL = Performance([Moment(None, torch.eye(3))])
 
 
+def fit_photo(heads: Heads, photo: Photo, window_px: np.ndarray) -> FittedHead:
+    """The head in a window (left, top, side) of a photo, by the lens that its EXIF tells, if any.
+
+    Raises :class:`jdap.pose.change.PoseError` where there is no face.
+    """
+    camera = None
+    if photo.focal_px is not None:
+        whole = PinholeCamera(photo.focal_px, photo.width / 2, photo.height / 2, photo.width, photo.height)
+        left, top, side = window_px.tolist()
+        camera = whole.crop(left, top, side, MOTION_SIDE_PX)
+    return heads.fit(crop_frame(photo.rgb_HW3, window_px, MOTION_SIDE_PX), camera)
+
+
 def read_performance(path: Path, heads: Heads, choose: Choose, take: str) -> Performance:
     """The expression of the face in a photo or a video, and with ``take`` both its pose.
 
@@ -61,7 +75,7 @@ def read_performance(path: Path, heads: Heads, choose: Choose, take: str) -> Per
         if path.suffix.lower() not in VIDEOS:
             photo = read_photo(path)
             chosen = choose(photo, path)
-            other = heads.fit(crop_frame(chosen.photo.rgb_HW3, chosen.windows_px[0], MOTION_SIDE_PX))
+            other = fit_photo(heads, chosen.photo, chosen.windows_px[0])
             pose = other.rotation_33 if take == BOTH else None
             return Performance([Moment(other.expression_E, torch.eye(3), pose)])
         rates: list[float] = []
