@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import scipy.io
-from scipy.io.matlab import MatReadError
+from scipy.io.matlab import MatReadError, matfile_version
 from scipy.spatial.transform import Rotation
 
 from data_prep.head.files import read_arrays
@@ -26,6 +26,8 @@ FLAME_SHAPES, FLAME_DIRECTIONS = 300, 400
 #: FLAME's joints are root, neck, jaw, left eye, right eye. The jaw's own expressions: turns (radians, about x, y, z)
 #: whose offsets are taken for linear. Opened by 0.3 the chin moves 30 mm, and the chord is 0.3 mm off the arc.
 JAW, JAW_TURNS = 2, ((0.3, 0.0, 0.0), (0.0, 0.1, 0.0), (0.0, 0.0, 0.1))
+#: What scipy calls MATLAB files that are HDF5, which version 7.3 is.
+HDF5_VERSION = 2
 PICKLE_HELP = (
     "it holds pickled objects, which run code when they are opened: "
     "turn it into a plain npz on your own machine by the script in docs/face_models.md"
@@ -105,14 +107,13 @@ def _read_bfm_2009(path: Path, mm_per_unit: float) -> RawModel:
     names = ("shapeMU", "shapePC", "shapeEV", "tl")
     try:
         with path.open("rb") as file:
-            arrays: dict[str, np.ndarray] = scipy.io.loadmat(file, variable_names=names)
-    except NotImplementedError as error:  # what scipy raises for HDF5, which version 7.3 is
-        raise ModelFileError(
-            f"{path} is a MATLAB 7.3 file; Basel's own is version 5: save it again with -v7"
-        ) from error
+            is_hdf5 = matfile_version(file)[0] == HDF5_VERSION
+            arrays: dict[str, np.ndarray] = {} if is_hdf5 else scipy.io.loadmat(file, variable_names=names)
     except (OSError, ValueError, TypeError, EOFError, IndexError, MatReadError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ModelFileError(f"{path} cannot be read as a .mat file: {reason}") from error
+    if is_hdf5:
+        raise ModelFileError(f"{path} is a MATLAB 7.3 file; Basel's own is version 5: save it again with -v7")
     mean = _take(path, arrays, "shapeMU", (None, 1))[:, 0]
     components = _take(path, arrays, "shapePC", (len(mean), None))
     deviation = _take(path, arrays, "shapeEV", (components.shape[1], 1))[:, 0]

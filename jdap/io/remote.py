@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 #: Raised by mistakes of ours, not by a back end; passed on as they are.
-_OURS = (TypeError, AttributeError, NameError, AssertionError, ImportError, NotImplementedError, LookupError)
+_OURS = (TypeError, AttributeError, NameError, AssertionError, ImportError, LookupError)
 _HOUSES = ("jdap", "data_prep", "benchmarks")
 #: HTTP status → what the operating system would say. Every other 4xx is a request that no repetition mends.
 _CODES = {
@@ -66,6 +66,8 @@ def as_os_error(error: BaseException, place: str = "") -> OSError | None:
         if error.errno is not None or (type(error).__module__ == "builtins" and type(error) is not OSError):
             return error
         return OSError(errno.EIO, _line(error), place or None)
+    if isinstance(error, NotImplementedError):  # fsspec's word for what a kind of storage cannot do, such as to write
+        return OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), place or None)
     if isinstance(error, _OURS) or (isinstance(error, ValueError) and house == "builtins"):
         return None
     return OSError(errno.EINVAL if isinstance(error, ValueError) else errno.EIO, _line(error), place or None)

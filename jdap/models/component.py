@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from jdap.models.loading import WeightsError, load_strict, one_line
 _NOT_HERE = ("device_map", "variant", "quantization_config", "use_flashpack")
 
 
-class Component(ModelMixin):
+class Component(ModelMixin, ABC):
     """A network around plain models, which are what its folder holds: diffusers alone can read those.
 
     To ``DiffusionPipeline`` it is a model like any other, with ``save_pretrained`` and ``from_pretrained``; reading is
@@ -23,14 +24,14 @@ class Component(ModelMixin):
     the module of a component's class.
     """
 
+    @abstractmethod
     def write(self, folder: Path) -> None:
         """Write the plain models into a folder; :meth:`read` reads it."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def read(cls, folder: Path) -> Self:
         """The network of a folder: float32, in evaluation mode; :class:`jdap.models.loading.WeightsError` else."""
-        raise NotImplementedError
 
     def save_pretrained(self, save_directory: str | Path) -> None:  # type: ignore[override]
         """Write the plain models into a folder; :meth:`from_pretrained` reads it."""

@@ -5,6 +5,7 @@ Shapes: B samples of a step; of clips, all frames, a clip's next to each other.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple, TypedDict
 
 import lightning as L
@@ -52,7 +53,7 @@ class StepOutput(TypedDict):
     report: StepReport
 
 
-class DiffusionStage(L.LightningModule):
+class DiffusionStage(L.LightningModule, ABC):
     """What callbacks may read of a stage that denoises, beside what every LightningModule has.
 
     * ``schedule``: of its timesteps
@@ -65,6 +66,6 @@ class DiffusionStage(L.LightningModule):
         super().__init__()
         self.report = StepReport()
 
+    @abstractmethod
     def pipeline(self) -> PortraitPipeline | TalkingPipeline:
         """The networks as they are now, as a pipeline that shares them."""
-        raise NotImplementedError

@@ -145,6 +145,7 @@ def test_a_wrong_number_of_modes_is_refused(octahedron: Drawn, tmp_path: Path) -
         ("m.mat", b"", "cannot be read as a .mat file"),
         ("m.mat", b"hello" * 40, "cannot be read as a .mat file"),
         ("m.mat", None, "cannot be read as a .mat file: No such file"),
+        ("m.mat", b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + bytes(384) + b"\x89HDF", "is a MATLAB 7.3 file.*-v7"),
         ("m.h5", b"hello", "cannot be read as an .h5 file"),
         ("m.h5", None, "cannot be read as an .h5 file: "),
         ("m.obj", b"", r"is a \.mat \(2009\) or an \.h5 file \(2017, 2019\)"),

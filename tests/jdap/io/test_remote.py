@@ -82,6 +82,12 @@ def test_what_breaks_off_may_pass(error: Exception) -> None:
     assert type(found) in (OSError, FSTimeoutError)
 
 
+def test_what_a_storage_cannot_do_is_said() -> None:
+    with pytest.raises(OSError, match="http://x") as found, remote_errors("http://x"):
+        raise NotImplementedError
+    assert found.value.errno == errno.ENOTSUP
+
+
 def test_what_the_system_says_stays(tmp_path) -> None:
     torn, full = ConnectionResetError(errno.ECONNRESET, "reset"), OSError(errno.ENOSPC, "x")
     for error in (FileNotFoundError("gone"), torn, full):
