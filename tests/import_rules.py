@@ -13,6 +13,7 @@ LEAVES = {
     "jdap.depth",
     "jdap.geometry",
     "jdap.srgb",
+    "jdap.blur",
     "jdap.batch",
     "jdap.io",
 }

@@ -26,8 +26,9 @@ from benchmarks.clips import talking_clips
 from benchmarks.counts import count_clips
 from benchmarks.mouth.curves import Curves, read_all, rows
 from benchmarks.mouth.curves_report import plot, print_table
-from benchmarks.mouth.training import blur, frames_of, pictures, through_codec, train
+from benchmarks.mouth.training import frames_of, pictures, through_codec, train
 from jdap.batch import ClipBatch
+from jdap.blur import gaussian_blur
 from jdap.faces.landmarker import Landmarker
 from jdap.io.assets import resolve
 from jdap.io.fetch import AssetError
@@ -74,7 +75,7 @@ def conditions(clip: ClipBatch, codec: Codec) -> Iterator[tuple[str, Tensor, Ten
     yield CODEC, coded_rgb, coded_depth
     yield TWICE, through_codec(codec, coded_rgb), through_codec(codec, coded_depth)
     for sigma in BLURS_PX:
-        yield f"codec, blur {sigma} px", blur(coded_rgb, sigma), blur(coded_depth, sigma)
+        yield f"codec, blur {sigma} px", gaussian_blur(coded_rgb, sigma), gaussian_blur(coded_depth, sigma)
     shut = int(clip.lip_opening_mm[0].argmin())
     rgb, depth = (one_mouth(x, clip.mouth_px[0], shut) for x in (rgb, depth))
     yield PASTED, rgb, depth

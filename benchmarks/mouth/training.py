@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 from benchmarks import BenchmarkError
 from jdap import depth as depth_frames
 from jdap.batch import ClipBatch
+from jdap.blur import gaussian_blur
 from jdap.metrics.mouth import DEPTH, OPENING_UNIT_MM, READER_SIDE_PX, RGB, USUAL_RADIUS_PX, MouthReader
 from jdap.models.codec import Codec
 
@@ -163,7 +164,7 @@ def batch(frames: MouthClips, clips: int, group: int, generator: Generator) -> t
     mirror = torch.where(torch.rand(clips, generator=generator) < 0.5, -1.0, 1.0)
     view, mouth = _seen(view, frames.mouth_px_KF3[k, f], zoom, shift, mirror)
     soft = BLUR_PX * torch.rand(clips, generator=generator) * (torch.rand(clips, generator=generator) < 0.5)
-    view = torch.stack([blur(one, sigma) for one, sigma in zip(view, soft.tolist(), strict=True)])
+    view = torch.stack([gaussian_blur(one, sigma) for one, sigma in zip(view, soft.tolist(), strict=True)])
     level = PICTURE_NOISE * torch.rand(clips, 1, 1, 1, 1, generator=generator)
     view = view + level * torch.randn(view.shape, generator=generator)
     if view.shape[2] == 3:
@@ -183,18 +184,6 @@ def _seen(
     at = (mouth_px_BG3[..., :2] / READER_SIDE_PX * 2 - 1 - shift_B2[:, None]) * zoom_B[:, None, None]
     at = at * torch.stack([mirror_B, torch.ones_like(mirror_B)], -1)[:, None]
     return seen, torch.cat([(at + 1) / 2 * READER_SIDE_PX, mouth_px_BG3[..., 2:] * zoom_B[:, None, None]], -1)
-
-
-def blur(frames_FCHW: Tensor, sigma_px: float) -> Tensor:
-    """A Gaussian of standard deviation ``sigma_px`` over each frame; edges are held. Under 0.17 it is nothing."""
-    reach = round(3 * sigma_px)
-    if reach < 1:
-        return frames_FCHW
-    window = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / sigma_px) ** 2)
-    window = (window / window.sum()).to(frames_FCHW).expand(frames_FCHW.shape[1], 1, 1, -1)
-    across = F.conv2d(F.pad(frames_FCHW, (reach, reach, 0, 0), "replicate"), window, groups=len(window))
-    down = F.pad(across, (0, 0, reach, reach), "replicate")
-    return F.conv2d(down, window.transpose(2, 3), groups=len(window))
 
 
 def _even(generator: Generator, *shape: int) -> Tensor:

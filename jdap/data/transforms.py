@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from jdap.data.pose import mirror
+from jdap.srgb import RGB_TO_YIQ
 
-#: RGB → YIQ (NTSC 1953): hue is an angle and saturation a length in the IQ plane, so both are linear maps of RGB.
-_RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
+_RGB_TO_YIQ = torch.tensor(RGB_TO_YIQ)
 _YIQ_TO_RGB = torch.linalg.inv(_RGB_TO_YIQ)
 
 

@@ -10,15 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
+from jdap.srgb import rgb_to_yiq
+
 AXES = ("Y", "I", "Q")
-#: RGB to YIQ (NTSC 1953): brightness, and two axes of colour, orange to blue and green to magenta.
-RGB_TO_YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
 PATCH_PX = 8
-
-
-def rgb_to_yiq(rgb_B3HW: Tensor) -> Tensor:
-    """Pictures, or their differences, (B, 3, H, W) in RGB → the same in YIQ."""
-    return torch.einsum("ij,bjhw->bihw", rgb_B3HW.new_tensor(RGB_TO_YIQ), rgb_B3HW)
 
 
 class ColourSlopes(Metric):

@@ -21,10 +21,11 @@ from jdap import depth as depth_frames
 from jdap.batch import ImageBatch
 from jdap.io.assets import resolve
 from jdap.io.files import replace_folder
-from jdap.metrics.colour import ColourSlopes, rgb_to_yiq
+from jdap.metrics.colour import ColourSlopes
 from jdap.models.codec import ImageCodec, load_codec
 from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
+from jdap.srgb import rgb_to_yiq
 from jdap.stages.parts.optimizers import warmed_optimizer
 from jdap.stages.settings.checks import save_settings
 from jdap.stages.settings.codec import (

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from data_prep.studio.looks.camera_response import AS_IT_IS, Process, develop, draw_process
 from jdap import srgb
+from jdap.blur import gaussian_blur
 
 
 def grid_size(size: int) -> int:
@@ -120,13 +121,3 @@ def _shaken(picture_13SS: Tensor, motion: tuple[float, float]) -> Tensor:
     grid = F.affine_grid(affine, [5, *picture_13SS.shape[1:]], align_corners=False)
     moved = F.grid_sample(picture_13SS.expand(5, -1, -1, -1), grid, padding_mode="border", align_corners=False)
     return moved.mean(0, keepdim=True)
-
-
-def gaussian_blur(picture_13SS: Tensor, radius_px: float) -> Tensor:
-    """The picture blurred by a Gaussian of this standard deviation; its border goes on outside."""
-    reach = max(1, round(3 * radius_px))
-    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=picture_13SS.device) / radius_px) ** 2)
-    taps = taps / taps.sum()
-    padded = F.pad(picture_13SS, (reach,) * 4, mode="replicate")
-    across = F.conv2d(padded, taps.view(1, 1, 1, -1).expand(3, 1, 1, -1), groups=3)
-    return F.conv2d(across, taps.view(1, 1, -1, 1).expand(3, 1, -1, 1), groups=3)

@@ -5,13 +5,13 @@ Shapes: B pictures, H = W pixels.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from jdap.blur import gaussian_blur
 from jdap.diffusion.draws import StepSlice, draw_generators
+from jdap.srgb import rgb_to_yiq
 from jdap.stages.settings.given import GivenSettings
 
 #: At strength 1: the largest blur's standard deviation, pixels of 128 across the picture …
@@ -24,22 +24,17 @@ _NOISE = 0.08
 _SHARE = 0.5
 
 
-#: Luma of ITU-R BT.601.
-_LUMA = (0.299, 0.587, 0.114)
-
-
 def as_given(rgb_B3HW: Tensor, chosen_B: Tensor, settings: GivenSettings, seed: int, place: StepSlice) -> Tensor:
     """RGB in [-1, 1] with the ``chosen_B`` pictures changed, each by chances of its own place in the step."""
     if not (settings.grey or settings.camera):
         return rgb_B3HW
     made = rgb_B3HW.clone()
-    luma = torch.tensor(_LUMA, device=made.device)[:, None, None]
     with torch.autocast(made.device.type, enabled=False):  # half precision would round what is drawn
         for i, generator in enumerate(draw_generators(seed, place)):
             if not chosen_B[i]:
                 continue
             if torch.rand((), generator=generator).item() < settings.grey:
-                made[i] = (made[i] * luma).sum(0)
+                made[i] = rgb_to_yiq(made[i : i + 1])[0, 0]
             if settings.camera > 0:
                 made[i] = photograph((made[i : i + 1] + 1) / 2, settings.camera, generator)[0] * 2 - 1
     return made
@@ -56,7 +51,7 @@ def photograph(rgb_B3HW: Tensor, strength: float, generator: Generator) -> Tenso
     blur, coarse, noise = (s * strength if c < _SHARE else 0.0 for c, s in zip(chance[:3], size[:3], strict=True))
     made = rgb_B3HW
     if blur > 0:
-        made = _blurred(made, blur * _BLUR_PX * side / _SIDE_PX)
+        made = gaussian_blur(made, blur * _BLUR_PX * side / _SIDE_PX)
     if coarse > 0:
         fewer = max(1, round(side / (1 + coarse * (_COARSE - 1))))
         small = F.interpolate(made, size=(fewer, fewer), mode="bilinear", antialias=True)
@@ -66,14 +61,3 @@ def photograph(rgb_B3HW: Tensor, strength: float, generator: Generator) -> Tenso
         shape = (made.shape[0], channels, side, side)
         made = made + noise * _NOISE * torch.randn(shape, generator=generator).to(made)
     return made.clamp(0, 1)
-
-
-def _blurred(rgb_B3HW: Tensor, sigma_px: float) -> Tensor:
-    """A Gaussian of ``sigma_px``; the edge's pixels go on outside."""
-    reach = math.ceil(3 * sigma_px)
-    if reach == 0:
-        return rgb_B3HW
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma_px) ** 2)
-    kernel = (kernel / kernel.sum()).to(rgb_B3HW).expand(3, 1, 1, -1)
-    wide = F.pad(rgb_B3HW, (reach, reach, reach, reach), mode="replicate")
-    return F.conv2d(F.conv2d(wide, kernel, groups=3), kernel.mT, groups=3)

@@ -16,7 +16,8 @@ from benchmarks.__main__ import main
 from benchmarks.clips import talking_clips
 from benchmarks.mouth import mouth
 from benchmarks.mouth.curves import Curves, landmark_opening, rows
-from benchmarks.mouth.training import MouthClips, batch, blur, frames_of, train
+from benchmarks.mouth.training import MouthClips, batch, frames_of, train
+from jdap.blur import gaussian_blur
 from jdap.faces.landmarker import Landmarker
 from jdap.metrics.bootstrap import grouped_interval
 from jdap.metrics.lips import correlation
@@ -74,8 +75,8 @@ def test_blur_and_smoothing_are_scipys():
     rng = np.random.default_rng(0)
     frames = torch.from_numpy(rng.standard_normal((2, 3, 20, 24)))
     expected = gaussian_filter(frames.numpy(), (0, 0, 1.3, 1.3), mode="nearest", radius=(0, 0, 4, 4))
-    assert blur(frames, 1.3).numpy() == pytest.approx(expected)
-    assert blur(frames, 0.1) is frames
+    assert gaussian_blur(frames, 1.3).numpy() == pytest.approx(expected)
+    assert gaussian_blur(frames, 0.1) is frames
     places = torch.from_numpy(rng.standard_normal((2, 30, 3)))
     assert smooth(places).numpy() == pytest.approx(gaussian_filter1d(places.numpy(), 2.0, 1, mode="nearest", radius=6))
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from jdap.metrics.colour import AXES, ColourSlopes, rgb_to_yiq
+from jdap.metrics.colour import AXES, ColourSlopes
+from jdap.srgb import rgb_to_yiq
 
 
 def pictures(seed: int, count: int = 3) -> torch.Tensor:

@@ -9,6 +9,7 @@ from data_prep.studio.looks import backdrop, light, person, picture, shadow, sur
 from data_prep.studio.looks.noise import draw_lattice, smoothstep, value_noise
 from data_prep.studio.looks.regions import BROWS, CHIN, EYELID_VERTICES, LIP_TOP, find_regions
 from jdap import srgb
+from jdap.blur import gaussian_blur
 
 NOSE_TIP = 4857
 
@@ -226,7 +227,7 @@ class TestPicture:
     def test_blur_keeps_the_mean(self):
         point = torch.zeros(65, 65, 3)
         point[32, 32] = 0.5
-        blurred = picture.gaussian_blur(point.permute(2, 0, 1)[None], 2.0)
+        blurred = gaussian_blur(point.permute(2, 0, 1)[None], 2.0)
         assert float(blurred.sum()) == pytest.approx(1.5, rel=1e-4)
         spread = (blurred[0, 0].sum(0) * (torch.arange(65) - 32) ** 2).sum() / blurred[0, 0].sum()
         assert float(spread) == pytest.approx(4.0, rel=0.05)

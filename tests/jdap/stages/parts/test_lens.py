@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from jdap.stages.parts.lens import _blurred, photograph
+from jdap.blur import gaussian_blur
+from jdap.stages.parts.lens import photograph
 
 
 @pytest.fixture
@@ -22,8 +23,8 @@ def drawn(rgb: torch.Tensor, strength: float, seed: int) -> torch.Tensor:
 @pytest.mark.parametrize("sigma_px", [0.4, 1.3, 2.0])
 def test_the_blur_is_a_gaussian(rgb: torch.Tensor, sigma_px: float) -> None:
     expected = gaussian_filter(rgb.double().numpy(), (0, 0, sigma_px, sigma_px), mode="nearest", truncate=4)
-    np.testing.assert_allclose(_blurred(rgb, sigma_px).numpy(), expected, atol=6e-3)
-    assert _blurred(rgb, sigma_px).std() < rgb.std()
+    np.testing.assert_allclose(gaussian_blur(rgb, sigma_px).numpy(), expected, atol=6e-3)
+    assert gaussian_blur(rgb, sigma_px).std() < rgb.std()
 
 
 def test_strength_0_changes_nothing(rgb: torch.Tensor) -> None:
