@@ -145,10 +145,10 @@ studio: install  ## drawn people with exact depth to shards (OUT= ARGS="--people
 
 sample-shards: OUT ?= jdap/assets
 sample-shards: install  ## draw the stills and talking clips that ship anew (into OUT=, which must not hold them already)
-	$(RUN) data_prep studio --out $(OUT)/shards/train --split train --people 250 --frames 4 --sittings
+	$(RUN) data_prep studio --out $(OUT)/shards/train --split train --people 150 --frames 4 --sittings --depth-step-mm 0.5
 	$(RUN) data_prep studio --out $(OUT)/shards/val --split val --people 24 --frames 2 --sittings
 	$(RUN) data_prep studio --out $(OUT)/shards/test --split test --people 100 --frames 2 --mean-head
-	$(RUN) data_prep studio --out $(OUT)/talking/train --split train --first 500 --people 28 --frames 32 --talk
+	$(RUN) data_prep studio --out $(OUT)/talking/train --split train --first 500 --people 28 --frames 32 --talk --depth-step-mm 0.5
 	$(RUN) data_prep studio --out $(OUT)/talking/val --split val --first 24 --people 3 --frames 32 --talk
 	$(RUN) data_prep studio --out $(OUT)/talking/test --split test --first 100 --people 5 --frames 32 --talk
 

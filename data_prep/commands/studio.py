@@ -20,6 +20,9 @@ from data_prep.studio.sheet import PEOPLE, ContactSheet
 from data_prep.studio.speech.sheet import TalkSheet
 from jdap.commands.dispatch import ended_by_sigterm
 
+#: A face is about 100 mm deep.
+MOST_STEP_MM = 10.0
+
 
 class StudioError(ValueError):
     """Arguments that ask for what the studio cannot make."""
@@ -34,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     for name, low in (("people", 1), ("frames", 1), ("size", 16), ("seed", 0), ("first", 0)):
         if getattr(args, name) < low:
             raise StudioError(f"--{name} must be at least {low}, got {getattr(args, name)}")
+    if not 0 <= args.depth_step_mm <= MOST_STEP_MM:
+        raise StudioError(f"--depth-step-mm must be within 0 … {MOST_STEP_MM:g}, got {args.depth_step_mm:g}")
     if args.first + args.people > MAX_PEOPLE:
         raise StudioError(f"a split has {MAX_PEOPLE} people; --first {args.first} --people {args.people} goes beyond")
     if args.device.startswith("cuda") and args.engine != "ray" and not torch.cuda.is_available():
@@ -49,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         args.truth,
         args.relight,
         args.shadows,
+        args.depth_step_mm,
     )
     engine, _ = read_engine(args, workers=0)
     console = Console()

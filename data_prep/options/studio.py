@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truth", action="store_true", help="store normals, albedo, parts, openness and light too")
     parser.add_argument("--relight", action="store_true", help="store each frame once more, in other light")
     parser.add_argument("--no-shadows", dest="shadows", action="store_false", help="light without shadows: faster")
+    step = "round depth to so many millimetres, for smaller files (default 0: to the tenth that files hold)"
+    parser.add_argument("--depth-step-mm", type=float, default=0.0, metavar="MM", help=step)
     parser.add_argument("--backgrounds", type=Path, help="folder of pictures to set half of the heads before")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--sheet", type=Path, help="also draw the first people (--talk: the first clip) on a PNG")

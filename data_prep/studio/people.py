@@ -64,7 +64,8 @@ class PersonJob:
 
     ``kind`` is one of :data:`data_prep.choices.PERSON_KINDS`; ``size`` is the side of the pictures, pixels;
     ``mean_head`` adds the depth of the posed mean head, ``truth`` what :class:`data_prep.studio.truth.Truth` holds,
-    ``relight`` a second picture of each frame in other light; ``shadows`` are those of the head on itself.
+    ``relight`` a second picture of each frame in other light; ``shadows`` are those of the head on itself; depth is
+    rounded to ``depth_step_mm``, which makes files smaller (0: to what they hold).
     """
 
     seed: int
@@ -76,6 +77,7 @@ class PersonJob:
     truth: bool = False
     relight: bool = False
     shadows: bool = True
+    depth_step_mm: float = 0.0
 
 
 def make_sample(studio: Studio, job: PersonJob, index: int) -> Sample:
@@ -157,13 +159,21 @@ def _sample(studio: Studio, job: PersonJob, shoot: Shoot, talk: Talk | None, sho
     return Sample(
         record,
         shot.rgb_FSS3,
-        shot.depth_mm_FSS,
+        _stepped(shot.depth_mm_FSS, job.depth_step_mm),
         shot.skin_FSS,
         arrays,
         talk.audio_N if talk else None,
         mean_head_mm_FHW=mean_mm,
         maps=maps,
     )
+
+
+def _stepped(depth_mm: np.ndarray, step_mm: float) -> np.ndarray:
+    """Depth (0 = no value) in whole steps; what has a value keeps one."""
+    if step_mm == 0:
+        return depth_mm
+    steps = np.maximum(np.rint(depth_mm / step_mm), depth_mm > 0)
+    return (steps * step_mm).astype(np.float32)
 
 
 def _version() -> str:

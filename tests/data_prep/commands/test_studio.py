@@ -156,6 +156,14 @@ class TestSeeds:
         other = make_sample(room, PersonJob(4, 1, SIZE), 1)
         assert (other.rgb_FHW3[0] != stills[1].rgb_FHW3[0]).any()
 
+    def test_depth_may_be_rounded_and_nothing_else(self, room, stills):
+        coarse = make_sample(room, PersonJob(3, 2, SIZE, depth_step_mm=0.5), 1)
+        exact = stills[1].depth_mm_FHW[:2]
+        assert ((coarse.depth_mm_FHW > 0) == (exact > 0)).all()
+        assert (coarse.depth_mm_FHW * 2 == np.rint(coarse.depth_mm_FHW * 2)).all()
+        assert 0.2 < np.abs(coarse.depth_mm_FHW - exact).max() <= 0.2501
+        assert (coarse.rgb_FHW3 == stills[1].rgb_FHW3[:2]).all()
+
     def test_stills_differ_in_everything_but_the_person(self, stills):
         for sample in stills:
             assert (np.ptp(sample.arrays["identity"], 0) == 0).all()
@@ -367,7 +375,11 @@ class TestCommand:
         assert tars[0] == tars[1]
 
     @pytest.mark.parametrize(
-        ("option", "value"), [("--people", 0), ("--frames", 0), ("--size", 8), ("--seed", -1), ("--first", 10**6)]
+        ("option", "value"),
+        [
+            *(("--people", 0), ("--frames", 0), ("--size", 8), ("--seed", -1), ("--first", 10**6)),
+            *(("--depth-step-mm", -1), ("--depth-step-mm", 11), ("--depth-step-mm", "nan")),
+        ],
     )
     def test_arguments_out_of_range_are_one_line(self, tmp_path, option, value):
         given = {"--people": 1, "--out": tmp_path / "x", option: value}
