@@ -156,7 +156,7 @@ class _Work:
         files += [Made.POSED.of(stem, end) for end in ("preview.png", "json")]
         write_whole(out / files[-2], paste.png(relit.sheet(shown, window_px)))
         notes = [f"{unseen:.0%} of the head is not in the photo and is made up from beside it"] if unseen > 0.01 else []
-        yaw, pitch, roll = (round(x, 1) for x in degrees(head.rotation_33))
+        yaw, pitch, roll = (round(x, 1) for x in degrees(head.seen_33))
         found = {n: round(v, 3) for n, v in zip(self.heads.names, head.expression_E.tolist(), strict=True) if v > 0.005}
         data = command.source(path, photo, chosen, window_px) | {
             "found": {"yaw": yaw, "pitch": pitch, "roll": roll, "expression": found, "landmarks_off": head.error},

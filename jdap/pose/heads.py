@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import cKDTree
 from torch import Tensor
@@ -60,6 +61,23 @@ class FittedHead:
     camera_px_3: Tensor
     size: int
     error: float
+
+    @property
+    def pivot_mm_3(self) -> Tensor:
+        """The middle about which the head turns, camera space, mm."""
+        return self.rotation_33 @ torch.tensor(PIVOT_MM) + self.translation_mm_3
+
+    @property
+    def sight_33(self) -> Tensor:
+        """The shortest turn that takes the camera's optical axis to the head: the axes of one who looks at it."""
+        ray = F.normalize(self.pivot_mm_3, dim=0)
+        axis = torch.linalg.cross(torch.tensor([0.0, 0.0, 1.0]), ray)
+        return axis_angle_to_matrix(F.normalize(axis, dim=0) * torch.atan2(axis.norm(), ray[2]))
+
+    @property
+    def seen_33(self) -> Tensor:
+        """The pose that one sees: head axes to those of one who looks at it, wherever in a photo the head is."""
+        return self.sight_33.T @ self.rotation_33
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,11 +174,10 @@ class Heads:
         return self.place(head, expression, change.rotation())
 
     def place(self, head: FittedHead, expression_E: Tensor, turn_33: Tensor) -> Tensor:
-        """(V, 3) camera space, mm: the head with an expression, turned in the camera's axes about its middle."""
+        """(V, 3) camera space, mm: the head with an expression, turned about its middle in the axes of its sight."""
         local = head.shape_V3 + (expression_E @ self.model.expression_EV3.flatten(1)).view_as(head.shape_V3)
-        pivot = head.rotation_33 @ torch.tensor(PIVOT_MM)
-        rotation = turn_33 @ head.rotation_33
-        return local @ rotation.T + head.translation_mm_3 + pivot - turn_33 @ pivot
+        turn = head.sight_33 @ turn_33 @ head.sight_33.T
+        return (local - torch.tensor(PIVOT_MM)) @ (turn @ head.rotation_33).T + head.pivot_mm_3
 
     def _correction(self, head: FittedHead, residual_px_N2: Tensor) -> Tensor:
         """(V, 3) head space, mm: what brings the head's landmarks onto those that were seen, smooth over the skin.

@@ -33,12 +33,12 @@ EXPRESSION, BOTH = "expression", "both"
 
 
 class Moment(NamedTuple):
-    """``expression_E``, or None: as in the photo; ``turn_33`` in the camera's axes; or, of a photo, the whole pose
-    ``rotation_33`` of its head (head axes to the camera's)."""
+    """``expression_E``, or None: as in the photo; ``turn_33`` in the axes of the head's sight; or, of a photo, the
+    whole pose ``seen_33`` of its head (:attr:`jdap.pose.heads.FittedHead.seen_33`)."""
 
     expression_E: Tensor | None
     turn_33: Tensor
-    rotation_33: Tensor | None = None
+    seen_33: Tensor | None = None
 
 
 class Performance(NamedTuple):
@@ -76,7 +76,7 @@ def read_performance(path: Path, heads: Heads, choose: Choose, take: str) -> Per
             photo = read_photo(path)
             chosen = choose(photo, path)
             other = fit_photo(heads, chosen.photo, chosen.windows_px[0])
-            pose = other.rotation_33 if take == BOTH else None
+            pose = other.seen_33 if take == BOTH else None
             return Performance([Moment(other.expression_E, torch.eye(3), pose)])
         rates: list[float] = []
 
@@ -99,7 +99,7 @@ def changed(heads: Heads, head: FittedHead, moment: Moment, change: Change) -> T
     expression = (head.expression_E if moment.expression_E is None else moment.expression_E).clone()
     for name, value in change.expression.items():
         expression[heads.names.index(name)] = value
-    turn = moment.turn_33 if moment.rotation_33 is None else moment.rotation_33 @ head.rotation_33.T
+    turn = moment.turn_33 if moment.seen_33 is None else moment.seen_33 @ head.seen_33.T
     return heads.place(head, expression, change.rotation() @ turn)
 
 
