@@ -30,6 +30,7 @@ import io
 import json
 import wave
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
@@ -159,8 +160,11 @@ def encode_rgb(rgb: np.ndarray) -> bytes:
     """(S, S, 3) uint8 → JPEG bytes."""
     # Tables of the picture's own: the same pixels, a seventh fewer bytes at 128², a thirtieth at 512², where they cost
     # more time than that is worth.
-    own_tables = len(rgb) <= SMALL_PX
-    return _encode(Image.fromarray(rgb), "JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=own_tables)
+    image, how = Image.fromarray(rgb), {"quality": JPEG_QUALITY, "subsampling": 0}
+    if len(rgb) <= SMALL_PX:
+        with suppress(OSError):  # Pillow's buffer for this is too small for pictures of little but noise
+            return _encode(image, "JPEG", optimize=True, **how)
+    return _encode(image, "JPEG", **how)
 
 
 def decode_rgb(data: bytes) -> np.ndarray:

@@ -66,6 +66,11 @@ def test_member_names():
 
 
 class TestPictures:
+    @pytest.mark.parametrize("size", [64, 200, 256, 300])
+    def test_noise_has_a_file_too(self, size):
+        noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+        assert np.abs(schema.decode_rgb(schema.encode_rgb(noise)).astype(int) - noise).mean() < 8
+
     def test_rgb_is_nearly_what_it_was_and_keeps_its_chroma(self):
         v, u = np.mgrid[:32, :32]
         rgb = np.stack([u * 8, v * 8, 255 - u * 4 - v * 4], -1).astype(np.uint8)
