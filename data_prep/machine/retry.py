@@ -19,6 +19,7 @@ STORAGE_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LASTING = STORAGE_FULL | {
     *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY),
     *(errno.ELOOP, errno.ENAMETOOLONG, errno.EROFS, errno.EINVAL, errno.EBADF, errno.ENXIO, errno.EXDEV),
+    errno.ENOTSUP,
 }
 _LASTING_KINDS = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 

@@ -23,6 +23,7 @@ _CODES = {
     **dict.fromkeys((409, 412), errno.EEXIST),
     **dict.fromkeys((507, 413), errno.ENOSPC),
     **dict.fromkeys((408, 425, 429), errno.EIO),
+    **dict.fromkeys((405, 501), errno.ENOTSUP),
 }
 #: What file systems call that which changes with a file's contents, the surest first.
 STAMPS = (
@@ -61,13 +62,13 @@ def as_os_error(error: BaseException, place: str = "") -> OSError | None:
             status = 503
     if status is not None and status >= 400:
         code = _CODES.get(status, errno.EIO if status >= 500 else errno.EINVAL)
-        return OSError(code, f"{os.strerror(code)} (HTTP {status})", place or None)
+        return OSError(code, f"{_said(code)} (HTTP {status})", place or None)
     if isinstance(error, OSError):
         if error.errno is not None or (type(error).__module__ == "builtins" and type(error) is not OSError):
             return error
         return OSError(errno.EIO, _line(error), place or None)
     if isinstance(error, NotImplementedError):  # fsspec's word for what a kind of storage cannot do, such as to write
-        return OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), place or None)
+        return OSError(errno.ENOTSUP, _said(errno.ENOTSUP), place or None)
     if isinstance(error, _OURS) or (isinstance(error, ValueError) and house == "builtins"):
         return None
     return OSError(errno.EINVAL if isinstance(error, ValueError) else errno.EIO, _line(error), place or None)
@@ -91,6 +92,12 @@ def http_status(error: BaseException) -> int | None:
 def stamp_of(info: dict[str, Any]) -> str:
     """That by which fsspec's description of a file tells its contents from others: ETag or time; empty if neither."""
     return next((str(info[name]) for name in STAMPS if info.get(name)), "")
+
+
+def _said(code: int) -> str:
+    if code == errno.ENOTSUP:
+        return "this kind of storage cannot do that: use a folder, or a storage that can be written to"
+    return os.strerror(code)
 
 
 def _line(error: BaseException) -> str:

@@ -91,7 +91,7 @@ def test_only_errors_that_may_pass_are_tried_again() -> None:
     with pytest.raises(OSError, match="Input/output"):
         retrying(lambda: fails(errno.EIO, 9), 3)
     assert len(calls) == 4
-    for code in (errno.ENOENT, errno.EACCES, errno.ENOSPC, errno.EROFS):
+    for code in (errno.ENOENT, errno.EACCES, errno.ENOSPC, errno.EROFS, errno.ENOTSUP):
         calls.clear()
         with pytest.raises(OSError, match=os.strerror(code)):
             retrying(lambda code=code: fails(code, 9), 3)

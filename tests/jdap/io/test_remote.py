@@ -83,9 +83,10 @@ def test_what_breaks_off_may_pass(error: Exception) -> None:
 
 
 def test_what_a_storage_cannot_do_is_said() -> None:
-    with pytest.raises(OSError, match="http://x") as found, remote_errors("http://x"):
-        raise NotImplementedError
-    assert found.value.errno == errno.ENOTSUP
+    for error in (NotImplementedError(), answered(501), answered(405)):
+        with pytest.raises(OSError, match=r"that can be written to.*http://x") as found, remote_errors("http://x"):
+            raise error
+        assert found.value.errno == errno.ENOTSUP
 
 
 def test_what_the_system_says_stays(tmp_path) -> None:
