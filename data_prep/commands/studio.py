@@ -37,8 +37,9 @@ def run(args: argparse.Namespace) -> int:
     for name, low in (("people", 1), ("frames", 1), ("size", 16), ("seed", 0), ("first", 0)):
         if getattr(args, name) < low:
             raise StudioError(f"--{name} must be at least {low}, got {getattr(args, name)}")
-    if not 0 <= args.depth_step_mm <= MOST_STEP_MM:
-        raise StudioError(f"--depth-step-mm must be within 0 … {MOST_STEP_MM:g}, got {args.depth_step_mm:g}")
+    step = args.depth_step_mm
+    if not 0 <= step <= MOST_STEP_MM or abs(step * 10 - round(step * 10)) > 1e-6:
+        raise StudioError(f"--depth-step-mm must be tenths (0.1, 0.2, …), {MOST_STEP_MM:g} at most, got {step:g}")
     if args.first + args.people > MAX_PEOPLE:
         raise StudioError(f"a split has {MAX_PEOPLE} people; --first {args.first} --people {args.people} goes beyond")
     if args.device.startswith("cuda") and args.engine != "ray" and not torch.cuda.is_available():

@@ -50,9 +50,9 @@ def prepare(
     """Prepare videos into a folder of shards, as far as this is not done; ``tell`` is given every row that is made,
     ``note`` lines about the run. ``retry``: units with failures that are not their videos' are made again.
 
-    ``limit_s``: seconds without progress after which a worker is ended. ``scratch_root``: on a local disk (default:
-    below ``$TMPDIR``). ``make(settings)`` builds what a worker does with a video, see
-    :class:`data_prep.engines.unit.WorkOrder`.
+    ``limit_s``: seconds without progress, beside those for a file's size, after which a worker is ended.
+    ``scratch_root``: on a local disk (default: below ``$TMPDIR``). ``make(settings)`` builds what a worker does with a
+    video, see :class:`data_prep.engines.unit.WorkOrder`.
 
     Raises :class:`data_prep.engines.plan.PrepareError` where ``out`` holds something that is not ours, or was begun
     with other settings; OSError where it cannot be written to. Finished shards stay, and nothing that is not finished

@@ -44,7 +44,9 @@ def add_engine(parser: argparse.ArgumentParser, workers: str) -> None:
     """The arguments that :func:`read_engine` reads; ``workers``: what their number is by default."""
     parser.add_argument("--retries", type=int, default=RETRIES, help="of input and output errors (default 3)")
     parser.add_argument("--retry", choices=("failed",), help="make again what failed by no fault of its own")
-    limit = f"seconds without progress after which a worker is ended (default {LIMIT_S:g})"
+    limit = (
+        f"seconds without progress, and one for each 20 MB of the file, until a worker is ended (default {LIMIT_S:g})"
+    )
     parser.add_argument("--video-timeout", type=float, default=LIMIT_S, metavar="S", help=limit)
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="local disk for what is in work (default $TMPDIR)")
     who = parser.add_argument_group("who works")

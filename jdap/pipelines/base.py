@@ -95,7 +95,8 @@ class JointPipeline(DiffusionPipeline):
         return made if wanted is None else made.to(wanted)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """As diffusers' pipelines; without its warning of modules to be kept in float32, for it names none."""
+        """As diffusers' pipelines, without its warnings: of modules to be kept in float32, of which it names none, and
+        of float16 on the CPU, which :mod:`torch` has learnt."""
         with diffusers_unheard():
             moved: Self = super().to(*args, **kwargs)
         return moved

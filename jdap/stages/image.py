@@ -113,6 +113,11 @@ class ImageStage(DiffusionStage):
                 "model.loss.decoded is of image-to-depth at the last timestep: set model.conditioning.image_to_depth "
                 "and model.noise.last_step_fraction above 0"
             )
+        if (given.grey or given.camera) and not conditioning.image_to_depth:
+            raise ValueError(
+                "model.given changes pictures that are given for their depth: set model.conditioning.image_to_depth "
+                "above 0"
+            )
         self.preset, self.size_px, self.seed, self.validation_steps = preset, size_px, seed, validation_steps
         self.conditioning, self.loss_settings, self.optimizer_settings = conditioning, loss, optimizer
         self.given = given
@@ -183,7 +188,7 @@ class ImageStage(DiffusionStage):
         return Encoded(Pair(rgb, depth), reference, weight, confidence)
 
     def training_step(self, batch: ImageBatch | LatentBatch, batch_idx: int) -> StepOutput:
-        """One step on pictures or latents: its loss, and what each sample gave to it, for the logs."""
+        """One step on pictures or latents: its loss, and for logs what each sample gave, decoded depth left out."""
         place = place_of(self, len(batch), batch_idx)
         targets = batch.targets
         t, kind, chance = draw_timesteps(self.law, self.schedule, self.seed, place, 1, targets)

@@ -12,7 +12,7 @@ from data_prep.studio.photograph import Studio
 from jdap.io.assets import resolve
 from jdap.shards.reader import read_samples
 
-STILLS = {"train": (0, 250), "val": (0, 24), "test": (0, 100)}
+STILLS = {"train": (0, 150), "val": (0, 24), "test": (0, 100)}
 TALKING = {"train": (500, 28), "val": (24, 3), "test": (100, 5)}
 
 

@@ -378,7 +378,7 @@ class TestCommand:
         ("option", "value"),
         [
             *(("--people", 0), ("--frames", 0), ("--size", 8), ("--seed", -1), ("--first", 10**6)),
-            *(("--depth-step-mm", -1), ("--depth-step-mm", 11), ("--depth-step-mm", "nan")),
+            *(("--depth-step-mm", -1), ("--depth-step-mm", 11), ("--depth-step-mm", "nan"), ("--depth-step-mm", 0.25)),
         ],
     )
     def test_arguments_out_of_range_are_one_line(self, tmp_path, option, value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,23 @@ def test_the_loss_is_that_of_the_one_step(shards: Path, batch) -> None:
     assert "train/loss_decoded" not in plain.logged
 
 
+def test_it_teaches_the_network_and_parts_of_a_step_add_up(shards: Path, batch, monkeypatch) -> None:
+    asking = ALL_ASK_FOR_DEPTH | {"image_to_depth": 0.5}
+
+    def gradient(decoded: float, first: int, size: int) -> torch.Tensor:
+        model = stage(shards, decoded=decoded, **asking)
+        part = replace(batch, **{name: value[first : first + size] for name, value in vars(batch).items()})
+        place = place_of(model, 4, 0)._replace(first=first, size=size)
+        monkeypatch.setattr("jdap.stages.image.place_of", lambda *_: place)
+        model.training_step(part, 0)["loss"].backward()
+        return torch.cat([p.grad.flatten() for p in model.unet.parameters() if p.grad is not None])
+
+    whole, without = (gradient(decoded, 0, 4) for decoded in (1.0, 0.0))
+    assert (whole - without).norm() > 1e-3 * without.norm()
+    halves = [gradient(1.0, k, 2) - gradient(0.0, k, 2) for k in (0, 2)]
+    torch.testing.assert_close(sum(halves) / 2, whole - without, rtol=1e-3, atol=1e-5)
+
+
 def test_only_the_last_timestep_of_image_to_depth_is_decoded(shards: Path, batch, monkeypatch) -> None:
     model = stage(shards, decoded=1.0, image_to_depth=0.5, depth_to_image=0.25, last_step_fraction=0.5)
     seen, counts = [], []
@@ -108,5 +126,7 @@ def test_changes_are_those_of_a_place_in_the_step(shards: Path, batch) -> None:
 def test_settings_that_cannot_be(shards: Path) -> None:
     with pytest.raises(ValueError, match="image-to-depth at the last timestep"):
         stage(shards, decoded=1.0)
+    with pytest.raises(ValueError, match=r"model.given changes pictures that are given"):
+        stage(shards, grey=0.5, image_to_depth=0.0, depth_to_image=0.0)
     with pytest.raises(ValueError, match=r"model.given.camera is a share"):
         GivenSettings(camera=2)

@@ -53,11 +53,34 @@ def test_all_pictures_have_one_lens_and_noise_of_their_own() -> None:
     assert 0 < sum(grey) < len(grey)
 
 
-def test_a_lens_turns_with_the_resolution(rgb: torch.Tensor) -> None:
-    """The same draw costs a picture of twice the side the same share of its coarse structure."""
-    wide = torch.nn.functional.interpolate(rgb, scale_factor=2, mode="bilinear")
-    for seed in (1, 4, 9):
-        small, large = drawn(rgb, 1.0, seed), drawn(wide, 1.0, seed)
-        coarse = torch.nn.functional.avg_pool2d
-        near = (coarse(small, 8) - coarse(large, 16)).abs().mean()
-        assert near < 0.03
+def test_a_blur_is_as_wide_on_a_picture_of_twice_the_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same draw costs the same share of the picture's structure, at any resolution."""
+    sigmas_px: list[list[float]] = []
+    for side in (64, 128):
+        sigmas_px.append([])
+        keep = sigmas_px[-1]
+        monkeypatch.setattr(
+            "jdap.stages.parts.lens.gaussian_blur", lambda made, sigma, keep=keep: keep.append(sigma) or made
+        )
+        for seed in range(20):
+            drawn(torch.full((1, 3, side, side), 0.5), 1.0, seed)
+    small, large = map(np.array, sigmas_px)
+    assert len(small) > 5
+    np.testing.assert_allclose(large, 2 * small)
+
+
+def test_coarse_pixels_are_as_wide_on_a_picture_of_twice_the_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes_px: list[list[int]] = []
+    resize = torch.nn.functional.interpolate
+    for side in (64, 128):
+        sizes_px.append([])
+        keep = sizes_px[-1]
+        monkeypatch.setattr(
+            "jdap.stages.parts.lens.F.interpolate",
+            lambda made, size, keep=keep, **how: keep.append(size[0]) or resize(made, size=size, **how),
+        )
+        for seed in range(20):
+            drawn(torch.full((1, 3, side, side), 0.5), 1.0, seed)
+    fewer_small, fewer_large = (np.array(sizes[::2]) for sizes in sizes_px)  # each is made smaller, then large again
+    assert (fewer_small < 64).any()
+    np.testing.assert_allclose(fewer_large, 2 * fewer_small, atol=1)
