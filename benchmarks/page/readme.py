@@ -21,7 +21,7 @@ _HEAD = "| task, measure | shipped weights | best possible here | worth beating 
 #: What → (question, measure, in front of the number, behind it, factor), ours, and beside it (answer, who that is).
 _LINES: tuple[tuple[str, tuple[str, str, str, int], str, tuple[str, str], tuple[str, str] | None], ...] = (
     (
-        "depth of a photo, RMSE (a face's range is 0.9) ↓",
+        "depth of a picture, RMSE (a face's range is 0.9) ↓",
         (modes.IMAGE_TO_DEPTH_QUESTION, "rmse", "", 1),
         modes.ONE_STEP,
         (modes.CODEC, "the image codec alone"),
