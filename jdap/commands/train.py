@@ -25,6 +25,7 @@ from jdap.callbacks.last import LastCheckpoint
 from jdap.callbacks.randomness import RandomStates
 from jdap.configs import CONFIGS, DEFAULTS, UNDER, find_config
 from jdap.data.modules import ClipDataModule, ImageDataModule, ShardDataModule
+from jdap.io.device import bfloat16_note
 from jdap.io.files import check_folder
 from jdap.stages.codec import CodecStage
 from jdap.stages.image import ImageStage
@@ -91,6 +92,12 @@ def _listed(value: Any) -> list[Any]:
 def train(command: str, argv: Sequence[str]) -> int:
     """Run a training command to its end; returns the exit status 0."""
     cli = build(command, argv)
+    if (
+        cli.trainer.is_global_zero
+        and cli.trainer.precision == "bf16-mixed"
+        and (note := bfloat16_note(cli.trainer.strategy.root_device))
+    ):
+        print(note, file=sys.stderr)
     try:
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.resume, weights_only=True)
     except UnpicklingError as error:

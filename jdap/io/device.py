@@ -34,3 +34,16 @@ def find_device(name: str = AUTO) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise DeviceError(f"--device {name}: not available here: {str(error).splitlines()[0]}") from error
     return device
+
+
+def bfloat16_note(device: torch.device) -> str | None:
+    """A line about bfloat16 on a CPU that has to emulate it; None elsewhere, and where an older torch cannot say."""
+    import torch
+
+    asked = getattr(torch.cpu, "get_capabilities", None)
+    if device.type != "cpu" or asked is None:
+        return None
+    can = asked()
+    if any(can.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16")):  # Intel, both, ARM
+        return None
+    return f"note: {can.get('cpu_name', 'this CPU')} only emulates bfloat16: float32 is several times as fast"
