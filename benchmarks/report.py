@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 import jdap
@@ -98,12 +99,18 @@ def mean_cell(row: dict[str, Any] | None) -> str:
 
 
 def grid(first: str, columns: Iterable[str]) -> Table:
-    """An empty table: names at the left under ``first``, and columns of figures. 80 columns are what a log has."""
+    """An empty table: names at the left under ``first``, and columns of figures."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column(first, no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table
+
+
+def show(table: Table, console: Console) -> None:
+    """Print a table whole: where the console is narrower (80 columns in a log), its figures would be cut."""
+    width = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+    Console(file=console.file, width=max(console.width, width)).print(table)
 
 
 def print_left_out(stamp: dict[str, Any], console: Console) -> None:
@@ -124,7 +131,7 @@ def print_table(rows: Sequence[dict[str, Any]], stamp: dict[str, Any], console: 
         for row in rows:
             if row["frame"] == frame:
                 table.add_row(*_cells(row))
-        console.print(table)
+        show(table, console)
     console.print(
         f"{stamp['pictures']} pictures of {stamp['people']} people; scale and shift aligned per picture on skin; "
         f"interval: RMSE, bootstrap over {stamp['interval_over']}; vs mean: RMSE against that of the training mean",

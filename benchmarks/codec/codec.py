@@ -234,5 +234,5 @@ def run(args: argparse.Namespace) -> int:
     report.write_csv(args.out / "codec.csv", rows)
     markdown(rows, args.out / "codec.md")
     plot(rows, args.out / "codec.png")
-    console.print(table(rows))
+    report.show(table(rows), console)
     return 0

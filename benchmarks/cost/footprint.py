@@ -260,6 +260,6 @@ def _print(rows: list[dict[str, Any]], device: str, console: Console) -> None:
             if f"{key}_s" in row:
                 times = [f"{row[f'{key}{unit}']:.2f}" for unit in ("_s", "_cpu_s")]
                 table.add_row(label, *times, str(row.get("pictures_per_s", "")), str(row["peak_gib"]))
-    console.print(table)
+    report.show(table, console)
     millions: dict[str, float] = next((row["millions"] for row in rows if "millions" in row), {})
     console.print("M parameters: " + ", ".join(f"{name} {count}" for name, count in millions.items()), style="dim")

@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
     for name, spent in figures["ms_a_frame"].items():
         table.add_row(name, f"{spent:.1f}", f"{spent / total:.0%}")
     table.add_row("all", f"{1000 / figures['frames_per_processor_s']:.1f}", "")
-    console.print(table)
+    report.show(table, console)
     console.print(
         f"{figures['frames']} frames, {figures['kept_frames']} kept, at {args.size} pixels: "
         f"{figures['frames_per_s']:.1f} frames/s of {args.workers} processes, "

@@ -216,7 +216,7 @@ def _print_regions(rows: Sequence[dict[str, Any]], console: Console) -> None:
     for method in dict.fromkeys(row["method"] for row in rows):
         mine = {row["of"]: row for row in rows if row["method"] == method}
         table.add_row(method, *(f"{mine[name]['mean']:.2f}" if name in mine else "" for name in named))
-    console.print(table)
+    report.show(table, console)
 
 
 def _print_pairs(rows: Sequence[dict[str, Any]], console: Console) -> None:
@@ -225,7 +225,7 @@ def _print_pairs(rows: Sequence[dict[str, Any]], console: Console) -> None:
         digits = 2 if row["unit"] == "mm" else 4
         console.print(
             f"{row['first']} minus {row['other']}, {row['frame']} RMSE: {row['mean']:+.{digits}f} "
-            f"[{low:+.{digits}f}, {high:+.{digits}f}] {row['unit']}, p {row['p_holm']:.2g}",
+            f"[{low:+.{digits}f}, {high:+.{digits}f}]{' mm' if row['unit'] == 'mm' else ''}, p {row['p_holm']:.2g}",
             style="dim",
             markup=False,
         )

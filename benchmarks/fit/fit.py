@@ -258,7 +258,7 @@ class Bench:
             table.add_column(column, justify="right" if i else "left", no_wrap=True)
         for row in rows:
             table.add_row(*(_cell(row[column]) for column in columns))
-        self.console.print(table)
+        report.show(table, self.console)
 
 
 def _cell(value: Any) -> str:

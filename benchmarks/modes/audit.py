@@ -191,7 +191,7 @@ def print_table(table: list[dict[str, Any]], stamp: dict[str, Any], console: Con
         n = found[check, answer, "failing"]["n"]
         unit = CHECKS[check][0] if check in CHECKS else ""
         shown.add_row(check, answer, str(n), *(report.mean_cell(cell) for cell in cells), unit)
-    console.print(shown)
+    report.show(shown, console)
     console.print(
         f"{stamp['samples']} samples of {stamp['people']} people; failing: share that is worse than {FAILING_LINE:.0%} "
         "of the true pictures; ±: half of the 95 % bootstrap interval over people",

@@ -237,10 +237,10 @@ def part_panels(outcomes: dict[str, measure.Answers], parts: Sequence[str]) -> d
 
 def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:
     """A block a question, a row an answer, a column a measure: mean and half of the 95 % interval's width."""
-    console = Console(file=console.file, width=max(console.width, 100))  # a log's 80 columns are too few
     for question in dict.fromkeys(row["question"] for row in table):
         console.print(question, style="bold")
-        console.print(answers.table((row for row in table if row["question"] == question), MODE_MEASURES))
+        shown = answers.table((row for row in table if row["question"] == question), MODE_MEASURES)
+        report.show(shown, console)
     people = (
         f"{stamp['pictures']} pictures of {stamp['people']} people; ±: half of the 95 % bootstrap interval over people"
     )

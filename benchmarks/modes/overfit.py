@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     for half, value in found.items():
         value["gap_db"] = value["codec_db"] - value["sample_db"]
         table.add_row(half, *(f"{value[k]:.1f}" for k in ("codec_db", "sample_db", "gap_db")))
-    Console().print(table)
+    report.show(table, Console())
 
     args.out.mkdir(parents=True, exist_ok=True)
     stamp = report.software_stamp() | {"weights": args.weights, "shards": args.shards, "steps": args.steps}

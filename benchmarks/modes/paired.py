@@ -105,7 +105,7 @@ def print_table(rows: list[dict[str, Any]], console: Console) -> None:
                 f"{low:+.3f} … {high:+.3f}",
                 style={1: "green", -1: "red", 0: ""}[row["gain"]],
             )
-        console.print(table)
+        report.show(table, console)
     console.print("green: better, red: worse; otherwise the interval holds zero", style="dim")
 
 

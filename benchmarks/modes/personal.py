@@ -179,7 +179,7 @@ def run(args: argparse.Namespace) -> int:
 
 def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:
     """A row an answer, a column a measure: mean and half of the 95 % interval's width."""
-    console.print(answers.table(table, MODE_MEASURES))
+    report.show(answers.table(table, MODE_MEASURES), console)
     console.print(
         f"{stamp['pictures']} pictures in {stamp['blocks']} blocks of {stamp['block']} frames; ±: half of the 95 % "
         "bootstrap interval over blocks of time, which says nothing of another video",

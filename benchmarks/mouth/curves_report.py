@@ -30,7 +30,6 @@ def print_table(
     extra: dict[str, Callable[[dict[str, Any]], float | None]] | None = None,
 ) -> None:
     """A block a reader, a row an arm: correlation with its interval, and the other measures' means."""
-    console = Console(file=console.file, width=max(console.width, 120))  # a log's 80 columns are too few
     extra = extra or {}
     for reader in dict.fromkeys(row["reader"] for row in table):
         found = {(row["arm"], row["measure"]): row for row in table if row["reader"] == reader}
@@ -45,7 +44,7 @@ def print_table(
             cells += ["" if first["found"] is None else f"{100 * first['found']:.0f} %"]
             cells += [_number(of(first), 2) for of in extra.values()]
             shown.add_row(arm, *cells)
-        console.print(shown)
+        report.show(shown, console)
     console.print(
         f"{stamp['clips']} clips of {stamp['people']} people; correlation of openings within a clip, at no lag; best: "
         "of lags ±5 frames; amplitude: deviation over the true one's; interval: bootstrap over people",

@@ -111,7 +111,7 @@ def _print(
             f"{row['share']:.1%}",
             *(("", "") if math.isnan(row["iou"]) else (f"{row['iou']:.3f}", f"{low:.3f}–{high:.3f}")),
         )
-    console.print(table)
+    report.show(table, console)
     console.print(
         f"{speed['median']:.2f} ms a crop ({speed['least']:.2f}–{speed['most']:.2f}), one thread", style="dim"
     )
@@ -126,4 +126,4 @@ def _print(
         table.add_row(
             row["who"], str(row["people"]), *errors, f"{row['gain']:+.2f}", f"{low:+.2f} … {high:+.2f}", *shares
         )
-    console.print(table)
+    report.show(table, console)

@@ -190,7 +190,7 @@ def print_table(
     table: list[dict[str, Any]], differences: list[dict[str, Any]], stamp: dict[str, Any], console: Console
 ) -> None:
     """The answers, and below them the paired differences."""
-    console.print(answers.table(table, POSE_MEASURES, POSE_HEADERS))
+    report.show(answers.table(table, POSE_MEASURES, POSE_HEADERS), console)
     report.print_left_out(stamp, console)
     answers.print_differences(differences, 3, console)
 

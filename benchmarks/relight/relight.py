@@ -192,5 +192,5 @@ def print_table(table: list[dict[str, Any]], differences: list[dict[str, Any]], 
     """The answers, and below them the paired differences."""
     shown = answers.table(table, MEASURES, HEADERS)
     shown.columns[0].no_wrap = False  # the names are long
-    console.print(shown)
+    report.show(shown, console)
     answers.print_differences([row for row in differences if row["measure"].startswith("psnr")], 2, console)

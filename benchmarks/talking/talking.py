@@ -245,10 +245,10 @@ def run(args: argparse.Namespace) -> int:
 
 def print_table(table: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:
     """A block a question, a row an answer, a column a measure: mean and half of the 95 % interval's width."""
-    console = Console(file=console.file, width=max(console.width, 110))
     for question in dict.fromkeys(row["question"] for row in table):
         console.print(question, style="bold")
-        console.print(answers.table((row for row in table if row["question"] == question), TALKING_MEASURES))
+        shown = answers.table((row for row in table if row["question"] == question), TALKING_MEASURES)
+        report.show(shown, console)
     console.print(
         f"{stamp['clips']} clips of {stamp['people']} people; ±: half of the 95 % bootstrap interval over people; the "
         "head of a drawn clip moves as it likes, so psnr, ssim and the depth of drawn clips also count its pose",

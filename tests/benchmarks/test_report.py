@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.report import print_table, software_stamp, write_csv, write_json
+from benchmarks.report import grid, print_table, show, software_stamp, write_csv, write_json
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:
@@ -85,3 +85,12 @@ def test_the_table_fits_a_log_of_80_columns_and_warns() -> None:
     assert "bootstrap over views" in text
     assert "the interval is over views of one person" in text
     assert "one person only" not in text
+
+
+def test_no_figure_is_cut_where_the_console_is_narrow() -> None:
+    table = grid("method", [f"a region with a name {i}" for i in range(9)])
+    table.add_row("jdap", *(f"{i + 0.25:.2f}" for i in range(9)))
+    text = io.StringIO()
+    show(table, Console(file=text, width=80))
+    assert "…" not in text.getvalue()
+    assert all(f"{i}.25" in text.getvalue() for i in range(9))
