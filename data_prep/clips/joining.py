@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from data_prep.clips.clip import SEAMS, Place
-from data_prep.clips.quality import mark_duplicates
 from jdap.faces.landmarker import SAME_FACE
 
 
 def join_segments(parts: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The rows of a video, of those of its segments in order; its duplicates are marked.
+    """The rows of a video, of those of its segments in order.
 
     ``person_id`` is that of the clip in which the unbroken face was first seen.
     """
@@ -33,7 +32,7 @@ def join_segments(parts: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, A
                 after.append((goes, row["person_id"]))
             joined.append(row)
         before = after
-    return mark_duplicates(joined)
+    return joined
 
 
 def _nearest(place: Place, others: list[Place]) -> int | None:

@@ -11,7 +11,7 @@ Shapes: F frames.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,10 +195,12 @@ class DuplicateFinder:
 
     A duplicate is as long as the earlier clip, give or take a frame, its pictures look the same
     (:data:`SAME_PICTURE_BITS`), and head and lips move alike (:data:`SAME_MOTION`): two moments of one person before
-    one wall are none. Clips in which nothing moves are not told apart, and so not marked.
+    one wall are none. Clips in which nothing moves are not told apart, and so not marked. Clips that fail
+    ``thresholds`` are nobody's first: a copy that is held must not cost the good one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, thresholds: Thresholds) -> None:
+        self._thresholds = thresholds
         #: Frames → clips of that length that are nobody's duplicates, and their ids.
         self._firsts: dict[int, tuple[Alike, list[str]]] = {}
 
@@ -206,6 +208,8 @@ class DuplicateFinder:
         """The row, with ``duplicate_of`` (a ``clip_id``) if it is one; what was marked before is forgotten."""
         row = {name: value for name, value in row.items() if name != "duplicate_of"}
         if row["status"] not in (KEPT, HELD) or not row.get("fingerprint"):
+            return row
+        if why_not(row["scores"], self._thresholds):
             return row
         data = np.frombuffer(bytes.fromhex(row["fingerprint"]), np.uint8)
         motion = data[24:].view(np.int8).astype(np.float64)
@@ -223,7 +227,7 @@ class DuplicateFinder:
         return row
 
 
-def mark_duplicates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows as a :class:`DuplicateFinder` marks them."""
-    finder = DuplicateFinder()
-    return [finder.mark(row) for row in rows]
+def judge(rows: Sequence[dict[str, Any]], thresholds: Thresholds) -> list[dict[str, Any]]:
+    """The rows of a video as a :class:`DuplicateFinder` marks them, ``kept`` or ``held``."""
+    finder = DuplicateFinder(thresholds)
+    return [select(finder.mark(row), thresholds) for row in rows]

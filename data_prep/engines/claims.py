@@ -22,6 +22,8 @@ from data_prep.store import Store
 CLAIMS_FOLDER = "claims"
 #: Seconds between signs of life, and without any after which a run counts as dead.
 BEAT_S, LEASE_S = 15.0, 90.0
+#: Seconds after which a run asks again whether another one lives.
+ASK_S = 1.0
 #: Seconds after which a run looks again which units others have finished.
 REFRESH_S = 30.0
 #: A run that finds nothing left waits for what others have just taken, where it begins with a video of so many bytes:
@@ -116,8 +118,15 @@ class Claims:
         return won
 
     def win_from_dead(self, name: str) -> bool:
-        """The same, also where a run that is known to be dead holds it."""
-        return self.win(name) or (self._free(name, self._owner_of(name)) and self.win(name))
+        """The same, also where a run holds it that is dead, or turns out to be within :data:`LEASE_S`."""
+        while not self.win(name):
+            owner = self._owner_of(name)
+            if self._free(name, owner):
+                continue
+            if self._knows(owner) is not None:
+                return False
+            time.sleep(ASK_S)
+        return True
 
     def release(self, name: str) -> None:
         """Let go of ``name``."""

@@ -170,7 +170,7 @@ def open_store(out: str | Path, retries: int, root: Path | None = None) -> Itera
         for part in path.glob(f"{UNFINISHED}*"):
             if lives(part.name.removeprefix(UNFINISHED)) is False:
                 store.remove_parts(part.name.removeprefix(UNFINISHED))
-    with scratch(root or Path(tempfile.gettempdir()) / SCRATCH, store.owner) as folder:
+    with scratch(root or Path(tempfile.gettempdir()) / f"{SCRATCH}-{os.getuid()}", store.owner) as folder:
         try:
             yield store, folder
         finally:

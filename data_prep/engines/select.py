@@ -50,7 +50,7 @@ def select_again(place: str, thresholds: Thresholds, duplicates: bool = False, r
     """
     if not Store(place).names(RECORDS):
         raise SelectError(f"{place} holds no units of prepare's: name a folder that it made")
-    outcome, finder = Selection(), DuplicateFinder()
+    outcome, finder = Selection(), DuplicateFinder(thresholds)
     with open_store(place, retries) as (store, folder):
         names = [name for name in store.names(RECORDS) if name.endswith(".json")]
         records = track(read_records(store), "unit", Console(stderr=True), len(names))

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.clips.joining import join_segments
-from data_prep.clips.quality import select
+from data_prep.clips.quality import judge
 from data_prep.clips.steps.pipeline import Divided, Task, failed_row
 from data_prep.engines.plan import PlannedVideo, Unit
 from data_prep.engines.publish import download, publish, write_shards
@@ -189,7 +189,7 @@ class UnitWorker:
             else:
                 folders += places
                 found = self._joined(unit, k, places) if k in step.parts else _load(places[0])
-            rows += [select(row, self.work.settings.thresholds) for row in found]
+            rows += judge(found, self.work.settings.thresholds)
             tasks |= {clip: _task(video, place) for place in places for clip in _clips(place)}
 
         def samples(row: ClipRow) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -1,7 +1,8 @@
 """Shards parted by time: → ``DIR/train`` and ``DIR/test``.
 
 The last share of every clip is kept aside, of stills the last ones of every person. Between the two parts of a clip
-lies a gap that neither has: frames next to each other are nearly one picture, and would say nothing of what was learnt.
+lies a gap that neither has, and another one where the next clip goes on with the same face (``prepare`` cuts a clip a
+minute): frames next to each other are nearly one picture, and would say nothing of what was learnt.
 
 Nothing is encoded anew. Chunks of a clip are joined, so that a training pair may lie as far apart as the clip is long.
 The folder is there whole or not at all, and made again it holds the same bytes.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -96,8 +98,8 @@ def hold_out(shards: str | Path, out: Path, share: float = 0.2, gap_s: float = 0
     shutil.rmtree(part, ignore_errors=True)
     try:
         with ShardWriter(part / TRAIN, "clips") as train, ShardWriter(part / TEST, "clips") as test:
-            for frames in _groups(Store(shards)):
-                _split(frames, share, gap_s, train, test, outcome)
+            for frames, goes_on in _groups(Store(shards)):
+                _split(frames, goes_on, share, gap_s, train, test, outcome)
         if not outcome.test:
             raise HoldOutError(f"{shards}: {outcome.train} single frames, of which none can be kept aside")
         note = {"from": str(shards), "share": share, "gap_s": gap_s}
@@ -109,36 +111,53 @@ def hold_out(shards: str | Path, out: Path, share: float = 0.2, gap_s: float = 0
 
 
 def _split(
-    frames: list[ChunkFrame], share: float, gap_s: float, train: ShardWriter, test: ShardWriter, outcome: HoldOutOutcome
+    frames: list[ChunkFrame],
+    goes_on: bool,
+    share: float,
+    gap_s: float,
+    train: ShardWriter,
+    test: ShardWriter,
+    outcome: HoldOutOutcome,
 ) -> None:
-    """The frames of a clip, or of a person's stills, in their order."""
+    """The frames of a clip, or of a person's stills, in their order; ``goes_on``: right after those of another clip."""
     count, record = len(frames), frames[0][0].record
+    gap = round(gap_s * record.fps)
     kept = max(1, round(share * count)) if count > 1 else 0
-    last = max(1, count - kept - round(gap_s * record.fps)) if kept else count
-    for writer, some in ((train, frames[:last]), (test, frames[count - kept :])):
+    last = max(1, count - kept - gap) if kept else count
+    first = min(gap, last) if goes_on else 0
+    for writer, some in ((train, frames[first:last]), (test, frames[count - kept :])):
         for piece in _pieces(some):
             writer.write(_stored(piece))
-    outcome.train += last
+    outcome.train += last - first
     outcome.test += kept
-    outcome.between += count - kept - last
+    outcome.between += count - kept - last + first
     outcome.people.add(record.person_id)
 
 
-def _groups(store: Store) -> Iterator[list[ChunkFrame]]:
-    """The frames of each clip, and of each person's stills. Only what is not complete yet is held in memory."""
+def _groups(store: Store) -> Iterator[tuple[list[ChunkFrame], bool]]:
+    """The frames of each clip, and of each person's stills, and whether they follow on another clip's.
+
+    Only what is not complete yet is held in memory.
+    """
     names = store.names()
     tars = sorted(name for name in names if name.endswith(".tar"))
     whole = [name for name in tars if sidecar_path(Path(name)).name in names]
     if not tars:
         raise HoldOutError(f"no shards (*.tar) at {store}: `python -m data_prep prepare` kept no clip, or never ran")
-    counts = Counter(_owner(record) for record, _ in _samples(store, whole or tars))
+    counts, ends = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for record, _ in _samples(store, whole or tars):
+        counts[_owner(record)] += 1
+        ends[record.clip_id, record.person_id] += record.frames
+    after = {(_video(clip), person, _start(clip) + frames) for (clip, person), frames in ends.items()}
     begun: dict[tuple[str, str], list[Chunk]] = defaultdict(list)
     for record, members in _samples(store, track(whole or tars, "shard", Console(stderr=True))):
         owner = _owner(record)
         begun[owner].append(Chunk.of(members))
         if len(begun[owner]) == counts[owner]:
             chunks = sorted(begun.pop(owner), key=lambda chunk: (chunk.record.clip_id, chunk.record.first_frame))
-            yield [(chunk, i) for chunk in chunks for i in range(chunk.record.frames)]
+            place = (_video(record.clip_id), record.person_id, _start(record.clip_id))
+            goes_on = bool(record.fps) and place in after
+            yield [(chunk, i) for chunk in chunks for i in range(chunk.record.frames)], goes_on
 
 
 def _samples(store: Store, tars: Iterable[str]) -> Iterator[tuple[Record, dict[str, bytes]]]:
@@ -153,6 +172,16 @@ def _samples(store: Store, tars: Iterable[str]) -> Iterator[tuple[Record, dict[s
 
 def _owner(record: Record) -> tuple[str, str]:
     return ("clip", record.clip_id) if record.fps else ("stills", record.person_id)
+
+
+def _video(clip_id: str) -> str:
+    return clip_id.rpartition("_")[0]
+
+
+def _start(clip_id: str) -> int:
+    """The frame of its video at which a clip begins, as ``prepare`` names it; 0 for other names."""
+    found = re.match(r"\d+", clip_id.rpartition("_")[2])
+    return int(found[0]) if found else 0
 
 
 def _pieces(frames: list[ChunkFrame]) -> Iterator[list[ChunkFrame]]:

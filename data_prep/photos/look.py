@@ -27,6 +27,8 @@ RIVAL = 0.8
 SAME_BITS = 6
 #: … and their landmarks correlate so well, once both are in one place: they lie within a hundredth of the face's width.
 SAME_SHAPE = 0.9995
+#: Of two such pictures the one is taken whose face is wider by this factor, else the first.
+WIDER = 1.05
 #: Of the landmarks every eighth is enough for that.
 SHAPE_STEP = 8
 
@@ -56,22 +58,36 @@ class Look:
     hash: bytes
 
 
+@dataclass
+class Seen:
+    """A picture that was taken: its ``name``, ``number``, and how wide its face is, pixels."""
+
+    name: str
+    number: int
+    face_px: float
+
+    @classmethod
+    def of(cls, found: Look) -> Seen:
+        """What is to be known of a picture later."""
+        return cls(found.path.name, found.number, float(face_width_px(found.face.landmarks_px_N3)))
+
+
 class Duplicates:
     """Tells pictures that an earlier one of the same person shows already: coded anew, resized, or cut a little."""
 
     def __init__(self) -> None:
-        self._alike, self._names = Alike(SAME_BITS, SAME_SHAPE), list[str]()
+        self._alike, self._seen = Alike(SAME_BITS, SAME_SHAPE), list[Seen]()
 
-    def of(self, found: Look) -> str | None:
-        """The name of the earlier picture; None for a new one, which is remembered."""
+    def of(self, found: Look) -> Seen | None:
+        """The earlier picture, which stands for both; None for a new one, which is remembered."""
         points = found.face.landmarks_px_N3[:FACE_LANDMARKS:SHAPE_STEP, :2].astype(np.float64)
         shape, hashes = (points - points.mean(0)).ravel(), np.frombuffer(found.hash, np.uint64)
         same = self._alike.first(hashes, shape)
         if same is None:
             self._alike.add(hashes, shape)
-            self._names.append(found.path.name)
+            self._seen.append(Seen.of(found))
             return None
-        return self._names[same]
+        return self._seen[same]
 
 
 def look(path: Path, number: int, landmarker: Landmarker, faces: str) -> Look:

@@ -35,7 +35,7 @@ from data_prep.machine.faults import BUG, not_the_videos, told
 from data_prep.machine.memory import give_back
 from data_prep.machine.watchdog import beat
 from data_prep.photos.find import PeopleError, pictures_of
-from data_prep.photos.look import Duplicates, Look, NoPerson, look
+from data_prep.photos.look import WIDER, Duplicates, Look, NoPerson, Seen, look
 from data_prep.photos.settings import PhotoSettings
 from jdap.faces import crop
 from jdap.faces.landmarker import Landmarker
@@ -121,11 +121,11 @@ class _Person:
                 raise NoPerson(f"the same file as another person's: {self.settings.twice[str(path)]}")
             with self.watch.timed("landmarks"):
                 found = look(path, number, landmarker, self.settings.faces)
-            if same := earlier.of(found):
-                raise NoPerson(f"duplicate of {same}")
             padded = found.scores["padded"]
             if self.settings.padding == REJECT and padded > 1e-3:
                 raise NoPerson(f"padded: {padded:.1%} of the crop lies outside of the picture (--padding reject)")
+            if (same := earlier.of(found)) and not self._better(found, same):
+                raise NoPerson(f"duplicate of {same.name}")
         except NoPerson as error:
             self.rows.append(_row(self.task, clip_id, str(path), REJECTED, str(error)))
         except PhotoError as error:
@@ -133,6 +133,17 @@ class _Person:
             self.rows.append(_row(self.task, clip_id, str(path), FAILED, reason))
         else:
             self.looks.append(found)
+
+    def _better(self, found: Look, same: Seen) -> bool:
+        """Whether a picture takes the place of an earlier one of the same: a small copy must not cost the large one."""
+        new, old = Seen.of(found), next((one for one in self.looks if one.number == same.number), None)
+        if old is None or new.face_px < WIDER * same.face_px:  # or the earlier one is fitted already
+            return False
+        self.looks.remove(old)
+        clip_id = f"{self.task.base_id}_{old.number:06d}"
+        self.rows.append(_row(self.task, clip_id, str(old.path), REJECTED, f"duplicate of {new.name}"))
+        same.name, same.number, same.face_px = new.name, new.number, new.face_px
+        return True
 
     def finish(self) -> list[dict[str, Any]]:
         """Fit, judge and render; the rows of all pictures, in order."""

@@ -198,6 +198,11 @@ def cache(
     make_folder(out)
     done, wrong = [], []
     urls = resolve_shards(shards)
+    surplus = sorted(p for p in out.glob("latents-*.tar") if int(p.stem.partition("-")[2] or 0) >= len(urls))
+    if surplus:
+        raise CacheError(
+            f"{surplus[0]}: what it was made of is not among the {len(urls)} shards: delete {out}, or name another one"
+        )
     for index, url in enumerate(track(urls, "shard")):
         path = out / f"latents-{index:06d}.tar"
         origin = {"from": url.rsplit("/", 1)[-1], "from_bytes": _size(url), "size_px": size_px}

@@ -19,7 +19,7 @@ from data_prep.clips.quality import (
     ThresholdError,
     clip_scores,
     fingerprint,
-    mark_duplicates,
+    judge,
     parse_thresholds,
     select,
     why_not,
@@ -107,12 +107,22 @@ def test_duplicates_are_those_of_an_earlier_clip() -> None:
     rows = [row(clip_id=name, frames=40, fingerprint=fingerprint(*clip)) for name, clip in clips.items()]
     rows.append(row(clip_id="rejected", frames=40, status=REJECTED, fingerprint=fingerprint(*clips["first"])))
     rows.append(row(clip_id="shorter", frames=38, fingerprint=fingerprint(*clips["first"])))
-    marked = mark_duplicates(rows)
-    told = {r["clip_id"]: r["duplicate_of"] for r in marked if "duplicate_of" in r}
+    judged = judge(rows, {})
+    told = {r["clip_id"]: r["duplicate_of"] for r in judged if "duplicate_of" in r}
     assert told == {"coded anew": "first", "other again": "other"}
-    held = select(marked[2], THRESHOLDS)
-    assert (held["status"], held["reason"]) == (HELD, "duplicate of first")
-    assert mark_duplicates(marked) == marked
+    assert (judged[2]["status"], judged[2]["reason"]) == (HELD, "duplicate of first")
+    assert judge(judged, {}) == judged
+
+
+def test_a_clip_that_is_held_costs_no_copy_of_it() -> None:
+    rng = np.random.default_rng(0)
+    known = fingerprint([rng.bytes(8) for _ in range(3)], {name: rng.normal(0, 5, 40) for name in MOTION_NOISE})
+    widths = {"small": 20.0, "large": 200.0, "large too": 200.0}
+    rows = [
+        row(clip_id=name, frames=40, fingerprint=known, scores=GOOD | {"face_px": px}) for name, px in widths.items()
+    ]
+    reasons = [r["reason"] for r in judge(rows, THRESHOLDS)]
+    assert reasons == ["face_px 20 is under 64", "", "duplicate of large"]
 
 
 def test_a_picture_hash_outlives_coding_and_size() -> None:

@@ -123,6 +123,22 @@ def test_who_comes_second_does_not_write_the_manifest_again(
     assert verify(out) == []
 
 
+def test_a_manifest_that_a_dead_run_elsewhere_began_is_written(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it summed up, on a machine that cannot be asked."""
+    out, settings = tmp_path / "out", Settings()
+    prepare([videos / NAMES[0]], out, settings, Engine(workers=0), make=drawn_videos.make)
+    written = (out / "manifest.jsonl").read_bytes()
+    (out / "manifest.jsonl").unlink()
+    (out / "claims" / "manifest").write_text("elsewhere_1_2_3")
+    monkeypatch.setattr(claims, "LEASE_S", 0.2)
+    monkeypatch.setattr(claims, "ASK_S", 0.05)
+    prepare([videos / NAMES[0]], out, settings, Engine(workers=0), make=drawn_videos.make)
+    assert (out / "manifest.jsonl").read_bytes() == written
+    assert list((out / "claims").iterdir()) == []
+
+
 @pytest.mark.slow
 def test_ranks_need_no_hard_links_and_no_locks(
     videos: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,6 +1,7 @@
 """Shards are parted by time: what is kept aside was never trained on, and not a byte of a picture changes."""
 
 import hashlib
+from dataclasses import replace
 
 import fakes
 import numpy as np
@@ -54,6 +55,18 @@ def test_the_end_of_a_clip_is_kept_aside(tmp_path):
     before = set(pictures(tmp_path / "clips"))
     assert set(pictures(tmp_path / "out" / "train")) | set(pictures(tmp_path / "out" / "test")) < before
     assert not set(pictures(tmp_path / "out" / "train")) & set(pictures(tmp_path / "out" / "test"))
+
+
+def test_a_face_that_goes_on_in_the_next_clip_leaves_a_gap_before_it_too(tmp_path):
+    with ShardWriter(tmp_path / "clips", "clips") as writer:
+        for clip, person in (("me_000000", "me"), ("me_000020", "me"), ("me_000040b", "other"), ("me_000070", "me")):
+            drawn = fakes.sample(frames=20, size_px=32, fps=25)
+            writer.write(replace(drawn, record=replace(drawn.record, clip_id=clip, person_id=person)))
+    done = hold_out(tmp_path / "clips", tmp_path / "out", share=0.25, gap_s=0.12)
+    trained = {s.record.clip_id: (s.record.first_frame, s.record.frames) for s in samples(tmp_path / "out" / "train")}
+    # Frames 15 to 19 of each are kept aside, 12 to 14 are its gap; the second clip follows on the first.
+    assert trained == {"me_000000": (0, 12), "me_000020": (3, 9), "me_000040b": (0, 12), "me_000070": (0, 12)}
+    assert (done.train, done.test, done.between) == (45, 20, 15)
 
 
 def test_of_stills_the_last_ones_of_every_person(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import logging
+import shutil
 import tarfile
 
 import pytest
@@ -217,6 +218,11 @@ def test_an_interrupted_run_goes_on_and_another_is_refused(shards, codec, tmp_pa
     assert verify(tmp_path) == []
     with pytest.raises(CacheError, match="another latents: name another folder"):
         cache(str(shards / "studio"), codec, tmp_path, mirrored=True)
+    shutil.copytree(shards / "studio", tmp_path / "fewer")
+    sorted((tmp_path / "fewer").glob("*.tar"))[-1].unlink()
+    with pytest.raises(CacheError, match=r"latents-000001.tar: what it was made of is not among the 1 shards"):
+        cache(str(tmp_path / "fewer"), codec, tmp_path)
+    second.unlink()
     with pytest.raises(CacheError, match="made with another from"):
         cache(str(shards / "fitted"), codec, tmp_path)
 

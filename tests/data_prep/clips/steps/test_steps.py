@@ -11,7 +11,7 @@ from PIL import Image
 from videos import frames_of, write
 
 from data_prep.clips import kept
-from data_prep.clips.quality import select
+from data_prep.clips.quality import judge, select
 from data_prep.clips.steps import PrepareSettings, Tools
 from data_prep.clips.steps.people import SHORTEST_CLIP
 from data_prep.clips.steps.pipeline import Task, prepare_video
@@ -77,7 +77,7 @@ def test_people_side_by_side_are_a_clip_each_and_a_cut_ends_them(pair) -> None:
         mine = 0 if own == 3 else 1
         assert apart(mine, own) < 5 < 15 < apart(mine, other)
     # The second person again in the other place is no other clip: the same moments, so a duplicate.
-    assert [r.get("duplicate_of") for r in rows] == [None, None, "video_000000b", "video_000000"]
+    assert [r.get("duplicate_of") for r in judge(rows, {})] == [None, None, "video_000000b", "video_000000"]
 
 
 def test_one_face_a_picture_where_that_is_asked_for(tools: Tools, people, tmp_path: Path) -> None:
