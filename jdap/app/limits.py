@@ -68,4 +68,6 @@ def shrunk(photo: Photo, most_px: int = WORKED_PX) -> Photo:
     empty = photo.empty_HW
     if empty is not None:
         empty = np.asarray(Image.fromarray(empty).resize(size, Image.Resampling.NEAREST))
-    return replace(photo, rgb_HW3=rgb, empty_HW=empty, notes=(*photo.notes, f"made smaller, to {size[0]} × {size[1]}"))
+    focal_px = None if photo.focal_px is None else photo.focal_px * size[0] / photo.width
+    notes = (*photo.notes, f"made smaller, to {size[0]} × {size[1]}")
+    return replace(photo, rgb_HW3=rgb, empty_HW=empty, focal_px=focal_px, notes=notes)

@@ -45,7 +45,7 @@ def paste(depth_SS: np.ndarray, window_px: np.ndarray, width: int, height: int) 
     """Depth of the window (left, top, size) at the photo's resolution: (h, w) float32, and its first column and row.
 
     Bicubic (antialiased where the crop is finer than the photo), exact for fractional windows: the inverse of
-    :func:`jdap.faces.crop.crop_frame`. Only pixels that lie in the window whole get a value.
+    :func:`jdap.faces.crop.crop_frame`. Only pixels that lie in the window whole get a value; there may be none.
     """
     left, top, size = (float(x) for x in window_px)
     columns = max(0, int(np.ceil(left))), min(width, int(np.floor(left + size)))
@@ -54,6 +54,8 @@ def paste(depth_SS: np.ndarray, window_px: np.ndarray, width: int, height: int) 
     box = ((columns[0] - left) * scale, (rows[0] - top) * scale, (columns[1] - left) * scale, (rows[1] - top) * scale)
     small = Image.fromarray(depth_SS.astype(np.float32))
     out = (columns[1] - columns[0], rows[1] - rows[0])
+    if min(out) < 1:
+        return np.zeros((0, 0), np.float32), 0, 0
     # Rounding may carry the box a hair over the edge, which Pillow refuses.
     limits = np.clip(box, 0, len(depth_SS))
     pasted = np.asarray(small.resize(out, Image.Resampling.BICUBIC, box=tuple(limits.tolist())))
@@ -93,10 +95,11 @@ def preview(depth_SS: np.ndarray, window_px: np.ndarray, photo: Photo) -> Image.
     picture = Image.fromarray(photo.rgb_HW3).resize(size, Image.Resampling.LANCZOS)
     window = window_px * scale
     pasted, left, top = paste(depth_SS, window, *size)
-    colour = depth_picture(torch.from_numpy(pasted.copy())[None, None])[0].permute(1, 2, 0)
     beside = np.asarray(picture.convert("L").convert("RGB")) // 3
-    part = beside[top : top + pasted.shape[0], left : left + pasted.shape[1]]
-    part[...] = ((colour + 1) * 127.5).round().byte().numpy()
+    if pasted.size:  # of a small head in a huge photo no pixel may be left
+        colour = depth_picture(torch.from_numpy(pasted.copy())[None, None])[0].permute(1, 2, 0)
+        part = beside[top : top + pasted.shape[0], left : left + pasted.shape[1]]
+        part[...] = ((colour + 1) * 127.5).round().byte().numpy()
     if photo.empty_HW is not None:
         empty = Image.fromarray(photo.empty_HW).resize(size, Image.Resampling.NEAREST)
         beside[np.asarray(empty)] = 0

@@ -16,7 +16,7 @@ from jdap.diffusion import ensemble as ensembles
 from jdap.diffusion.denoiser import Generators, Pair
 from jdap.diffusion.onestep import ZEROS
 from jdap.pipelines.base import LATENTS, Callback, question
-from jdap.pipelines.masks import fill_unknown, known_cells, paste_known
+from jdap.pipelines.masks import known_cells, paste_known
 from jdap.pipelines.pictures import (
     Pictures,
     Portrait,
@@ -25,7 +25,7 @@ from jdap.pipelines.pictures import (
     depth_as,
     depth_of,
     kind_of,
-    mask_of,
+    known_parts,
     rgb_as,
     rgb_of,
     spread_as,
@@ -99,7 +99,7 @@ class PortraitPipeline(PortraitNetworks):
             latents = self._encode(self._here(rgb_of(reference, "references", self.size_px)))
             like = latents if latents.ndim == 4 else latents[:, 0]
         sampled = self._sample(
-            self.network(reference, guidance, latents),
+            self.network(reference, guidance, len(like), latents),
             Pair(like, like),
             generator,
             steps=steps,
@@ -181,7 +181,8 @@ class PortraitPipeline(PortraitNetworks):
     ) -> Pictures:
         """Pictures of normalised depth: the depth half is given, the RGB half is sampled.
 
-        ``reference`` says who it is; without one it is anybody, and ``guidance`` has no meaning. Of ``rgb``, pictures
+        ``reference`` says who it is, one for all or one for each; without one it is anybody, and ``guidance`` has no
+        meaning. Of ``rgb``, pictures
         of that depth, drawing starts from as much noise as ``strength`` says (above 0, to 1: noise alone), and takes
         that share of the steps.
         """
@@ -193,7 +194,7 @@ class PortraitPipeline(PortraitNetworks):
         check_pictures(given, "depth", 1)
         known = self.codec.encode(depth_frames.to_codec(given))
         sampled = self._sample(
-            self.network(reference, guidance),
+            self.network(reference, guidance, len(known)),
             Pair(known, known),
             generator,
             known_depth=known,
@@ -244,19 +245,19 @@ class PortraitPipeline(PortraitNetworks):
         ``reference`` as in :meth:`depth_to_image`.
         """
         kind, size = kind_of(rgb, output_type), self.size_px
-        given = Pair(self._here(rgb_of(rgb, "pictures", size)), self._here(depth_of(depth, "depth", size)))
-        masks = Pair(*(mask_of(mask, "a mask", size) for mask in (known_rgb, known_depth)))
-        for name, mask in zip(("known_rgb", "known_depth"), masks, strict=True):
-            if mask.dtype != torch.bool or mask.shape != given.depth.shape:
-                expected = tuple(given.depth.shape)
-                raise ValueError(f"{name} must be {expected} bool, got {tuple(mask.shape)} {mask.dtype}")
-        masks = Pair(*(mask.to(given.rgb.device) for mask in masks))
-        filled = Pair(*(fill_unknown(x, mask) for x, mask in zip(given, masks, strict=True)))
+        parts = known_parts(rgb, known_rgb, "rgb", 3, size), known_parts(depth, known_depth, "depth", 1, size)
+        filled, masks = (Pair(*(x.to(self._execution_device) for x in both)) for both in zip(*parts, strict=True))
         check_pictures(filled.rgb, "pictures")
         check_pictures(filled.depth, "depth", 1)
+        if filled.rgb.shape[::2] != filled.depth.shape[::2]:
+            raise ValueError(
+                f"depth must be of the pictures' number and size, got {tuple(filled.depth.shape)} for "
+                f"{tuple(filled.rgb.shape)}"
+            )
+        exact, filled = filled, Pair(*map(self._here, filled))
         known = Pair(*self.codec.encode(torch.cat([filled.rgb, depth_frames.to_codec(filled.depth)])).chunk(2))
         sampled = self._sample(
-            self.network(reference, guidance),
+            self.network(reference, guidance, len(known.rgb)),
             known,
             generator,
             known_rgb=known.rgb,
@@ -271,7 +272,5 @@ class PortraitPipeline(PortraitNetworks):
             callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
         )
         made = decode(self.codec, sampled)
-        made = Portrait(
-            *(paste_known(x, k.float(), m, feather_px) for x, k, m in zip(made, filled, masks, strict=True))
-        )
+        made = Portrait(*(paste_known(x, k.float(), m, feather_px) for x, k, m in zip(made, exact, masks, strict=True)))
         return Portrait(rgb_as(kind, made.rgb), depth_as(kind, made.depth))

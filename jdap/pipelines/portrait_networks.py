@@ -106,22 +106,33 @@ class PortraitNetworks(JointPipeline):
         """On the networks' device, in their type."""
         return pictures.to(self._execution_device, self.unet.dtype)
 
-    def network(self, reference: Pictures | None, guidance: float, latents: Tensor | None = None) -> Network:
-        """The joint UNet led by reference pictures, read once for all steps; ``latents`` are theirs, if at hand."""
+    def network(
+        self, reference: Pictures | None, guidance: float, count: int, latents: Tensor | None = None
+    ) -> Network:
+        """The joint UNet led by reference pictures, read once for all steps; ``latents`` are theirs, if at hand.
+
+        Raises ValueError unless there is one person, for all of the ``count`` pictures that are drawn, or one for each.
+        """
         if reference is None:
             return self.unet
         if self.reference is None:
             raise ValueError("these weights have no ReferenceNet and keep nobody's likeness: leave the reference out")
         pictures = self._here(rgb_of(reference, "references", self.size_px))
         latents = self._encode(pictures) if latents is None else latents
+        if len(latents) not in (1, count):
+            raise ValueError(
+                f"{len(latents)} references for {count} pictures: give one, or one for each; several pictures of one "
+                "person are a list in the list"
+            )
+        targets = count // len(latents)
         projected = self.unet.project_reference(self.reference(latents))
-        network = partial(self.unet, reference=projected)
-        tokens = None if self.image_tokens is None else self.image_tokens(pictures)
+        network = partial(self.unet, reference=projected, targets=targets)
+        tokens = None if self.image_tokens is None else self.image_tokens(pictures).repeat_interleave(targets, 0)
         if guidance == 1:
             return partial(network, tokens_BLD=tokens)
         # no tokens are zero tokens, however many
         tokens = None if tokens is None else torch.cat([torch.zeros_like(tokens), tokens])
-        led = partial(network, tokens_BLD=tokens, reference_from=len(latents))
+        led = partial(network, tokens_BLD=tokens, reference_from=count)
         return guided(led, guidance, rescale=RESCALE)
 
     def _sample(

@@ -19,7 +19,7 @@ from jdap.depth import NO_DEPTH, skin_range_mm
 from jdap.diffusion.denoiser import Generators
 from jdap.faces.landmarker import Landmarker
 from jdap.geometry import PinholeCamera
-from jdap.pipelines.pictures import Pictures, check_pictures, depth_as, depth_of, kind_of, rgb_as, rgb_of
+from jdap.pipelines.pictures import Pictures, check_pictures, depth_as, depth_at, depth_of, kind_of, rgb_as, rgb_of
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.relight import RelightPipeline
 from jdap.pose.change import Change, PoseError, read_change
@@ -116,9 +116,15 @@ class PosePipeline:
         kind, pictures = kind_of(rgb, output_type), _square(rgb)
         known: list[Tensor | None] = [None] * len(pictures)
         if depth is not None:
-            known = list(depth_of(depth, "depth", self._drawing.size_px)[:, None].float().cpu())
+            given_depth = depth_of(depth, "depth", self._drawing.size_px)
+            known = list(depth_at(given_depth, self._drawing.size_px)[:, None].float().cpu())
+        if len(known) != len(pictures):
+            raise ValueError(f"{len(known)} depth maps for {len(pictures)} pictures: give one for each")
+        own = generator if isinstance(generator, list | tuple) else [generator] * len(pictures)
+        if len(own) != len(pictures):
+            raise ValueError(f"{len(own)} generators for {len(pictures)} pictures: give one for each, or one")
         made, depths, heads, motions = [], [], [], []
-        for picture, given in zip(pictures, known, strict=True):
+        for picture, given, one in zip(pictures, known, own, strict=True):
             rgb_HW3 = ((picture.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
             head = self.fit(rgb_HW3)
             motion = self.move(head, change)
@@ -126,9 +132,9 @@ class PosePipeline:
             warped = drawn(rgb_HW3, window, self.heads, motion) if by == BY_WARP else rgb_HW3
             rgb_13HW = torch.from_numpy(warped).permute(2, 0, 1)[None] / 127.5 - 1
             if by == BY_MODEL or strength:
-                old = self.depth(picture[None], ensemble, generator) if given is None else given
+                old = self.depth(picture[None], ensemble, one) if given is None else given
                 new = self.new_depth(old, motion)
-                how: dict[str, Any] = {"steps": steps, "guidance": guidance, "generator": generator}
+                how: dict[str, Any] = {"steps": steps, "guidance": guidance, "generator": one}
                 if by == BY_MODEL:
                     rgb_13HW = self.draw(rgb_13HW, new, [motion], **how)
                 else:

@@ -85,3 +85,4 @@ def test_large_photos_are_worked_on_smaller_with_their_transparent_pixels() -> N
     assert "20 × 15" in photo.notes[-1]
     same = Photo(SCENE)
     assert shrunk(same, 40) is same
+    assert shrunk(Photo(SCENE, focal_px=36.0), 20).focal_px == pytest.approx(18)  # in its pixels

@@ -104,3 +104,10 @@ def test_the_preview_shows_photo_and_depth_side_by_side() -> None:
     assert picture[y, 1024 + x].sum() > 600  # near is bright
     assert (picture[10, 1024 + 10] == 40).all()  # the darkened photo
     assert (picture[round(300 * scale), x] == 255).all()  # the frame
+
+
+def test_the_preview_of_a_head_of_which_no_pixel_is_left_is_the_photo() -> None:
+    wide = Photo(np.full((300, 12000, 3), 120, np.uint8))
+    picture = np.asarray(preview(np.full((SIZE, SIZE), -1, np.float32), np.array([5000.0, 100.0, 16.0]), wide))
+    assert picture.shape == (26, 2048, 3)
+    assert (picture[:, 1024:] == 40).all()

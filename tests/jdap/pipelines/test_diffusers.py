@@ -16,6 +16,7 @@ from jdap.depth import ENCODING, from_uint16
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.loading import WeightsError
+from jdap.pipelines.pictures import known_parts
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
 
@@ -186,6 +187,67 @@ def test_depth_and_masks_may_be_pictures_too(pipe):
     torch.testing.assert_close(tuple(made), tuple(told), atol=1e-5, rtol=1e-5)
     several = pipe([[shown, shown.rotate(90)]], steps=1, output_type="pt")
     assert several.rgb.shape == x.shape
+
+
+def test_what_is_hidden_in_a_larger_picture_has_no_influence(pipe):
+    """Made smaller, the hole's pixels would be mixed into those beside it, and thin holes would vanish."""
+    rng = np.random.default_rng(0)
+    shown = rng.integers(0, 256, (4 * SIZE, 4 * SIZE, 3), dtype=np.uint8)
+    depth = np.full((4 * SIZE, 4 * SIZE), 0.5, np.float32)
+    known = np.ones((4 * SIZE, 4 * SIZE), bool)
+    known[40:73, 50:81] = False
+    known[:, 101:103] = False
+    answers = []
+    for value in (0, 255):
+        shown[~known], depth[~known] = value, np.nan if value else 1.0
+        made = pipe.edit(Image.fromarray(shown), depth, known, known, steps=2, generator=seed(), output_type="pt")
+        answers.append(made)
+    torch.testing.assert_close(tuple(answers[0]), tuple(answers[1]), atol=0, rtol=0)
+    without = pipe.edit(
+        Image.fromarray(shown),
+        np.nan_to_num(depth),
+        known | True,
+        known | True,
+        steps=2,
+        generator=seed(),
+        output_type="pt",
+    )
+    assert (answers[0].rgb - without.rgb)[0, :, :, 25].abs().max() > 0.05  # the thin hole is drawn anew
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_one_reference_may_be_that_of_all_pictures(pipe, guidance):
+    depth, person = pipe.image_to_depth(pictures(3), generator=seed()).depth, pictures(1)
+    how = {"steps": 2, "guidance": guidance}
+
+    def drawn(reference):
+        own = [torch.Generator().manual_seed(k) for k in range(3)]
+        return pipe.depth_to_image(depth, reference=reference, generator=own, **how)
+
+    torch.testing.assert_close(drawn(person), drawn(person.expand(3, -1, -1, -1)), atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="2 references for 3 pictures: give one, or one for each"):
+        drawn(pictures(2))
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.ones((SIZE, SIZE), np.uint8),
+        np.ones((SIZE, SIZE), np.int64),
+        np.full((SIZE, SIZE, 1), 255, np.uint8),
+        np.ones((SIZE, SIZE), np.float32),
+        Image.new("1", (SIZE, SIZE), 1),
+        Image.new("L", (SIZE, SIZE), 255),
+        Image.new("RGB", (SIZE, SIZE), (255, 255, 255)),
+        Image.fromarray(np.full((SIZE, SIZE), 65535, np.uint16)),
+    ],
+    ids=lambda mask: f"{getattr(mask, 'mode', None) or mask.dtype}",
+)
+def test_white_is_known_in_a_mask_of_any_kind(mask):
+    black = Image.new(mask.mode, mask.size) if isinstance(mask, Image.Image) else mask * 0
+    for given, expected in ((mask, True), (black, False)):
+        _, known = known_parts(pictures(1), given, "rgb", 3, SIZE)
+        assert (known == expected).all()
 
 
 def test_pictures_of_another_size_are_brought_to_that_of_the_weights(pipe):

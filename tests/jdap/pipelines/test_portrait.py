@@ -167,7 +167,7 @@ def test_guidance_is_without_and_beyond_the_reference(pipeline):
     free = pipeline.unet(z, z, t, t)
     led = pipeline.unet(z, z, t, t, pipeline.unet.project_reference(pipeline.reference(latents)))
     for scale in (1, 2.5):
-        for v, v0, v1 in zip(pipeline.network(reference, scale)(z, z, t, t), free, led, strict=True):
+        for v, v0, v1 in zip(pipeline.network(reference, scale, 2)(z, z, t, t), free, led, strict=True):
             guided = v0 + scale * (v1 - v0)
             back = torch.stack([x.std() / y.std() for x, y in zip(v1, guided, strict=True)])[:, None, None, None]
             wanted = guided if scale == 1 else guided * (RESCALE * back + 1 - RESCALE)

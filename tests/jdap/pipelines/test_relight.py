@@ -1,5 +1,7 @@
 """The relighting pipeline, by its law on a ball and with untrained networks for the rest."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +67,19 @@ def test_the_light_of_another_picture_leaves_out_its_colour(relight: RelightPipe
     light = relight.light_of(other, generator=torch.Generator().manual_seed(0))
     mean = light.all_harmonics()[:, 0]
     assert float(mean.std() / mean.mean()) < 0.15
+
+
+def test_generators_of_several_pictures_and_depth_of_another_size(relight: RelightPipeline) -> None:
+    (one, depth), (other, _) = ball(50), ball(20)
+    both, maps = torch.cat([one, other]), depth.expand(2, -1, -1, -1)
+
+    def made(rgb: torch.Tensor, *seeds: int, **how: Any) -> torch.Tensor:
+        own = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return relight(rgb, like=other, strength=0.5, steps=2, generator=own, **how).rgb
+
+    torch.testing.assert_close(made(both, 3, 4, depth=maps)[:1], made(one, 3, depth=depth), atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="1 depth maps for 2 pictures"):
+        made(both, 3, 4, depth=depth)
 
 
 @pytest.mark.parametrize("kind", ["pil", "np", "pt"])

@@ -88,6 +88,17 @@ def test_the_model_draws_the_head_and_nothing_else(pose: PosePipeline, face: Ima
     assert np.abs(first.rgb - given)[0][~outside].mean() > 0.02
 
 
+@pytest.mark.slow
+def test_each_picture_has_its_generator(pose: PosePipeline, face: Image.Image) -> None:
+    how = {"by": "model", "steps": 1, "output_type": "pt"}
+    first, second = (torch.Generator().manual_seed(seed) for seed in (0, 1))
+    both = pose([face, face], {"yaw": 5}, generator=[first, second], **how).rgb
+    alone = pose([face], {"yaw": 5}, generator=torch.Generator().manual_seed(1), **how).rgb
+    torch.testing.assert_close(both[1:], alone)
+    with pytest.raises(ValueError, match="1 generators for 2 pictures"):
+        pose([face, face], {"yaw": 5}, generator=[first], **how)
+
+
 def test_new_depth_of_nothing_changed_is_the_old_one(pose: PosePipeline, face: Image.Image) -> None:
     still = pose.move(pose.fit(np.asarray(face)), Change())
     old = -torch.nn.functional.interpolate(still.depth_SS[None, None], (32, 32), mode="nearest")
