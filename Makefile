@@ -121,8 +121,8 @@ bench: WEIGHTS ?= shipped:image-tiny
 bench: TALK ?= shipped:talk-tiny
 bench: ON = $(if $(DEVICE),--device $(DEVICE))
 bench: install  ## measure the weights that ship, and make one page of it (WEIGHTS= TALK= OUT= ARGS="--readme README.md")
-	test -e $(OUT)/sittings || $(RUN) data_prep studio --out $(OUT)/sittings --sittings --split test --people 60 --frames 2 --mean-head --workers 2
-	test -e $(OUT)/clips || $(RUN) data_prep studio --out $(OUT)/clips --talk --split test --first 3000 --people 12 --frames 96 --workers 2
+	$(RUN) data_prep studio --out $(OUT)/sittings --sittings --split test --people 60 --frames 2 --mean-head --workers 2
+	$(RUN) data_prep studio --out $(OUT)/clips --talk --split test --first 3000 --people 12 --frames 96 --workers 2
 	$(RUN) benchmarks depth --weights $(WEIGHTS) --shards $(TEST) --out $(OUT)/depth $(ON)
 	$(RUN) benchmarks modes --weights $(WEIGHTS) --shards $(OUT)/sittings --out $(OUT)/modes $(ON)
 	$(RUN) benchmarks audit --weights $(WEIGHTS) --shards $(TEST) --steps 10 --out $(OUT)/audit $(ON)

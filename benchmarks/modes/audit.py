@@ -75,7 +75,8 @@ def lines(scores: AuditScores) -> dict[str, float]:
 def rows(scores: AuditScores, seed: int) -> list[dict[str, Any]]:
     """A row a check (``question``), answer and measure: ``value``, ``failing`` (share), ``excess`` of those that fail.
 
-    ``any check``: the share that fails at least one. Samples about which a check cannot tell are not in its ``n``.
+    ``any check``: the share that fails at least one. Samples about which a check cannot tell are not in its ``n``;
+    ``any check`` has all samples, and what cannot be told is no failure there: it is the least that fails.
     """
     table = []
 

@@ -58,8 +58,11 @@ def readme_table(results: Sequence[Path]) -> str:
     """
     asked, heard = (_only(results, stem) for stem in ("modes", "lipsync"))
     rows = {(row["question"], row["answer"], row["measure"]): row for row in asked["rows"]}
-    lines = [_HEAD]
+    lines, left_out = [_HEAD], list[str]()
     for what, (question, measure, unit, factor), ours, best, beat in _LINES:
+        if (question, ours, measure) not in rows:
+            left_out.append(what)  # faces are found with jdap[identity] alone
+            continue
         cells = [f"**{_number(rows[question, ours, measure], unit, factor)}**"]
         for beside in (best, beat):
             found = None if beside is None else rows.get((question, beside[0], measure))
@@ -67,7 +70,10 @@ def readme_table(results: Sequence[Path]) -> str:
         lines.append(f"| {what} | {' | '.join(cells)} |")
     arms = {row["arm"]: row for row in heard["rows"] if (row["reader"], row["measure"]) == (DEPTH, "correlation")}
     arm = next(iter(heard["stamp"]["weights"]))
-    cells = [_number(arms[name], "", 1) for name in (arm, CODEC, f"{arm}, {OTHERS}")]
+    needed = (arm, CODEC, f"{arm}, {OTHERS}")
+    if missing := [name for name in needed if name not in arms]:
+        raise BenchmarkError(f"lipsync.json has no {', '.join(missing)}: run `benchmarks lipsync` with its controls")
+    cells = [_number(arms[name], "", 1) for name in needed]
     what = f"mouth follows the sound, correlation ({heard['stamp']['people']} people) ↑"
     lines.append(
         f"| {what} | **{cells[0]}** | {cells[1]}, the image codec alone | {cells[2]}, another person's sound |"
@@ -75,7 +81,11 @@ def readme_table(results: Sequence[Path]) -> str:
     stamp = asked["stamp"]
     commit = (stamp["git_commit"] or "unknown")[:9]
     made = f"{stamp['people']} unseen synthetic people (the mouth: {heard['stamp']['people']}); brackets: 95 % interval"
-    return "\n".join(lines) + f"\n\nOn {made} over people. Commit {commit}, seed {stamp['seed']}, {stamp['device']}."
+    without = f" Not measured: {', '.join(left_out)}." if left_out else ""
+    return (
+        "\n".join(lines)
+        + f"\n\nOn {made} over people.{without} Commit {commit}, seed {stamp['seed']}, {stamp['device']}."
+    )
 
 
 def _only(results: Sequence[Path], stem: str) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class Measuring:
         self.pipelines, self.image, self.args, self.identity = pipelines, image, args, identity
         self.scores = TalkingScores()
         self.panels: list[dict[str, Tensor]] = []
-        self.others: Tensor | None = None
+        self.others: dict[str, Tensor] = {}  # the last clip's faces of the last two people
 
     def clip(self, clip: ClipBatch) -> None:
         """All questions about one clip."""
@@ -179,10 +179,15 @@ class Measuring:
             self.scores.add(LIKENESS, name, values)
         true = faces[TRUE]
         if own is not None and true is not None:
-            # Of the clip before; the first has none.
-            far = np.nan if self.others is None else float(distance(self.others, own[0].expand_as(self.others)).mean())
+            # Of the last clip of somebody else; the first person has none.
+            (who,) = clip.person_id
+            others = next((faces for person, faces in reversed(self.others.items()) if person != who), None)
+            far = np.nan if others is None else float(distance(others, own[0].expand_as(others)).mean())
             self.scores.add(LIKENESS, OTHER, {"identity": far})
-            self.others = true[0]
+            self.others.pop(who, None)
+            self.others[who] = true[0]
+            while len(self.others) > 2:  # the last two people are all that is ever asked for
+                del self.others[next(iter(self.others))]
 
     def face(self, rgb_B3HW: Tensor) -> tuple[Tensor, Tensor] | None:
         """Embeddings of the faces of pictures, and where a face was found; None without the embedder."""

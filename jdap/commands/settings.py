@@ -16,6 +16,8 @@ def as_yaml(parser: argparse.ArgumentParser, words: Sequence[str]) -> str:
         action.required = False
         if not action.option_strings:
             action.nargs = "*" if action.nargs in ("+", "*") else "?"
+    for group in parser._mutually_exclusive_groups:
+        group.required = False
     found = vars(parser.parse_args(words))
     del found[PRINT_CONFIG.strip("-")]
     return yaml.safe_dump({name: _plain(value) for name, value in found.items()}, sort_keys=False, allow_unicode=True)

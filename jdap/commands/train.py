@@ -15,8 +15,10 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -99,6 +101,8 @@ def train(command: str, argv: Sequence[str]) -> int:
     ):
         print(note, file=sys.stderr)
     try:
+        if cli.resume is not None and (step := _over_at(cli.resume, cli.trainer)) is not None:
+            return _nothing_left(cli, step)
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.resume, weights_only=True)
     except UnpicklingError as error:
         raise ValueError(f"{cli.resume}: no checkpoint of ours, it holds more than tensors and numbers") from error
@@ -108,6 +112,35 @@ def train(command: str, argv: Sequence[str]) -> int:
         if cli.trainer.state.status != TrainerStatus.INTERRUPTED:
             raise
         raise _ended(cli, signal.SIGINT) from ended
+    return 0
+
+
+def _over_at(checkpoint: str, trainer: Trainer) -> int | None:
+    """The step of a checkpoint at which the run's steps or its time are used up; None where there is more to do.
+
+    Lightning would end such a run without ``on_train_end``, where averages become the weights.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    step = int(state["global_step"])
+    if 0 <= trainer.max_steps <= step:
+        return step
+    for timer in (c for c in trainer.callbacks if isinstance(c, Timer)):  # type: ignore[attr-defined]
+        if timer.state_key in state["callbacks"]:
+            timer.load_state_dict(state["callbacks"][timer.state_key])
+            if (left := timer.time_remaining()) is not None and left <= 0:
+                return step
+    return None
+
+
+def _nothing_left(cli: StageCLI, step: int) -> int:
+    """Say that a run is over; raises ValueError where it was ended before it wrote its weights."""
+    weights = Path(cli.config.out) / "weights"
+    more = "more by --trainer.max_steps or .max_time"
+    if not weights.is_dir():
+        raise ValueError(
+            f"{cli.resume}: the run is over at step {step}, but {weights} was not written: let it do {more}"
+        )
+    print(f"nothing to do: the run is over at step {step}, and its weights are in {weights}; {more}", file=sys.stderr)
     return 0
 
 

@@ -26,6 +26,7 @@ from jdap.models.codec import ImageCodec, load_codec
 from jdap.models.loading import WeightsError
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.srgb import rgb_to_yiq
+from jdap.stages.parts.means import ValidationMeans
 from jdap.stages.parts.optimizers import warmed_optimizer
 from jdap.stages.settings.checks import save_settings
 from jdap.stages.settings.codec import (
@@ -94,6 +95,7 @@ class CodecStage(L.LightningModule):
             raise ValueError("freeze_encoder needs init, the folder of a codec whose encoder is trained")
         codec.encoder.requires_grad_(not freeze_encoder)
         self.slopes = ColourSlopes()
+        self.means = ValidationMeans(("psnr_rgb", "rmse_depth"))
         # a fifth faster on a CPU
         self.codec = codec.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -127,15 +129,16 @@ class CodecStage(L.LightningModule):
         """PSNR of RGB, and depth RMSE on skin in the frame of the benchmarks, both per picture."""
         rgb, depth = reconstruct(self.codec, batch)
         psnr, rmse = psnr_rgb(rgb, batch.rgb), rmse_depth(depth, batch)
-        self.log("val/psnr_rgb", psnr.mean(), prog_bar=True, batch_size=len(batch))
+        self.means.add({"psnr_rgb": psnr.mean()}, len(batch))
         self.slopes.update(rgb, batch.rgb)
         if len(rmse):
-            self.log("val/rmse_depth", rmse.mean(), prog_bar=True, batch_size=len(rmse))
+            self.means.add({"rmse_depth": rmse.mean()}, len(rmse))
         if batch_idx == 0:
             self._show([batch.rgb, rgb, depth_picture(batch.depth), depth_picture(depth)], depth, batch)
 
     def on_validation_epoch_end(self) -> None:
-        """How much of each axis of colour comes back."""
+        """Log the means, and how much of each axis of colour comes back."""
+        self.log_dict({f"val/{name}": mean for name, mean in self.means.take(self).items()}, prog_bar=True)
         self.log_dict({f"val/slope_{axis}": slope for axis, slope in self.slopes.compute().items()})
         self.slopes.reset()
 

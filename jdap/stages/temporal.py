@@ -24,6 +24,7 @@ from jdap.stages.parts.clip_latents import encode_clip
 from jdap.stages.parts.clip_networks import clip_networks
 from jdap.stages.parts.latents import CODEC_OF_INIT, NEED_PICTURES, latents_of
 from jdap.stages.parts.lip_loss import LipLoss, SeenLips, mouth_patches
+from jdap.stages.parts.means import ValidationMeans
 from jdap.stages.parts.optimizers import warmed_optimizer
 from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
 from jdap.stages.parts.steps import place_of, share_of
@@ -106,6 +107,7 @@ class TemporalStage(DiffusionStage):
         self.lips = LipLoss(sound.dim) if heard else None
         seen = self.audio is not None and loss.lips_seen > 0
         self.seen_lips = SeenLips(self.codec.latent_channels) if seen else None
+        self.means = ValidationMeans(("loss", "loss_rgb", "loss_depth", LIPS_HEARD, LIPS_SEEN, LIPS_READ))
         self.denoiser = JointDenoiser(self.schedule, loss.gamma)
         density = LOG_SNR if self.schedule.spacing == LOG_SNR else UNIFORM
         self.law = TimestepLaw(
@@ -170,9 +172,11 @@ class TemporalStage(DiffusionStage):
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """The loss on held-out clips, at the same draws at every validation, with nothing dropped."""
         loss, _, lips = self._loss(batch, StepSlice.of(batch_idx, len(batch)), drops=False)
-        scalars = {"val/loss": loss.total, "val/loss_rgb": loss.rgb, "val/loss_depth": loss.depth}
-        scalars |= {f"val/{name}": value for name, value in lips.items()}
-        self.log_dict(scalars, batch_size=len(batch), sync_dist=True)
+        self.means.add({"loss": loss.total, "loss_rgb": loss.rgb, "loss_depth": loss.depth, **lips}, len(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over all held-out clips."""
+        self.log_dict({f"val/{name}": value for name, value in self.means.take(self).items()})
 
     def _loss(
         self, batch: ClipBatch | ClipLatentBatch, place: StepSlice, drops: bool = True

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypedDict
 
 import lightning as L
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.pipelines.portrait import PortraitPipeline
@@ -65,6 +66,15 @@ class DiffusionStage(L.LightningModule, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.report = StepReport()
+
+    def setup(self, stage: str) -> None:
+        """Buffers never change, so DDP need not send them before every step.
+
+        It would in validations too, and wait for ever for a process that has fewer batches than another.
+        """
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
+            self, [name for name, _ in self.named_buffers()]
+        )
 
     @abstractmethod
     def pipeline(self) -> PortraitPipeline | TalkingPipeline:

@@ -56,6 +56,30 @@ def run(data, tmp_path_factory):
     return out
 
 
+def test_a_run_that_is_over_keeps_its_weights(data, tmp_path, capsys):
+    """Its averages, which the checkpoint's weights are not."""
+    out = tmp_path / "run"
+    assert main(command(data, out, 2)) == 0
+    before = {p.name: p.read_bytes() for p in (out / "weights").rglob("*") if p.is_file()}
+    assert main(command(data, out, 2, "--resume", "auto")) == 0
+    assert "nothing to do: the run is over at step 2" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in (out / "weights").rglob("*") if p.is_file()} == before
+    shutil.rmtree(out / "weights")  # killed before it wrote them
+    assert main(command(data, out, 2, "--resume", "auto")) == 2
+    assert "the run is over at step 2, but" in capsys.readouterr().err
+    assert main(command(data, out, 3, "--resume", "auto")) == 0
+    assert last_step(out) == 3
+
+
+def test_a_run_whose_time_is_over_is_so_too(data, tmp_path, capsys):
+    how = ("--trainer.max_time", "00:00:00:08", "--trainer.val_check_interval", "1000000")
+    out = tmp_path / "run"
+    assert main(command(data, out, 10**6, *how)) == 0
+    step = last_step(out)
+    assert main(command(data, out, 10**6, *how, "--resume", "auto")) == 0
+    assert f"nothing to do: the run is over at step {step}" in capsys.readouterr().err
+
+
 def last_step(out) -> int:
     return yaml.safe_load((out / "weights" / "training.json").read_text())["steps"]
 

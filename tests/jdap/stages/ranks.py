@@ -5,7 +5,7 @@ test_ranks.
 
 Every optimiser step sees the same four samples, whoever reads them: ``alone``, by two processes (``ddp``, ``fsdp``),
 and, all of them with depth, ``whole`` or in two batches (``accumulated``); ``clips-alone`` and so on are the temporal
-stage's, which knows no FSDP. There is a validation before the last step, of fewer batches on the second process. Writes
+stage's, which knows no FSDP. There is a validation before the last step, without a batch on the second process. Writes
 FOLDER/MODE.RANK.pt: losses, weights at the end, and, by the first process, what is in the checkpoint and what was
 exported.
 """
@@ -58,6 +58,16 @@ class Shared(IterableDataset):
         for batch in self.batches:
             for first in range(self.rank * self.size, TOTAL, self.stride):
                 yield part_of(batch, slice(first, first + self.size))
+
+
+class Held(IterableDataset):
+    """Batches of a validation; like the data modules' it does not tell how many."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __iter__(self):
+        yield from self.batches
 
 
 def part_of(batch, part):
@@ -128,7 +138,8 @@ def train(folder, mode, rank=0):
     start = {k: v.clone() for k, v in stage.state_dict().items()}
     loaders = [DataLoader(Shared(batches, rank, size, size * ranks), batch_size=None)]
     if shared in STRATEGIES or shared == "alone":
-        loaders.append(DataLoader(batches[: 2 - rank], batch_size=None, collate_fn=None))  # the second has fewer
+        held = batches[:2] if rank == 0 else []  # the second has none
+        loaders.append(DataLoader(Held(held), batch_size=None, collate_fn=None))
     trainer.fit(stage, *loaders)
     state = {"start": start, "end": stage.state_dict(), "losses": torch.tensor(watch.losses)}
     if rank == 0:

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import av
 import lightning as L
@@ -23,6 +24,7 @@ from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.clip.unet import MotionFrames
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.stages.parts.clip_latents import encode_clip, near_mouth
+from jdap.stages.parts.means import ValidationMeans
 from jdap.stages.temporal import OF_CONDITIONS, OF_NOISE
 
 
@@ -166,7 +168,9 @@ def logged(model, batch, step) -> dict[str, torch.Tensor]:
 
 
 def validated(model, batch) -> float:
-    return logged(model, batch, model.validation_step)["val/loss"].item()
+    model.means = ValidationMeans(model.means.names)
+    model.validation_step(batch, 0)
+    return model.means.take(SimpleNamespace(device="cpu", trainer=SimpleNamespace(world_size=1)))["loss"].item()
 
 
 @torch.no_grad()
