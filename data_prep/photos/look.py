@@ -59,7 +59,7 @@ class Look:
 
 
 @dataclass
-class Seen:
+class Taken:
     """A picture that was taken: its ``name``, ``number``, and how wide its face is, pixels."""
 
     name: str
@@ -67,7 +67,7 @@ class Seen:
     face_px: float
 
     @classmethod
-    def of(cls, found: Look) -> Seen:
+    def of(cls, found: Look) -> Taken:
         """What is to be known of a picture later."""
         return cls(found.path.name, found.number, float(face_width_px(found.face.landmarks_px_N3)))
 
@@ -76,16 +76,16 @@ class Duplicates:
     """Tells pictures that an earlier one of the same person shows already: coded anew, resized, or cut a little."""
 
     def __init__(self) -> None:
-        self._alike, self._seen = Alike(SAME_BITS, SAME_SHAPE), list[Seen]()
+        self._alike, self._seen = Alike(SAME_BITS, SAME_SHAPE), list[Taken]()
 
-    def of(self, found: Look) -> Seen | None:
+    def of(self, found: Look) -> Taken | None:
         """The earlier picture, which stands for both; None for a new one, which is remembered."""
         points = found.face.landmarks_px_N3[:FACE_LANDMARKS:SHAPE_STEP, :2].astype(np.float64)
         shape, hashes = (points - points.mean(0)).ravel(), np.frombuffer(found.hash, np.uint64)
         same = self._alike.first(hashes, shape)
         if same is None:
             self._alike.add(hashes, shape)
-            self._seen.append(Seen.of(found))
+            self._seen.append(Taken.of(found))
             return None
         return self._seen[same]
 

@@ -35,7 +35,7 @@ from data_prep.machine.faults import BUG, not_the_videos, told
 from data_prep.machine.memory import give_back
 from data_prep.machine.watchdog import beat
 from data_prep.photos.find import PeopleError, pictures_of
-from data_prep.photos.look import WIDER, Duplicates, Look, NoPerson, Seen, look
+from data_prep.photos.look import WIDER, Duplicates, Look, NoPerson, Taken, look
 from data_prep.photos.settings import PhotoSettings
 from jdap.faces import crop
 from jdap.faces.landmarker import Landmarker
@@ -134,9 +134,9 @@ class _Person:
         else:
             self.looks.append(found)
 
-    def _better(self, found: Look, same: Seen) -> bool:
+    def _better(self, found: Look, same: Taken) -> bool:
         """Whether a picture takes the place of an earlier one of the same: a small copy must not cost the large one."""
-        new, old = Seen.of(found), next((one for one in self.looks if one.number == same.number), None)
+        new, old = Taken.of(found), next((one for one in self.looks if one.number == same.number), None)
         if old is None or new.face_px < WIDER * same.face_px:  # or the earlier one is fitted already
             return False
         self.looks.remove(old)

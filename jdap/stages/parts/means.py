@@ -22,7 +22,7 @@ class ValidationMeans:
     def add(self, values: Mapping[str, Tensor], count: int) -> None:
         """Values that are means of ``count`` samples each."""
         for name, value in values.items():
-            self._sums_N2[self.names.index(name)] += torch.tensor([float(value) * count, count])
+            self._sums_N2[self.names.index(name)] += torch.tensor([float(value.detach()) * count, count])
 
     def take(self, stage: L.LightningModule) -> dict[str, Tensor]:
         """The means, on all processes alike, of those names of which there was a value; begins anew.
