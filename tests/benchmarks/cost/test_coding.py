@@ -73,7 +73,9 @@ def test_settings_reach_the_coder():
     assert rows["JPEG 85 4:4:4"]["bytes"] < rows["JPEG 90 4:4:4"]["bytes"] < rows["JPEG 95 4:4:4"]["bytes"]
     assert rows["JPEG 95 4:2:0"]["bytes"] < rows["JPEG 95 4:4:4"]["bytes"]
     assert rows["JPEG 95 4:2:0"]["psnr_db"] < rows["JPEG 95 4:4:4"]["psnr_db"] - 3
-    assert rows["shards: JPEG 95 4:4:4"]["bytes"] == rows["JPEG 95 4:4:4"]["bytes"]
+    # Of small pictures with tables of their own: the same pixels, fewer bytes.
+    assert rows["shards: JPEG 95 4:4:4"]["bytes"] < rows["JPEG 95 4:4:4"]["bytes"]
+    assert rows["shards: JPEG 95 4:4:4"]["psnr_db"] == rows["JPEG 95 4:4:4"]["psnr_db"]
     assert rows["PNG level 6"]["psnr_db"] is None
 
 

@@ -184,7 +184,7 @@ def test_the_first_window_may_continue_the_reference(pipeline, monkeypatch):
         pipeline.codec, pipeline.unet.image_model(), pipeline.reference, pipeline.schedule, preset="tiny", size_px=SIZE
     )
     noise = draw_frames(Pair(latents, latents), 5, -1)
-    network = image.network(person(), 1.0)
+    network = image.network(person(), 1.0, 1)
     drawn = ddim(image.denoiser, network, noise, known_rgb=latents, steps=1)
     torch.testing.assert_close(seen[1].depth, drawn.depth[:, None].expand(-1, M, -1, -1, -1))
 
