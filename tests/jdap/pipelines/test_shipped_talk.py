@@ -25,6 +25,6 @@ def test_they_load_and_move_with_the_sound():
 def test_they_hold_no_path_of_a_machine():
     folder = Path(resolve("shipped:talk-tiny"))
     told = json.loads((folder / "training.json").read_text())
-    assert told["hyper_parameters"]["init"] == "shipped:image-tiny"
+    assert told["hyper_parameters"]["init"] == "shipped:talk-tiny"  # trained on from those before
     # A path of a file system is a text that begins with a slash.
     assert not any('"/' in path.read_text() for path in folder.rglob("*.json"))
