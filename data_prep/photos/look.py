@@ -76,7 +76,7 @@ class Duplicates:
     """Tells pictures that an earlier one of the same person shows already: coded anew, resized, or cut a little."""
 
     def __init__(self) -> None:
-        self._alike, self._seen = Alike(SAME_BITS, SAME_SHAPE), list[Taken]()
+        self._alike, self._taken = Alike(SAME_BITS, SAME_SHAPE), list[Taken]()
 
     def of(self, found: Look) -> Taken | None:
         """The earlier picture, which stands for both; None for a new one, which is remembered."""
@@ -85,9 +85,9 @@ class Duplicates:
         same = self._alike.first(hashes, shape)
         if same is None:
             self._alike.add(hashes, shape)
-            self._seen.append(Taken.of(found))
+            self._taken.append(Taken.of(found))
             return None
-        return self._seen[same]
+        return self._taken[same]
 
 
 def look(path: Path, number: int, landmarker: Landmarker, faces: str) -> Look:

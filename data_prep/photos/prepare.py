@@ -124,7 +124,7 @@ class _Person:
             padded = found.scores["padded"]
             if self.settings.padding == REJECT and padded > 1e-3:
                 raise NoPerson(f"padded: {padded:.1%} of the crop lies outside of the picture (--padding reject)")
-            if (same := earlier.of(found)) and not self._better(found, same):
+            if (same := earlier.of(found)) and not self._takes_the_place(found, same):
                 raise NoPerson(f"duplicate of {same.name}")
         except NoPerson as error:
             self.rows.append(_row(self.task, clip_id, str(path), REJECTED, str(error)))
@@ -134,8 +134,8 @@ class _Person:
         else:
             self.looks.append(found)
 
-    def _better(self, found: Look, same: Taken) -> bool:
-        """Whether a picture takes the place of an earlier one of the same: a small copy must not cost the large one."""
+    def _takes_the_place(self, found: Look, same: Taken) -> bool:
+        """Let a picture take an earlier one's place if its face is wider: a small copy must not cost the large one."""
         new, old = Taken.of(found), next((one for one in self.looks if one.number == same.number), None)
         if old is None or new.face_px < WIDER * same.face_px:  # or the earlier one is fitted already
             return False

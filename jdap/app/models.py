@@ -13,7 +13,7 @@ import torch
 from jdap.choices import DTYPES
 from jdap.faces.landmarker import Landmarker
 from jdap.io.assets import NotInstalledError
-from jdap.io.device import find_device
+from jdap.io.device import find_device, tell_of_bfloat16
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.relight import RelightPipeline
 from jdap.pipelines.talking import TalkingPipeline
@@ -37,6 +37,7 @@ class Models:
     def load(cls, weights: str, talk_weights: str, device: str, dtype: str = DTYPES[0]) -> Self:
         """By the names of weights folders. Raises what ``from_pretrained`` and :class:`Landmarker` raise."""
         on, kind = find_device(device), getattr(torch, dtype)
+        tell_of_bfloat16(dtype, on)
         portrait = PortraitPipeline.from_pretrained(weights, dtype=kind).quiet().to(on)
         talking: TalkingPipeline | None = None
         with contextlib.suppress(NotInstalledError):

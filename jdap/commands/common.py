@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from jdap.choices import LARGEST
 from jdap.commands.arguments import CommandError
 from jdap.faces import crop
 from jdap.faces.landmarker import Landmarker
-from jdap.io.device import bfloat16_note, find_device
+from jdap.io.device import find_device, tell_of_bfloat16
 from jdap.io.fetch import AssetError
 from jdap.io.files import check_folder, make_folder, write_whole
 from jdap.io.progress import Telling
@@ -87,8 +86,7 @@ def load(args: argparse.Namespace) -> PortraitPipeline:
 def pipeline_of(kind: type[SomePipeline], args: argparse.Namespace) -> SomePipeline:
     """The pipeline of ``--weights`` in ``--dtype`` on ``--device``, without progress bars of its own."""
     on = find_device(args.device)
-    if args.dtype == "bfloat16" and (note := bfloat16_note(on)):
-        print(note, file=sys.stderr)
+    tell_of_bfloat16(args.dtype, on)
     made = kind.from_pretrained(args.weights, dtype=getattr(torch, args.dtype))
     return made.quiet().to(on)
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
@@ -27,7 +28,7 @@ from jdap.callbacks.last import LastCheckpoint
 from jdap.callbacks.randomness import RandomStates
 from jdap.configs import CONFIGS, DEFAULTS, UNDER, find_config
 from jdap.data.modules import ClipDataModule, ImageDataModule, ShardDataModule
-from jdap.io.device import bfloat16_note
+from jdap.io.device import tell_of_bfloat16
 from jdap.io.files import check_folder
 from jdap.stages.codec import CodecStage
 from jdap.stages.image import ImageStage
@@ -94,12 +95,8 @@ def _listed(value: Any) -> list[Any]:
 def train(command: str, argv: Sequence[str]) -> int:
     """Run a training command to its end; returns the exit status 0."""
     cli = build(command, argv)
-    if (
-        cli.trainer.is_global_zero
-        and cli.trainer.precision == "bf16-mixed"
-        and (note := bfloat16_note(cli.trainer.strategy.root_device))
-    ):
-        print(note, file=sys.stderr)
+    if cli.trainer.is_global_zero:
+        tell_of_bfloat16(cli.trainer.precision, cli.trainer.strategy.root_device)
     try:
         if cli.resume is not None and (step := _over_at(cli.resume, cli.trainer)) is not None:
             return _nothing_left(cli, step)
@@ -120,7 +117,10 @@ def _over_at(checkpoint: str, trainer: Trainer) -> int | None:
 
     Lightning would end such a run without ``on_train_end``, where averages become the weights.
     """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    # Tensors of what torch writes today stay on the disk; anything else is refused where it is read.
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=is_zipfile(checkpoint))
+    if not {"global_step", "callbacks"} <= set(state):
+        return None
     step = int(state["global_step"])
     if 0 <= trainer.max_steps <= step:
         return step

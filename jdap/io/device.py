@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,3 +48,9 @@ def bfloat16_note(device: torch.device) -> str | None:
     if any(can.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16")):  # Intel, both, ARM
         return None
     return f"note: {can.get('cpu_name', 'this CPU')} only emulates bfloat16: float32 is several times as fast"
+
+
+def tell_of_bfloat16(precision: str, device: torch.device) -> None:
+    """Say :func:`bfloat16_note` where ``precision``, a type or one of Lightning's words, asks for bfloat16."""
+    if precision in ("bfloat16", "bf16-mixed") and (note := bfloat16_note(device)):
+        print(note, file=sys.stderr)

@@ -67,7 +67,7 @@ def as_os_error(error: BaseException, place: str = "") -> OSError | None:
         if error.errno is not None or (type(error).__module__ == "builtins" and type(error) is not OSError):
             return error
         return OSError(errno.EIO, _line(error), place or None)
-    if isinstance(error, NotImplementedError):  # fsspec's word for what a kind of storage cannot do, such as to write
+    if isinstance(error, NotImplementedError):  # of what fsspec's class for this storage lacks: to write, over http
         return OSError(errno.ENOTSUP, _said(errno.ENOTSUP), place or None)
     if isinstance(error, _OURS) or (isinstance(error, ValueError) and house == "builtins"):
         return None

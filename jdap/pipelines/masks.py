@@ -5,11 +5,42 @@ Shapes: B pictures, H x W pixels, h x w latent cells.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
+
+from jdap.pipelines.pictures import Pictures, listed, pictures_of, sized
+
+
+def known_parts(given: Pictures, known: Pictures, what: str, channels: int, size_px: int) -> tuple[Tensor, Tensor]:
+    """Pictures that are known in part, as :mod:`jdap.pipelines.pictures` has them, and where: (B, 1, H, W) bool.
+
+    Masks are lighter than middle grey, true or above 0.5 where something is known. Before a picture is brought to
+    another size what is unknown is filled from its edge, or it would be mixed into what is known; a pixel is then
+    known if all that it covers is. Raises ValueError where masks do not fit the pictures.
+    """
+    pictures = pictures_of(given, what, channels)
+    if isinstance(known, Tensor):
+        side = tuple(given.shape[-2:]) if isinstance(given, Tensor) else tuple(known.shape[-2:])
+        expected = (len(pictures), 1, *side)
+        if known.dtype != torch.bool or known.shape != expected:
+            raise ValueError(f"known_{what} must be {expected} bool, got {tuple(known.shape)} {known.dtype}")
+    masks = [_mask(one, f"known_{what}") for one in listed(known, 1)]
+    if len(masks) != len(pictures):
+        raise ValueError(f"known_{what}: {len(masks)} masks for {len(pictures)} pictures: give one for each")
+    made, where = [], []
+    for picture, mask in zip(pictures, masks, strict=True):
+        own = (int(picture.shape[-2]), int(picture.shape[-1]))
+        filled = fill_unknown(picture[None], _known_at(mask, own).to(picture.device))[0]
+        aim = own if isinstance(given, Tensor) else (size_px, size_px)
+        made.append(filled if aim == own else sized(filled, what, size_px))
+        where.append(_known_at(mask, aim)[0])
+    return torch.stack(made), torch.stack(where).to(made[0].device)
 
 
 def known_cells(known_B1HW: Tensor, factor: int) -> Tensor:
@@ -57,3 +88,26 @@ def _fade(known_HW: Tensor, feather_px: float) -> Tensor:
         return torch.ones(known.shape)
     distance = distance_transform_edt(known)
     return torch.from_numpy(np.minimum(distance / (feather_px + 1), 1)).float()
+
+
+def _known_at(mask_1HW: Tensor, side: tuple[int, int]) -> Tensor:
+    """(1, 1, *side) bool: a pixel is known if all is that it covers."""
+    return F.interpolate(mask_1HW[None].float(), side, mode="area") > 1 - 1e-6
+
+
+def _mask(given: Any, what: str) -> Tensor:
+    """One mask as (1, H, W) bool."""
+    if isinstance(given, Tensor):
+        return given
+    if isinstance(given, Image.Image):
+        values, white = np.array(given), 65535 if given.mode.startswith("I") else 255
+        if values.ndim == 3 or given.mode == "P":
+            values = np.array(given.convert("L"))
+        return torch.from_numpy(values.astype(np.float32) > (0.5 if given.mode in ("1", "F") else white / 2))[None]
+    values = np.asarray(given)
+    if values.ndim == 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim != 2:
+        raise ValueError(f"{what} must be (H, W) or (H, W, 1), got {values.shape}")
+    white = 255 if values.dtype == np.uint8 and values.max(initial=0) > 1 else 1
+    return torch.from_numpy(values.astype(np.float32) > white / 2)[None]

@@ -30,7 +30,6 @@ from torch import Tensor
 from jdap import depth as depth_frames
 from jdap.diffusion.denoiser import Pair
 from jdap.models.codec import Codec
-from jdap.pipelines.masks import fill_unknown
 
 PT, NP, PIL = "pt", "np", "pil"
 OUTPUT_TYPES = (PT, NP, PIL)
@@ -74,76 +73,34 @@ def depth_of(given: Pictures, what: str, size_px: int) -> Tensor:
     return _batch(given, what, 1, size_px)
 
 
-def depth_at(depth_B1HW: Tensor, size_px: int) -> Tensor:
-    """Checked depth, brought to the side of the weights' pictures. Raises ValueError unless square and in [-1, 1]."""
-    check_pictures(depth_B1HW, "depth", 1)
-    height, width = depth_B1HW.shape[-2:]
-    if height != width:
-        raise ValueError(f"depth must be square, got {width} x {height} pixels")
-    return depth_B1HW if width == size_px else torch.stack([_sized(one, "depth", size_px) for one in depth_B1HW])
+def depth_at(given: Pictures, size_px: int, count: int) -> Tensor:
+    """Depth of ``count`` pictures, tensors too, at the side of the weights' pictures: (B, 1, S, S).
 
-
-def known_parts(given: Pictures, known: Pictures, what: str, channels: int, size_px: int) -> tuple[Tensor, Tensor]:
-    """Pictures that are known in part, as :func:`rgb_of` or :func:`depth_of` has them, and where: (B, 1, H, W) bool.
-
-    Masks are lighter than middle grey, true or above 0.5 where something is known. Before a picture is brought to
-    another size what is unknown is filled from its edge, or it would be mixed into what is known; a pixel is then
-    known if all that it covers is. Raises ValueError where masks do not fit the pictures.
+    Raises ValueError unless it is one map for each, square and in [-1, 1].
     """
-    pictures = _each(given, what, channels)
-    if isinstance(known, Tensor):
-        side = tuple(given.shape[-2:]) if isinstance(given, Tensor) else tuple(known.shape[-2:])
-        expected = (len(pictures), 1, *side)
-        if known.dtype != torch.bool or known.shape != expected:
-            raise ValueError(f"known_{what} must be {expected} bool, got {tuple(known.shape)} {known.dtype}")
-    masks = [_mask(one, f"known_{what}") for one in _listed(known, 1)]
-    if len(masks) != len(pictures):
-        raise ValueError(f"known_{what}: {len(masks)} masks for {len(pictures)} pictures: give one for each")
-    made, where = [], []
-    for picture, mask in zip(pictures, masks, strict=True):
-        own = (int(picture.shape[-2]), int(picture.shape[-1]))
-        filled = fill_unknown(picture[None], _known_at(mask, own).to(picture.device))[0]
-        aim = own if isinstance(given, Tensor) else (size_px, size_px)
-        made.append(filled if aim == own else _sized(filled, what, size_px))
-        where.append(_known_at(mask, aim)[0])
-    return torch.stack(made), torch.stack(where).to(made[0].device)
+    depth_B1HW = depth_of(given, "depth", size_px)
+    check_pictures(depth_B1HW, "depth", 1)
+    if len(depth_B1HW) != count:
+        raise ValueError(f"{len(depth_B1HW)} depth maps for {count} pictures: give one for each")
+    return torch.stack([sized(one, "depth", size_px) for one in depth_B1HW])
 
 
-def _known_at(mask_1HW: Tensor, side: tuple[int, int]) -> Tensor:
-    """(1, 1, *side) bool: a pixel is known if all is that it covers."""
-    return F.interpolate(mask_1HW[None].float(), side, mode="area") > 1 - 1e-6
-
-
-def _each(given: Pictures, what: str, channels: int) -> list[Tensor]:
+def pictures_of(given: Pictures, what: str, channels: int) -> list[Tensor]:
     """The pictures of a batch, each (C, H, W) of its own size."""
     if isinstance(given, Tensor):
         return list(given)
-    return [_stacked(one, what, channels, None) for one in _listed(given, channels)]
+    return [_stacked(one, what, channels, None) for one in listed(given, channels)]
 
 
-def _listed(given: Pictures, channels: int) -> list[Any]:
+def listed(given: Pictures, channels: int) -> list[Any]:
     """One picture, or several, as a list."""
-    if isinstance(given, np.ndarray) and (given.ndim == 2 or (given.ndim == 3 and given.shape[-1] == channels)):
+    if isinstance(given, np.ndarray) and _is_one(given, channels):
         return [given]
     return [given] if isinstance(given, Image.Image) else list(given)
 
 
-def _mask(given: Any, what: str) -> Tensor:
-    """One mask as (1, H, W) bool."""
-    if isinstance(given, Tensor):
-        return given
-    if isinstance(given, Image.Image):
-        values, white = np.array(given), 65535 if given.mode.startswith("I") else 255
-        if values.ndim == 3 or given.mode == "P":
-            values = np.array(given.convert("L"))
-        return torch.from_numpy(values.astype(np.float32) > (0.5 if given.mode in ("1", "F") else white / 2))[None]
-    values = np.asarray(given)
-    if values.ndim == 3 and values.shape[-1] == 1:
-        values = values[..., 0]
-    if values.ndim != 2:
-        raise ValueError(f"{what} must be (H, W) or (H, W, 1), got {values.shape}")
-    white = 255 if values.dtype == np.uint8 and values.max(initial=0) > 1 else 1
-    return torch.from_numpy(values.astype(np.float32) > white / 2)[None]
+def _is_one(array: np.ndarray, channels: int) -> bool:
+    return array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == channels)
 
 
 def rgb_as(kind: str, rgb_B3HW: Tensor) -> Pictures:
@@ -190,11 +147,10 @@ def _stacked(given: Pictures, what: str, channels: int, size_px: int | None) -> 
     if isinstance(given, Tensor):
         return given
     if isinstance(given, Image.Image):
-        return _sized(_of_image(given, channels), what, size_px)
+        return sized(_of_image(given, channels), what, size_px)
     if isinstance(given, np.ndarray):
-        one = given.ndim == 2 or (given.ndim == 3 and given.shape[-1] == channels)
-        if one:
-            return _sized(_of_array(given, channels), what, size_px)
+        if _is_one(given, channels):
+            return sized(_of_array(given, channels), what, size_px)
     elif not isinstance(given, list | tuple):
         raise ValueError(f"{what} must be PIL images, arrays or tensors, got {type(given).__name__}")
     if len(given) == 0 or (isinstance(given, np.ndarray) and given.ndim < 3):
@@ -218,7 +174,8 @@ def _of_array(array: np.ndarray, channels: int) -> Tensor:
     return torch.from_numpy(unit.reshape(*unit.shape[:2], channels)).permute(2, 0, 1) * 2 - 1
 
 
-def _sized(picture_CHW: Tensor, what: str, size_px: int | None) -> Tensor:
+def sized(picture_CHW: Tensor, what: str, size_px: int | None) -> Tensor:
+    """A square picture brought to a side (None: as it is). Raises ValueError for one that is no square."""
     height, width = picture_CHW.shape[1:]
     if height != width:
         raise ValueError(f"{what}: {width} x {height} pixels are no square; cut the head out first")

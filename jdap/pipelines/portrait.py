@@ -16,7 +16,7 @@ from jdap.diffusion import ensemble as ensembles
 from jdap.diffusion.denoiser import Generators, Pair
 from jdap.diffusion.onestep import ZEROS
 from jdap.pipelines.base import LATENTS, Callback, question
-from jdap.pipelines.masks import known_cells, paste_known
+from jdap.pipelines.masks import known_cells, known_parts, paste_known
 from jdap.pipelines.pictures import (
     Pictures,
     Portrait,
@@ -25,7 +25,6 @@ from jdap.pipelines.pictures import (
     depth_as,
     depth_of,
     kind_of,
-    known_parts,
     rgb_as,
     rgb_of,
     spread_as,
@@ -182,9 +181,8 @@ class PortraitPipeline(PortraitNetworks):
         """Pictures of normalised depth: the depth half is given, the RGB half is sampled.
 
         ``reference`` says who it is, one for all or one for each; without one it is anybody, and ``guidance`` has no
-        meaning. Of ``rgb``, pictures
-        of that depth, drawing starts from as much noise as ``strength`` says (above 0, to 1: noise alone), and takes
-        that share of the steps.
+        meaning. Of ``rgb``, pictures of that depth, drawing starts from as much noise as ``strength`` says (above 0,
+        to 1: noise alone), and takes that share of the steps.
         """
         if not 0 < strength <= 1 or (strength < 1 and rgb is None):
             raise ValueError(f"strength must be above 0, to 1, and below 1 with rgb to start from, got {strength}")

@@ -24,7 +24,7 @@ from jdap.light.edges import follow_edges
 from jdap.light.estimate import estimate_light, skin_weight
 from jdap.light.lights import LUMINANCE, Light, LightError
 from jdap.light.ratio import Shape, ratio, relit, shading
-from jdap.pipelines.pictures import Pictures, check_pictures, depth_as, depth_at, depth_of, kind_of, rgb_as, rgb_of
+from jdap.pipelines.pictures import Pictures, check_pictures, depth_as, depth_at, kind_of, rgb_as, rgb_of
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.shape.assumed import assumed_camera, foreground, in_mm
 from jdap.shape.normals import edge_normals
@@ -147,9 +147,7 @@ class RelightPipeline:
             small = self._small(pictures)
             known = self.portrait.image_to_depth(small, ensemble=ensemble, generator=generator, output_type="pt").depth
         else:
-            known = depth_at(depth_of(depth, "depth", self.portrait.size_px), self.portrait.size_px).to(pictures.device)
-            if len(known) != len(pictures):
-                raise ValueError(f"{len(known)} depth maps for {len(pictures)} pictures: give one for each")
+            known = depth_at(depth, self.portrait.size_px, len(pictures)).to(pictures.device)
         lit = self.look(pictures, known)
         if like is not None:
             seen = self._pictures(like)

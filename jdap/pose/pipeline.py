@@ -19,7 +19,7 @@ from jdap.depth import NO_DEPTH, skin_range_mm
 from jdap.diffusion.denoiser import Generators
 from jdap.faces.landmarker import Landmarker
 from jdap.geometry import PinholeCamera
-from jdap.pipelines.pictures import Pictures, check_pictures, depth_as, depth_at, depth_of, kind_of, rgb_as, rgb_of
+from jdap.pipelines.pictures import Pictures, check_pictures, depth_as, depth_at, kind_of, rgb_as, rgb_of
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.relight import RelightPipeline
 from jdap.pose.change import Change, PoseError, read_change
@@ -116,10 +116,7 @@ class PosePipeline:
         kind, pictures = kind_of(rgb, output_type), _square(rgb)
         known: list[Tensor | None] = [None] * len(pictures)
         if depth is not None:
-            given_depth = depth_of(depth, "depth", self._drawing.size_px)
-            known = list(depth_at(given_depth, self._drawing.size_px)[:, None].float().cpu())
-        if len(known) != len(pictures):
-            raise ValueError(f"{len(known)} depth maps for {len(pictures)} pictures: give one for each")
+            known = list(depth_at(depth, self._drawing.size_px, len(pictures))[:, None].float().cpu())
         own = generator if isinstance(generator, list | tuple) else [generator] * len(pictures)
         if len(own) != len(pictures):
             raise ValueError(f"{len(own)} generators for {len(pictures)} pictures: give one for each, or one")

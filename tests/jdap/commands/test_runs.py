@@ -71,6 +71,12 @@ def test_a_run_that_is_over_keeps_its_weights(data, tmp_path, capsys):
     assert last_step(out) == 3
 
 
+def test_what_is_no_checkpoint_is_one_line(data, tmp_path, capsys):
+    (tmp_path / "bad.ckpt").write_bytes(b"bad")
+    assert main(command(data, tmp_path / "run", 2, "--resume", str(tmp_path / "bad.ckpt"))) == 2
+    assert "bad.ckpt: no checkpoint of ours" in capsys.readouterr().err
+
+
 def test_a_run_whose_time_is_over_is_so_too(data, tmp_path, capsys):
     how = ("--trainer.max_time", "00:00:00:08", "--trainer.val_check_interval", "1000000")
     out = tmp_path / "run"

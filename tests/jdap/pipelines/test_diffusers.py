@@ -16,7 +16,7 @@ from jdap.depth import ENCODING, from_uint16
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.loading import WeightsError
-from jdap.pipelines.pictures import known_parts
+from jdap.pipelines.masks import known_parts
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
 
