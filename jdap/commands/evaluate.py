@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from lightning.pytorch.trainer.states import TrainerStatus
 from torch import Tensor
 
 from jdap.callbacks.averaging import EMA
 from jdap.commands.arguments import CommandError
-from jdap.commands.train import TRAINING, StageCLI, build
+from jdap.commands.train import TRAINING, StageCLI, build, read_checkpoint
 from jdap.io.assets import find_folder
 from jdap.models.image.separate import SeparateUNets
 from jdap.models.loading import read_json
@@ -118,11 +117,8 @@ def _told(index: Mapping[str, Any]) -> dict[str, Any]:
 def _of_checkpoint(path: Path) -> Start:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        trained, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
-    except Exception as error:  # whatever a file that is no checkpoint makes the loader stumble over
-        raise ValueError(f"{path}: no checkpoint of ours: {' '.join(str(error).split())[:200]}") from error
+    checkpoint = read_checkpoint(path, "hyper_parameters", "state_dict")
+    trained, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
     trained = flat({name: value for name, value in trained.items() if not name.startswith("_")})
     for command in TRAINING:
         if set(trained) == settings_of(TRAINING[command][0]):

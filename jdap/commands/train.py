@@ -12,7 +12,6 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 from zipfile import is_zipfile
 
@@ -101,8 +100,6 @@ def train(command: str, argv: Sequence[str]) -> int:
         if cli.resume is not None and (step := _over_at(cli.resume, cli.trainer)) is not None:
             return _nothing_left(cli, step)
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.resume, weights_only=True)
-    except UnpicklingError as error:
-        raise ValueError(f"{cli.resume}: no checkpoint of ours, it holds more than tensors and numbers") from error
     except SIGTERMException as ended:  # which would exit with status 0, as if the weights were there
         raise _ended(cli, signal.SIGTERM) from ended
     except SystemExit as ended:  # Lightning's answer to Ctrl-C, with status 1
@@ -117,10 +114,7 @@ def _over_at(checkpoint: str, trainer: Trainer) -> int | None:
 
     Lightning would end such a run without ``on_train_end``, where averages become the weights.
     """
-    # Tensors of what torch writes today stay on the disk; anything else is refused where it is read.
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=is_zipfile(checkpoint))
-    if not {"global_step", "callbacks"} <= set(state):
-        return None
+    state = read_checkpoint(checkpoint, "global_step", "callbacks")
     step = int(state["global_step"])
     if 0 <= trainer.max_steps <= step:
         return step
@@ -130,6 +124,20 @@ def _over_at(checkpoint: str, trainer: Trainer) -> int | None:
             if (left := timer.time_remaining()) is not None and left <= 0:
                 return step
     return None
+
+
+def read_checkpoint(path: str | Path, *parts: str) -> dict[str, Any]:
+    """A checkpoint, whose tensors stay on the disk until they are asked for.
+
+    Raises ValueError for what is none, holds more than tensors and numbers, or lacks one of the ``parts``.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+        for part in parts:
+            state[part]
+    except Exception as error:  # whatever a file that is no checkpoint makes the loader stumble over
+        raise ValueError(f"{path}: no checkpoint of ours: {' '.join(str(error).split())[:200]}") from error
+    return state
 
 
 def _nothing_left(cli: StageCLI, step: int) -> int:
