@@ -30,6 +30,11 @@ _WHAT = (
     ("pose", "pose.pose", "studio pictures with another expression and pose, against the true pictures"),
     ("relight", "relight.relight", "studio pictures brought into another light, against the true ones in that light"),
     ("mouth", "mouth.mouth", "readers of how far a mouth is open: trains them, and measures what they can see"),
+    (
+        "speaking",
+        "speaking.speaking",
+        "what a face does when it says a sound: trains what `jdap talk --by warp` hears by, and measures it",
+    ),
     ("parser", "parser.parser", "what a head's pixels show: trains the parser that ships, and measures parsers"),
     (
         "lipsync",

@@ -27,6 +27,8 @@ SEVERAL = (LARGEST, EVERY_FACE, REFUSE)
 #: How a changed head is drawn: from the photo's own texture, or by the model.
 BY_WARP, BY_MODEL = "warp", "model"
 RENDERERS = (BY_WARP, BY_MODEL)
+#: Weights that ship: of pictures, of clips, and what hears how a face speaks.
+IMAGE_WEIGHTS, TALK_WEIGHTS, SPEAKING = "shipped:image-tiny", "shipped:talk-tiny", "shipped:speaking"
 #: What a parser of heads tells apart, in the order of its maps: skin with eyes and mouth; hair with beards.
 BACKGROUND, SKIN, HAIR, GLASSES, HAT, CLOTH = "background", "skin", "hair", "glasses", "hat", "cloth"
 PARSED = (BACKGROUND, SKIN, HAIR, GLASSES, HAT, CLOTH)

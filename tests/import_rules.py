@@ -59,10 +59,11 @@ RULES: dict[str, set[str]] = {
     "data_prep.fit": FOR_PREPARATION | {"data_prep.head"},
     # Posing fits the head model, which is preparation's: this room alone of jdap knows it, and commands stand on it.
     "jdap.pose": LEAVES
-    | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.diffusion", "jdap.pipelines", "jdap.photos"}
+    | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.models.audio", "jdap.diffusion", "jdap.pipelines", "jdap.photos"}
     | {"data_prep.head", "data_prep.fit"},
     "jdap.app": LEAVES
-    | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.light", "jdap.pipelines", "jdap.photos", "jdap.pose"},
+    | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.light", "jdap.models"}
+    | {"jdap.pipelines", "jdap.photos", "jdap.pose"},
     "jdap.app.page": LEAVES | {"jdap.app", "jdap.pose.change"},  # what visitors see: it shows what the room above made
     "jdap.commands": {"jdap"},
     "jdap.__main__": {"jdap.commands"},
@@ -129,6 +130,7 @@ RULES: dict[str, set[str]] = {
     "benchmarks.mouth": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.pose": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.parser": BENCHMARKS | {"benchmarks.fit"},
+    "benchmarks.speaking": BENCHMARKS,
     "benchmarks.relight": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.talking": BENCHMARKS | {"benchmarks.depth", "benchmarks.modes", "benchmarks.mouth"},
     "benchmarks.page": BENCHMARKS | {"benchmarks.modes", "benchmarks.mouth", "benchmarks.talking"},

@@ -70,9 +70,10 @@ def add_method_arguments(parser: argparse.ArgumentParser, known: Sequence[str] =
 def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of every benchmark that draws talking portraits."""
     parser.add_argument(
-        "--weights", type=named, action="append", required=True, metavar="NAME=FOLDER",
+        "--weights", type=named, action="append", default=[], metavar="NAME=FOLDER",
         help="weights of jdap train-video, or shipped:NAME; may be given several times",
     )  # fmt: skip
+    parser.add_argument("--moved", action="store_true", help="beside them the reference moved, as jdap talk --by warp")
     parser.add_argument("--shards", default="shipped:talking/test", help="held-out clips (default: those that ship)")
     parser.add_argument("--out", type=Path, required=True, help="folder for results; files there are replaced")
     parser.add_argument("--steps", type=positive, default=10, help="sampling steps of each window (default 10)")

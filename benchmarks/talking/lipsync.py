@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,15 @@ from benchmarks.mouth.curves import Curves, read_all, rows
 from benchmarks.mouth.curves_report import plot, print_table
 from benchmarks.mouth.mouth import CODEC, TRUE, clips_json, landmarks
 from benchmarks.mouth.training import through_codec
+from benchmarks.talking.moved import MOVED_REFERENCE, MovedReference
 from jdap.batch import ClipBatch
+from jdap.choices import IMAGE_WEIGHTS
+from jdap.faces.landmarker import Landmarker
 from jdap.io.assets import resolve
 from jdap.io.device import find_device
 from jdap.io.progress import Telling
 from jdap.metrics.mouth import load_readers
-from jdap.pipelines.portrait import Portrait
+from jdap.pipelines.portrait import Portrait, PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
 
 STILL = "still portrait"
@@ -115,24 +120,49 @@ def sounds(clips: list[ClipBatch], i: int, controls: bool) -> dict[str, tuple[Te
     return found
 
 
+def image_of(args: argparse.Namespace, device: torch.device, weights: str = IMAGE_WEIGHTS) -> PortraitPipeline:
+    """The image model. Raises :class:`benchmarks.BenchmarkError` where there is nothing to measure."""
+    if not (args.weights or args.moved):
+        raise BenchmarkError("nothing to measure: name --weights, or --moved")
+    return PortraitPipeline.from_pretrained(weights).quiet().to(device)
+
+
+def moved_reference(
+    args: argparse.Namespace, image: PortraitPipeline, landmarker: Landmarker | None, reason: str
+) -> MovedReference | None:
+    """The reference moved, if asked for; :class:`benchmarks.BenchmarkError` where faces cannot be looked for."""
+    if not args.moved:
+        return None
+    if landmarker is None:
+        raise BenchmarkError(f"--moved: {reason}")
+    return MovedReference(image, landmarker, args.seed)
+
+
 @torch.inference_mode()
 def run(args: argparse.Namespace) -> int:
     """Draw, read, print the table, and write the files into ``args.out``."""
     console, device = Console(), find_device(args.device)
     readers = load_readers(Path(resolve(args.reader)))
     pipelines = load_arms(args.weights, device, args.steps, args.dtype)
-    first = next(iter(pipelines))
-    clips = list(talking_clips(args.shards, pipelines[first].size_px, args.limit))
-    controls = not args.no_controls
-    total = len(clips) * (len(pipelines) + 2 * controls)
+    image = image_of(args, device)
+    seeing = next(iter(pipelines.values()), image)
+    clips = list(talking_clips(args.shards, seeing.size_px, args.limit))
+    names, controls = [*pipelines, *[MOVED_REFERENCE] * args.moved], not args.no_controls
+    controlled = {names[0], MOVED_REFERENCE} & set(names) if controls else set()
+    total = len(clips) * (len(names) + 2 * len(controlled))
     with landmarks() as (landmarker, reason), Telling("clip", total, console=console) as telling:
-        drawn = SampledClips()
+        drawn, moved = SampledClips(), moved_reference(args, image, landmarker, reason)
+        arms: dict[str, Callable[[Tensor, Tensor], Portrait]] = {
+            name: partial(spoken, pipeline, args=args) for name, pipeline in pipelines.items()
+        }
+        if moved is not None:
+            arms[MOVED_REFERENCE] = moved.spoken
         for i, clip in enumerate(clips):
-            beside(drawn, clip, pipelines[first], args.reference, readers, landmarker)
-            for name, pipeline in pipelines.items():
-                for what, (sound, curve) in sounds(clips, i, controls and name == first).items():
+            beside(drawn, clip, seeing, args.reference, readers, landmarker)
+            for name, arm_of in arms.items():
+                for what, (sound, curve) in sounds(clips, i, name in controlled).items():
                     start = time.perf_counter()
-                    made = spoken(pipeline, reference_of(clip, args.reference), sound, args)
+                    made = arm_of(reference_of(clip, args.reference), sound)
                     drawn.seconds += time.perf_counter() - start
                     drawn.frames += len(made.rgb)
                     arm = f"{name}, {what}" if what else name
@@ -145,8 +175,10 @@ def run(args: argparse.Namespace) -> int:
                         drawn.strips.setdefault(arm, []).append(made.rgb)
                     telling.advance()
 
-    names = [*pipelines, *(f"{first}, {what}" for what in (OTHERS, SILENCE) if controls), STILL]
-    table = rows(drawn.curves, [(first, other) for other in names[1:]], args.seed)
+    of_control = {name: [f"{name}, {what}" for what in (OTHERS, SILENCE)] for name in names if name in controlled}
+    pairs = [(names[0], other) for other in (*names[1:], *of_control.get(names[0], ()), STILL)]
+    pairs += [(name, other) for name in names[1:] for other in of_control.get(name, ())]
+    table = rows(drawn.curves, pairs, args.seed)
     stamp = report.software_stamp() | {
         "device": report.device_name(device),
         "weights": dict(args.weights),
@@ -157,17 +189,23 @@ def run(args: argparse.Namespace) -> int:
         "people": len({clip.person_id[0] for clip in clips}),
         "seconds_per_frame": drawn.seconds / max(1, drawn.frames),
         "left_out": {"landmarks": reason} if reason else {},
+        **({} if moved is None else {"moved_faceless": moved.faceless}),
     }
     args.out.mkdir(parents=True, exist_ok=True)
     report.write_json(args.out / "lipsync.json", {"rows": table, "stamp": stamp, "clips": clips_json(drawn.curves)})
     report.write_csv(args.out / "lipsync.csv", table)
-    plot(drawn.curves, (CODEC, *pipelines), args.out / "lipsync.png", drawn.strips, CLIPS_SHOWN)
+    plot(drawn.curves, (CODEC, *arms), args.out / "lipsync.png", drawn.strips, CLIPS_SHOWN)
     print_table(table, stamp, console)
     return 0
 
 
 def beside(
-    drawn: SampledClips, clip: ClipBatch, pipeline: TalkingPipeline, which: str, readers: Any, landmarker: Any
+    drawn: SampledClips,
+    clip: ClipBatch,
+    pipeline: TalkingPipeline | PortraitPipeline,
+    which: str,
+    readers: Any,
+    landmarker: Any,
 ) -> None:
     """Note a clip and what drawn ones are compared with: true frames, the codec's, and the reference repeated."""
     curves = drawn.curves

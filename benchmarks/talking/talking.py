@@ -28,8 +28,9 @@ from benchmarks.depth.method import seeded
 from benchmarks.modes import identity as modes_identity
 from benchmarks.mouth.training import through_codec
 from benchmarks.talking import measure
-from benchmarks.talking.lipsync import load_arms, reference_of, spoken
+from benchmarks.talking.lipsync import image_of, load_arms, moved_reference, reference_of, spoken
 from benchmarks.talking.long import Long, long_video
+from benchmarks.talking.moved import MOVED_REFERENCE, MovedReference
 from benchmarks.talking.picture import plot_clips, plot_long
 from jdap.batch import ClipBatch
 from jdap.io.device import find_device
@@ -101,8 +102,9 @@ class Measuring:
         image: PortraitPipeline,
         args: argparse.Namespace,
         identity: modes_identity.Identity | None,
+        moved: MovedReference | None = None,
     ) -> None:
-        self.pipelines, self.image, self.args, self.identity = pipelines, image, args, identity
+        self.pipelines, self.image, self.args, self.identity, self.moved = pipelines, image, args, identity, moved
         self.scores = TalkingScores()
         self.panels: list[dict[str, Tensor]] = []
         self.others: dict[str, Tensor] = {}  # the last clip's faces of the last two people
@@ -114,12 +116,14 @@ class Measuring:
         scores.person_id += clip.person_id
         reference = reference_of(clip, self.args.reference)
         at = int((clip.rgb[0] - reference).flatten(1).abs().sum(1).argmin())
-        codec = next(iter(self.pipelines.values())).codec
+        codec = next(iter(self.pipelines.values()), self.image).codec
         coded = Portrait(*(through_codec(codec, x.to(self.image.device)).cpu() for x in (rgb, clip.depth[0])))
         made = {
             name: Portrait(*(x[:frames] for x in spoken(pipeline, reference, clip.audio[0], self.args)))
             for name, pipeline in self.pipelines.items()
         }
+        if self.moved is not None:
+            made[MOVED_REFERENCE] = Portrait(*(x[:frames] for x in self.moved.spoken(reference, clip.audio[0])))
         seen = {
             name: measure.estimate(pipeline, rgb, reference, clip.audio[0], self.args.steps, self.args.seed)
             for name, pipeline in self.pipelines.items()
@@ -143,13 +147,16 @@ class Measuring:
             again = self.by_frame(portrait.rgb, f"{name} {clip.key[0]}")
             scores.add(STEADY_DRAWN, name, measure.steadiness(portrait.depth, portrait.rgb, where))
             scores.add(STEADY_DRAWN, f"{name}, {BY_FRAME}", measure.steadiness(again, portrait.rgb, where))
+            if name not in self.pipelines:
+                continue
             joins = measure.borders(frames, self.pipelines[name].shape)
             scores.add(BORDERS, name, measure.jumps(*portrait, joins))
             scores.add(BORDERS, f"{TRUE}, at {name}'s borders", measure.jumps(rgb, clip.depth[0], joins))
         if len(self.panels) < CLIPS_IN_PICTURE:
             panels = {"true": rgb, "true depth": clip.depth[0], f"{BY_FRAME}, of true": seen[BY_FRAME]}
             for name, portrait in made.items():
-                panels |= {name: portrait.rgb, f"{name}: depth": portrait.depth, f"{name}, of true": seen[name]}
+                panels |= {name: portrait.rgb, f"{name}: depth": portrait.depth}
+                panels |= {f"{name}, of true": seen[name]} if name in seen else {}
             self.panels.append(panels)
 
     def by_frame(self, rgb_F3HW: Tensor, key: str) -> Tensor:
@@ -202,18 +209,19 @@ def run(args: argparse.Namespace) -> int:
     """Draw, measure, print the table, and write the files into ``args.out``."""
     console, device = Console(), find_device(args.device)
     pipelines = load_arms(args.weights, device, args.steps, args.dtype)
-    image = PortraitPipeline.from_pretrained(args.image).quiet().to(device)
-    first = next(iter(pipelines))
-    if image.size_px != pipelines[first].size_px:
+    image = image_of(args, device, args.image)
+    first = next(iter(pipelines), None)
+    if first is not None and image.size_px != pipelines[first].size_px:
         raise BenchmarkError(f"--image {args.image}: its pictures have {image.size_px} pixels, not those of --weights")
     clips = list(talking_clips(args.shards, image.size_px, args.limit))
     long: Long | None = None
     faces: AbstractContextManager = modes_identity.identity()
     with faces as (identity, reason):
-        measuring = Measuring(pipelines, image, args, identity)
+        moved = moved_reference(args, image, None if identity is None else identity.landmarker, reason)
+        measuring = Measuring(pipelines, image, args, identity, moved)
         for clip in track(clips, "clip", console):
             measuring.clip(clip)
-        if args.seconds > 0:
+        if args.seconds > 0 and first is not None:
             sound = measure.looped(torch.cat([clip.audio[0] for clip in clips]), round(args.seconds * SAMPLE_RATE))
             with Telling("frame", console=console) as telling:
 

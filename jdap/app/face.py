@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from jdap.app.depth import HEAD_PX
-from jdap.app.limits import RefusedError
+from jdap.app.limits import NO_FIT, NO_HEADS, RefusedError
 from jdap.app.models import Models
 from jdap.app.photo import Seen
 from jdap.faces.crop import crop_frame
@@ -56,9 +56,9 @@ def fit(models: Models, seen: Seen) -> Fitted:
             heads = models.heads
             head = fit_photo(heads, seen.photo, seen.window_px)
     except AssetError as error:
-        raise RefusedError("Expressions need a head model, which cannot be had here.") from error
+        raise RefusedError(NO_HEADS) from error
     except PoseError as error:
-        raise RefusedError("No head could be fitted to this face. Please try another photo.") from error
+        raise RefusedError(NO_FIT) from error
     shown = head.expression_E.clamp(0, 1)
     start = {
         name: float(np.mean([shown[heads.names.index(n)] for n in named(name, heads.names)])) for name in EXPRESSIONS

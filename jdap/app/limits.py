@@ -26,6 +26,8 @@ VISITORS, WAITING = 32, 16
 KEPT_S, SWEPT_S = 1800.0, 60.0
 
 NO_PHOTO = "Drop a photo first."
+NO_HEADS = "Moving a face needs a head model, which cannot be had here."
+NO_FIT = "No head could be fitted to this face. Please try another photo."
 
 
 class RefusedError(ValueError):

@@ -10,10 +10,12 @@ from typing import Self
 
 import torch
 
-from jdap.choices import DTYPES
+from jdap.choices import DTYPES, SPEAKING
 from jdap.faces.landmarker import Landmarker
-from jdap.io.assets import NotInstalledError
+from jdap.io.assets import NotInstalledError, resolve
 from jdap.io.device import find_device, tell_of_bfloat16
+from jdap.models.audio.speaking import SpeakingFace
+from jdap.models.loading import load_strict
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.relight import RelightPipeline
 from jdap.pipelines.talking import TalkingPipeline
@@ -53,6 +55,11 @@ class Models:
     def heads(self) -> Heads:
         """Fits and moves head models; made when it is first asked for. Raises :class:`jdap.io.fetch.AssetError`."""
         return Heads(self.landmarker)
+
+    @cached_property
+    def speaking(self) -> SpeakingFace:
+        """Hears what a face does that says a sound; read when it is first asked for."""
+        return load_strict(SpeakingFace, resolve(SPEAKING))
 
     def close(self) -> None:
         """Free the landmarker."""

@@ -7,7 +7,8 @@ import os
 import sys
 from contextlib import closing
 
-from jdap.commands.arguments import IMAGE_WEIGHTS, CommandError, add_run_arguments
+from jdap.choices import IMAGE_WEIGHTS
+from jdap.commands.arguments import CommandError, add_run_arguments
 
 #: Only this machine can open the page.
 HOST, PORT = "127.0.0.1", 7860

@@ -7,10 +7,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from jdap.choices import DTYPES, GUIDANCE, LARGEST, METHODS, SEVERAL
+from jdap.choices import DTYPES, GUIDANCE, IMAGE_WEIGHTS, LARGEST, METHODS, SEVERAL
 from jdap.io.device import AUTO, DEVICE_HELP
-
-IMAGE_WEIGHTS = "shipped:image-tiny"
 
 
 class CommandError(ValueError):
@@ -25,11 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
     add_window_arguments(parser)
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, weights: str) -> None:
-    """``--weights``, ``--seed``, ``--device`` and ``--dtype``, which all commands have."""
-    parser.add_argument(
-        "--weights", default=weights, help=f"weights folder, shipped:NAME or hub id OWNER/NAME (default {weights})"
-    )
+def add_run_arguments(parser: argparse.ArgumentParser, weights: str | None, otherwise: str = "") -> None:
+    """``--weights``, ``--seed``, ``--device`` and ``--dtype``, which all commands have.
+
+    ``otherwise`` says what the default is where there is no one name for it (``weights`` None).
+    """
+    told = f"weights folder, shipped:NAME or hub id OWNER/NAME (default {weights or otherwise})"
+    parser.add_argument("--weights", default=weights, help=told)
     parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise (default 0)")
     parser.add_argument("--device", default=AUTO, help=DEVICE_HELP)
     parser.add_argument(

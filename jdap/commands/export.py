@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jdap.choices import EVERY_FACE
+from jdap.choices import EVERY_FACE, IMAGE_WEIGHTS
 from jdap.commands.arguments import (
-    IMAGE_WEIGHTS,
     CommandError,
     add_json,
     add_run_arguments,

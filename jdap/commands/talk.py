@@ -15,16 +15,35 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jdap.choices import CRF, DEPTH_FORMATS, EVERY_FACE, OVERLAP, VIDEO, WINDOW_STARTS
-from jdap.commands.arguments import CommandError, add_run_arguments, add_window_arguments, positive
+from jdap.choices import (
+    BY_MODEL,
+    BY_WARP,
+    CRF,
+    DEPTH_FORMATS,
+    EVERY_FACE,
+    IMAGE_WEIGHTS,
+    OVERLAP,
+    RENDERERS,
+    SPEAKING,
+    TALK_WEIGHTS,
+    VIDEO,
+    WINDOW_STARTS,
+)
+from jdap.commands.arguments import (
+    CommandError,
+    add_run_arguments,
+    add_window_arguments,
+    positive,
+    within,
+)
 
 if TYPE_CHECKING:
     from jdap.io.progress import Telling
     from jdap.media.sound import Sound
-    from jdap.pipelines.talking import TalkingPipeline
 
-TALK_WEIGHTS = "shipped:talk-tiny"
 TALK_STEPS, FEW_STEPS = 20, 4
+#: What only the model can be told.
+OF_MODEL = ("steps", "guidance", "audio_guidance", "noise_sharing", "overlap", "start")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +52,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photo", type=Path, metavar="PORTRAIT", help="a photo of the person")
     parser.add_argument("sound", type=Path, metavar="SOUND", help="wav, mp3, m4a, flac …, or a video with sound")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="NAME.mp4", help="the video to write")
-    add_run_arguments(parser, TALK_WEIGHTS)
+    parser.add_argument(
+        "--by",
+        choices=RENDERERS,
+        default=BY_MODEL,
+        help="model (default): every frame is drawn; warp: the photo itself is moved, sharp and recognisable",
+    )
+    add_run_arguments(parser, None, f"{TALK_WEIGHTS}; of --by warp, for the photo's depth, {IMAGE_WEIGHTS}")
+    parser.add_argument(
+        "--lips", type=within(0, 3), default=1.0, metavar="L", help="of --by warp: how far the mouth moves (default 1)"
+    )
+    parser.add_argument(
+        "--motion", type=within(0, 3), default=1.0, metavar="M", help="of --by warp: sway; 0 keeps still (default 1)"
+    )
+    parser.add_argument(
+        "--speaking", default=SPEAKING, metavar="DIR", help=f"of --by warp: what hears speech (default {SPEAKING})"
+    )
     parser.add_argument("--seeds", type=positive, default=1, help="videos, of seeds K, K + 1 … (default 1)")
     parser.add_argument("--steps", type=positive, help=f"sampling steps (default {TALK_STEPS})")
     parser.add_argument("--guidance", type=float, help="strength of the reference (default 1: as trained)")
@@ -64,73 +98,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the videos, one seed after another; the exit status is 0."""
+    import contextlib
+
     from rich.console import Console
 
     from jdap.commands import common as command
     from jdap.commands.dispatch import ended_by_sigterm
+    from jdap.commands.talkers import talker_of
     from jdap.io.progress import Telling
     from jdap.media.sound import first_seconds, open_sound
-    from jdap.photos import head, paste
-    from jdap.photos.film import Outputs, tellers, write_video
+    from jdap.photos import paste
+    from jdap.photos.film import Outputs, write_video
     from jdap.photos.read import read_photo
-    from jdap.pipelines.talking import TalkingPipeline
 
     how = _settings(args)
     sound = open_sound(args.sound)
     photo = read_photo(args.photo)
-    pipeline = command.pipeline_of(TalkingPipeline, args)
-    command.check_steps(how["steps"], pipeline)
-    how["overlap"] = _overlap(args.overlap, pipeline)
-    with command.choosing(args) as (choose, _):
-        chosen = choose(photo, args.photo)
-    photo = chosen.photo
-    (window_px,) = chosen.windows_px
-    reference = head.cropped(pipeline, photo, window_px)
-    notes = [*photo.notes, *chosen.notes]
-    if (beyond := command.outside(photo, window_px)) > 0.01:
-        notes.append(f"{beyond:.0%} of the window lie outside of the photo")
-    of_weights = {name: getattr(pipeline.shape, name) for name in ("noise_sharing", "start") if how[name] is None}
-    settings = how | of_weights
     console = Console()
-    with ended_by_sigterm():
+    with contextlib.ExitStack() as stack:
+        talker = talker_of(args, how, stack)
+        choose, _ = stack.enter_context(command.choosing(args))
+        chosen = choose(photo, args.photo)
+        photo = chosen.photo
+        (window_px,) = chosen.windows_px
+        talker.see(photo, args.photo, window_px)
+        notes = [*photo.notes, *chosen.notes]
+        if (beyond := command.outside(photo, window_px)) > 0.01:
+            notes.append(f"{beyond:.0%} of the window lie outside of the photo")
+        stack.enter_context(ended_by_sigterm())
         for seed in range(args.seed, args.seed + args.seeds):
             outputs = Outputs.of(args.out, args.depth_format, args.preview, seed if args.seeds > 1 else None)
             begun = time.monotonic()
-            with Telling("frame", _frames(pipeline, sound, args.max_seconds), console=console) as telling:
-                windows_done, on_step = tellers(partial(_tell, telling), pipeline, how["overlap"])
+            with Telling("frame", _frames(talker.fps, sound, args.max_seconds), console=console) as telling:
+                talk, windows_done = talker.talking(seed, partial(_tell, telling))
                 blocks = first_seconds(sound.blocks(), args.max_seconds)
-                frames = write_video(
-                    pipeline,
-                    reference,
-                    blocks,
-                    outputs,
-                    windows_done,
-                    crf=args.crf,
-                    seed=seed,
-                    callback_on_step_end=on_step,
-                    **how,
-                )
+                frames = write_video(talk, talker.fps, blocks, outputs, windows_done, crf=args.crf)
             took_s = time.monotonic() - begun
-            fps = pipeline.shape.fps
             heard = sound.faults.notes()
+            told = talker.told()
             data = command.source(args.photo, photo, chosen, window_px) | {
                 "sound": {"file": str(args.sound), "max_seconds": args.max_seconds},
                 "files": {name: path and path.name for name, path in asdict(outputs).items() if name != "metadata"},
                 "frames": frames,
-                "fps": fps,
-                "seconds": round(frames / fps, 3),
+                "fps": talker.fps,
+                "seconds": round(frames / talker.fps, 3),
                 "depth": {**paste.FRAME, "range": "one for all frames", "format": args.depth_format},
-                "made_by": command.describe(args, pipeline) | settings | {"seed": seed, "crf": args.crf},
-                "window": asdict(pipeline.shape),
+                **told,
+                "made_by": told["made_by"] | {"seed": seed, "crf": args.crf},
                 "took_s": round(took_s, 2),
                 "frames_per_second": round(frames / took_s, 3),
                 "notes": [*notes, *heard],
             }
             command.write_json(outputs.metadata, data)
-            told = "; ".join([*notes, *heard])
+            said = "; ".join([*notes, *heard])
             console.print(
                 f"{outputs.video}: {frames} frames in {took_s:.1f} s, {frames / took_s:.2f} frames/s"
-                + (f" ({told})" if told else ""),
+                + (f" ({said})" if said else ""),
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
@@ -140,6 +163,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
     """The settings of :meth:`TalkingPipeline.talk` that the options say. Raises CommandError for what contradicts."""
+    _check_way(args)
     given = {"steps": args.steps, "guidance": args.guidance, "audio_guidance": args.audio_guidance}
     named = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     if args.few_step and named:
@@ -157,17 +181,19 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     return settings | {"noise_sharing": args.noise_sharing, "start": args.start}
 
 
-def _overlap(asked: int | None, pipeline: TalkingPipeline) -> int:
-    try:
-        return pipeline.shape.overlap(asked)
-    except ValueError as error:
-        raise CommandError(f"--overlap: {error}") from error
+def _check_way(args: argparse.Namespace) -> None:
+    """Raises CommandError for options of the other way to make a video."""
+    of_warp = {"lips": args.lips != 1, "motion": args.motion != 1, "speaking": args.speaking != SPEAKING}
+    of_model = {name: getattr(args, name) is not None for name in OF_MODEL} | {"few_step": args.few_step}
+    others, way = (of_model, BY_MODEL) if args.by == BY_WARP else (of_warp, BY_WARP)
+    if wrong := [f"--{name.replace('_', '-')}" for name, given in others.items() if given]:
+        raise CommandError(f"{', '.join(wrong)}: only with --by {way}")
 
 
-def _frames(pipeline: TalkingPipeline, sound: Sound, max_seconds: float | None) -> int | None:
+def _frames(fps: float, sound: Sound, max_seconds: float | None) -> int | None:
     """How many frames there will be; None for a sound whose length nobody knows."""
     seconds = [s for s in (sound.duration_s, max_seconds) if s is not None]
-    return math.ceil(min(seconds) * pipeline.shape.fps - 1e-6) if seconds else None
+    return math.ceil(min(seconds) * fps - 1e-6) if seconds else None
 
 
 def _tell(telling: Telling, frames: float) -> None:

@@ -20,9 +20,12 @@ from jdap.depth import to_uint16
 from jdap.media.video import DepthFolderWriter, DepthVideoWriter, VideoWriter
 from jdap.pipelines.base import Callback
 from jdap.pipelines.grid import depth_picture
+from jdap.pipelines.pictures import Portrait
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.units import SAMPLE_RATE
 
+#: Blocks of sound → windows of frames; and what hears how many frames are written.
+Talking = tuple[Callable[[Iterable[np.ndarray]], Iterator[Portrait]], Callable[[int], None]]
 DEPTH_ENDS = {VIDEO: ".depth.mkv", PNG: ".depth"}
 
 
@@ -48,21 +51,21 @@ class Outputs:
 
 
 def write_video(
-    pipeline: TalkingPipeline,
-    reference_13HW: Tensor,
+    talk: Callable[[Iterable[np.ndarray]], Iterator[Portrait]],
+    fps: float,
     blocks: Iterable[np.ndarray],
     outputs: Outputs,
-    windows_done: Callable[[int], None] | None = None,
+    windows_done: Callable[[int], None] = lambda frames: None,
     *,
     crf: int = CRF,
-    **how: object,
 ) -> int:
-    """Sample a video and write it as it is made: memory does not depend on its length. Returns how many frames.
+    """Make a video and write it as it is made: memory does not depend on its length. Returns how many frames.
 
-    ``blocks`` of sound (S,) at 16 kHz; ``how`` are the settings of :meth:`TalkingPipeline.talk`; ``windows_done`` is
-    called with the frames written so far. Everything of ``outputs`` but the metadata gets its name when all is made.
+    ``talk(blocks)`` of sound (S,) at 16 kHz gives windows of frames at ``fps``, tensors
+    (:meth:`TalkingPipeline.talk` with a reference); ``windows_done`` is called with the frames written so far.
+    Everything of ``outputs`` but the metadata gets its name when all is made.
     """
-    fps, frames = pipeline.shape.fps, 0
+    frames = 0
     said: deque[np.ndarray] = deque()
     with contextlib.ExitStack() as stack:
         video = stack.enter_context(VideoWriter(outputs.video, fps, crf=crf))
@@ -74,7 +77,7 @@ def write_video(
             of_film = outputs.depth.name.endswith(DEPTH_ENDS[VIDEO])
             depths = DepthVideoWriter(outputs.depth, fps) if of_film else DepthFolderWriter(outputs.depth)
             stack.enter_context(depths)
-        for made in pipeline.talk(reference_13HW, _kept(blocks, said), **how):  # type: ignore[arg-type]
+        for made in talk(_kept(blocks, said)):
             rgb, colour = _pixels(made.rgb), _pixels(depth_picture(made.depth))
             encoded = to_uint16(made.depth[:, 0].float().cpu().numpy())
             for k in range(len(rgb)):
@@ -87,8 +90,7 @@ def write_video(
             for samples in _taken(said, round(frames * SAMPLE_RATE / fps) - video.samples):
                 for film in films:
                     film.sound(samples)
-            if windows_done is not None:
-                windows_done(frames)
+            windows_done(frames)
     return frames
 
 

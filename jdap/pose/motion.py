@@ -178,6 +178,13 @@ def _facing(fragments: Fragments, vertices_V3: Tensor, faces_T3: Tensor) -> Tens
     return per_face(fragments, -(normal * F.normalize(a, dim=1)).sum(1))[0]
 
 
+def grown(mask_SS: Tensor, reach: int) -> Tensor:
+    """(S, S) bool: what lies within so many pixels of a mask, across and down."""
+    # Along one axis and then the other: in one go a wide window costs its square.
+    across = F.max_pool2d(mask_SS[None, None].float(), (1, 2 * reach + 1), 1, (0, reach))
+    return F.max_pool2d(across, (2 * reach + 1, 1), 1, (reach, 0))[0, 0] > 0
+
+
 def degrees(rotation_33: Tensor) -> tuple[float, float, float]:
     """How a head (rotation of its axes to the camera's) looks: yaw to the right, pitch upwards, roll clockwise."""
     x, y, z = rotation_33[:, 2].tolist()  # where the face looks

@@ -24,7 +24,7 @@ from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.relight import RelightPipeline
 from jdap.pose.change import Change, PoseError, read_change
 from jdap.pose.heads import FittedHead, Heads
-from jdap.pose.motion import Motion, Mover
+from jdap.pose.motion import Motion, Mover, grown
 from jdap.pose.warp import drawn
 from jdap.shape.assumed import FARTHEST
 
@@ -181,8 +181,11 @@ class PosePipeline:
         grid = torch.stack(torch.meshgrid(at, at, indexing="xy"), -1) + field[:2].permute(1, 2, 0) / motion.size * 2
         moved = F.grid_sample(old_11SS, grid[None], mode="bilinear", padding_mode="border", align_corners=False)[0, 0]
         depth_mm = moved * scale + shift + field[2]
-        unseen = F.interpolate((motion.stretched_SS | motion.inside_SS)[None, None].float(), (side,) * 2, mode="area")
-        depth_mm = torch.where((unseen[0, 0] > 0.5) & (new_mm > 0), new_mm, depth_mm)
+        unseen = torch.stack([motion.inside_SS, motion.stretched_SS])[None].float()
+        inside, stretched = F.interpolate(unseen, (side,) * 2, mode="area")[0] > 0.5
+        depth_mm = torch.where(inside & (new_mm > 0), new_mm, depth_mm)
+        # At a head's edge the model may lie far behind what is stretched there: that would be a crack.
+        depth_mm = torch.where(stretched & (new_mm > 0), torch.minimum(new_mm, depth_mm), depth_mm)
         ranges = skin_range_mm(torch.stack([old_mm, new_mm])[:, None], torch.stack([skin_old, skin_new])[:, None])
         near, far = (torch.tensor([shift - scale, shift + scale]) + ranges[1] - ranges[0]).tolist()
         depth = (2 * (depth_mm - near) / (far - near) - 1).clamp(-1, 1)
@@ -250,9 +253,9 @@ def per_part(part_SS: Tensor, of_T: Tensor) -> Tensor:
 def soft_region(motion: Motion, side: int) -> Tensor:
     """(1, 1, side, side) in [0, 1]: the head before and after with what is around it, fading out at its edge."""
     reach = max(1, round(AROUND * motion.size))
-    grown = F.max_pool2d(motion.head_SS[None, None].float(), 2 * reach + 1, 1, reach)
+    around = grown(motion.head_SS, reach)[None, None].float()
     fade = max(1, round(FADES * motion.size))
-    soft = F.avg_pool2d(F.pad(grown, [fade] * 4), 2 * fade + 1, 1)
+    soft = F.avg_pool2d(F.pad(around, [fade] * 4), 2 * fade + 1, 1)
     inner = ((soft - 0.5) * 2).clamp(0, 1)  # it ends where the region does
     if side < motion.size:
         return F.interpolate(inner, (side, side), mode="area")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jdap.faces.crop import crop_frame
 from jdap.pose.heads import Heads
-from jdap.pose.motion import Motion
+from jdap.pose.motion import Motion, grown
 
 #: What the photo does not show of mouths and eyes: linear RGB beside skin of middle luminance.
 PAINTS = {
@@ -74,10 +74,9 @@ def _other_half(crop_3SS: Tensor, motion: Motion) -> tuple[Tensor, Tensor]:
     y, x = torch.meshgrid(*[torch.arange(size) + 0.5] * 2, indexing="ij")
     moved = _sampled(crop_3SS, motion.from_2SS + torch.stack([x, y]))
     reach = max(1, round(SEAM * size))
-    near = F.max_pool2d(mask[None, None].float(), 2 * reach + 1, 1, reach)[0, 0] > 0
-    beside = near & (motion.depth_SS > 0) & motion.head_SS & ~motion.stretched_SS & ~motion.inside_SS
+    beside = grown(mask, reach) & (motion.depth_SS > 0) & motion.head_SS & ~motion.stretched_SS & ~motion.inside_SS
     if bool(beside.any()):
-        edge = mask & (F.max_pool2d(beside[None, None].float(), 2 * reach + 1, 1, reach)[0, 0] > 0)
+        edge = mask & grown(beside, reach)
         edge = edge if bool(edge.any()) else mask
         gain = moved[:, beside].median(1).values / seen[:, edge].median(1).values.clamp_min(1e-3)
         seen = (seen * gain.clamp(0.6, 1.6)[:, None, None]).clamp(0, 1)

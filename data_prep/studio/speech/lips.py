@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.head.mouth import Mouth
+from data_prep.head.mouth import CLOSES, Mouth
 from data_prep.studio.speech.visemes import VISEME_TARGETS, Segment
 
 #: Jaw and lips are ahead of the sound that they make.
@@ -28,8 +28,8 @@ JAW_RATE_S, LIP_RATE_S = (0.045, 0.045), (0.085, 0.06)
 FLANK_S, SHORTEST_S = 0.06, 0.046
 #: espeak times voiceless stops at their release, after this much silence.
 STOP_SILENCE_S = 0.045
-#: Lips that touch overlap by this much, and are pressed by this much mouthPress.
-OVERLAP_MM, PRESS = 0.3, 0.25
+#: Lips that meet are pressed by this much mouthPress.
+PRESS = 0.25
 #: The lower lip at the upper teeth.
 BITE = {"jawOpen": 0.02, "mouthRollLower": 0.35, "mouthUpperUp": 0.16, "mouthShrugLower": 0.1}
 #: Pauses close the lips as far as this person's do at rest, from this long after the sound to this long before.
@@ -82,7 +82,9 @@ def speak_face(
     _add(mouth, style, out, "mouthPress", PRESS * shut**2)
     # Expressions stop at 1: what is solved for is what is left to be closed then.
     out = {name: np.clip(amount, 0, 1) for name, amount in out.items()}
-    out["mouthClose"] = _closing(mouth, out, np.maximum(shut, style.rest * _pauses(heard, time_F)))
+    column = {name: i for i, name in enumerate(mouth.names)}
+    open_F3 = mouth.rest_mm_3 + sum(amount[:, None] * mouth.opens_mm_E3[column[name]] for name, amount in out.items())
+    out[CLOSES] = mouth.closing(open_F3, np.maximum(shut, style.rest * _pauses(heard, time_F)))
     return out
 
 
@@ -155,13 +157,3 @@ def _rise(inside_s: np.ndarray, flank_s: float) -> np.ndarray:
 
 def _smooth(x: np.ndarray) -> np.ndarray:
     return x * x * (3 - 2 * x)
-
-
-def _closing(mouth: Mouth, amounts: dict[str, np.ndarray], closed_F: np.ndarray) -> np.ndarray:
-    """(F,) the ``mouthClose`` that leaves of the opening the share 1 - closed; lips that touch overlap a little."""
-    column = {name: i for i, name in enumerate(mouth.names)}
-    open_F3 = mouth.rest_mm_3 + sum(
-        amount[:, None] * mouth.opens_mm_E3[column[name]] for name, amount in amounts.items()
-    )
-    wanted_F3 = np.minimum((1 - closed_F[:, None]) * open_F3 - closed_F[:, None] * OVERLAP_MM, open_F3)
-    return np.clip(((wanted_F3 - open_F3) / mouth.opens_mm_E3[column["mouthClose"]]).max(1), 0, 1)

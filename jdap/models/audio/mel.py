@@ -81,18 +81,26 @@ class LogMelEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.down = nn.ModuleList(nn.Conv1d(width, channels, 4, stride=2, padding=1) for width in (bands, channels))
         self.residual = nn.ModuleList(_Block(channels) for _ in range(blocks))
 
-    def log_mel(self, audio_BS: Tensor) -> Tensor:
-        """(B, S) → (B, bands, M) float32, near zero mean and unit variance for speech."""
-        power = mel_power(audio_BS, self.config["bands"])
-        return ((power + self.config["floor"]).log10() - self.config["mean"]) / self.config["std"]
+    @property
+    def bands(self) -> int:
+        """Of the mel spectrum."""
+        return self.config["bands"]
+
+    def log_mel(self, power_BM: Tensor) -> Tensor:
+        """Mel power (B, bands, M) → float32 near zero mean and unit variance for speech."""
+        return ((power_BM + self.config["floor"]).log10() - self.config["mean"]) / self.config["std"]
 
     def forward(self, audio_BS: Tensor, frames: int) -> Tensor:
         """(B, 640 F) in [-1, 1] → (B, F, C). Raises ValueError for sound of another length."""
         check_sound(audio_BS, frames)
-        context = self.context_frames
         # silence as the spectrum shows it, rather than the convolutions' zeros
-        sound = F.pad(audio_BS, (context * FRAME_SAMPLES, context * FRAME_SAMPLES))
-        x = self.log_mel(sound).to(self.dtype)
+        beyond = self.context_frames * FRAME_SAMPLES
+        return self.hear(mel_power(F.pad(audio_BS, (beyond, beyond)), self.bands), frames)
+
+    def hear(self, power_BM: Tensor, frames: int) -> Tensor:
+        """Mel power (B, bands, M) of F frames and the context on both sides → (B, F, C)."""
+        context = self.context_frames
+        x = self.log_mel(power_BM).to(self.dtype)
         for down in self.down:
             x = F.gelu(down(x))
         for block in self.residual:

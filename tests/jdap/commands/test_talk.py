@@ -257,3 +257,50 @@ def test_a_real_portrait_says_real_speech(talking_weights: Path, assets: Path, t
     assert data["faces_found"] == 1
     assert data["frames"] == 13
     assert len(frames_of(tmp_path / "talk.mp4", "gray")) == 13
+
+
+def test_a_photo_is_moved_at_its_own_size_with_depth_beside(assets: Path, given: tuple[Path, Path, Path]) -> None:
+    _, out, folder = given
+    speech, portrait = speak(folder / "speech.wav", 0.3), assets / "portraits" / "astronaut.png"
+    how = ["--by", "warp", "--box", "80,10,300", "--motion", 0, "--seed", 2]
+    assert jdap("talk", portrait, speech, "-o", out / "talk.mp4", *how) == 0
+    assert names(out) == ["talk.depth.mkv", "talk.json", "talk.mp4", "talk.preview.mp4"]
+    pictures, depth = frames_of(out / "talk.mp4", "rgb24"), frames_of(out / "talk.depth.mkv", "gray16le")
+    assert pictures.shape == (8, 300, 300, 3)  # ceil(0.3 · 25)
+    assert depth.shape == (8, 300, 300)
+    own = crop_frame(np.asarray(Image.open(portrait).convert("RGB")), np.array([80.0, 10.0, 300.0]), 300)
+    off = np.abs(pictures[0].astype(float) - own)
+    assert off[:40].mean() < 4  # above the mouth all is the photo, but for x264
+    # The face is nearer than what is behind it.
+    near = from_uint16(depth[0])
+    assert near[120:180, 120:180].mean() < near[:20, :20].mean() - 0.5
+    data = json.loads((out / "talk.json").read_text())
+    assert (data["frames"], data["fps"], data["made_by"]["by"], data["made_by"]["seed"]) == (8, 25.0, "warp", 2)
+    assert data["made_by"]["weights"] == "shipped:image-tiny"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--by", "warp", "--steps", 4], "--steps: only with --by model"),
+        (["--by", "warp", "--few-step"], "--few-step: only with --by model"),
+        (["--lips", 2, "--motion", 0], "--lips, --motion: only with --by warp"),
+    ],
+)
+def test_options_of_the_other_way_are_refused(
+    options: list[Any], named: str, given: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    portrait, out, folder = given
+    assert jdap("talk", portrait, speak(folder / "s.wav", 0.2), "-o", out / "talk.mp4", *options) == 2
+    assert named in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_photo_without_a_face_cannot_be_moved(
+    assets: Path, given: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    portrait, out, folder = given
+    how = ["--by", "warp", "--no-crop"]
+    assert jdap("talk", portrait, speak(folder / "s.wav", 0.2), "-o", out / "talk.mp4", *how) == 2
+    assert "no face" in capsys.readouterr().err
+    assert not out.exists()
