@@ -125,9 +125,14 @@ def _box(text: str) -> tuple[float, float, float]:
     return left, top, size
 
 
+def add_depth(parser: argparse.ArgumentParser, what: str) -> None:
+    """``--depth``, which all commands read alike (:func:`jdap.photos.inputs.read_depth`)."""
+    parser.add_argument("--depth", type=Path, metavar="FILE", help=f"{what}: a ….depth.png that a command wrote")
+
+
 def add_depth_and_redraw(parser: argparse.ArgumentParser, when: str = "") -> None:
     """``--depth``, ``--ensemble``, ``--redraw`` and ``--guidance`` of commands that change a photo by its depth."""
-    parser.add_argument("--depth", type=Path, help="the head's depth, as jdap depth writes it; else it is estimated")
+    add_depth(parser, "the head's depth; without it, it is estimated")
     parser.add_argument("--ensemble", type=positive, default=1, help="draws of depth that are combined (default 1)")
     parser.add_argument(
         "--redraw",

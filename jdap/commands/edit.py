@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jdap import choices
-from jdap.commands.arguments import CommandError, add_drawing_arguments, positive, within
+from jdap.commands.arguments import CommandError, add_depth, add_drawing_arguments, positive, within
 from jdap.photos.made import Made
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--feather", type=pixels, default=0.0, metavar="PX", help="pixels over which kept parts fade in (default 0)"
     )
     parser.add_argument("--variants", type=positive, default=1, metavar="N", help="of seeds K, K + 1 … (default 1)")
-    parser.add_argument("--depth", type=Path, help="the photo's depth (16-bit PNG); without it, it is estimated")
+    add_depth(parser, "the photo's depth; without it, it is estimated")
     parser.add_argument(
         "--keep-depth",
         choices=(OUTSIDE, WHOLE, NOWHERE),
@@ -134,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
                 "given": {k: None if v is None else str(v) for k, v in vars(args).items() if k in GIVEN},
                 "seeds": list(range(args.seed, args.seed + args.variants)),
                 "made_anew": round(float(np.mean(hole_HW)), 5),
-                "depth": paste.FRAME,
+                "depth": {"files": [file for file in files if file.endswith("depth.png")], **paste.FRAME},
                 "made_by": made_by,
                 "notes": notes,
             }

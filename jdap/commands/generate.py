@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from jdap.choices import EVERY_FACE
-from jdap.commands.arguments import CommandError, add_drawing_arguments, positive
+from jdap.commands.arguments import CommandError, add_depth, add_drawing_arguments, positive
 from jdap.photos.made import Made
 
 
@@ -23,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference", type=Path, nargs="+", required=True, metavar="IMAGE", help="photos, or folders of photos"
     )
-    parser.add_argument(
-        "--depth", type=Path, help="depth that is given: a NAME.depth.png of jdap depth or jdap generate"
-    )
+    add_depth(parser, "depth that is given")
     add_drawing_arguments(parser)
     parser.add_argument("--count", type=positive, default=1, help="pictures of each, of seeds K, K + 1 …")
 

@@ -136,6 +136,7 @@ class _Work:
         photo, out, moments = chosen.photo, self.args.out, self.performance.moments
         head = fit_photo(self.heads, photo, window_px)
         files, shown, unseen = [], [photo.rgb_HW3], 0.0
+        told: dict[str, Any] = {}
         if self.performance.fps:
             files.append(Made.POSED.of(stem, "mp4"))
             shapes = [lambda m=m: changed(self.heads, head, m, self.change) for m in moments]
@@ -149,6 +150,7 @@ class _Work:
             if depth is not None:
                 files.append(Made.POSED.of(stem, "depth.png"))
                 write_whole(out / files[-1], paste.png(paste.full_depth(depth, window_px, photo)))
+                told["depth"] = {"files": files[-1:], **paste.FRAME}
         if self.sweep:
             files.append(Made.POSED.of(stem, "sweep.mp4"))
             shapes = [lambda c=c: changed(self.heads, head, moments[0], c) for c in self.sweep]
@@ -158,7 +160,7 @@ class _Work:
         notes = [f"{unseen:.0%} of the head is not in the photo and is made up from beside it"] if unseen > 0.01 else []
         yaw, pitch, roll = (round(x, 1) for x in degrees(head.seen_33))
         found = {n: round(v, 3) for n, v in zip(self.heads.names, head.expression_E.tolist(), strict=True) if v > 0.005}
-        data = command.source(path, photo, chosen, window_px) | {
+        data = command.source(path, photo, chosen, window_px) | told | {
             "found": {"yaw": yaw, "pitch": pitch, "roll": roll, "expression": found, "landmarks_off": head.error},
             "set": self.change.said(),
             "from": None if self.args.source is None else str(self.args.source),
