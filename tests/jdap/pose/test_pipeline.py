@@ -119,6 +119,8 @@ def test_a_fitted_head_looks_where_the_face_does(pose: PosePipeline, face: Image
 def test_what_is_wrong_is_said(pose: PosePipeline, face: Image.Image) -> None:
     with pytest.raises(PoseError, match="no face"):
         pose([Image.new("RGB", (64, 64), "grey")], {"yaw": 5})
+    with pytest.raises(PoseError, match=r"'smile'.*mouthSmile"):
+        pose([face], Change({"smile": 0.5}))
     with pytest.raises(ValueError, match="'paint'"):
         pose([face], {"yaw": 5}, by="paint")
     with pytest.raises(ValueError, match="strength"):
