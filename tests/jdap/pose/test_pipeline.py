@@ -125,7 +125,9 @@ def test_what_is_wrong_is_said(pose: PosePipeline, face: Image.Image) -> None:
         pose([face], {"yaw": 5}, by="paint")
     with pytest.raises(ValueError, match="strength"):
         pose([face], {"yaw": 5}, by="model", strength=0.5)
-    with pytest.raises(ValueError, match="square"):
+    with pytest.raises(ValueError, match="40 x 32 pixels are no square"):
         pose(torch.zeros(1, 3, 32, 40), {"yaw": 5})
+    with pytest.raises(ValueError, match="64 x 32 pixels are no square"):
+        pose.fit(np.zeros((32, 64, 3), np.uint8))
     with pytest.raises(ValueError, match="without weights"):
         PosePipeline(None, pose.heads)([face], {"yaw": 5}, by="model")
