@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from jdap.choices import DTYPES, GUIDANCE, LARGEST, METHODS, SEVERAL
@@ -15,6 +15,13 @@ IMAGE_WEIGHTS = "shipped:image-tiny"
 
 class CommandError(ValueError):
     """What was asked for cannot be done at all; the message is one line that says why and what to do."""
+
+
+def refuse_idle(args: argparse.Namespace, parser: argparse.ArgumentParser, idle: Iterable[str], where: str) -> None:
+    """Raises :class:`CommandError` for options that were told otherwise than by default, and do nothing ``where`` other
+    options lead."""
+    if told := [f"--{name.replace('_', '-')}" for name in idle if getattr(args, name) != parser.get_default(name)]:
+        raise CommandError(f"{where} there is no use for {', '.join(told)}: leave that out")
 
 
 def add_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
