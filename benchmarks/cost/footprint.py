@@ -214,6 +214,8 @@ def run(args: argparse.Namespace) -> int:
         raise BenchmarkError(
             "--steps, --frames, --batch, --targets must be at least 1, --warmup and --sampling-steps at least 0"
         )
+    if idle := [one for one in args.targets if all(batch % one for batch in args.batch)]:
+        raise BenchmarkError(f"--targets {idle[0]}: divides no --batch of {', '.join(map(str, args.batch))}")
     console = Console(stderr=True)
     rows = []
     for some in track(together(cases(args), args.share), "process", console):

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.choices import ALIGNMENT_NAMES, FIRST, METHOD_NAMES, MIDDLE
 from jdap.choices import DTYPES
 from jdap.commands.arguments import positive as positive
+from jdap.commands.arguments import refuse_idle as refuse_idle
 from jdap.io.device import AUTO, DEVICE_HELP
 
 
 def numbers(text: str) -> tuple[int, ...]:
     """``64,128`` → (64, 128), as an argument."""
     return tuple(positive(part) for part in text.split(","))
+
+
+def refuse_unread(args: argparse.Namespace, parser: argparse.ArgumentParser, read_by: Mapping[str, set[str]]) -> None:
+    """Raises CommandError for options that none of ``args.parts`` reads; ``read_by``: option → the parts that do."""
+    unread = [name for name, parts in read_by.items() if not parts & set(args.parts)]
+    refuse_idle(args, parser, unread, f"with --parts {','.join(args.parts)}")
 
 
 def words_of(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.choices import PHOTO_METHOD_NAMES
-from benchmarks.options.arguments import add_method_arguments, positive
+from benchmarks.options.arguments import add_method_arguments, positive, refuse_idle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,3 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_method_arguments(parser, PHOTO_METHOD_NAMES)
     parser.add_argument("--workers", type=int, default=0, help="processes that read shards (default 0: this one)")
     parser.add_argument("--limit", type=positive, help="only the first so many pictures")
+
+
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raises CommandError for options that would do nothing."""
+    if args.photos is not None:
+        refuse_idle(args, parser, ("no_regions", "workers"), "with --photos")

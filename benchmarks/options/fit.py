@@ -6,8 +6,19 @@ import argparse
 from pathlib import Path
 
 from benchmarks.choices import DEFAULT_SCAN, FIT_PARTS
-from benchmarks.options.arguments import words_of
+from benchmarks.options.arguments import refuse_unread, words_of
 from jdap.io.fetch import ENVIRONMENT
+
+#: Option → the parts that read it.
+FIT_READ_BY = {
+    "videos": {"clips", "ablation"},
+    "frames": {"clips", "ablation"},
+    "folds": {"clips", "ablation"},
+    "scan": {"scan", "trust", "ablation"},
+    "studio": {"trust"},
+    "people": {"drawn", "lens", "ablation"},
+    "device": {"drawn"},
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,3 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--people", type=int, default=8, help="of the parts drawn and lens (default 8)")
     parser.add_argument("--device", default="cpu", help="of the timed fits: cpu, cuda … (default cpu)")
     parser.add_argument("--out", type=Path, required=True, help="folder for fit.json")
+
+
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raises CommandError for options that would do nothing."""
+    refuse_unread(args, parser, FIT_READ_BY)

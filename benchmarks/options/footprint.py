@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.choices import PRESETS
-from benchmarks.options.arguments import add_device
+from benchmarks.options.arguments import add_device, refuse_idle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,3 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampling-steps", type=int, help="of joint generation; 0: none (default 1; on a GPU 20)")
     parser.add_argument("--threads", type=int, help="threads of the CPU (default: as many as torch takes)")
     parser.add_argument("--json", type=Path, help="write rows and what was run here")
+
+
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raises CommandError for options that would do nothing."""
+    # the temporal stage is not compiled
+    refuse_idle(args, parser, ("frames",) if args.stage == "image" else ("compile",), f"with --stage {args.stage}")

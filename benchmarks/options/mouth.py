@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.options.arguments import positive
+from benchmarks.options.arguments import positive, refuse_idle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,3 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stride", type=positive, default=2, help="every how manieth frame is trained on (default 2)")
     parser.add_argument("--limit", type=positive, help="only the first so many test clips")
     parser.add_argument("--seed", type=int, default=0, help="of training and the bootstrap (default 0)")
+
+
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raises CommandError for options that would do nothing."""
+    if args.reader is not None:
+        refuse_idle(args, parser, ("train", "steps", "stride"), "with --reader")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.options.arguments import positive
+from benchmarks.options.arguments import positive, refuse_idle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,3 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test-people", type=positive, default=100, help="held-out people for IoU (default 100)")
     parser.add_argument("--masked-people", type=int, default=0, metavar="N", help="for fitted depth (default 0: none)")
     parser.add_argument("--seed", type=int, default=0, help="of training and the bootstrap (default 0)")
+
+
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raises CommandError for options that would do nothing."""
+    if args.parser is not None:
+        refuse_idle(args, parser, ("people", "frames", "steps", "minutes"), "with --parser")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.options.arguments import add_device
+from benchmarks.options.arguments import add_device, refuse_idle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,3 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=0.0, help="prepare a video of this length made of the first")
     parser.add_argument("--height", type=int, default=1080, help="of that video, pixels (default 1080)")
     parser.add_argument("--json", type=Path, help="write the figures and what was run here")
+
+
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raises CommandError for options that would do nothing."""
+    if not args.minutes:
+        refuse_idle(args, parser, ("height",), "without --minutes")

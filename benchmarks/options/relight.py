@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.options.arguments import add_pair_arguments
+from benchmarks.options.arguments import add_pair_arguments, refuse_idle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,3 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rows of a head model fitted to the picture; pictures without a face then leave all rows",
     )
     add_pair_arguments(parser, "pairs", steps=20)
+
+
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raises CommandError for options that would do nothing."""
+    if not args.redraw:
+        refuse_idle(args, parser, ("steps",), "with --redraw 0")

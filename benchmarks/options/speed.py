@@ -6,7 +6,18 @@ import argparse
 from pathlib import Path
 
 from benchmarks.choices import CLOCKS, SPEED_DTYPES, SPEED_PARTS, TARGET_WIDTHS
-from benchmarks.options.arguments import add_device, numbers, positive, words_of
+from benchmarks.options.arguments import add_device, numbers, positive, refuse_unread, words_of
+
+#: Option → the parts that read it.
+SPEED_READ_BY = {
+    "sizes": {"training", "sampling"},
+    "widths": {"training", "sampling"},
+    "batch": {"training"},
+    "steps": {"sampling"},
+    "throughput_steps": {"throughput"},
+    "dtype": {"training", "sampling", "throughput"},
+    "clock": {"training", "sampling", "precision"},
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,3 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=positive, default=5, help="measured rounds (default 5)")
     parser.add_argument("--throughput-steps", type=positive, default=20, help="of a training run (default 20)")
     parser.add_argument("--clock", choices=CLOCKS, help="of the ratios (default processor on a CPU, wall elsewhere)")
+
+
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raises CommandError for options that would do nothing."""
+    refuse_unread(args, parser, SPEED_READ_BY)

@@ -58,8 +58,9 @@ class SampleGrid(L.Callback):
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log a grid, sampled with the averaged weights."""
-        if not trainer.sanity_checking and isinstance(pl_module, PortraitStage):
+        """Log a grid, sampled with the averaged weights, where there is a TensorBoard to show it."""
+        shown = any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers)
+        if shown and not trainer.sanity_checking and isinstance(pl_module, PortraitStage):
             self._log(trainer, pl_module)
 
     @rank_zero_only

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from jdap.choices import DTYPES, GUIDANCE, IMAGE_WEIGHTS, LARGEST, METHODS, SEVERAL
@@ -13,6 +13,13 @@ from jdap.io.device import AUTO, DEVICE_HELP
 
 class CommandError(ValueError):
     """What was asked for cannot be done at all; the message is one line that says why and what to do."""
+
+
+def refuse_idle(args: argparse.Namespace, parser: argparse.ArgumentParser, idle: Iterable[str], where: str) -> None:
+    """Raises :class:`CommandError` for options that were told otherwise than by default, and do nothing ``where`` other
+    options lead."""
+    if told := [f"--{name.replace('_', '-')}" for name in idle if getattr(args, name) != parser.get_default(name)]:
+        raise CommandError(f"{where} there is no use for {', '.join(told)}: leave that out")
 
 
 def add_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
@@ -125,9 +132,14 @@ def _box(text: str) -> tuple[float, float, float]:
     return left, top, size
 
 
+def add_depth(parser: argparse.ArgumentParser, what: str) -> None:
+    """``--depth``, which all commands read alike (:func:`jdap.photos.inputs.read_depth`)."""
+    parser.add_argument("--depth", type=Path, metavar="FILE", help=f"{what}: a ….depth.png that a command wrote")
+
+
 def add_depth_and_redraw(parser: argparse.ArgumentParser, when: str = "") -> None:
     """``--depth``, ``--ensemble``, ``--redraw`` and ``--guidance`` of commands that change a photo by its depth."""
-    parser.add_argument("--depth", type=Path, help="the head's depth, as jdap depth writes it; else it is estimated")
+    add_depth(parser, "the head's depth; without it, it is estimated")
     parser.add_argument("--ensemble", type=positive, default=1, help="draws of depth that are combined (default 1)")
     parser.add_argument(
         "--redraw",

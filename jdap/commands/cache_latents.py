@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jdap.commands.arguments import CommandError
+from jdap.commands.arguments import CommandError, refuse_idle
 from jdap.io.device import AUTO, DEVICE_HELP
 
 
@@ -32,15 +32,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes that decode")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Cache, and say what there is; 1 where a shard could not be read, which lacks then."""
-    from jdap.data.caching import cache
-
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raises :class:`CommandError` for what is out of range, and for options that would do nothing."""
     for name in ("variants", "batch_size"):
         if getattr(args, name) < 1:
             raise CommandError(f"--{name.replace('_', '-')} must be at least 1")
     if not (0 <= args.jitter < 1 and 0 <= args.zoom < 1):
         raise CommandError("--jitter and --zoom must lie in [0, 1)")
+    if args.variants == 1:
+        refuse_idle(args, parser, ("jitter", "zoom", "seed"), "without --variants from 2 on")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Cache, and say what there is; 1 where a shard could not be read, which lacks then."""
+    from jdap.data.caching import cache
+
     options = {"mirrored": args.flip, "jitter": args.jitter, "zoom": args.zoom, "seed": args.seed, "clips": args.clips}
     more = {"device": args.device, "batch_size": args.batch_size, "workers": args.workers, "variants": args.variants}
     done, wrong = cache(args.shards, args.codec, args.out, args.size, **options, **more)

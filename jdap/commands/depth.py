@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
                     notes.append(f"{outside:.0%} of the window lie outside of the photo")
                 data = command.source(path, photo, chosen, window_px)
                 name_of = partial(Made.DEPTH.of, stem)
-                data["depth"] = {"file": name_of("png"), **paste.FRAME}
+                data["depth"] = {"files": [name_of("png")], **paste.FRAME}
                 pictures: dict[str, np.ndarray | Image.Image] = {
                     name_of("png"): paste.full_depth(depth_SS, window_px, photo),
                     name_of("preview.png"): paste.preview(depth_SS, window_px, photo),

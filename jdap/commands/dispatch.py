@@ -31,8 +31,9 @@ class Command(NamedTuple):
     """A command's ``module``, and in a few words what it ``does``.
 
     The module has ``run(args) -> exit status``, and its ``options`` (empty: the module, too) ``add_arguments(parser)``:
-    help imports the options alone, so they are a module of their own where the other needs torch. Where it
-    ``reads_yaml``, which is another kind of command line, the module has ``main(command, words) -> exit status``.
+    help imports the options alone, so they are a module of their own where the other needs torch. Where options may
+    contradict each other, these have ``check(args, parser)``, which raises. Where a command ``reads_yaml``, which is
+    another kind of command line, the module has ``main(command, words) -> exit status``.
     """
 
     module: str
@@ -69,13 +70,16 @@ def _run(program: str, name: str, command: Command, words: list[str]) -> int:
     if command.reads_yaml:
         return importlib.import_module(command.module).main(name, words)
     parser = argparse.ArgumentParser(prog=f"{program} {name}", description=command.does)
-    importlib.import_module(command.options or command.module).add_arguments(parser)
+    options = importlib.import_module(command.options or command.module)
+    options.add_arguments(parser)
     parser.add_argument(PRINT_CONFIG, action="store_true", help="print the settings as YAML, and do nothing")
     words = signed(words)
     if PRINT_CONFIG in words:
         print(as_yaml(parser, words), end="")
         return 0
     args = parser.parse_args(words)
+    if hasattr(options, "check"):
+        options.check(args, parser)
     return importlib.import_module(command.module).run(args)
 
 

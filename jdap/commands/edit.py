@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jdap import choices
-from jdap.commands.arguments import CommandError, add_drawing_arguments, positive, within
+from jdap.commands.arguments import CommandError, add_depth, add_drawing_arguments, positive, refuse_idle, within
 from jdap.photos.made import Made
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--feather", type=pixels, default=0.0, metavar="PX", help="pixels over which kept parts fade in (default 0)"
     )
     parser.add_argument("--variants", type=positive, default=1, metavar="N", help="of seeds K, K + 1 … (default 1)")
-    parser.add_argument("--depth", type=Path, help="the photo's depth (16-bit PNG); without it, it is estimated")
+    add_depth(parser, "the photo's depth; without it, it is estimated")
     parser.add_argument(
         "--keep-depth",
         choices=(OUTSIDE, WHOLE, NOWHERE),
@@ -79,7 +79,6 @@ def run(args: argparse.Namespace) -> int:
     from jdap.photos.read import PhotoError, read_photo
     from jdap.pipelines.grid import depth_picture, labelled_grid
 
-    _check(args)
     parser = load_parser(args.parser) if args.part else None
     pipeline = command.load(args)
     how = {"steps": args.steps, "guidance": args.guidance, "method": args.method, "resample": args.resample}
@@ -134,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
                 "given": {k: None if v is None else str(v) for k, v in vars(args).items() if k in GIVEN},
                 "seeds": list(range(args.seed, args.seed + args.variants)),
                 "made_anew": round(float(np.mean(hole_HW)), 5),
-                "depth": paste.FRAME,
+                "depth": {"files": [file for file in files if file.endswith("depth.png")], **paste.FRAME},
                 "made_by": made_by,
                 "notes": notes,
             }
@@ -144,13 +143,15 @@ def run(args: argparse.Namespace) -> int:
         return command.run_all([args.photo], args.out, Made.EDIT, work)
 
 
-def _check(args: argparse.Namespace) -> None:
-    """Raises :class:`CommandError` for what says too little, or contradicts."""
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raises :class:`CommandError` for what says too little, or contradicts, and for options that would do nothing."""
     if not args.part and args.mask is None:
         raise CommandError("say what is made anew: --part eyes (or another part, or several), or --mask MASK")
     if args.several == choices.EVERY_FACE:
         raise CommandError("--several all: one head is edited; choose it with --box")
-    if args.part and args.parser == choices.NO_PARSER:
+    if not args.part:
+        refuse_idle(args, parser, ("parser",), "without --part")
+    elif args.parser == choices.NO_PARSER:
         raise CommandError(f"--parser {args.parser}: parts need one; name {choices.SHIPPED_PARSER} or a file .onnx")
 
 

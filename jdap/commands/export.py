@@ -20,6 +20,7 @@ from jdap.commands.arguments import (
     add_run_arguments,
     add_window_arguments,
     positive,
+    refuse_idle,
     within,
 )
 from jdap.photos.made import Made
@@ -59,6 +60,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_window_arguments(parser)
     add_json(parser)
     parser.set_defaults(steps=1)
+
+
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raises :class:`CommandError` for options that would do nothing."""
+    from jdap.media.frames import VIDEOS
+
+    if args.source.suffix.lower() not in VIDEOS:
+        refuse_idle(args, parser, ("max_frames",), "of a photo")
+    if args.rgbd:
+        refuse_idle(args, parser, ("points",), "with --rgbd")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from jdap.choices import EVERY_FACE
-from jdap.commands.arguments import CommandError, add_drawing_arguments, positive
+from jdap.commands.arguments import CommandError, add_depth, add_drawing_arguments, positive, refuse_idle
 from jdap.photos.made import Made
 
 
@@ -23,11 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference", type=Path, nargs="+", required=True, metavar="IMAGE", help="photos, or folders of photos"
     )
-    parser.add_argument(
-        "--depth", type=Path, help="depth that is given: a NAME.depth.png of jdap depth or jdap generate"
-    )
+    add_depth(parser, "depth that is given")
     add_drawing_arguments(parser)
     parser.add_argument("--count", type=positive, default=1, help="pictures of each, of seeds K, K + 1 …")
+
+
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raises :class:`CommandError` for what contradicts, and for options that would do nothing."""
+    if args.several == EVERY_FACE:
+        raise CommandError("--several all: a portrait has one reference; choose the face with --box")
+    if args.depth is None:
+        refuse_idle(args, parser, ("method", "resample"), "without --depth")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,8 +49,6 @@ def run(args: argparse.Namespace) -> int:
     from jdap.pipelines.grid import depth_picture, labelled_grid
     from jdap.pipelines.portrait import Portrait
 
-    if args.several == EVERY_FACE:
-        raise CommandError("--several all: a portrait has one reference; choose the face with --box")
     pipeline = command.load(args)
     how = {"steps": args.steps, "guidance": args.guidance}
     made_by = command.describe(args, pipeline) | how
@@ -53,8 +57,6 @@ def run(args: argparse.Namespace) -> int:
         depth = torch.from_numpy(inputs.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(pipeline.device)
         how |= {"method": args.method, "resample": args.resample}
         made_by |= {"depth": str(args.depth), **how}
-    elif args.method is not None or args.resample != 1:
-        raise CommandError("--method and --resample are about a depth that is given: add --depth FILE")
     with command.choosing(args) as (choose, _):
 
         def work(path: Path, name: str) -> tuple[list[str], list[str]]:

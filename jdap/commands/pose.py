@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jdap import choices
-from jdap.commands.arguments import CommandError, add_depth_and_redraw, add_json, positive
+from jdap.commands.arguments import CommandError, add_depth_and_redraw, add_json, positive, refuse_idle
 from jdap.commands.arguments import add_arguments as add_common
 from jdap.photos.made import Made
 from jdap.units import FPS
@@ -72,7 +72,6 @@ def run(args: argparse.Namespace) -> int:
     from jdap.pose.photo import STILL, read_performance, swept
     from jdap.pose.pipeline import PosePipeline
 
-    _check(args)
     check_folder(args.out)
     with Landmarker() as landmarker, command.choosing(args) as (choose, choose_other):
         heads = Heads(landmarker)
@@ -136,6 +135,7 @@ class _Work:
         photo, out, moments = chosen.photo, self.args.out, self.performance.moments
         head = fit_photo(self.heads, photo, window_px)
         files, shown, unseen = [], [photo.rgb_HW3], 0.0
+        told: dict[str, Any] = {}
         if self.performance.fps:
             files.append(Made.POSED.of(stem, "mp4"))
             shapes = [lambda m=m: changed(self.heads, head, m, self.change) for m in moments]
@@ -149,6 +149,7 @@ class _Work:
             if depth is not None:
                 files.append(Made.POSED.of(stem, "depth.png"))
                 write_whole(out / files[-1], paste.png(paste.full_depth(depth, window_px, photo)))
+                told["depth"] = {"files": files[-1:], **paste.FRAME}
         if self.sweep:
             files.append(Made.POSED.of(stem, "sweep.mp4"))
             shapes = [lambda c=c: changed(self.heads, head, moments[0], c) for c in self.sweep]
@@ -158,14 +159,18 @@ class _Work:
         notes = [f"{unseen:.0%} of the head is not in the photo and is made up from beside it"] if unseen > 0.01 else []
         yaw, pitch, roll = (round(x, 1) for x in degrees(head.seen_33))
         found = {n: round(v, 3) for n, v in zip(self.heads.names, head.expression_E.tolist(), strict=True) if v > 0.005}
-        data = command.source(path, photo, chosen, window_px) | {
-            "found": {"yaw": yaw, "pitch": pitch, "roll": roll, "expression": found, "landmarks_off": head.error},
-            "set": self.change.said(),
-            "from": None if self.args.source is None else str(self.args.source),
-            "made_up": round(unseen, 4),
-            "made_by": self.made_by,
-            "notes": notes,
-        }
+        data = (
+            command.source(path, photo, chosen, window_px)
+            | told
+            | {
+                "found": {"yaw": yaw, "pitch": pitch, "roll": roll, "expression": found, "landmarks_off": head.error},
+                "set": self.change.said(),
+                "from": None if self.args.source is None else str(self.args.source),
+                "made_up": round(unseen, 4),
+                "made_by": self.made_by,
+                "notes": notes,
+            }
+        )
         command.write_json(out / files[-1], data)
         return files, notes
 
@@ -209,8 +214,8 @@ def _draws(args: argparse.Namespace) -> bool:
     return bool(args.by == choices.BY_MODEL or args.redraw)
 
 
-def _check(args: argparse.Namespace) -> None:
-    """Raises :class:`CommandError` for what contradicts."""
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raises :class:`CommandError` for what contradicts, and for options that would do nothing."""
     if not (args.settings or args.source or args.sweep):
         raise CommandError("say what to change: --set NAME=VALUE …, --from FILE or --sweep NAME=A:B")
     if args.sweep and _draws(args):
@@ -219,6 +224,14 @@ def _check(args: argparse.Namespace) -> None:
         raise CommandError("--redraw is of --by warp; --by model draws from noise alone")
     if args.depth is not None and args.several == choices.EVERY_FACE:
         raise CommandError("--depth is that of one face: leave out --several all")
+    if args.source is None:
+        refuse_idle(args, parser, ("take",), "without --from")
+    if args.sweep is None:
+        refuse_idle(args, parser, ("frames",), "without --sweep")
+    if not _draws(args):
+        refuse_idle(args, parser, ("depth", "ensemble", "steps", "guidance"), "without --by model or --redraw")
+    if args.depth is not None:
+        refuse_idle(args, parser, ("ensemble",), "with --depth")
 
 
 def _setting(text: str) -> tuple[str, float]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jdap import choices
-from jdap.commands.arguments import CommandError, add_depth_and_redraw, add_json, positive, within
+from jdap.commands.arguments import CommandError, add_depth_and_redraw, add_json, positive, refuse_idle, within
 from jdap.commands.arguments import add_arguments as add_common
 from jdap.photos.made import Made
 
@@ -66,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
     from jdap.photos.read import PhotoError, read_photo
     from jdap.pipelines.relight import RelightPipeline
 
-    _check(args)
     portrait = command.load(args)
     pipeline = RelightPipeline(portrait)
     how = {name: getattr(args, name) for name in ("ensemble", "exposure", "redraw", "guidance")}
@@ -167,8 +166,8 @@ def _turn(
             video.frame((made[0].permute(1, 2, 0) * 255).round().byte().cpu().numpy())
 
 
-def _check(args: argparse.Namespace) -> None:
-    """Raises :class:`CommandError` for what contradicts."""
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raises :class:`CommandError` for what contradicts, and for options that would do nothing."""
     if not (args.light or args.environment or args.like or args.turntable):
         raise CommandError("say which light: --light AZIMUTH,ELEVATION, --environment, --like or --turntable")
     if args.turntable and args.redraw:
@@ -177,6 +176,16 @@ def _check(args: argparse.Namespace) -> None:
         raise CommandError("--exposure must be within −6 … 6 stops, and --turn a number of degrees")
     if args.depth is not None and args.several == choices.EVERY_FACE:
         raise CommandError("--depth is that of one face: leave out --several all")
+    if args.environment is None:
+        refuse_idle(args, parser, ("turn",), "without --environment")
+    if not args.turntable:
+        refuse_idle(args, parser, ("frames",), "without --turntable")
+    if not (args.light or args.turntable):
+        refuse_idle(args, parser, ("ambient",), "without --light or --turntable")
+    if not args.redraw:
+        refuse_idle(args, parser, ("steps", "guidance"), "without --redraw")
+    if args.depth is not None and args.like is None:
+        refuse_idle(args, parser, ("ensemble",), "with --depth")
 
 
 def _fixed_lights(args: argparse.Namespace) -> list[tuple[str, Light]]:

@@ -41,6 +41,12 @@ TRAINING: dict[str, tuple[type[LightningModule], type[ShardDataModule]]] = {
     "train-video": (TemporalStage, ClipDataModule),
     "train-codec": (CodecStage, ImageDataModule),
 }
+#: A setting of the trainer → callbacks that have nothing to do where it is off, most of which Lightning then refuses.
+CALLBACKS_OF = {
+    "logger": ("LearningRateMonitor", "SourceLog", "NoiseLog", "DepthTable"),
+    "enable_checkpointing": ("ModelCheckpoint",),
+    "enable_progress_bar": ("RunProgress",),
+}
 #: ``--resume auto`` goes on from the last checkpoint of the run in ``--out``.
 LAST_OF_RUN = "auto"
 
@@ -70,9 +76,11 @@ class StageCLI(LightningCLI):
         self.check_data()
         trainer: Namespace = self.config.trainer
         trainer.default_root_dir = out
+        idle = tuple(name for off, names in CALLBACKS_OF.items() if trainer[off] in (False, []) for name in names)
+        trainer.callbacks = [one for one in _listed(trainer.callbacks) if not one.class_path.endswith(idle)]
         for logger in _listed(trainer.logger):
             logger.init_args.save_dir = out
-        for callback in _listed(trainer.callbacks):
+        for callback in trainer.callbacks:
             if callback.class_path.endswith("ModelCheckpoint"):
                 callback.init_args.dirpath = str(Path(out) / "checkpoints")
                 callback.init_args.enable_version_counter = False  # else a folder that was moved has two last ones

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from jdap.depth import ENCODING, from_uint16
-from jdap.photos.made import Made, metadata_of
+from jdap.photos.made import metadata_of, metadata_places
 from jdap.photos.read import Photo, PhotoError, read_photo, read_steps
 from jdap.pipelines.masks import fill_unknown
 
@@ -58,18 +58,20 @@ def crop_mask(mask_HW: np.ndarray, window_px: np.ndarray, size: int) -> np.ndarr
 
 
 def read_depth(path: Path, size: int) -> np.ndarray:
-    """A depth map as ``jdap depth`` or ``jdap generate`` writes it: (S, S) float32 in [-1, 1], no value = far.
+    """A depth map as a command writes it: (S, S) float32 in [-1, 1], no value = far.
 
-    A map of a whole photo (``NAME.depth.png``) is cut to its window, which the ``NAME.depth.json`` beside it tells;
-    without one the map must be square. Raises :class:`PhotoError` for anything else.
+    A map of a whole photo is cut to its window, which the metadata beside it tell that name it among ``depth.files``;
+    others must be square. Raises :class:`PhotoError` for anything else.
     """
     value = read_steps(path, f"no 16-bit grey PNG; depth is encoded as {ENCODING}")
     depth = np.nan_to_num(from_uint16(value), nan=1.0)
     height, width = depth.shape
     window = _window(path)
     if window is None and width != height:
-        beside = Made.DEPTH.of(path.stem.removesuffix(f".{Made.DEPTH}"), "json")
-        raise PhotoError(f"{path}: {width} x {height} is no square, and no {beside} tells its window")
+        beside = " or ".join(place.name for place in metadata_places(path)) or "file beside it"
+        raise PhotoError(
+            f"{path}: {width} x {height} is no square, and no {beside} tells its window; crop the map to a square"
+        )
     left, top, side = (0.0, 0.0, float(width)) if window is None else window
     pad = int(np.ceil(max(0.0, -left, -top, left + side - width, top + side - height)))
     box = (left + pad, top + pad, left + side + pad, top + side + pad)
@@ -83,7 +85,7 @@ def _window(path: Path) -> tuple[float, float, float] | None:
         return None
     try:
         data = json.loads(beside.read_text(encoding="utf-8"))
-        if data["depth"].get("file") != path.name:
+        if path.name not in data["depth"].get("files", ()):
             return None
         left, top, side = (float(data["window_px"][key]) for key in ("left", "top", "size"))
         if not (all(map(math.isfinite, (left, top, side))) and side > 0):

@@ -32,11 +32,12 @@ _NUMBERED = re.compile(rf"({'|'.join(Made)})\d*")
 
 def metadata_of(picture: Path) -> Path | None:
     """The metadata beside a picture that a command made: ``NAME.WORD.json`` of ``NAME.WORD2.depth.png``; None if there
-    is no such file. A photo's own name may have such words in it, too."""
+    is no such file."""
+    return next((beside for beside in metadata_places(picture) if beside.is_file()), None)
+
+
+def metadata_places(picture: Path) -> list[Path]:
+    """Where a picture's metadata may be; several places, for a photo's own name may have such words in it, too."""
     words = picture.name.split(".")
-    for i in range(len(words) - 2, 0, -1):
-        if found := _NUMBERED.fullmatch(words[i]):
-            beside = picture.with_name(".".join([*words[:i], found[1], "json"]))
-            if beside.is_file():
-                return beside
-    return None
+    found = [(i, _NUMBERED.fullmatch(words[i])) for i in range(len(words) - 2, 0, -1)]
+    return [picture.with_name(".".join([*words[:i], word[1], "json"])) for i, word in found if word]

@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from jdap.pipelines.pictures import Pictures, listed, pictures_of, sized
+from jdap.pipelines.pictures import Pictures, check_square, listed, pictures_of, sized
 
 
 def known_parts(given: Pictures, known: Pictures, what: str, channels: int, size_px: int) -> tuple[Tensor, Tensor]:
@@ -35,6 +35,8 @@ def known_parts(given: Pictures, known: Pictures, what: str, channels: int, size
         raise ValueError(f"known_{what}: {len(masks)} masks for {len(pictures)} pictures: give one for each")
     made, where = [], []
     for picture, mask in zip(pictures, masks, strict=True):
+        check_square(picture, what)
+        check_square(mask, f"known_{what}")
         own = (int(picture.shape[-2]), int(picture.shape[-1]))
         filled = fill_unknown(picture[None], _known_at(mask, own).to(picture.device))[0]
         aim = own if isinstance(given, Tensor) else (size_px, size_px)

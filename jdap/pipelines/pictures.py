@@ -11,7 +11,7 @@ kind         pictures                        depth (near … far)
 ===========  ==============================  ==========================================
 
 An answer is of the kind of what was given, unless ``output_type`` says another; where nothing is given it is PIL's.
-Tensors are taken as they are. Arrays and images must be square, and are brought to the size of the weights.
+All must be square. Tensors are taken as they are; arrays and images are brought to the size of the weights.
 
 Shapes: B pictures, R references of a person, C channels, H x W pixels, S pixels the side of the weights' pictures.
 """
@@ -56,11 +56,19 @@ def kind_of(given: Pictures, output_type: str | None) -> str:
 
 
 def check_pictures(pictures: Tensor, what: str, channels: int = 3) -> None:
-    """Raises ValueError, naming ``what``, unless the pictures are (B, channels, H, W) in [-1, 1]."""
+    """Raises ValueError, naming ``what``, unless the pictures are (B, channels, H, W) in [-1, 1], and square."""
     # A NaN fails both comparisons, so it is caught here too.
     right = pictures.ndim == 4 and pictures.shape[1] == channels
     if not right or not (pictures.amin() >= -1 and pictures.amax() <= 1):
         raise ValueError(f"{what} must be (B, {channels}, H, W) in [-1, 1], got {tuple(pictures.shape)}")
+    check_square(pictures, what)
+
+
+def check_square(pictures: Tensor, what: str) -> None:
+    """Raises ValueError, naming ``what``, unless the pictures (…, H, W) are square."""
+    height, width = pictures.shape[-2:]
+    if height != width:
+        raise ValueError(f"{what}: {width} x {height} pixels are no square; cut the head out first")
 
 
 def rgb_of(given: Pictures, what: str, size_px: int) -> Tensor:
@@ -155,7 +163,10 @@ def _stacked(given: Pictures, what: str, channels: int, size_px: int | None) -> 
         raise ValueError(f"{what} must be PIL images, arrays or tensors, got {type(given).__name__}")
     if len(given) == 0 or (isinstance(given, np.ndarray) and given.ndim < 3):
         raise ValueError(f"{what} must hold pictures of {channels} channels")
-    return torch.stack([_stacked(x, what, channels, size_px) for x in given])
+    made = [_stacked(x, what, channels, size_px) for x in given]
+    if len(shapes := dict.fromkeys(tuple(x.shape) for x in made)) > 1:
+        raise ValueError(f"{what} must be of one shape, got {', '.join(map(str, shapes))}; bring them to one size")
+    return torch.stack(made)
 
 
 def _of_image(image: Image.Image, channels: int) -> Tensor:
@@ -176,10 +187,8 @@ def _of_array(array: np.ndarray, channels: int) -> Tensor:
 
 def sized(picture_CHW: Tensor, what: str, size_px: int | None) -> Tensor:
     """A square picture brought to a side (None: as it is). Raises ValueError for one that is no square."""
-    height, width = picture_CHW.shape[1:]
-    if height != width:
-        raise ValueError(f"{what}: {width} x {height} pixels are no square; cut the head out first")
-    if size_px in (None, width):
+    check_square(picture_CHW, what)
+    if size_px in (None, picture_CHW.shape[-1]):
         return picture_CHW
     low, high = picture_CHW.amin(), picture_CHW.amax()
     return F.interpolate(picture_CHW[None], (size_px, size_px), mode="bicubic", antialias=True)[0].clamp(low, high)

@@ -24,7 +24,7 @@ from jdap.light.edges import follow_edges
 from jdap.light.estimate import estimate_light, skin_weight
 from jdap.light.lights import LUMINANCE, Light, LightError
 from jdap.light.ratio import Shape, ratio, relit, shading
-from jdap.pipelines.pictures import Pictures, check_pictures, depth_as, depth_at, kind_of, rgb_as, rgb_of
+from jdap.pipelines.pictures import Pictures, check_pictures, check_square, depth_as, depth_at, kind_of, rgb_as, rgb_of
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.shape.assumed import assumed_camera, foreground, in_mm
 from jdap.shape.normals import edge_normals
@@ -270,8 +270,6 @@ class RelightPipeline:
         side = first.shape[-1] if isinstance(first, Tensor) else _side(first, self.portrait.size_px)
         pictures = rgb_of(given, "pictures", side).to(self.portrait.device).float()
         check_pictures(pictures, "pictures")
-        if pictures.shape[-1] != pictures.shape[-2]:
-            raise ValueError(f"pictures must be square, got {pictures.shape[-1]} x {pictures.shape[-2]}")
         return pictures
 
     def _small(self, rgb_B3HW: Tensor) -> Tensor:
@@ -313,6 +311,7 @@ def _side(picture: Any, default: int) -> int:
 
 
 def _sized(values_BCHW: Tensor, side: int) -> Tensor:
+    check_square(values_BCHW, "pictures")
     if values_BCHW.shape[-1] == side:
         return values_BCHW
     return F.interpolate(values_BCHW, (side, side), mode="bicubic", antialias=True)

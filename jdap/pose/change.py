@@ -31,12 +31,29 @@ class Change:
 
     ``yaw``, ``pitch``, ``roll``: degrees by which the head turns beyond its pose in the photo: to the picture's right,
     upwards, and clockwise.
+
+    Raises :class:`PoseError` for what is out of range.
     """
 
     expression: Mapping[str, float] = field(default_factory=dict)
     yaw: float = 0.0
     pitch: float = 0.0
     roll: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, most in TURNS.items():
+            if not -most <= (value := getattr(self, name)) <= most:
+                raise PoseError(f"{name} must be within −{most:g} … {most:g} degrees, got {value:g}")
+        for name, value in self.expression.items():
+            if not 0 <= value <= 1:
+                raise PoseError(f"{name} must be within 0 … 1, got {value:g}")
+
+    def on(self, expression_E: Tensor, names: Sequence[str]) -> Tensor:
+        """(E,): an expression of these ``names``, changed. Raises :class:`PoseError` for a name that is not there."""
+        changed = expression_E.clone()
+        for name, value in self.expression.items():
+            changed[[names.index(one) for one in named(name, names)]] = value
+        return changed
 
     def rotation(self) -> Tensor:
         """(3, 3): the turn, in the camera's axes (x right, y down, z forward)."""
@@ -58,19 +75,13 @@ def read_change(settings: Iterable[tuple[str, float]], names: Sequence[str]) -> 
     out of range.
     """
     expression: dict[str, float] = {}
-    turns = dict.fromkeys(TURNS, 0.0)
+    turns: dict[str, float] = {}
     for name, value in settings:
         if name.lower() in TURNS:
-            turn, most = name.lower(), TURNS[name.lower()]
-            if not -most <= value <= most:
-                raise PoseError(f"{turn} must be within −{most:g} … {most:g} degrees, got {value:g}")
-            turns[turn] = float(value)
-            continue
-        found = named(name, names)
-        if not 0 <= value <= 1:
-            raise PoseError(f"{name} must be within 0 … 1, got {value:g}")
-        expression |= dict.fromkeys(found, float(value))
-    return Change(expression, turns["yaw"], turns["pitch"], turns["roll"])
+            turns[name.lower()] = float(value)
+        else:
+            expression |= dict.fromkeys(named(name, names), float(value))
+    return Change(expression, **turns)
 
 
 def named(name: str, names: Sequence[str]) -> list[str]:

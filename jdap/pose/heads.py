@@ -166,12 +166,12 @@ class Heads:
         return Acting(found_track.expression_FE[at], turn[at], len(faces) - len(seen))
 
     def vertices(self, head: FittedHead, change: Change | None = None) -> Tensor:
-        """(V, 3) camera space, mm: the head as it is in the picture, or changed."""
+        """(V, 3) camera space, mm: the head as it is in the picture, or changed.
+
+        Raises :class:`PoseError` for an expression that there is not.
+        """
         change = change or Change()
-        expression = head.expression_E.clone()
-        for name, value in change.expression.items():
-            expression[self.names.index(name)] = value
-        return self.place(head, expression, change.rotation())
+        return self.place(head, change.on(head.expression_E, self.names), change.rotation())
 
     def place(self, head: FittedHead, expression_E: Tensor, turn_33: Tensor) -> Tensor:
         """(V, 3) camera space, mm: the head with an expression, turned about its middle in the axes of its sight."""

@@ -96,9 +96,7 @@ def read_performance(path: Path, heads: Heads, choose: Choose, take: str) -> Per
 
 def changed(heads: Heads, head: FittedHead, moment: Moment, change: Change) -> Tensor:
     """(V, 3) camera space: the head at a moment, with a change on top."""
-    expression = (head.expression_E if moment.expression_E is None else moment.expression_E).clone()
-    for name, value in change.expression.items():
-        expression[heads.names.index(name)] = value
+    expression = change.on(head.expression_E if moment.expression_E is None else moment.expression_E, heads.names)
     turn = moment.turn_33 if moment.seen_33 is None else moment.seen_33 @ head.seen_33.T
     return heads.place(head, expression, change.rotation() @ turn)
 

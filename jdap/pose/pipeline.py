@@ -19,7 +19,7 @@ from jdap.depth import NO_DEPTH, skin_range_mm
 from jdap.diffusion.denoiser import Generators
 from jdap.faces.landmarker import Landmarker
 from jdap.geometry import PinholeCamera
-from jdap.pipelines.pictures import Pictures, check_pictures, depth_as, depth_at, kind_of, rgb_as, rgb_of
+from jdap.pipelines.pictures import Pictures, check_pictures, check_square, depth_as, depth_at, kind_of, rgb_as, rgb_of
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.relight import RelightPipeline
 from jdap.pose.change import Change, PoseError, read_change
@@ -147,12 +147,12 @@ class PosePipeline:
     def fit(self, rgb_HW3: np.ndarray, camera: PinholeCamera | None = None) -> FittedHead:
         """The head in a square picture (H, H, 3) uint8, by the camera of one of :data:`MOTION_SIDE_PX` pixels.
 
-        Raises :class:`PoseError` where there is no face.
+        Raises :class:`PoseError` where there is no face, and ValueError for another shape.
         """
-        side = rgb_HW3.shape[0]
-        if side != MOTION_SIDE_PX:
-            tensor = torch.from_numpy(rgb_HW3.copy()).permute(2, 0, 1)[None].float()
-            sized = F.interpolate(tensor, (MOTION_SIDE_PX,) * 2, mode="bicubic", antialias=True)
+        tensor = torch.from_numpy(rgb_HW3.copy()).permute(2, 0, 1)[None]
+        check_square(tensor, "the picture")
+        if tensor.shape[-1] != MOTION_SIDE_PX:
+            sized = F.interpolate(tensor.float(), (MOTION_SIDE_PX,) * 2, mode="bicubic", antialias=True)
             rgb_HW3 = sized[0].permute(1, 2, 0).round().clamp(0, 255).byte().contiguous().numpy()
         return self.heads.fit(rgb_HW3, camera)
 
@@ -232,6 +232,7 @@ class PosePipeline:
         return torch.device(self._drawing.device)
 
     def _small(self, rgb_13HW: Tensor) -> Tensor:
+        check_square(rgb_13HW, "pictures")
         side = self._drawing.size_px
         small = F.interpolate(rgb_13HW.float(), (side, side), mode="bicubic", antialias=True)
         return small.clamp(-1, 1).to(self._device)
@@ -279,6 +280,4 @@ def _square(given: Pictures) -> Tensor:
     side = first.width if hasattr(first, "width") else first.shape[-1] if torch.is_tensor(first) else first.shape[-2]
     pictures = rgb_of(given, "pictures", int(side)).float().cpu()
     check_pictures(pictures, "pictures")
-    if pictures.shape[-1] != pictures.shape[-2]:
-        raise ValueError(f"pictures must be square, got {pictures.shape[-1]} x {pictures.shape[-2]}")
     return pictures

@@ -59,14 +59,19 @@ def share_done(trainer: L.Trainer) -> Callable[[int], float]:
 
     A run ends with the trainer's last step or with its ``max_time``, whichever comes first: the larger share counts.
     So a slow machine that time will stop still gets to the end of its schedule. Where time leads, the rate depends on
-    the clock, and two runs are not equal to the bit; without ``max_time`` they are. Raises ValueError for a run
-    without an end.
+    the clock (of several processes the first one's), and two runs are not equal to the bit; without ``max_time`` they
+    are. Raises ValueError for a run without an end.
     """
     last = trainer.estimated_stepping_batches
     timers = [c for c in trainer.callbacks if isinstance(c, Timer)]  # type: ignore[attr-defined]
     if not timers and not math.isfinite(last):
         raise ValueError("the learning rate falls until the run ends: set trainer.max_steps or trainer.max_time")
-    return lambda step: min(1.0, max([step / last, *map(_share_of_time, timers)]))
+
+    def by_time() -> float:
+        # Clocks differ between processes, and weights would with them.
+        return trainer.strategy.broadcast(max(map(_share_of_time, timers))) if timers else 0.0
+
+    return lambda step: min(1.0, max(step / last, by_time()))
 
 
 def warmed(trainer: L.Trainer, settings: OptimizerSettings, again_at: int = 0) -> Callable[[int], float]:

@@ -219,7 +219,7 @@ def test_the_command_trains_measures_and_writes(codec, shards, tmp_path, capsys)
     assert Image.open(tmp_path / "out" / "mouth.png").width > 100
     assert "read from depth" in capsys.readouterr().out
     reader = tmp_path / "out" / "mouth.safetensors"
-    again = [*command, "--out", str(tmp_path / "again"), "--reader", str(reader), "--limit", "1"]
+    again = ["mouth", *command[3:], "--out", str(tmp_path / "again"), "--reader", str(reader), "--limit", "1"]
     assert main(again) == 0
     rows = json.loads((tmp_path / "again" / "mouth.json").read_text())["rows"]
     # Halves of the file's numbers are kept.

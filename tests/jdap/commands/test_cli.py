@@ -76,6 +76,18 @@ def test_train_image_runs_resumes_and_leaves_weights(fakes, tmp_path):
     assert json.loads((out / "weights" / "training.json").read_text())["steps"] == 4
 
 
+OFF = ("--trainer.logger", "false", "--trainer.enable_progress_bar", "false", "--trainer.enable_checkpointing", "false")
+
+
+@pytest.mark.parametrize("command", ["train-image", "train-codec", pytest.param("train-depth", marks=pytest.mark.slow)])
+def test_a_run_without_logger_bar_and_checkpoints_leaves_weights(fakes, tmp_path, command):
+    argv = image_arguments(fakes, tmp_path)[1:] if command == "train-image" else arguments(fakes, tmp_path)
+    steps = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1")
+    assert main([command, *argv, *steps, *OFF]) == 0
+    assert (tmp_path / "weights").is_dir()
+    assert not {"logs", "checkpoints"} & {p.name for p in tmp_path.iterdir()}
+
+
 def test_train_codec_runs_and_leaves_a_codec(fakes, tmp_path):
     steps = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
     assert main(["train-codec", *arguments(fakes, tmp_path), *steps]) == 0

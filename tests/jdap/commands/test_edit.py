@@ -62,6 +62,22 @@ def test_an_edit_changes_the_mask_alone(asked: list[object], tmp_path: Path) -> 
     assert (data["made_by"]["keep_depth"], data["made_by"]["steps"], data["made_by"]["seed"]) == ("outside", 2, 5)
 
 
+def test_the_depth_of_a_variant_is_read_as_that_of_its_window(asked: list[object], tmp_path: Path) -> None:
+    photo, hole, out = draw(tmp_path / "a.png"), mask(tmp_path / "m.png", 40, 30, 60, 50), tmp_path / "out"
+    assert jdap("edit", photo, "--mask", hole, "--out", out, *asked, "--steps", 1, "--variants", 2) == 0
+    for name in ("a.edit.depth.png", "a.edit2.depth.png"):
+        window = from_uint16(pixels(out / name))[12:76, 10:74]
+        inside = np.asarray(Image.fromarray(window).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+        middle = np.s_[3:-3, 3:-3]  # what lies outside of the window has a share in its edge
+        np.testing.assert_allclose(inputs.read_depth(out / name, SIZE)[middle], inside[middle], atol=1e-4)
+        for command in (["generate", "--reference"], ["edit", "--mask", hole]):
+            given = [*command, photo, "--depth", out / name, "--steps", 1]
+            assert jdap(*given, "--out", tmp_path / "given", *asked) == 0
+    (out / "a.edit.json").unlink()
+    with pytest.raises(PhotoError, match=r"no square.* a\.edit\.json"):
+        inputs.read_depth(out / "a.edit.depth.png", SIZE)
+
+
 def test_what_lies_under_the_mask_has_no_influence(asked: list[object], tmp_path: Path) -> None:
     hole = mask(tmp_path / "m.png", 40, 30, 60, 50)
     one = draw(tmp_path / "a.png")
@@ -226,13 +242,13 @@ def test_a_depth_of_a_photo_is_cut_to_its_window(tmp_path: Path) -> None:
     (tmp_path / "a.depth.png").write_bytes(png(to_uint16(full)))
     with pytest.raises(PhotoError, match=r"60 x 40 is no square.* a\.depth\.json"):
         inputs.read_depth(tmp_path / "a.depth.png", 32)
-    data = {"depth": {"file": "a.depth.png"}, "window_px": {"left": 20, "top": 5, "size": 32}}
+    data = {"depth": {"files": ["a.depth.png"]}, "window_px": {"left": 20, "top": 5, "size": 32}}
     (tmp_path / "a.depth.json").write_text(json.dumps(data))
     np.testing.assert_allclose(inputs.read_depth(tmp_path / "a.depth.png", 32), full[5:37, 20:52], atol=1e-4)
     data["window_px"] = {"left": -10, "top": -10, "size": 80}
     (tmp_path / "a.depth.json").write_text(json.dumps(data))
     assert inputs.read_depth(tmp_path / "a.depth.png", 32)[0, 0] == 1
-    (tmp_path / "a.depth.json").write_text('{"depth": {"file": "a.depth.png"}}')
+    (tmp_path / "a.depth.json").write_text('{"depth": {"files": ["a.depth.png"]}}')
     with pytest.raises(PhotoError, match="tells no window"):
         inputs.read_depth(tmp_path / "a.depth.png", 32)
 

@@ -135,7 +135,7 @@ def test_texts_in_a_png_that_are_too_long_cost_that_photo(tmp_path: Path, chunks
 def test_a_window_that_is_none_is_told(tmp_path: Path, size: str) -> None:
     Image.fromarray(np.full((8, 8), 9, np.uint16)).save(tmp_path / "a.depth.png")
     window = f'{{"left": 0, "top": 0, "size": {size}}}'
-    (tmp_path / "a.depth.json").write_text(f'{{"depth": {{"file": "a.depth.png"}}, "window_px": {window}}}')
+    (tmp_path / "a.depth.json").write_text(f'{{"depth": {{"files": ["a.depth.png"]}}, "window_px": {window}}}')
     if size == '"8"':
         assert read_depth(tmp_path / "a.depth.png", 8).shape == (8, 8)
         return

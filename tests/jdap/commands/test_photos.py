@@ -79,7 +79,7 @@ def test_depth_is_that_of_the_pipeline_in_its_place(small_weights: Path, tmp_pat
     data = json.loads((out / "a.depth.json").read_text())
     assert data["photo"] == {"width": 96, "height": 80, "exif_orientation": 1}
     assert data["window_px"] == {"left": 10.25, "top": 12.5, "size": 48.0, "outside": 0.0}
-    assert data["depth"]["file"] == "a.depth.png"
+    assert data["depth"]["files"] == ["a.depth.png"]
     assert data["depth"]["encoding"] == "uint16; 0 = no value; depth = 2 * (value - 1) / 65534 - 1"
     assert "scale" in data["depth"]["meaning"]
     made_by = data["made_by"]

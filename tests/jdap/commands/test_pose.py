@@ -43,7 +43,11 @@ def test_the_model_draws_and_leaves_the_rest(photo: Path, tmp_path: Path, small_
     for name in ("drawn", "redrawn"):
         made = pixels(tmp_path / name / "a.posed.png")
         np.testing.assert_array_equal(made[-4:], own[-4:])
-        assert pixels(tmp_path / name / "a.posed.depth.png").dtype == np.uint16
+        depth = tmp_path / name / "a.posed.depth.png"
+        assert pixels(depth).dtype == np.uint16
+        assert json.loads((tmp_path / name / "a.posed.json").read_text())["depth"]["files"] == [depth.name]
+        given = ["--depth", depth, "--weights", small_weights, "--device", "cpu", "--steps", 1]
+        assert jdap("generate", "--reference", photo, "--out", tmp_path / "given", *given) == 0
 
 
 @pytest.mark.slow

@@ -94,9 +94,9 @@ def test_a_turntable_is_a_video(tmp_path: Path, asked: list[object]) -> None:
 @pytest.mark.slow
 def test_the_model_redraws_on_request(tmp_path: Path, asked: list[object]) -> None:
     photo = ball(tmp_path / "a.png")
-    how = [*asked, "--light=-50,10", "--steps", 4]
-    for name, more in (("plain", []), ("drawn", ["--redraw", 0.5]), ("again", ["--redraw", 0.5])):
-        assert jdap("relight", photo, "--out", tmp_path / name, *how, *more) == 0
+    redraw = ["--redraw", 0.5, "--steps", 4]
+    for name, more in (("plain", []), ("drawn", redraw), ("again", redraw)):
+        assert jdap("relight", photo, "--out", tmp_path / name, *asked, "--light=-50,10", *more) == 0
     plain, drawn, again = (pixels(tmp_path / name / "a.relit.png") for name in ("plain", "drawn", "again"))
     assert not np.array_equal(plain, drawn)
     np.testing.assert_array_equal(drawn, again)

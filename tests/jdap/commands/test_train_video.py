@@ -77,6 +77,13 @@ def test_tiny_leaves_weights_that_jdap_talk_takes_and_a_run_to_go_on_with(given,
     assert json.loads((tmp_path / "run" / "weights" / "training.json").read_text())["steps"] == 3
 
 
+def test_without_a_logger_weights_are_left(given, tmp_path):
+    few = ["--model.window.frames", "3", "--data.frames", "5", "--trainer.val_check_interval", "2"]
+    more = ["--trainer.limit_val_batches", "1", "--trainer.log_every_n_steps", "1", "--trainer.logger", "false"]
+    assert main(arguments(given, tmp_path, "tiny", "tiny", *few, *more)) == 0
+    assert {"weights", "samples.mp4"} <= {p.name for p in tmp_path.iterdir()}
+
+
 UNSEEN = ("--trainer.limit_val_batches", "0", "--trainer.accumulate_grad_batches", "1")
 
 

@@ -1,5 +1,6 @@
 """The four questions to one model: shapes, what is exact, what has no influence, and errors."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -149,6 +150,29 @@ def test_what_does_not_fit_is_refused(pipeline):
         pipeline.edit(x, depth, NOTHING, NOTHING, steps=1, feather_px=-1)
     with pytest.raises(ValueError, match="method must be one of"):
         pipeline.image_to_depth(x, method="other")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda p, x, depth: p.generate(x),
+        lambda p, x, depth: p.generate(x[None]),
+        lambda p, x, depth: p.image_to_depth(x),
+        lambda p, x, depth: p.depth_to_image(depth),
+        lambda p, x, depth: p.depth_to_image(depths(), reference=x),
+        lambda p, x, depth: p.depth_to_image(depths(), rgb=x, strength=0.5),
+        lambda p, x, depth: p.edit(x, depth, depth > 0, depth > 0),
+        lambda p, x, depth: p.edit(pictures(), depths(), [np.ones((32, 40))] * 2, ALL),
+    ],
+)
+def test_what_is_no_square_is_refused(pipeline, ask):
+    with pytest.raises(ValueError, match="40 x 32 pixels are no square; cut"):
+        ask(pipeline, torch.zeros(2, 3, 32, 40), torch.zeros(2, 1, 32, 40))
+
+
+def test_tensors_of_several_sizes_are_refused(pipeline):
+    with pytest.raises(ValueError, match=r"pictures must be of one shape, got \(3, 32, 32\), \(3, 64, 64\)"):
+        pipeline.image_to_depth([torch.zeros(3, 32, 32), torch.zeros(3, 64, 64)])
 
 
 def test_a_cell_is_known_if_all_of_its_pixels_are():

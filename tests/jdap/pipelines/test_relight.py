@@ -146,6 +146,13 @@ def test_what_cannot_be_asked(relight: RelightPipeline, change: dict, says: str)
         relight(ball(0)[0], **change)
 
 
+def test_what_is_no_square_is_refused(relight: RelightPipeline) -> None:
+    wide, depth = torch.zeros(1, 3, 32, 40), torch.zeros(1, 1, 32, 32)
+    for ask in (relight.light_of, lambda x: relight.look(x, depth), lambda x: relight.redraw(x, depth, 1.0)):
+        with pytest.raises(ValueError, match="40 x 32 pixels are no square"):
+            ask(wide)
+
+
 def test_depth_to_image_starts_from_a_picture(pipeline) -> None:
     rgb, depth = small(ball(30)[0]), small(ball(30)[1])
 

@@ -29,6 +29,17 @@ def test_an_unknown_name_is_told_with_the_nearest_and_the_list():
 def test_what_is_out_of_range_is_refused(setting):
     with pytest.raises(PoseError, match=f"{setting[0]} must be within"):
         read_change([setting], NAMES)
+    name, value = setting
+    with pytest.raises(PoseError, match=f"{name} must be within"):
+        Change(**({"expression": {name: value}} if name == "jawOpen" else {name: value}))
+
+
+def test_a_change_knows_names_as_settings_do():
+    shown = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5])
+    made = Change({"mouthSmile": 0.8, "eyeBlinkRight": 1.0}).on(shown, NAMES)
+    torch.testing.assert_close(made, torch.tensor([0.1, 0.8, 0.8, 0.4, 1.0]))
+    with pytest.raises(PoseError, match=r"'smile'.*jawOpen, mouthSmile, eyeBlink"):
+        Change({"smile": 0.8}).on(shown, NAMES)
 
 
 @pytest.mark.parametrize("text", ["jawOpen", "=1", "jawOpen=a", "jawOpen=nan", "yaw=inf"])
@@ -65,5 +76,5 @@ def test_where_a_face_looks_that_looked_at_the_camera(turn, looks):
 
 
 def test_roll_is_clockwise():
-    up = Change(roll=90.0).rotation() @ torch.tensor([0.0, -1.0, 0.0])
-    torch.testing.assert_close(up, torch.tensor([1.0, 0.0, 0.0]), atol=1e-6, rtol=0)
+    up = Change(roll=45.0).rotation() @ torch.tensor([0.0, -1.0, 0.0])
+    torch.testing.assert_close(up, torch.tensor([0.5, -0.5, 0.0]) * 2**0.5, atol=1e-6, rtol=0)

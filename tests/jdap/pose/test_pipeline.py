@@ -119,11 +119,15 @@ def test_a_fitted_head_looks_where_the_face_does(pose: PosePipeline, face: Image
 def test_what_is_wrong_is_said(pose: PosePipeline, face: Image.Image) -> None:
     with pytest.raises(PoseError, match="no face"):
         pose([Image.new("RGB", (64, 64), "grey")], {"yaw": 5})
+    with pytest.raises(PoseError, match=r"'smile'.*mouthSmile"):
+        pose([face], Change({"smile": 0.5}))
     with pytest.raises(ValueError, match="'paint'"):
         pose([face], {"yaw": 5}, by="paint")
     with pytest.raises(ValueError, match="strength"):
         pose([face], {"yaw": 5}, by="model", strength=0.5)
-    with pytest.raises(ValueError, match="square"):
+    with pytest.raises(ValueError, match="40 x 32 pixels are no square"):
         pose(torch.zeros(1, 3, 32, 40), {"yaw": 5})
+    with pytest.raises(ValueError, match="64 x 32 pixels are no square"):
+        pose.fit(np.zeros((32, 64, 3), np.uint8))
     with pytest.raises(ValueError, match="without weights"):
         PosePipeline(None, pose.heads)([face], {"yaw": 5}, by="model")

@@ -1,9 +1,13 @@
 import inspect
+import os
 
 import lightning as L
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from settings import make_stage
 from training import trainer
 
@@ -17,6 +21,8 @@ from jdap.stages.temporal import TemporalStage
 
 class Clock:
     """What the share asks of a trainer."""
+
+    strategy: Strategy = SingleDeviceStrategy(torch.device("cpu"))
 
     def __init__(self, steps, *timers):
         self.estimated_stepping_batches, self.callbacks = steps, list(timers)
@@ -42,6 +48,22 @@ def test_it_stays_within_the_run():
 
 def test_a_timer_without_limit_says_nothing():
     assert share_done(Clock(100, Timer()))(50) == 0.5
+
+
+def rank_main(rank: int, folder: str) -> None:
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    clock = Clock(100, timer(30 + 60 * rank, 120))
+    clock.strategy = DDPStrategy()
+    done = share_done(clock)
+    torch.save([done(10), done(60)], f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_processes_whose_clocks_differ_go_by_the_first_ones(tmp_path):
+    mp.spawn(rank_main, (str(tmp_path),), nprocs=2)
+    assert [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)] == [[0.25, 0.6]] * 2
 
 
 def test_a_run_without_end_has_no_share():
