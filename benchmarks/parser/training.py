@@ -5,18 +5,16 @@ Shapes: B pictures, S x S pixels, C classes.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Generator
 
-from benchmarks import BenchmarkError
 from benchmarks.parser.augment import augmented
 from benchmarks.parser.people import Labelled
+from benchmarks.resumable import Resumable
 from jdap.faces.parser_net import ParserNet
 
 BATCH, RATE = 32, 4e-3
@@ -42,35 +40,17 @@ def train(
     pictures follow from the seed and the step: where a run was interrupted does not matter. Raises
     :class:`benchmarks.BenchmarkError` for a checkpoint that was begun with other steps, pictures or another seed.
     """
-    begun_with = {"steps": steps, "pictures": len(people), "seed": seed}
     torch.manual_seed(seed)
     net, mean = ParserNet().train(), ParserNet()
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     mean.load_state_dict(net.state_dict())
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.08)
-    parts: dict[str, Any] = {"net": net, "mean": mean, "optimizer": optimizer, "schedule": schedule}
-    done, spent = 0, 0.0
-    if checkpoint.is_file():
-        kept: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-        if kept.get("begun_with") != begun_with:
-            raise BenchmarkError(
-                f"{checkpoint}: begun with {kept.get('begun_with')}, not {begun_with}: delete it first"
-            )
-        for name, part in parts.items():
-            part.load_state_dict(kept[name])
-        done, spent = kept["done"], kept["spent"]
-    began, began_cpu = time.monotonic(), time.process_time()
-
-    def keep() -> None:
-        state: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
-        state |= {"begun_with": begun_with, "done": done, "spent": spent + time.process_time() - began_cpu}
-        torch.save(state, checkpoint.with_suffix(".part"))
-        checkpoint.with_suffix(".part").replace(checkpoint)
-
+    begun_with = {"steps": steps, "pictures": len(people), "seed": seed}
+    run = Resumable(checkpoint, begun_with, net=net, mean=mean, optimizer=optimizer, schedule=schedule)
     weights = torch.tensor(CLASS_WEIGHTS)
-    while done < steps and time.monotonic() - began < seconds:
-        generator = Generator().manual_seed(seed * 1_000_003 + done)
+    while run.goes_on(steps, seconds):
+        generator = Generator().manual_seed(seed * 1_000_003 + run.done)
         which = torch.randint(len(people), (BATCH,), generator=generator).numpy()
         rgb, label = augmented(people.rgb_NSS3[which], people.label_NSS[which], generator)
         logits = net(rgb.to(memory_format=torch.channels_last))
@@ -80,13 +60,13 @@ def train(
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        done += 1
-        average(mean, net, max(FORGET, 1 / done))
-        on_step(done, float(loss.detach()))
-        if done % KEEP_EVERY == 0:
-            keep()
-    keep()
-    return mean.eval(), done, spent + time.process_time() - began_cpu
+        run.done += 1
+        average(mean, net, max(FORGET, 1 / run.done))
+        on_step(run.done, float(loss.detach()))
+        if run.done % KEEP_EVERY == 0:
+            run.keep()
+    run.keep()
+    return mean.eval(), run.done, run.spent
 
 
 @torch.no_grad()

@@ -5,16 +5,14 @@ Shapes: B windows, F frames, S audio samples at 16 kHz, M mel frames.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from benchmarks import BenchmarkError
+from benchmarks.resumable import Resumable
 from benchmarks.speaking.people import SPOKEN, Spoken
 from jdap.models.audio.frames import FRAME_SAMPLES
 from jdap.models.audio.mel import mel_power
@@ -46,7 +44,6 @@ def train(
     hears follows from the seed and the step: where a run was interrupted does not matter. Raises
     :class:`benchmarks.BenchmarkError` for a checkpoint that was begun with other steps, speakers or another seed.
     """
-    begun_with = {"steps": steps, "speakers": len(spoken), "seed": seed}
     torch.manual_seed(seed)
     net, mean = SpeakingFace(SPOKEN).train(), SpeakingFace(SPOKEN)
     target_NFE = torch.cat([spoken.expression_NFE, spoken.opening_mm_NF[..., None] / OPENING_MM], 2)
@@ -57,26 +54,11 @@ def train(
     mean.load_state_dict(net.state_dict())
     optimizer = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps, pct_start=0.1)
-    parts: dict[str, Any] = {"net": net, "mean": mean, "optimizer": optimizer, "schedule": schedule}
-    done, spent = 0, 0.0
-    if checkpoint.is_file():
-        kept: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-        if kept.get("begun_with") != begun_with:
-            raise BenchmarkError(f"{checkpoint}: begun with {kept.get('begun_with')}, not {begun_with}: delete it")
-        for name, part in parts.items():
-            part.load_state_dict(kept[name])
-        done, spent = kept["done"], kept["spent"]
-    began, began_cpu = time.monotonic(), time.process_time()
-
-    def keep() -> None:
-        state: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
-        state |= {"begun_with": begun_with, "done": done, "spent": spent + time.process_time() - began_cpu}
-        torch.save(state, checkpoint.with_suffix(".part"))
-        checkpoint.with_suffix(".part").replace(checkpoint)
-
+    begun_with = {"steps": steps, "speakers": len(spoken), "seed": seed}
+    run = Resumable(checkpoint, begun_with, net=net, mean=mean, optimizer=optimizer, schedule=schedule)
     weight_E = torch.tensor([_JAW, *[1.0] * (len(SPOKEN) - 1), _OPENING])
-    while done < steps and time.monotonic() - began < seconds:
-        generator = Generator().manual_seed(seed * 1_000_003 + done)
+    while run.goes_on(steps, seconds):
+        generator = Generator().manual_seed(seed * 1_000_003 + run.done)
         audio, target = _windows(spoken.audio_NS, target_NFE, net.context_frames, generator)
         said = net.said(net.encoder.hear(changed(mel_power(audio, net.encoder.bands), generator), _WINDOW))
         found = torch.cat([said.expression_BFE, said.opening_mm_BF[..., None] / OPENING_MM], 2)
@@ -89,13 +71,13 @@ def train(
         schedule.step()
         with torch.no_grad():
             for old, new in zip(mean.parameters(), net.parameters(), strict=True):
-                old.lerp_(new, max(_FORGET, 1 / (done + 2)))
-        done += 1
-        on_step(done, float(loss.detach()))
-        if done % _KEEP_EVERY == 0:
-            keep()
-    keep()
-    return mean.eval(), done, spent + time.process_time() - began_cpu
+                old.lerp_(new, max(_FORGET, 1 / (run.done + 2)))
+        run.done += 1
+        on_step(run.done, float(loss.detach()))
+        if run.done % _KEEP_EVERY == 0:
+            run.keep()
+    run.keep()
+    return mean.eval(), run.done, run.spent
 
 
 def changed(power_BMT: Tensor, generator: Generator) -> Tensor:
