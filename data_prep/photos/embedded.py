@@ -22,7 +22,7 @@ import numpy as np
 from rich.console import Console
 
 from data_prep.choices import EACH, PEOPLE_FACES, PEOPLE_LIST
-from data_prep.photos.find import LIST_SUFFIX, PeopleError, PhotoPerson, find_people, read_list
+from data_prep.photos.find import PeopleError, PhotoPerson, find_people, is_list, read_list
 from data_prep.photos.grouping import group_embeddings
 from data_prep.photos.look import NoPerson, faces_of
 from jdap.faces.embedding import FaceEmbedder
@@ -45,7 +45,7 @@ def list_people(inputs: Sequence[str | Path], folder: Path, within: float, faces
     :class:`jdap.faces.embedding.IdentityError` where the extra is not installed, and OSError.
     """
     folder = Path(os.path.abspath(folder))
-    lists = [Path(place) for place in inputs if Path(place).suffix.lower() == LIST_SUFFIX]
+    lists = [Path(place) for place in inputs if is_list(Path(place))]
     everybody = find_people([place for place in inputs if Path(place) not in lists], EACH)
     pictures = [one for one in everybody if _can_be_listed(Path(one.path), folder)]
     others = [*lists, *(Path(one.path) for one in everybody if one not in pictures)]
