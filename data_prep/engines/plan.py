@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.choices import UNIT_BYTES
-from data_prep.engines.inputs import GONE, InputFile
-from data_prep.store import Store, is_url
+from data_prep.engines.inputs import GONE, InputFile, is_there
+from data_prep.store import Store
 
 PLAN_FOLDER = "plan"
 PLAN_VERSION = 2
@@ -159,7 +159,7 @@ def _missing(plan: Plan, found: Sequence[InputFile], unit_bytes: int) -> list[Un
     moved: dict[tuple[str, int], list[str]] = {}
     for path, (number, k) in planned.items():
         video = plan.units[number].videos[k]
-        if path not in here and not is_url(path) and not Path(path).exists():
+        if path not in here and not is_there(path):
             moved.setdefault((video.name, video.bytes), []).append(path)
     changed: dict[int, dict[int, PlannedVideo]] = {}
     new: list[InputFile] = []
