@@ -115,6 +115,31 @@ def test_a_kill_costs_a_segment(source: Path, whole: Path, tmp_path: Path, monke
 
 
 @pytest.mark.slow
+def test_a_video_that_goes_between_its_segments_is_left_open(whole: Path, tmp_path: Path) -> None:
+    mine, out = draw_folder(tmp_path / "videos", *NAMES), tmp_path / "out"
+    child = forked(partial(go, mine, out))
+    while not list(out.glob("segments/*.segment")):
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    (mine / NAMES[1]).rename(tmp_path / NAMES[1])
+    lost = go(mine, out).open
+    assert lost > 0
+    found = [row for row in rows(out) if "long" in row["source"]]
+    assert [row["status"] for row in found] == ["kept"] * (4 - lost) + ["failed"] * lost
+    assert [row["clip_id"][-6:] for row in found[-lost:]] == [f"t{k:05d}" for k in range(4 - lost, 4)]
+    assert verify(out) == []
+    (tmp_path / NAMES[1]).rename(mine / NAMES[1])
+    assert go(mine, out, retry=True).open == 0
+    assert shards(out) == shards(whole)
+    # Once it was made, it stays when it goes between the segments again.
+    (mine / NAMES[1]).rename(tmp_path / NAMES[1])
+    (out / "clips-000001.json").unlink()
+    assert go(mine, out).open == 0
+    assert shards(out) == shards(whole)
+
+
+@pytest.mark.slow
 def test_what_was_made_of_another_file_is_not_taken(source: Path, tmp_path: Path) -> None:
     mine, out = draw_folder(tmp_path / "videos", NAMES[1]), tmp_path / "out"
     child = forked(partial(go, mine, out))
