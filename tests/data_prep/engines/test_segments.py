@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -14,9 +15,12 @@ from drawn_videos import Settings, draw_folder, forked
 
 from data_prep.engines import claims, scheduler
 from data_prep.engines.hire import Engine
+from data_prep.engines.plan import load_plan
 from data_prep.engines.prepare import prepare
 from data_prep.engines.run import RunOutcome
+from data_prep.engines.segments import Staging
 from data_prep.folders.verify import verify
+from data_prep.store import Store
 from jdap.shards.reader import read_samples
 
 NAMES = ("a.mp4", "long-4-b.mp4", "z.mp4")
@@ -70,6 +74,21 @@ def test_segments_become_one_video(whole: Path) -> None:
     assert not list((whole / "segments").iterdir())
     assert not list((whole / "claims").iterdir())
     assert all((whole / "contact" / f"{row['clip_id']}.jpg").exists() for row in found)
+
+
+def test_segments_of_a_unit_that_another_run_makes_again_stay(whole: Path, source: Path, tmp_path: Path) -> None:
+    """``--retry failed`` leaves the record there until the unit is made."""
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    plan = load_plan(Store(out))
+    segment = out / Staging(Store(out), plan.settings).name(plan.units[1], 0, 2)
+    segment.write_bytes(b"made")
+    (out / "claims" / "000001.0.00003").write_text("elsewhere_1_2_3")
+    assert go(source, out).made == 0
+    assert segment.exists()
+    (out / "claims" / "000001.0.00003").unlink()
+    assert go(source, out).made == 0
+    assert not segment.exists()
 
 
 @pytest.mark.slow
