@@ -58,6 +58,11 @@ def prepare_photos(
     :func:`data_prep.photos.embedded.list_people`), ``split`` which of them are meant. The rest is as
     :func:`data_prep.engines.prepare.prepare` has it, and so are the errors; besides
     :class:`data_prep.photos.find.PeopleError`, and :class:`jdap.faces.embedding.IdentityError` without the extra.
+    if by == EMBEDDING and split != ALL:
+        raise PeopleError(
+            f"--people {EMBEDDING} --split {split}: compared in each folder anew, somebody could come into two splits; "
+            f"compare all faces once (without --split), look at {PEOPLE_LIST}, and give it as input for each split"
+        )
     """
     if remote := next((str(place) for place in inputs if is_url(place)), None):
         raise PeopleError(f"{remote}: photos are read from local paths: mount it, or copy it here")

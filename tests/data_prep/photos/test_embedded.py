@@ -85,6 +85,8 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert photos(tmp_path / "flat", out, "--rank", 0, "--world-size", 2) == 2
     assert "faces are compared by one process" in capsys.readouterr().err
     (out / PEOPLE_FACES).write_bytes(b"PK")
+    assert photos(tmp_path / "flat", out, "--split", "train") == 2
+    assert f"look at {PEOPLE_LIST}, and give it as input for each split" in capsys.readouterr().err
     assert photos(tmp_path / "flat", out) == 2
     assert f"{PEOPLE_FACES}: cannot be read" in capsys.readouterr().err
 
