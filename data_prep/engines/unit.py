@@ -292,7 +292,7 @@ def _clips(folder: Path) -> list[str]:
 
 
 def _task(video: PlannedVideo, folder: Path) -> Task:
-    return Task(Path(video.path), video.name, video.video_id, folder / _SAMPLES, folder / SHEETS)
+    return Task(Path(video.path), video.name, video.video_id, folder / _SAMPLES, folder / SHEETS, stamp=video.stamp)
 
 
 def _load(folder: Path) -> list[ClipRow]:

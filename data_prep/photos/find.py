@@ -12,7 +12,7 @@ import functools
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -174,3 +174,16 @@ def same_files(people: Iterable[tuple[PhotoPerson, Sequence[Path]]]) -> dict[str
             if owner != number:
                 found[str(path)] = str(earlier)
     return found
+
+
+def stamp_of_pictures(files: Iterable[Path], twice: Mapping[str, str]) -> str:
+    """What changes when one of a person's pictures does, comes, goes, or is another's, too (:func:`same_files`)."""
+    stamp = hashlib.sha256()
+    for path in files:
+        try:
+            status = os.stat(path)
+            known = f"{path.name} {status.st_size} {status.st_mtime_ns} {twice.get(str(path), '')}\n"
+        except OSError:
+            known = f"{path.name} gone\n"
+        stamp.update(known.encode(errors="surrogateescape"))
+    return stamp.hexdigest()[:16]

@@ -46,7 +46,7 @@ class Task:
     """One video: where it is, what it is called, and where its results go; the names of what comes after it.
 
     ``segment``: the one that is wanted, None for all; ``divide``: whether a video of several may be left to others, one
-    by one: then the answer is :class:`Divided`.
+    by one: then the answer is :class:`Divided`; ``stamp``: by which its source was known when it was planned.
     """
 
     path: Path
@@ -57,6 +57,7 @@ class Task:
     ahead: tuple[str, ...] = ()
     segment: int | None = None
     divide: bool = False
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
