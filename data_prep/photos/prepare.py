@@ -31,7 +31,7 @@ from data_prep.clips.steps.pipeline import Task
 from data_prep.clips.steps.render import MAX_CHUNK, SHEET_ROWS
 from data_prep.fit.fit import Fit, FitSettings, Observed, expression_prior, fit_tracks
 from data_prep.head.landmarks import LANDMARK_COUNT
-from data_prep.machine.faults import BUG, MACHINE, not_the_videos, told
+from data_prep.machine.faults import BUG, MACHINE, is_forbidden, not_the_videos, told
 from data_prep.machine.memory import give_back
 from data_prep.machine.watchdog import beat
 from data_prep.photos.find import PeopleError, pictures_of, stamp_of_pictures
@@ -83,8 +83,7 @@ def prepare_person(task: Task, tools: Tools, settings: PhotoSettings) -> list[di
         if fault := not_the_videos(error):
             raise fault from error
         if isinstance(error, (OSError, PeopleError)):
-            reason = str(error).removeprefix(f"{task.path}: ")
-            rows.append(_row(task, task.base_id, str(task.path), FAILED, reason, 0))
+            rows.append(_unreadable(task, task.base_id, str(task.path), error, 0))
         else:
             reason, details = told(error)
             failed = _row(task, task.base_id, str(task.path), FAILED, reason, 0)
@@ -147,8 +146,7 @@ class _Person:
         except PhotoError as error:
             if fault := not_the_videos(error, path):
                 raise fault from error
-            reason = str(error).removeprefix(f"{path}: ")
-            self.rows.append(_row(self.task, clip_id, str(path), FAILED, reason))
+            self.rows.append(_unreadable(self.task, clip_id, str(path), error, 1))
         else:
             self.looks.append(found)
 
@@ -265,6 +263,12 @@ def _in_pictures(fitted: Fit, zoom_F: torch.Tensor) -> Fit:
         residual_px_FN2=fitted.residual_px_FN2 / zoom_F[:, None, None],
         width_px_F=fitted.width_px_F / zoom_F,
     )
+
+
+def _unreadable(task: Task, clip_id: str, source: str, error: Exception, frames: int) -> dict[str, Any]:
+    """The row of a picture, or a person, that cannot be read."""
+    row = _row(task, clip_id, source, FAILED, str(error).removeprefix(f"{source}: "), frames)
+    return row | {"fault": MACHINE} if is_forbidden(error) else row
 
 
 def _row(task: Task, clip_id: str, source: str, status: str, reason: str, frames: int = 1) -> dict[str, Any]:

@@ -236,6 +236,15 @@ def test_a_disk_that_fails_is_no_fault_of_the_picture(
         tried(listed, PEOPLE[0], tmp_path, lambda path: monkeypatch.setattr(Image, "open", stale))
 
 
+def test_rights_that_lack_may_be_given(listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(*_: object, **__: object) -> None:  # root may read everything
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    found = tried(listed, PEOPLE[0], tmp_path, lambda path: monkeypatch.setattr(Image, "open", refusing))
+    assert [(row["status"], row["fault"]) for row in found] == [("failed", "machine")] * 2
+    assert all("Permission denied" in row["reason"] for row in found)
+
+
 def test_splits_and_mistakes(people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     empty = people / "nobody"
     assert photos(empty, "--out", tmp_path / "a", "--size", SIZE, "--workers", 0) == 0
