@@ -1,4 +1,5 @@
-"""The videos that a command's inputs stand for, and by what a changed one is known; nothing is opened to find them."""
+"""The videos that a command's inputs stand for, by what a changed one is known, and whether an input is still there;
+no video is opened."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import fsspec
 
 from data_prep.machine.retry import RETRIES, retrying
+from data_prep.photos.find import PeopleError, listed_person, read_list
 from data_prep.store import is_url
 from data_prep.video.video import VIDEO_SUFFIXES, find_videos
 from jdap.io.remote import remote_errors, stamp_of
@@ -43,6 +45,24 @@ def find_inputs(inputs: Sequence[str | Path], retries: int = RETRIES) -> list[In
         else:
             found += [_local(path, name) for path, name in find_videos([Path(os.path.abspath(place))])]
     return sorted(found, key=lambda f: (f.name, f.path))
+
+
+def is_there(path: str) -> bool:
+    """Whether the source of an item of a plan is there: a file, a folder, or a list that names the person. Of a URL
+    only the download tells, and of what cannot be asked only who opens it: they count as there."""
+    if is_url(path):
+        return True
+    if listed := listed_person(path):
+        source, person = listed
+        try:
+            return person in read_list(source)
+        except PeopleError:
+            return False
+    try:
+        os.stat(path)
+    except OSError as error:
+        return not isinstance(error, (FileNotFoundError, NotADirectoryError))
+    return True
 
 
 def _local(path: Path, name: str) -> InputFile:

@@ -7,7 +7,6 @@ interrupted goes on (:mod:`data_prep.engines.run`).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from data_prep.machine.retry import RETRIES
 from data_prep.machine.software import changes, software
 from data_prep.machine.watchdog import LIMIT_S
 from data_prep.photos.embedded import list_people
-from data_prep.photos.find import PeopleError, PhotoPerson, find_people, pictures_of, same_files
+from data_prep.photos.find import PeopleError, PhotoPerson, find_people, pictures_of, same_files, stamp_of_pictures
 from data_prep.photos.prepare import make_people
 from data_prep.photos.settings import PhotoSettings
 from data_prep.store import is_url
@@ -59,6 +58,11 @@ def prepare_photos(
     :func:`data_prep.engines.prepare.prepare` has it, and so are the errors; besides
     :class:`data_prep.photos.find.PeopleError`, and :class:`jdap.faces.embedding.IdentityError` without the extra.
     """
+    if by == EMBEDDING and split != ALL:
+        raise PeopleError(
+            f"--people {EMBEDDING} --split {split}: compared in each folder anew, somebody could come into two splits; "
+            f"compare all faces once (without --split), look at {PEOPLE_LIST}, and give it as input for each split"
+        )
     if remote := next((str(place) for place in inputs if is_url(place)), None):
         raise PeopleError(f"{remote}: photos are read from local paths: mount it, or copy it here")
     if by == EMBEDDING:
@@ -110,20 +114,15 @@ def _pictures(person: PhotoPerson) -> list[Path] | None:
 def _items(
     people: Sequence[tuple[PhotoPerson, list[Path] | None]], size: int, twice: Mapping[str, str]
 ) -> list[InputFile]:
-    """The people as items: their bytes are those of their samples, about; their stamp is that of all their pictures."""
+    """The people as items: their bytes are those of their samples, about; their stamp is that of all their pictures.
+
+    Whose pictures are all gone is gone: a disk that is not there must not cost what was made of it.
+    """
     items = []
     for person, files in people:
-        if files is None:
+        if not files or not any(map(os.path.exists, files)):
             items.append(InputFile(person.path, person.name, GONE))
-            continue
-        stamp = hashlib.sha256()
-        for path in files:
-            try:
-                status = os.stat(path)
-                known = f"{path.name} {status.st_size} {status.st_mtime_ns} {twice.get(str(path), '')}\n"
-            except OSError:
-                known = f"{path.name} gone\n"
-            stamp.update(known.encode(errors="surrogateescape"))
-        size_bytes = round(len(files) * size**2 * PHOTO_PIXEL_BYTES)
-        items.append(InputFile(person.path, person.name, size_bytes, stamp.hexdigest()[:16]))
+        else:
+            size_bytes = round(len(files) * size**2 * PHOTO_PIXEL_BYTES)
+            items.append(InputFile(person.path, person.name, size_bytes, stamp_of_pictures(files, twice)))
     return items

@@ -7,7 +7,7 @@ because a video has changed. For each number the last generation's unit counts.
 
 * A video is the same while its path, its size in bytes and its stamp (modification time or ETag) are the same; or its
   name and its size, where the old path is gone (a data set that moved: copies have other times).
-* What is gone from the source stays in the plan: what was made of it stays, and if nothing was yet, that is its row.
+* What is gone from the source stays in the plan: what was made of it stays, and if nothing was yet, its row is open.
 * Inputs of earlier runs that are not named this time stay, too.
 
 Nothing is opened to plan, so a damaged file cannot end a run before it has begun.
@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.choices import UNIT_BYTES
-from data_prep.engines.inputs import GONE, InputFile
-from data_prep.store import Store, is_url
+from data_prep.engines.inputs import GONE, InputFile, is_there
+from data_prep.store import Store
 
 PLAN_FOLDER = "plan"
 PLAN_VERSION = 2
@@ -87,23 +87,20 @@ class Plan:
 
 def load_plan(store: Store) -> Plan | None:
     """The plan of a folder, or None where there is none. Raises :class:`PrepareError` for one that cannot be read."""
-    names = [name for name in store.names(PLAN_FOLDER) if name.endswith(".json")]
     plan: Plan | None = None
-    for name, data in zip(names, store.read_all(names), strict=True):
-        try:
-            generation = json.loads(data)
-            if generation["version"] != PLAN_VERSION:
-                raise ValueError(f"version {generation['version']}, this is {PLAN_VERSION}")
-            plan = plan or Plan(generation["settings"], software=generation["software"])
-            for unit in generation["units"]:
-                videos = tuple(_checked(PlannedVideo(*video)) for video in unit["videos"])
-                plan.units[int(unit["number"])] = Unit(int(unit["number"]), videos)
-            plan.generations = int(Path(name).stem) + 1
-        except (ValueError, KeyError, TypeError) as error:
-            raise PrepareError(
-                f"{store}/{name}: the plan cannot be read ({error}): start anew with --overwrite"
-            ) from error
+    for later in _generations(store):
+        plan = plan or Plan(later.settings, software=later.software)
+        plan.units |= later.units
+        plan.generations = later.generations
     return plan
+
+
+def unit_as_planned(store: Store, number: int, digest: str) -> Unit | None:
+    """The unit of this number as it was planned when its hash was ``digest``; None where it never was."""
+    for plan in _generations(store):
+        if number in plan.units and plan.units[number].sha256(plan.settings) == digest:
+            return plan.units[number]
+    return None
 
 
 def make_plan(
@@ -145,6 +142,25 @@ def video_id(name: str) -> str:
     return f"{stem}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
+def _generations(store: Store) -> Iterator[Plan]:
+    """What is in each file of a plan, in order."""
+    names = [name for name in store.names(PLAN_FOLDER) if name.endswith(".json")]
+    for name, data in zip(names, store.read_all(names), strict=True):
+        try:
+            found = json.loads(data)
+            if found["version"] != PLAN_VERSION:
+                raise ValueError(f"version {found['version']}, this is {PLAN_VERSION}")
+            plan = Plan(found["settings"], generations=int(Path(name).stem) + 1, software=found["software"])
+            for unit in found["units"]:
+                videos = tuple(_checked(PlannedVideo(*video)) for video in unit["videos"])
+                plan.units[int(unit["number"])] = Unit(int(unit["number"]), videos)
+        except (ValueError, KeyError, TypeError) as error:
+            raise PrepareError(
+                f"{store}/{name}: the plan cannot be read ({error}): start anew with --overwrite"
+            ) from error
+        yield plan
+
+
 def _checked(video: PlannedVideo) -> PlannedVideo:
     """A video as a plan has it; its id becomes part of paths. Raises ValueError."""
     if not re.fullmatch(r"[A-Za-z0-9-]+", video.video_id):
@@ -159,7 +175,7 @@ def _missing(plan: Plan, found: Sequence[InputFile], unit_bytes: int) -> list[Un
     moved: dict[tuple[str, int], list[str]] = {}
     for path, (number, k) in planned.items():
         video = plan.units[number].videos[k]
-        if path not in here and not is_url(path) and not Path(path).exists():
+        if path not in here and not is_there(path):
             moved.setdefault((video.name, video.bytes), []).append(path)
     changed: dict[int, dict[int, PlannedVideo]] = {}
     new: list[InputFile] = []

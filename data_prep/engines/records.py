@@ -89,14 +89,26 @@ def missing_units(plan: Plan, store: Store, retry: bool = False) -> list[Unit]:
     return [unit for unit in plan if unit.number not in whole]
 
 
-def is_done(plan: Plan, unit: Unit, store: Store) -> bool:
-    """Whether a unit is whole by now; asks for its own files only."""
+def read_record(store: Store, unit: Unit) -> Done | None:
+    """A unit's record; None where there is none that can be read."""
     name = f"{RECORDS}/{unit.name}.json"
     if not store.sizes([name]):
-        return False
+        return None
     try:
-        done = parse_record(store.read(name))
+        return parse_record(store.read(name))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_of(row: ClipRow, video_id: str) -> bool:
+    """Whether a row is of this video."""
+    return row["clip_id"] == video_id or row["clip_id"].startswith(f"{video_id}_")
+
+
+def is_done(plan: Plan, unit: Unit, store: Store) -> bool:
+    """Whether a unit is whole by now; asks for its own files only."""
+    done = read_record(store, unit)
+    if done is None:
         return False
     shards = {s["shard"]: s["bytes"] for s in done.shards}
     sidecars = [sidecar_path(Path(shard)).as_posix() for shard in shards]

@@ -79,7 +79,9 @@ def finish(
     """
     before, had = store.stamp(MANIFEST), _done(store)
     todo, staging = missing_units(plan, store, retry), Staging(store, plan.settings)
-    staging.tidy(todo)
+    # Another run may make a unit again that is whole.
+    at_work = {name.rpartition("/")[2].partition(".")[0] for name in store.names(CLAIMS_FOLDER)}
+    staging.tidy([*todo, *(unit for unit in plan if unit.name in at_work)])
     outcome, made = RunOutcome(there=len(plan.units) - len(todo)), set[int]()
     first = len(todo) * engine.rank // engine.world  # ranks begin in different places, and seldom meet
     with _claims(store, plan, [*todo[first:], *todo[:first]], retry, staging) as claims:

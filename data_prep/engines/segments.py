@@ -3,7 +3,8 @@
 A unit is divided when a worker finds that a video of it is long. From then on ``segments/UNIT-HASH.json`` says so
 (video → how many segments), runs claim these one by one, and what comes of one is one file beside it: a tar of the
 folder that the worker has prepared it in. When all are there, whoever claims the unit makes its shard of them, and they
-go. The hash is the unit's: what was made of another file, or with other settings, is never taken.
+go. So does what is taken over from an earlier run: it lies here while the unit is written anew. The hash is the unit's:
+what was made of another file, or with other settings, is never taken.
 """
 
 from __future__ import annotations
@@ -61,6 +62,10 @@ class Staging:
     def name(self, unit: Unit, index: int, segment: int) -> str:
         """The file of a segment."""
         return f"{self._stem(unit)}-{index}-{segment:05d}.segment"
+
+    def earlier(self, unit: Unit) -> str:
+        """The file of what an earlier run made, and this one could not, while the unit is written anew."""
+        return f"{self._stem(unit)}-earlier.tar"
 
     def names(self, unit: Unit, parts: Parts) -> list[str]:
         """The files of all segments."""

@@ -13,7 +13,9 @@ Videos that were prepared before a worker died are not prepared again by the wor
 the same scratch folder.
 
 A fault of the machine is no row: the worker answers with a :class:`Fault`, and the engine tries the video again. Only
-where that did not help the unit is finished with a row that says so, which ``prepare --retry failed`` makes again.
+where that did not help the unit is finished with a row that says so, which ``prepare --retry failed`` makes again. A
+video that is gone since the run was planned has such a row, too: its disk may be back tomorrow. What an earlier run has
+made of the video takes the row's place (:mod:`data_prep.engines.earlier`).
 """
 
 from __future__ import annotations
@@ -27,14 +29,16 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.clips.joining import join_segments
-from data_prep.clips.quality import judge
+from data_prep.clips.quality import FAILED, judge
 from data_prep.clips.steps.pipeline import Divided, Task, failed_row
+from data_prep.engines.earlier import take_earlier
+from data_prep.engines.inputs import GONE, is_there
 from data_prep.engines.plan import PlannedVideo, Unit
 from data_prep.engines.publish import download, publish, write_shards
-from data_prep.engines.records import SHEETS, ClipRow
+from data_prep.engines.records import SHEETS, ClipRow, is_of
 from data_prep.engines.scratch import shared
 from data_prep.engines.segments import Parts, Staging, pack, unpack
-from data_prep.machine.faults import MACHINE, MachineFault, not_the_videos
+from data_prep.machine.faults import MACHINE, MachineFault, is_open, not_the_videos
 from data_prep.machine.retry import STORAGE_FULL, may_pass, retrying
 from data_prep.machine.watchdog import limit_of_file_s, watched
 from data_prep.store import Store, is_url, remove_folder
@@ -42,7 +46,8 @@ from jdap.io.files import write_whole
 from jdap.shards.reader import read_tar
 from jdap.shards.schema import Record
 
-_ROWS = "rows.json"
+_ROWS, _SAMPLES, _EARLIER = "rows.json", "samples", "earlier"
+_WENT = "it was there when the run was planned, and is not any more: bring it back, then run again with --retry failed"
 #: So many names of what comes next a worker is told, for what is better made together.
 UNITS_AHEAD = 64
 
@@ -130,7 +135,7 @@ class UnitWorker:
         inside = folder / _place(step.index, step.segment)
         if not (inside / _ROWS).exists():
             if step.index in step.lost:
-                row = _lost(step, inside)
+                row = _open_row(step, step.index, step.lost[step.index])
                 inside.mkdir(parents=True, exist_ok=True)
                 write_whole(inside / _ROWS, json.dumps([row]).encode())
             else:
@@ -150,16 +155,22 @@ class UnitWorker:
         unit, video = step.unit, step.unit.videos[step.index]
         ahead = tuple(later.name for later in unit.videos[step.index + 1 : step.index + 1 + UNITS_AHEAD])
         task = replace(_task(video, folder), ahead=ahead, segment=step.segment, divide=not is_url(video.path))
+        was_there = video.bytes != GONE
 
         def attempt() -> list[ClipRow] | Divided:
             remove_folder(folder)
             folder.mkdir()
             if not is_url(video.path):
-                return self._prepare(task)
+                rows = self._prepare(task)
+                return _but_for_gone(step, rows) if was_there and not isinstance(rows, Divided) else rows
             with tempfile.TemporaryDirectory(dir=folder) as inside:
                 copy = Path(inside) / f"video-{Path(video.path).name[-100:]}"
-                with contextlib.suppress(FileNotFoundError):  # its row says so
+                try:
                     download(video, copy)
+                except FileNotFoundError:
+                    if was_there:
+                        return [_open_row(step, step.index, _WENT)]
+                    # else its row says so
                 rows = self._prepare(Task(copy, task.name, task.base_id, task.scratch, task.sheets))
             assert not isinstance(rows, Divided)
             return [row | {"source": video.path} for row in rows]
@@ -182,13 +193,13 @@ class UnitWorker:
 
     def _finish(self, step: VideoStep, folder: Path) -> list[ClipRow]:
         unit, rows, tasks, folders = step.unit, list[ClipRow](), dict[str, Task](), list[Path]()
-        for k, video in enumerate(unit.videos):
-            places = [folder / _place(k, part) for part in (range(step.parts[k]) if k in step.parts else (None,))]
-            if k in step.lost:
-                found = [_lost(step, places[0], k)]
-            else:
-                folders += places
-                found = self._joined(unit, k, places) if k in step.parts else _load(places[0])
+        made = [self._made(step, k, folder) for k in range(len(unit.videos))]
+        earlier = self._earlier(unit, [found for found, _ in made], folder / _EARLIER)
+        for video, (found, places) in zip(unit.videos, made, strict=True):
+            before = [row for row in earlier if is_of(row, video.video_id)]
+            if before and any(map(is_open, found)):
+                found, places = before, [folder / _EARLIER]
+            folders += places
             rows += judge(found, self.work.settings.thresholds)
             tasks |= {clip: _task(video, place) for place in places for clip in _clips(place)}
 
@@ -199,8 +210,41 @@ class UnitWorker:
 
         shards = write_shards(folder / "shards", unit.name, rows, samples)
         publish(self.store, unit, unit.sha256(self.work.identity), shards, folders, rows, self.work.software)
+        if earlier:
+            self.store.remove([self._staging.earlier(unit)])
         if step.parts:
             self._staging.remove(unit, step.parts)
+        return rows
+
+    def _made(self, step: VideoStep, index: int, folder: Path) -> tuple[list[ClipRow], list[Path]]:
+        """What has been made of a video: its rows, and the folders of its samples and sheets."""
+        places = [
+            folder / _place(index, part) for part in (range(step.parts[index]) if index in step.parts else [None])
+        ]
+        if index in step.lost:
+            return [_open_row(step, index, step.lost[index])], []
+        return (self._joined(step.unit, index, places) if index in step.parts else _load(places[0])), places
+
+    def _earlier(self, unit: Unit, found: list[list[ClipRow]], folder: Path) -> list[ClipRow]:
+        """What an earlier run made of videos that are open now (:func:`data_prep.engines.earlier.take_earlier`).
+
+        A copy of it lies in the store until the unit is done: a run that is killed between the old record and the new
+        one must not take it along.
+        """
+        if not any(is_open(row) for rows in found for row in rows):
+            return []
+        remove_folder(folder)
+        folder.mkdir()
+        copy = self._staging.earlier(unit)
+        if rows := take_earlier(self.store, unit, found, folder / _SAMPLES):
+            write_whole(folder / _ROWS, json.dumps(rows).encode())
+            file = folder.with_suffix(".tar")
+            pack(folder, file)
+            self.store.publish(file, copy)
+        elif self.store.sizes([copy]):
+            with self.store.local(copy) as file:
+                unpack(file, folder)
+            rows = _load(folder)
         return rows
 
     def _joined(self, unit: Unit, index: int, places: list[Path]) -> list[ClipRow]:
@@ -217,13 +261,21 @@ def _place(index: int, segment: int | None) -> str:
     return str(index) if segment is None else f"{index}.{segment:05d}"
 
 
-def _lost(step: VideoStep, folder: Path, index: int | None = None) -> ClipRow:
-    """The row of a video, or of a segment, that workers died of."""
-    index = step.index if index is None else index
+def _open_row(step: VideoStep, index: int, reason: str) -> ClipRow:
+    """The row of a video, or of a segment, of which nothing came by no fault of its own."""
     video = step.unit.videos[index]
     at = "" if step.segment is None else f"_segment{step.segment:05d}"
-    row = failed_row(_task(video, folder), step.lost[index], fault=MACHINE)
+    row = failed_row(_task(video, Path()), reason, fault=MACHINE)
     return row | {"source": video.path, "clip_id": f"{video.video_id}{at}"}
+
+
+def _but_for_gone(step: VideoStep, rows: list[ClipRow]) -> list[ClipRow]:
+    """The rows of a video; if it is gone, one that says so in place of those of what failed. (The studio's people have
+    no source, and no such rows.)"""
+    made = [row for row in rows if row["status"] != FAILED]
+    if len(made) == len(rows) or is_there(step.unit.videos[step.index].path):
+        return rows
+    return [*made, _open_row(step, step.index, _WENT)]
 
 
 def _belonging(members: dict[str, bytes], row: ClipRow) -> dict[str, bytes]:
@@ -236,11 +288,11 @@ def _belonging(members: dict[str, bytes], row: ClipRow) -> dict[str, bytes]:
 
 def _clips(folder: Path) -> list[str]:
     """Of which clips there are samples."""
-    return [path.name for path in (folder / "samples").glob("*")]
+    return [path.name for path in (folder / _SAMPLES).glob("*")]
 
 
 def _task(video: PlannedVideo, folder: Path) -> Task:
-    return Task(Path(video.path), video.name, video.video_id, folder / "samples", folder / SHEETS)
+    return Task(Path(video.path), video.name, video.video_id, folder / _SAMPLES, folder / SHEETS, stamp=video.stamp)
 
 
 def _load(folder: Path) -> list[ClipRow]:

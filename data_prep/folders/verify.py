@@ -18,7 +18,7 @@ from rich.console import Console
 
 from data_prep.clips.quality import HELD, KEPT
 from data_prep.engines.plan import PLAN_FOLDER, Plan, Unit, load_plan
-from data_prep.engines.records import MANIFEST, Done, read_records
+from data_prep.engines.records import MANIFEST, Done, is_of, read_records
 from data_prep.store import Store
 from jdap.io.progress import track
 from jdap.shards import schema
@@ -193,7 +193,7 @@ def _verify_record(unit: Unit, done: Done, seen: _Seen) -> Iterator[str]:
             broken = True
             yield f"its shard {name} has another SHA-256: delete that shard and prepare again"
     for video in unit.videos:
-        if not any(_is_of(row["clip_id"], video.video_id) for row in done.rows):
+        if not any(is_of(row, video.video_id) for row in done.rows):
             yield f"no row of {video.name}: delete the record and prepare again"
     for status in () if broken else (KEPT, HELD):
         rows = Counter({row["clip_id"]: int(row["frames"]) for row in done.rows if row["status"] == status})
@@ -208,7 +208,3 @@ def _verify_record(unit: Unit, done: Done, seen: _Seen) -> Iterator[str]:
         for clip in sorted({*rows, *stored}):
             if rows[clip] != stored[clip]:
                 yield f"clip {clip}: its row says {rows[clip]} frames {status}, the shards hold {stored[clip]}"
-
-
-def _is_of(clip_id: str, video_id: str) -> bool:
-    return clip_id == video_id or clip_id.startswith(f"{video_id}_")

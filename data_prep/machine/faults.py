@@ -53,6 +53,15 @@ def not_the_videos(error: BaseException, path: Path | None = None) -> OSError | 
     return None
 
 
+def is_forbidden(error: BaseException | None) -> bool:
+    """Whether rights that lack are behind an exception: they may be given."""
+    while error is not None:
+        if isinstance(error, PermissionError):
+            return True
+        error = error.__cause__
+    return False
+
+
 def _can_be_read(path: Path) -> bool:
     try:
         with path.open("rb", buffering=0) as file:

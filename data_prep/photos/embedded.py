@@ -22,7 +22,8 @@ import numpy as np
 from rich.console import Console
 
 from data_prep.choices import EACH, PEOPLE_FACES, PEOPLE_LIST
-from data_prep.photos.find import LIST_SUFFIX, PeopleError, PhotoPerson, find_people, read_list
+from data_prep.machine.faults import not_the_videos
+from data_prep.photos.find import PeopleError, PhotoPerson, find_people, is_list, read_list
 from data_prep.photos.grouping import group_embeddings
 from data_prep.photos.look import NoPerson, faces_of
 from jdap.faces.embedding import FaceEmbedder
@@ -45,14 +46,14 @@ def list_people(inputs: Sequence[str | Path], folder: Path, within: float, faces
     :class:`jdap.faces.embedding.IdentityError` where the extra is not installed, and OSError.
     """
     folder = Path(os.path.abspath(folder))
-    lists = [Path(place) for place in inputs if Path(place).suffix.lower() == LIST_SUFFIX]
+    lists = [Path(place) for place in inputs if is_list(Path(place))]
     everybody = find_people([place for place in inputs if Path(place) not in lists], EACH)
-    pictures = [one for one in everybody if _can_be_listed(Path(one.path), folder)]
+    path = folder / PEOPLE_LIST
+    known = {file: person for person, files in read_list(path).items() for file in files} if path.is_file() else {}
+    pictures = [one for one in everybody if Path(one.path) in known or _can_be_listed(Path(one.path), folder)]
     others = [*lists, *(Path(one.path) for one in everybody if one not in pictures)]
     if not pictures:
         return others
-    path = folder / PEOPLE_LIST
-    known = {file: person for person, files in read_list(path).items() for file in files} if path.is_file() else {}
     if any(Path(one.path) not in known for one in pictures):
         embedding_of = _Measured(folder / PEOPLE_FACES, faces).embeddings(pictures)
         _write(path, pictures, known, _group(pictures, known, embedding_of, within))
@@ -60,9 +61,10 @@ def list_people(inputs: Sequence[str | Path], folder: Path, within: float, faces
 
 
 def _can_be_listed(path: Path, folder: Path) -> bool:
-    """Whether a list can name this: no folder, no name that is no text or ends in a space."""
+    """Whether a list can name this: no folder, no name that is no text or ends in a space; and nothing that cannot be
+    read now, for what the list says of a picture stays."""
     name = _told(path, folder)
-    return not path.is_dir() and name == name.strip() and name.isprintable()
+    return not path.is_dir() and name == name.strip() and name.isprintable() and os.access(path, os.R_OK)
 
 
 def _group(
@@ -125,7 +127,10 @@ class _Measured:
             embedder = FaceEmbedder()
             with Landmarker() as landmarker:
                 for number, path in enumerate(track(todo, "face", Console(stderr=True)), 1):
-                    self.known[path] = (stamps[path], self._measure(path, landmarker, embedder))
+                    found = self._measure(path, landmarker, embedder)
+                    if found is None and self._stamp(path) != stamps[path]:
+                        raise PeopleError(f"{path}: has changed while faces were compared; run the same command again")
+                    self.known[path] = (stamps[path], found)
                     if number % WRITTEN_EACH == 0 or number == len(todo):
                         self._keep()
         return {path: found for path in stamps if (found := self.known[path][1]) is not None}
@@ -134,7 +139,9 @@ class _Measured:
         try:
             photo = read_photo(Path(path))
             face = faces_of(photo, landmarker, self.faces)[0]
-        except (PhotoError, NoPerson):  # preparation looks at it again, and its row says why
+        except (PhotoError, NoPerson) as error:  # preparation looks at it again, and its row says why
+            if fault := not_the_videos(error, Path(path)):
+                raise fault from error
             return None
         return embedder.of_photo(photo.rgb_HW3, face.landmarks_px_N3)
 

@@ -1,7 +1,8 @@
 """Whose pictures there are: people by the folder that a picture lies in, by a list, or each picture somebody else's.
 
 A person is known by its ``path``, from which a worker finds the pictures again: a folder, a picture, or
-``LIST.csv#PERSON``. Nothing is opened to find them but lists, and files of one size, which may be the same.
+``LIST.csv#PERSON``, in which the name's own ``/``, ``#`` and ``%`` are written as in URLs, so that it is one name of a
+file. Nothing is opened to find them but lists, and files of one size, which may be the same.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import functools
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from data_prep.choices import EACH, FOLDER, TEST, TRAIN, VAL
 from data_prep.video.find import search
 from jdap.photos.folder import PHOTOS, UNREAD, is_made_here
 
 LIST_SUFFIX, PERSON_MARK = ".csv", "#"
+_MARKED = str.maketrans({"%": "%25", "/": "%2F", PERSON_MARK: "%23"})
 PHOTO_SUFFIXES = PHOTOS | UNREAD
 #: Which share of people is kept for validation, and which for tests; the rest is for training.
 VAL_SHARE = TEST_SHARE = 0.1
@@ -54,7 +57,7 @@ def find_people(inputs: Sequence[str | Path], by: str = FOLDER) -> list[PhotoPer
     found: dict[str, PhotoPerson] = {}
     for place in inputs:
         root = Path(os.path.abspath(place))
-        for person in _of_list(root) if root.suffix.lower() == LIST_SUFFIX else _of_folder(root, by):
+        for person in _of_list(root) if is_list(root) else _of_folder(root, by):
             found.setdefault(person.path, person)
     return sorted(found.values(), key=lambda person: (person.name, person.path))
 
@@ -65,17 +68,29 @@ def pictures_of(path: str) -> list[Path]:
     Raises OSError where a folder must not be read, :class:`PeopleError` for a list that is gone or has nobody of that
     name.
     """
-    place = Path(path)
-    listed = place.as_posix().rpartition(f"{LIST_SUFFIX}{PERSON_MARK}")
-    if listed[0]:
-        source = Path(f"{listed[0]}{LIST_SUFFIX}")
+    if listed := listed_person(path):
+        source, name = listed
         people = read_list(source)
-        if listed[2] not in people:
-            raise PeopleError(f"{source}: has no pictures of {listed[2]}")
-        return list(people[listed[2]])
+        if name not in people:
+            raise PeopleError(f"{source}: has no pictures of {name}")
+        return list(people[name])
+    place = Path(path)
     if not place.is_dir():
         return [place]
     return sorted(inside for inside in place.iterdir() if _is_picture(inside))
+
+
+def is_list(place: Path) -> bool:
+    """Whether an input is a list of people, which may be missing."""
+    return place.suffix.lower() == LIST_SUFFIX and not os.path.isdir(place)
+
+
+def listed_person(path: str) -> tuple[Path, str] | None:
+    """The list that a person's path names, and who of it; None for a folder or a picture, which may be called alike."""
+    place, mark, name = path.rpartition(PERSON_MARK)
+    if not mark or "/" in name or not is_list(Path(place)) or os.path.lexists(path):
+        return None
+    return Path(place), unquote(name)
 
 
 def read_list(path: Path) -> dict[str, tuple[Path, ...]]:
@@ -100,7 +115,7 @@ def _read_list(path: Path, changed: int) -> dict[str, tuple[Path, ...]]:
             raise PeopleError(f"{path}: its first line must name the columns file and person")
         for number, row in enumerate(rows, 2):
             name = (row["file"] or "").strip()
-            if not name:
+            if not name or "\0" in name:
                 raise PeopleError(f"{path}: line {number} names no file")
             people[(row["person"] or "").strip() or name].append(path.parent / name)
     return {person: tuple(dict.fromkeys(files)) for person, files in people.items()}
@@ -110,7 +125,7 @@ def _of_list(path: Path) -> list[PhotoPerson]:
     people = read_list(path)
     if not people:
         raise PeopleError(f"{path}: lists no picture")
-    return [PhotoPerson(f"{path}{PERSON_MARK}{person}", f"{path.stem}/{person}") for person in people]
+    return [PhotoPerson(f"{path}{PERSON_MARK}{name.translate(_MARKED)}", f"{path.stem}/{name}") for name in people]
 
 
 def _of_folder(root: Path, by: str) -> list[PhotoPerson]:
@@ -159,3 +174,16 @@ def same_files(people: Iterable[tuple[PhotoPerson, Sequence[Path]]]) -> dict[str
             if owner != number:
                 found[str(path)] = str(earlier)
     return found
+
+
+def stamp_of_pictures(files: Iterable[Path], twice: Mapping[str, str]) -> str:
+    """What changes when one of a person's pictures does, comes, goes, or is another's, too (:func:`same_files`)."""
+    stamp = hashlib.sha256()
+    for path in files:
+        try:
+            status = os.stat(path)
+            known = f"{path.name} {status.st_size} {status.st_mtime_ns} {twice.get(str(path), '')}\n"
+        except OSError:
+            known = f"{path.name} gone\n"
+        stamp.update(known.encode(errors="surrogateescape"))
+    return stamp.hexdigest()[:16]

@@ -31,10 +31,10 @@ from data_prep.clips.steps.pipeline import Task
 from data_prep.clips.steps.render import MAX_CHUNK, SHEET_ROWS
 from data_prep.fit.fit import Fit, FitSettings, Observed, expression_prior, fit_tracks
 from data_prep.head.landmarks import LANDMARK_COUNT
-from data_prep.machine.faults import BUG, not_the_videos, told
+from data_prep.machine.faults import BUG, MACHINE, is_forbidden, not_the_videos, told
 from data_prep.machine.memory import give_back
 from data_prep.machine.watchdog import beat
-from data_prep.photos.find import PeopleError, pictures_of
+from data_prep.photos.find import PeopleError, pictures_of, stamp_of_pictures
 from data_prep.photos.look import WIDER, Duplicates, Look, NoPerson, Taken, look
 from data_prep.photos.settings import PhotoSettings
 from jdap.faces import crop
@@ -50,6 +50,7 @@ from jdap.shards.writer import ShardWriter
 TOGETHER = 256
 #: Landmarks of all pictures are brought to one camera of this focal length, pixels.
 COMMON_F_PX = 1000.0
+_CHANGED = "its pictures are not those that the run was planned with: run it again, with --retry failed"
 #: Scores that mean nothing of stills.
 MOTION_SCORES = ("jitter_mm",)
 
@@ -82,13 +83,27 @@ def prepare_person(task: Task, tools: Tools, settings: PhotoSettings) -> list[di
         if fault := not_the_videos(error):
             raise fault from error
         if isinstance(error, (OSError, PeopleError)):
-            reason = str(error).removeprefix(f"{task.path}: ")
-            rows.append(_row(task, task.base_id, str(task.path), FAILED, reason, 0))
+            rows.append(_unreadable(task, task.base_id, str(task.path), error, 0))
         else:
             reason, details = told(error)
             failed = _row(task, task.base_id, str(task.path), FAILED, reason, 0)
             rows.append(failed | {"details": details, "fault": BUG})
-    return rows
+    return rows if _as_planned(task, settings) else _left_open(task, rows)
+
+
+def _as_planned(task: Task, settings: PhotoSettings) -> bool:
+    """Whether the person's pictures are still those that were planned, as far as that is known."""
+    try:
+        return task.stamp in ("", stamp_of_pictures(pictures_of(str(task.path)), settings.twice))
+    except (OSError, PeopleError):
+        return False
+
+
+def _left_open(task: Task, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a person whose pictures have changed meanwhile: what failed may pass, and what went got no row."""
+    found = [row | {"fault": MACHINE} if row["status"] == FAILED else row for row in rows]
+    row = _row(task, task.base_id, str(task.path), FAILED, _CHANGED, 0) | {"fault": MACHINE}
+    return [*(one for one in found if one["clip_id"] != task.base_id), row]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +144,9 @@ class _Person:
         except NoPerson as error:
             self.rows.append(_row(self.task, clip_id, str(path), REJECTED, str(error)))
         except PhotoError as error:
-            reason = str(error).removeprefix(f"{path}: ")
-            self.rows.append(_row(self.task, clip_id, str(path), FAILED, reason))
+            if fault := not_the_videos(error, path):
+                raise fault from error
+            self.rows.append(_unreadable(self.task, clip_id, str(path), error, 1))
         else:
             self.looks.append(found)
 
@@ -247,6 +263,12 @@ def _in_pictures(fitted: Fit, zoom_F: torch.Tensor) -> Fit:
         residual_px_FN2=fitted.residual_px_FN2 / zoom_F[:, None, None],
         width_px_F=fitted.width_px_F / zoom_F,
     )
+
+
+def _unreadable(task: Task, clip_id: str, source: str, error: Exception, frames: int) -> dict[str, Any]:
+    """The row of a picture, or a person, that cannot be read."""
+    row = _row(task, clip_id, source, FAILED, str(error).removeprefix(f"{source}: "), frames)
+    return row | {"fault": MACHINE} if is_forbidden(error) else row
 
 
 def _row(task: Task, clip_id: str, source: str, status: str, reason: str, frames: int = 1) -> dict[str, Any]:

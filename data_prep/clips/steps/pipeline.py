@@ -24,7 +24,7 @@ from data_prep.clips.steps.rating import rate
 from data_prep.clips.steps.render import render_samples
 from data_prep.clips.steps.sound import read_sound
 from data_prep.clips.steps.window import choose_window
-from data_prep.machine.faults import BUG, not_the_videos, told
+from data_prep.machine.faults import BUG, MACHINE, is_forbidden, not_the_videos, told
 from data_prep.machine.memory import give_back
 from data_prep.video.faces import FaceFinder
 from data_prep.video.tracks import Tracker
@@ -46,7 +46,7 @@ class Task:
     """One video: where it is, what it is called, and where its results go; the names of what comes after it.
 
     ``segment``: the one that is wanted, None for all; ``divide``: whether a video of several may be left to others, one
-    by one: then the answer is :class:`Divided`.
+    by one: then the answer is :class:`Divided`; ``stamp``: by which its source was known when it was planned.
     """
 
     path: Path
@@ -57,6 +57,7 @@ class Task:
     ahead: tuple[str, ...] = ()
     segment: int | None = None
     divide: bool = False
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ def _broken(task: Task, error: Exception, at: str = "") -> dict[str, Any]:
     if fault := not_the_videos(error, task.path):
         raise fault from error
     if isinstance(error, UnreadableVideo):
-        return failed_row(task, str(error).removeprefix(f"{task.path}: ")) | {"clip_id": f"{task.base_id}{at}"}
+        whose = MACHINE if is_forbidden(error) else ""
+        row = failed_row(task, str(error).removeprefix(f"{task.path}: "), fault=whose)
+        return row | {"clip_id": f"{task.base_id}{at}"}
     return failed_row(task, *told(error), fault=BUG) | {"clip_id": f"{task.base_id}{at}"}
 
 

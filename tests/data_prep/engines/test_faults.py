@@ -212,6 +212,14 @@ def test_what_a_server_does_not_have_is_final(server: Server, tmp_path: Path) ->
     assert rows(tmp_path / "out")["a.mp4"]["reason"] == "no such file; check the path"
 
 
+def test_what_a_server_has_no_more_is_left_open(server: Server, film: bytes, tmp_path: Path) -> None:
+    url = serve(server, (200, film, len(film)), (404, b"", 0))
+    assert go(url, tmp_path / "out").open == 1
+    assert "was there when the run was planned" in rows(tmp_path / "out")["a.mp4"]["reason"]
+    serve(server, (200, film, len(film)))
+    assert go(url, tmp_path / "out", retry=True).kept == 1
+
+
 def test_a_server_that_tells_no_length_is_read(server: Server, film: bytes, tmp_path: Path) -> None:
     assert go(serve(server, (200, film, None)), tmp_path / "out").kept == 1
 

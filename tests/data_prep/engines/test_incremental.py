@@ -1,6 +1,7 @@
 """What a second run does: goes on, adds what is new, redoes what changed, selects by other thresholds, or refuses."""
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -13,10 +14,11 @@ from drawn_videos import Settings, draw_folder, draw_video
 
 from data_prep.engines import prepare as prepare_module
 from data_prep.engines.hire import Engine
-from data_prep.engines.inputs import InputFile
-from data_prep.engines.plan import PrepareError, make_plan
+from data_prep.engines.inputs import InputFile, find_inputs
+from data_prep.engines.plan import PrepareError, load_plan, make_plan
 from data_prep.engines.prepare import prepare
 from data_prep.engines.run import RunOutcome
+from data_prep.engines.select import select_again
 from data_prep.folders.verify import verify
 from data_prep.machine.software import changes, software
 from data_prep.store import Store
@@ -162,12 +164,102 @@ def test_what_is_gone_from_the_source_stays(source: Path, out: Path) -> None:
     assert verify(out) == []
 
 
-def test_what_is_gone_before_it_was_made_is_a_row(source: Path, out: Path) -> None:
+def test_what_is_gone_before_it_was_made_is_left_open(source: Path, out: Path) -> None:
+    """Its disk may be back tomorrow."""
+    before = shards(out)
     (out / "units" / "000000.json").unlink()
-    (source / "b.mp4").unlink()
-    assert go(source, out).made == 1
-    assert rows(out)["b.mp4"]["reason"] == "no such file; check the path"
+    (source / "b.mp4").rename(source.parent / "b.mp4")
+    assert go(source, out).open == 1
+    row = rows(out)["b.mp4"]
+    assert (row["status"], row["fault"]) == ("failed", "machine")
+    assert re.search("was there when the run was planned.* --retry failed", row["reason"])
     assert not (out / "clips-000000.tar").exists()
+    assert go(source, out, retry=True).open == 1
+    assert verify(out) == []
+    (source.parent / "b.mp4").rename(source / "b.mp4")
+    assert go(source, out, retry=True).open == 0
+    assert shards(out) == before
+
+
+def test_what_was_never_there_is_final(source: Path, tmp_path: Path) -> None:
+    assert go(source / "gone.mp4", tmp_path / "out").open == 0
+    assert rows(tmp_path / "out")["gone.mp4"]["reason"] == "no such file; check the path"
+
+
+@pytest.fixture
+def together(tmp_path: Path) -> Path:
+    """Three videos that are one unit, beside a larger one. One of them finds the GPU's memory full at first."""
+    source = draw_folder(tmp_path / "in", "a.mp4", "b.mp4", "oom-2-c.mp4")
+    draw_video(source / "z.mp4", 5, frames=200)
+    assert go(source, tmp_path / "out").made == 2
+    assert go(source, tmp_path / "out", retry=True).made == 1
+    return source
+
+
+def test_a_gone_videos_clips_stay_when_its_unit_is_made_again(together: Path, tmp_path: Path) -> None:
+    """Kept ones and held ones, and their sheets."""
+    out = tmp_path / "out"
+    bright = rows(out)["a.mp4"]["scores"]["brightness"]
+    select_again(str(out), {"brightness": (bright + 1e-6, float("inf"))})
+    old, sheets = rows(out), {path.name for path in (out / "contact").iterdir()}
+    (together / "a.mp4").unlink()
+    draw_video(together / "b.mp4", 9, frames=5)
+    outcome = go(together, out)
+    assert (outcome.made, outcome.open) == (1, 0)
+    assert rows(out)["a.mp4"] == old["a.mp4"] | {"status": "kept", "reason": ""}
+    assert rows(out)["b.mp4"]["scores"] != old["b.mp4"]["scores"]
+    assert {path.name for path in (out / "contact").iterdir()} == sheets
+    assert not list((out / "segments").iterdir())
+    assert verify(out) == []
+
+
+def test_what_the_machine_fails_at_does_not_cost_what_there_was(together: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    old = rows(out)["oom-2-c.mp4"]
+    (together / "oom-2-c.tries").unlink()
+    draw_video(together / "b.mp4", 9, frames=5)
+    assert go(together, out).open == 0
+    assert rows(out)["oom-2-c.mp4"] == old
+    assert verify(out) == []
+
+
+def test_a_run_that_ends_while_it_writes_the_unit_does_not_take_a_gone_video_along(
+    together: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, replace = tmp_path / "out", os.replace
+    old = rows(out)["a.mp4"]
+    (together / "a.mp4").unlink()
+    draw_video(together / "b.mp4", 9, frames=5)
+
+    def full(source: str | Path, target: str | Path) -> None:
+        if Path(target) == out / "clips-000000.tar":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        go(together, out)
+    monkeypatch.undo()
+    assert not (out / "units" / "000000.json").exists()
+    assert go(together, out).open == 0
+    assert rows(out)["a.mp4"] == old
+    assert not list((out / "segments").iterdir())
+    assert verify(out) == []
+
+
+@pytest.mark.parametrize("why", ["another edition", "a damaged shard"])
+def test_what_was_made_of_something_else_is_not_taken(together: Path, tmp_path: Path, why: str) -> None:
+    out = tmp_path / "out"
+    draw_video(together / "b.mp4", 9, frames=5)
+    if why == "another edition":
+        draw_video(together / "a.mp4", 10)
+        make_plan(Store(out), find_inputs([together]), load_plan(Store(out)).settings)
+    else:
+        shard = out / "clips-000000.tar"
+        shard.write_bytes(shard.read_bytes()[:1000])
+    (together / "a.mp4").unlink()
+    assert go(together, out).open == 1
+    assert rows(out)["a.mp4"]["fault"] == "machine"
     assert verify(out) == []
 
 

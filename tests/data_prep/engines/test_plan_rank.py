@@ -1,5 +1,6 @@
 """Which videos make a unit, and whose a unit is."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from data_prep.engines import plan as plans
 from data_prep.engines.inputs import InputFile, find_inputs
 from data_prep.engines.plan import PrepareError, load_plan, make_plan, plain
 from data_prep.engines.rank import which_rank
+from data_prep.photos.find import find_people
 from data_prep.store import Store
 
 
@@ -49,6 +51,27 @@ def test_a_plan_comes_back_and_grows(tmp_path: Path) -> None:
     assert second.units[0] == first.units[0]
     assert second.units[1].sha256({}) != first.units[1].sha256({})
     assert load_plan(store) == second
+
+
+def test_people_of_two_lists_of_one_name_are_other_people(tmp_path: Path) -> None:
+    """No file is called ``LIST.csv#PERSON``, and yet the first list is there."""
+    store = Store(tmp_path / "out")
+
+    def planned(folder: str) -> list[str]:
+        people = find_people([tmp_path / folder / "people.csv"])
+        plan = make_plan(store, [InputFile(person.path, person.name, 10, folder) for person in people], {})
+        return [Path(video.path).parent.name for unit in plan for video in unit.videos]
+
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "people.csv").write_text("file,person\n1.jpg,Ann\n")
+    assert planned("a") == ["a"]
+    assert planned("b") == ["a", "b"]
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert planned("c") == ["c", "b"]
+    shutil.copytree(tmp_path / "c", tmp_path / "d")
+    (tmp_path / "c" / "people.csv").write_text("file,person\n1.jpg,Bob\n")
+    assert planned("d") == ["d", "b"]
 
 
 def test_processes_that_plan_at_once_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

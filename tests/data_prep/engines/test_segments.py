@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -14,9 +15,12 @@ from drawn_videos import Settings, draw_folder, forked
 
 from data_prep.engines import claims, scheduler
 from data_prep.engines.hire import Engine
+from data_prep.engines.plan import load_plan
 from data_prep.engines.prepare import prepare
 from data_prep.engines.run import RunOutcome
+from data_prep.engines.segments import Staging
 from data_prep.folders.verify import verify
+from data_prep.store import Store
 from jdap.shards.reader import read_samples
 
 NAMES = ("a.mp4", "long-4-b.mp4", "z.mp4")
@@ -72,6 +76,21 @@ def test_segments_become_one_video(whole: Path) -> None:
     assert all((whole / "contact" / f"{row['clip_id']}.jpg").exists() for row in found)
 
 
+def test_segments_of_a_unit_that_another_run_makes_again_stay(whole: Path, source: Path, tmp_path: Path) -> None:
+    """``--retry failed`` leaves the record there until the unit is made."""
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    plan = load_plan(Store(out))
+    segment = out / Staging(Store(out), plan.settings).name(plan.units[1], 0, 2)
+    segment.write_bytes(b"made")
+    (out / "claims" / "000001.0.00003").write_text("elsewhere_1_2_3")
+    assert go(source, out).made == 0
+    assert segment.exists()
+    (out / "claims" / "000001.0.00003").unlink()
+    assert go(source, out).made == 0
+    assert not segment.exists()
+
+
 @pytest.mark.slow
 def test_a_video_that_may_not_be_divided_gives_the_same(source: Path, whole: Path, tmp_path: Path) -> None:
     """As those that come from a URL."""
@@ -112,6 +131,31 @@ def test_a_kill_costs_a_segment(source: Path, whole: Path, tmp_path: Path, monke
     assert shards(out) == shards(whole)
     assert verify(out) == []
     assert not list((out / "segments").iterdir())
+
+
+@pytest.mark.slow
+def test_a_video_that_goes_between_its_segments_is_left_open(whole: Path, tmp_path: Path) -> None:
+    mine, out = draw_folder(tmp_path / "videos", *NAMES), tmp_path / "out"
+    child = forked(partial(go, mine, out))
+    while not list(out.glob("segments/*.segment")):
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    (mine / NAMES[1]).rename(tmp_path / NAMES[1])
+    lost = go(mine, out).open
+    assert lost > 0
+    found = [row for row in rows(out) if "long" in row["source"]]
+    assert [row["status"] for row in found] == ["kept"] * (4 - lost) + ["failed"] * lost
+    assert [row["clip_id"][-6:] for row in found[-lost:]] == [f"t{k:05d}" for k in range(4 - lost, 4)]
+    assert verify(out) == []
+    (tmp_path / NAMES[1]).rename(mine / NAMES[1])
+    assert go(mine, out, retry=True).open == 0
+    assert shards(out) == shards(whole)
+    # Once it was made, it stays when it goes between the segments again.
+    (mine / NAMES[1]).rename(tmp_path / NAMES[1])
+    (out / "clips-000001.json").unlink()
+    assert go(mine, out).open == 0
+    assert shards(out) == shards(whole)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 
 from data_prep.__main__ import main
 from data_prep.choices import PEOPLE_FACES, PEOPLE_LIST
+from data_prep.photos.embedded import list_people
 
 PEOPLE = ("Abdullah_Gul", "Adrien_Brody")
 
@@ -84,6 +85,8 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "--out must be a local folder" in capsys.readouterr().err
     assert photos(tmp_path / "flat", out, "--rank", 0, "--world-size", 2) == 2
     assert "faces are compared by one process" in capsys.readouterr().err
+    assert photos(tmp_path / "flat", out, "--split", "train") == 2
+    assert f"look at {PEOPLE_LIST}, and give it as input for each split" in capsys.readouterr().err
     (out / PEOPLE_FACES).write_bytes(b"PK")
     assert photos(tmp_path / "flat", out) == 2
     assert f"{PEOPLE_FACES}: cannot be read" in capsys.readouterr().err
@@ -99,3 +102,12 @@ def test_what_no_list_can_name_is_somebody_by_itself(assets: Path, tmp_path: Pat
     assert listed(out) == {"1.jpg": ""}
     rows = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
     assert [row["status"] for row in rows] == ["failed"] * 3
+
+
+def test_what_is_gone_for_the_moment_is_not_listed_as_nobody(tmp_path: Path) -> None:
+    """What a list says of a picture stays."""
+    flat, out = tmp_path / "flat", tmp_path / "out"
+    flat.mkdir()
+    (flat / "1.jpg").symlink_to(tmp_path / "disk" / "1.jpg")
+    assert list_people([flat], out, 0.5, "widest") == [flat / "1.jpg"]
+    assert not out.exists()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.choices import EACH, TEST, TRAIN, VAL
+from data_prep.engines.plan import video_id
 from data_prep.photos.find import PeopleError, PhotoPerson, find_people, pictures_of, same_files
 
 
@@ -51,9 +52,43 @@ def test_a_list_says_who_is_whom(tmp_path: Path) -> None:
         pictures_of(f"{listed}#bob")
 
 
+def test_a_list_may_be_called_in_capitals(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg")
+    (tmp_path / "WHO.CSV").write_text("file,person\n1.jpg,Ann\n")
+    (ann,) = find_people([tmp_path / "WHO.CSV"])
+    assert pictures_of(ann.path) == [tmp_path / "1.jpg"]
+
+
+def test_a_folder_that_is_called_like_a_list_is_a_folder(tmp_path: Path) -> None:
+    root = touch(tmp_path / "set.csv", "a.csv#b/1.jpg", "a.csv#b/c/2.jpg", "a.csv#3.jpg")
+    people = find_people([root])
+    assert names(people) == ["set.csv", "set.csv/a.csv#b", "set.csv/a.csv#b/c"]
+    assert [pictures_of(person.path) for person in people] == [
+        [root / "a.csv#3.jpg"],
+        [root / "a.csv#b/1.jpg"],
+        [root / "a.csv#b/c/2.jpg"],
+    ]
+
+
+def test_whoever_a_list_names_is_found_again_under_that_very_name(tmp_path: Path) -> None:
+    """The path goes through ``Path``, which would take some of these for one."""
+    called = ["Ann", "Ann/", "./Ann", "a//b", "a/b", "..", ".", "x.csv#Ann", "Ann#", "Ann%2F", "%", "Zoë", "a\nb"]
+    lines = [f'{k}.jpg,"{name}"' for k, name in enumerate(called)]
+    (tmp_path / "who.csv").write_text("\n".join(["file,person", *lines]), "utf-8")
+    people = find_people([tmp_path / "who.csv"])
+    found = {person.name.removeprefix("who/"): pictures_of(str(Path(person.path))) for person in people}
+    assert found == {name: [tmp_path / f"{k}.jpg"] for k, name in enumerate(called)}
+    assert len({str(Path(person.path)) for person in people}) == len({video_id(p.name) for p in people}) == len(called)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("a,b\n1,2\n", "columns file and person"), ("file,person\n", "lists no picture"), ("file,person\n,x\n", "line 2")],
+    [
+        ("a,b\n1,2\n", "columns file and person"),
+        ("file,person\n", "lists no picture"),
+        ("file,person\n,x\n", "line 2"),
+        ("file,person\n1\0.jpg,x\n", "line 2"),
+    ],
 )
 def test_a_list_that_cannot_be_used_says_why(tmp_path: Path, text: str, says: str) -> None:
     listed = tmp_path / "who.csv"

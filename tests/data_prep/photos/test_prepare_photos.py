@@ -1,7 +1,11 @@
 """``python -m data_prep photos`` from the command line on, on photos of the development assets and hostile ones."""
 
+import dataclasses
+import errno
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +14,12 @@ import pytest
 from PIL import Image
 
 from data_prep.__main__ import main
+from data_prep.clips.steps.pipeline import Task
 from data_prep.folders.summary import summarise
 from data_prep.folders.verify import verify
+from data_prep.photos.find import find_people, pictures_of, stamp_of_pictures
+from data_prep.photos.prepare import make_people
+from data_prep.photos.settings import PhotoSettings
 from jdap.data.modules import ImageDataModule
 from jdap.shards.reader import read_samples
 from jdap.shards.sample import Sample
@@ -165,6 +173,76 @@ def test_other_thresholds_admit_pictures_and_put_people_aside(made: Path, tmp_pa
     assert {path.name: path.read_bytes() for path in out.glob("*.tar")} == {
         path.name: path.read_bytes() for path in made.glob("*.tar")
     }
+
+
+@pytest.fixture
+def listed(people: Path, tmp_path: Path) -> Path:
+    """A list of two people, whose pictures lie in folders beside it."""
+    lines = ["file,person"]
+    for name in PEOPLE:
+        (tmp_path / name).mkdir()
+        for path in sorted((people / name).glob(f"{name}*"))[1:3]:
+            shutil.copy2(path, tmp_path / name)
+            lines.append(f"{name}/{path.name},{name}")
+    (tmp_path / "who.csv").write_text("\n".join(lines))
+    return tmp_path / "who.csv"
+
+
+def test_people_whose_disk_is_gone_keep_their_samples(listed: Path, tmp_path: Path) -> None:
+    out, asked = tmp_path / "out", ["--size", SIZE, "--workers", 0]
+    assert photos(listed, "--out", out, *asked) == 0
+    before, told = {path.name: path.read_bytes() for path in out.glob("*.tar")}, rows(out)
+    assert sorted(row["frames"] for row in told) == [2, 2]
+    for name in PEOPLE:
+        (tmp_path / name).rename(tmp_path / f"gone-{name}")
+    assert photos(listed, "--out", out, *asked) == 0
+    assert {path.name: path.read_bytes() for path in out.glob("*.tar")} == before
+    # Nor does it cost them anything where their unit is made again.
+    (out / "clips-000000.json").unlink()
+    assert photos(listed, "--out", out, *asked) == 0
+    assert {path.name: path.read_bytes() for path in out.glob("*.tar")} == before
+    assert rows(out) == told
+    assert verify(out) == []
+
+
+def tried(listed: Path, name: str, tmp_path: Path, changes: Callable[[Path], object]) -> list[dict[str, Any]]:
+    """The rows of a person whose pictures change after they were planned."""
+    (person,) = (one for one in find_people([listed]) if one.name.endswith(name))
+    settings = PhotoSettings(size=SIZE)
+    task = Task(Path(person.path), person.name, "she", tmp_path / "samples", tmp_path / "sheets")
+    task = dataclasses.replace(task, stamp=stamp_of_pictures(pictures_of(person.path), {}))
+    changes(pictures_of(person.path)[0])
+    return make_people(settings)(task)
+
+
+def test_a_picture_that_goes_before_it_is_read_is_left_open(listed: Path, tmp_path: Path) -> None:
+    gone, kept, person = tried(listed, PEOPLE[0], tmp_path, Path.unlink)
+    assert (gone["status"], gone["reason"], gone["fault"]) == ("failed", "no such file", "machine")
+    assert (kept["status"], kept["frames"]) == ("kept", 1)
+    assert (person["clip_id"], person["status"], person["fault"]) == ("she", "failed", "machine")
+    assert "--retry failed" in person["reason"]
+    # What was not there when it was planned is final.
+    (only, kept) = tried(listed, PEOPLE[0], tmp_path / "again", lambda path: None)
+    assert (only["reason"], "fault" in only) == ("no such file", False)
+
+
+def test_a_disk_that_fails_is_no_fault_of_the_picture(
+    listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(*_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with pytest.raises(OSError, match="Stale"):
+        tried(listed, PEOPLE[0], tmp_path, lambda path: monkeypatch.setattr(Image, "open", stale))
+
+
+def test_rights_that_lack_may_be_given(listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(*_: object, **__: object) -> None:  # root may read everything
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    found = tried(listed, PEOPLE[0], tmp_path, lambda path: monkeypatch.setattr(Image, "open", refusing))
+    assert [(row["status"], row["fault"]) for row in found] == [("failed", "machine")] * 2
+    assert all("Permission denied" in row["reason"] for row in found)
 
 
 def test_splits_and_mistakes(people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -240,6 +241,17 @@ def test_where_a_video_breaks_off_finished_clips_stay(tools: Tools, people, tmp_
 
 
 @pytest.mark.slow
+def test_rights_that_lack_may_be_given(tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(place: str) -> None:  # root may read everything
+        raise PermissionError(13, "Permission denied", place)
+
+    monkeypatch.setattr(os, "listdir", refusing)
+    monkeypatch.setattr(os, "scandir", refusing)
+    (row,) = prepare_video(Task(tmp_path, "set", "video", tmp_path, tmp_path), tools)
+    assert (row["status"], row["fault"]) == ("failed", "machine")
+    assert "Permission denied" in row["reason"]
+
+
 def test_what_was_kept_gives_the_bytes_that_the_file_gives(tools: Tools, people, tmp_path: Path, monkeypatch) -> None:
     """A picture so wide that the surroundings of the face are kept, at its edge and then, after a cut, amid it."""
     from data_prep.clips.steps import pipeline
