@@ -22,6 +22,7 @@ from jdap.media.sound import SoundError, open_sound
 from jdap.metrics.lips import amplitude_ratio, best_lag, correlation
 from jdap.models.audio.frames import FRAME_SAMPLES
 from jdap.models.audio.speaking import SpeakingFace
+from jdap.pose.talking import AHEAD
 from jdap.units import FPS
 
 #: What is measured → (unit, whether higher is better).
@@ -62,16 +63,20 @@ def of_speakers(face: SpeakingFace, spoken: Spoken, seed: int) -> list[dict[str,
 
 @torch.inference_mode()
 def of_videos(face: SpeakingFace, videos: Sequence[SeenVideo], seed: int) -> list[dict[str, Any]]:
-    """Rows of people in videos, whose lips landmarks measure."""
+    """Rows of people in videos, whose lips landmarks measure; heard ahead, as a photo that talks does."""
     values: dict[str, dict[str, list[float]]] = {_OWN: {}, _OTHER: {}}
-    heard = [face(one.audio_S[None], len(one.opening_mm_F)).opening_mm_BF for one in videos]
+    heard = [_ahead(face(one.audio_S[None], len(one.opening_mm_F)).opening_mm_BF) for one in videos]
     for own, other, one in zip(heard, [*heard[1:], *heard[:1]], videos, strict=True):
-        for name, numbers in _of_opening(own, one.opening_mm_F[None]).items():
+        for name, numbers in _of_opening(own, one.opening_mm_F[None, : own.shape[1]]).items():
             values[_OWN].setdefault(name, []).extend(numbers)
-        both = min(other.shape[1], len(one.opening_mm_F))
+        both = min(other.shape[1], own.shape[1])
         found = correlation(other[:, :both], one.opening_mm_F[None, :both])
         values[_OTHER].setdefault("opening", []).extend(found.tolist())
     return answers.rows(values, SPEAKING_MEASURES, [one.name for one in videos], seed, whom="people in videos")
+
+
+def _ahead(heard_BF: Tensor) -> Tensor:
+    return heard_BF[:, AHEAD:]
 
 
 def _of_opening(heard_BF: Tensor, true_BF: Tensor) -> dict[str, list[float]]:

@@ -18,6 +18,7 @@ from jdap.io.assets import SHIPPED_FOLDER
 from jdap.models.audio.frames import FRAME_SAMPLES
 from jdap.models.audio.speaking import Articulation, SpeakingFace
 from jdap.models.loading import load_strict
+from jdap.pose.talking import AHEAD
 
 FRAMES = 60
 
@@ -89,9 +90,9 @@ def test_figures_of_one_who_knows_and_of_one_who_hears_the_next(spoken: Spoken) 
     assert found(rows, "own sound", "amplitude") == pytest.approx(1)
     assert found(rows, "own sound", "lag") == 0
     assert found(rows, "another's sound") < 0.5
-    videos = [
-        SeenVideo(str(k), a, o) for k, (a, o) in enumerate(zip(spoken.audio_NS, spoken.opening_mm_NF, strict=True))
-    ]
+    # People's mouths are ahead of what is heard.
+    ahead = spoken.opening_mm_NF.roll(-AHEAD, 1)
+    videos = [SeenVideo(str(k), *both) for k, both in enumerate(zip(spoken.audio_NS, ahead, strict=True))]
     rows = of_videos(Known(2 * spoken.opening_mm_NF), videos, 0)  # type: ignore[arg-type]
     assert found(rows, "own sound") == pytest.approx(1)
     assert found(rows, "own sound", "amplitude") == pytest.approx(2)
