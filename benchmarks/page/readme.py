@@ -12,6 +12,7 @@ from benchmarks.modes import measure as modes
 from benchmarks.mouth.mouth import CODEC
 from benchmarks.page.parts import figure
 from benchmarks.talking.lipsync import OTHERS
+from benchmarks.talking.moved import MOVED_REFERENCE
 from jdap.choices import CLEAN
 from jdap.metrics.mouth import DEPTH
 
@@ -69,15 +70,18 @@ def readme_table(results: Sequence[Path]) -> str:
             cells.append("" if found is None or beside is None else f"{_number(found, unit, factor)}, {beside[1]}")
         lines.append(f"| {what} | {' | '.join(cells)} |")
     arms = {row["arm"]: row for row in heard["rows"] if (row["reader"], row["measure"]) == (DEPTH, "correlation")}
-    arm = next(iter(heard["stamp"]["weights"]))
-    needed = (arm, CODEC, f"{arm}, {OTHERS}")
-    if missing := [name for name in needed if name not in arms]:
+    drawn = next(iter(heard["stamp"]["weights"]), None)
+    mouths = [(drawn, "mouth"), (MOVED_REFERENCE, "mouth of a photo that is moved")]
+    there = [(arm, what) for arm, what in mouths if arm in arms]
+    needed = (CODEC, *(f"{arm}, {OTHERS}" for arm, _ in there))
+    if missing := [name for name in needed if name not in arms] if there else ["answer"]:
         raise BenchmarkError(f"lipsync.json has no {', '.join(missing)}: run `benchmarks lipsync` with its controls")
-    cells = [_number(arms[name], "", 1) for name in needed]
-    what = f"mouth follows the sound, correlation ({heard['stamp']['people']} people) ↑"
-    lines.append(
-        f"| {what} | **{cells[0]}** | {cells[1]}, the image codec alone | {cells[2]}, another person's sound |"
-    )
+    for arm, what in there:
+        cells = [_number(arms[name], "", 1) for name in (arm, CODEC, f"{arm}, {OTHERS}")]
+        what = f"{what} follows the sound, correlation ({heard['stamp']['people']} people) ↑"
+        lines.append(
+            f"| {what} | **{cells[0]}** | {cells[1]}, the image codec alone | {cells[2]}, another person's sound |"
+        )
     stamp = asked["stamp"]
     commit = (stamp["git_commit"] or "unknown")[:9]
     made = f"{stamp['people']} unseen synthetic people (the mouth: {heard['stamp']['people']}); brackets: 95 % interval"
