@@ -86,6 +86,7 @@ class Speaker:
         lips: float = 1.0,
         motion: float = 1.0,
         seed: int = 0,
+        ahead: int = AHEAD,
     ) -> Iterator[Portrait]:
         """Frames at 25 a second, some at a time: ``rgb`` (F, 3, S, S) and ``depth`` (F, 1, S, S) in [-1, 1].
 
@@ -94,6 +95,7 @@ class Speaker:
             lips: how far the mouth moves, 1 as people do.
             motion: how much the head sways; at 0 it keeps still and does not blink.
             seed: of sway and blinks.
+            ahead: frames by which mouths are ahead of their sound beyond what the studio's are.
 
         Raises:
             ValueError: for sound that is empty or out of range.
@@ -105,15 +107,15 @@ class Speaker:
                 if first == 0:
                     raise ValueError("the sound is empty: there is nothing to say")
                 return
-            said = self.hear(windows, first, frames, lips)
+            said = self.hear(windows, first, frames, lips, ahead)
             made = [self._frame(said[k], idle, (first + k) / FPS) for k in range(frames)]
             yield Portrait(*(torch.cat(x) for x in zip(*made, strict=True)))
 
     @torch.no_grad()
-    def hear(self, windows: SoundWindows, first: int, frames: int, lips: float = 1.0) -> Tensor:
+    def hear(self, windows: SoundWindows, first: int, frames: int, lips: float = 1.0, ahead: int = AHEAD) -> Tensor:
         """(F, E) expressions of frames ``first`` … of a sound, in [0, 1], lids as in the photo."""
         around = self.face.context_frames
-        heard = windows.cut(first + AHEAD - around, frames + 2 * around)
+        heard = windows.cut(first + ahead - around, frames + 2 * around)
         strength_FE, opening_mm_F = (
             x[0, around : around + frames] for x in self.face(heard[None], frames + 2 * around)
         )
