@@ -92,7 +92,7 @@ class WarpTalker:
     def see(self, photo: Photo, path: Path, window_px: np.ndarray) -> None:
         """As :class:`Talker` has it."""
         try:
-            self.speaker = Speaker(self.face, self.pipeline, photo, window_px, seed=self.args.seed)
+            self.speaker = Speaker(self.face, self.pipeline, photo, window_px)  # one depth for all seeds
         except PoseError as error:
             raise PhotoError(f"{path}: {error}; name the head's square with --box LEFT,TOP,SIZE") from error
 

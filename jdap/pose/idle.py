@@ -2,8 +2,6 @@
 
 Motion is a sum of a few slow waves and blinks come at random, both functions of the seed and the time alone: a longer
 video begins like a shorter one.
-
-Shapes: F frames.
 """
 
 from __future__ import annotations
@@ -23,14 +21,19 @@ EASE_S = 1.0
 #: Blinks: seconds between them on average beside the least, and how long half of one lasts.
 BETWEEN_S, BLINK_LEAST_S, HALF_S = 2.7, 0.6, 0.12
 BLINK = "eyeBlink"
+#: The most that sway can be strengthened: all waves together then turn the head by less than it may be turned.
+MOST_STRENGTH = 7.0
 
 
 class Idle:
-    """Sway and blinks of one video; ``strength`` 0 … scales the sway, and at 0 there are no blinks either."""
+    """Sway and blinks of one video; ``strength`` scales the sway, and at 0 there are no blinks either.
+
+    Raises ValueError for a strength that is not within 0 … :data:`MOST_STRENGTH`.
+    """
 
     def __init__(self, seed: int = 0, strength: float = 1.0) -> None:
-        if not (strength >= 0 and math.isfinite(strength)):
-            raise ValueError(f"the strength of motion must be 0 or more, got {strength}")
+        if not 0 <= strength <= MOST_STRENGTH:
+            raise ValueError(f"the strength of motion must be within 0 … {MOST_STRENGTH:g}, got {strength}")
         rng, self._blinks = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
         self.strength = strength
         shape = (len(SWAY_DEG), WAVES)

@@ -88,6 +88,7 @@ class Mover:
         self.camera_px_3 = head.camera_px_3 * (size / head.size)
         self.old_V3 = heads.vertices(head)
         self.before = self._rasterised(self.old_V3)
+        self._faced_T = _facing(self.old_V3, self.faces_T3)
         self.rigid_SS = per_face(self.before, heads.moves_T)[0].bool()
         self._facing_V = -(vertex_normals(self.old_V3[None], self.faces_T3)[0] * F.normalize(self.old_V3, dim=1)).sum(1)
         # Up to the edge of a head pixels are half of what is behind it.
@@ -111,7 +112,7 @@ class Mover:
         inner = per_face(after, heads.mouth_T | heads.eyes_T)[0].bool()
         # Beside the face the model is a guess, mostly under hair: there only what looks at the viewer counts. In the
         # face all does but what was seen from its edge and turns to the viewer: it would be drawn out to stripes.
-        facing, faced = (_facing(after, vertices, self.faces_T3) for vertices in (new_V3, self.old_V3))
+        facing, faced = (per_face(after, of_T)[0] for of_T in (_facing(new_V3, self.faces_T3), self._faced_T))
         well = (faced > GRAZING) | (facing < faced + TURNS_TO)
         face = per_face(after, heads.face_T)[0].bool()
         known = shown & rigid & ((face & well) | (torch.minimum(facing, faced) > SURE))
@@ -119,8 +120,7 @@ class Mover:
         still = torch.from_numpy(distance_transform_edt(~head_SS.numpy())) > BESIDE * size
         still[[0, -1]], still[:, [0, -1]] = True, True
         still &= ~known
-        moved[:, ~known] = 0
-        moved = membrane(moved, known | still)
+        moved = membrane(torch.where(known, moved, 0.0), known | still)
         skin = rigid & per_face(after, heads.model.skin_T)[0].bool()
         within = self._within(moved[:2].clone(), at, skin & ~known)
         if not torch.equal(within, moved[:2]):
@@ -171,11 +171,12 @@ def _was_seen(depth_SS: Tensor, place_N2: Tensor, z_N: Tensor) -> Tensor:
     return found
 
 
-def _facing(fragments: Fragments, vertices_V3: Tensor, faces_T3: Tensor) -> Tensor:
-    """(S, S): the cosine between the normal of the triangle that is seen and the way to the viewer."""
-    a, b, c = (vertices_V3[faces_T3[:, i]] for i in range(3))
-    normal = F.normalize(torch.linalg.cross(b - a, c - a), dim=1)
-    return per_face(fragments, -(normal * F.normalize(a, dim=1)).sum(1))[0]
+def _facing(vertices_V3: Tensor, faces_T3: Tensor) -> Tensor:
+    """(T,): the cosine between each triangle's normal and the way to the viewer."""
+    # Axes first: torch sums over a short last axis slowly.
+    a, b, c = vertices_V3.T[:, faces_T3.T].unbind(1)
+    normal = F.normalize(torch.linalg.cross(b - a, c - a, dim=0), dim=0)
+    return -(normal * F.normalize(a, dim=0)).sum(0)
 
 
 def grown(mask_SS: Tensor, reach: int) -> Tensor:

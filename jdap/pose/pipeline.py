@@ -177,12 +177,12 @@ class PosePipeline:
         old_mm, new_mm, skin_old, skin_new = self._skins(motion, side)
         scale, shift = _line(old_11SS[0, 0][skin_old], old_mm[skin_old])
         at = (torch.arange(side) + 0.5) / side * 2 - 1
-        field = F.interpolate(torch.cat([motion.from_2SS, motion.farther_SS[None]])[None], (side, side), mode="area")[0]
+        field = _sized(torch.cat([motion.from_2SS, motion.farther_SS[None]])[None], side)[0]
         grid = torch.stack(torch.meshgrid(at, at, indexing="xy"), -1) + field[:2].permute(1, 2, 0) / motion.size * 2
         moved = F.grid_sample(old_11SS, grid[None], mode="bilinear", padding_mode="border", align_corners=False)[0, 0]
         depth_mm = moved * scale + shift + field[2]
         unseen = torch.stack([motion.inside_SS, motion.stretched_SS])[None].float()
-        inside, stretched = F.interpolate(unseen, (side,) * 2, mode="area")[0] > 0.5
+        inside, stretched = _sized(unseen, side)[0] > 0.5
         depth_mm = torch.where(inside & (new_mm > 0), new_mm, depth_mm)
         # At a head's edge the model may lie far behind what is stretched there: that would be a crack.
         depth_mm = torch.where(stretched & (new_mm > 0), torch.minimum(new_mm, depth_mm), depth_mm)
@@ -257,10 +257,14 @@ def soft_region(motion: Motion, side: int) -> Tensor:
     around = grown(motion.head_SS, reach)[None, None].float()
     fade = max(1, round(FADES * motion.size))
     soft = F.avg_pool2d(F.pad(around, [fade] * 4), 2 * fade + 1, 1)
-    inner = ((soft - 0.5) * 2).clamp(0, 1)  # it ends where the region does
-    if side < motion.size:
-        return F.interpolate(inner, (side, side), mode="area")
-    return F.interpolate(inner, (side, side), mode="bilinear", align_corners=False)
+    return _sized(((soft - 0.5) * 2).clamp(0, 1), side)  # it ends where the region does
+
+
+def _sized(values_1CSS: Tensor, side: int) -> Tensor:
+    """(1, C, side, side): means of what becomes smaller; between values, of what becomes larger."""
+    if side < values_1CSS.shape[-1]:
+        return F.interpolate(values_1CSS, (side, side), mode="area")
+    return F.interpolate(values_1CSS, (side, side), mode="bilinear", align_corners=False)
 
 
 def _line(x_N: Tensor, y_N: Tensor) -> tuple[float, float]:

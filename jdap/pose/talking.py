@@ -48,7 +48,7 @@ class Speaker:
         face: hears what the mouth does.
         pipeline: fits heads, and has the weights that see the photo's depth.
         photo, window_px: the photo, and its head's square (left, top, side).
-        ensemble, seed: of the photo's depth.
+        seed: of the photo's depth.
 
     Raises:
         PoseError: where no face is found in the square.
@@ -60,7 +60,6 @@ class Speaker:
         pipeline: PosePipeline,
         photo: Photo,
         window_px: np.ndarray,
-        ensemble: int = 1,
         seed: int = 0,
     ) -> None:
         assert pipeline.portrait is not None
@@ -69,9 +68,10 @@ class Speaker:
         self.head: FittedHead = fit_photo(self.heads, photo, window_px)
         #: Pixels across of the video: the photo's own, up to the side that motion is made at.
         self.side = int(min(MOTION_SIDE_PX, max(16, round(float(window_px[2])))))
-        depth, _ = depth_of(pipeline.portrait, photo, window_px, 1, ensemble, seed)
-        sized = F.interpolate(torch.from_numpy(depth)[None, None], (self.side,) * 2, mode="bilinear")
-        self._depth_11SS = sized
+        depth, _ = depth_of(pipeline.portrait, photo, window_px, seed=seed)
+        self._depth_11SS = F.interpolate(torch.from_numpy(depth)[None, None], (self.side,) * 2, mode="bilinear")
+        # What is moved is no larger than the video: a photo of many pixels costs a frame no more than a small one.
+        self._square_SS3 = crop_frame(photo.rgb_HW3, window_px, self.side).copy()
         self._mover = Mover(self.heads, self.head, TALK_GRID_PX)
         self._mouth = mouth_of_shape(self.heads.model, self.head.shape_V3)
         self._columns = [[self.heads.names.index(one) for one in named(n, self.heads.names)] for n in face.names]
@@ -98,7 +98,7 @@ class Speaker:
             ahead: frames by which mouths are ahead of their sound beyond what the studio's are.
 
         Raises:
-            ValueError: for sound that is empty or out of range.
+            ValueError: for sound that is empty or out of range, and as :class:`jdap.pose.idle.Idle` for ``motion``.
         """
         windows, idle = SoundWindows(sound, FPS), Idle(seed, motion)
         for first in count(step=HEARD):
@@ -133,6 +133,6 @@ class Speaker:
         expression = expression_E.clone()
         expression[self._lids] = expression[self._lids].clamp_min(idle.lids(time_s))
         motion = self._mover.to(self.heads.place(self.head, expression, idle.turn(time_s).rotation()))
-        rgb_HW3 = crop_frame(drawn(self.photo.rgb_HW3, self.window_px, self.heads, motion), self.window_px, self.side)
-        rgb = torch.from_numpy(rgb_HW3.copy()).permute(2, 0, 1)[None] / 127.5 - 1
+        rgb_SS3 = drawn(self._square_SS3, np.array([0.0, 0.0, self.side]), self.heads, motion)
+        rgb = torch.from_numpy(rgb_SS3).permute(2, 0, 1)[None] / 127.5 - 1
         return rgb, self.pipeline.new_depth(self._depth_11SS, motion)

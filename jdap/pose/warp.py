@@ -66,21 +66,23 @@ def _other_half(crop_3SS: Tensor, motion: Motion) -> tuple[Tensor, Tensor]:
 
     Its colour is brought to that of the skin beside it: the two halves are lit differently.
     """
-    mask = motion.mirrored_SS
-    if not bool(mask.any()):
+    if not bool(motion.mirrored_SS.any()):
         return torch.zeros_like(crop_3SS), torch.zeros(motion.size, motion.size)
     size = motion.size
-    seen = _sampled(crop_3SS, motion.mirror_2SS)
+    reach, soft_px = max(1, round(SEAM * size)), SEAM_PX * size / 512
+    box = _box(motion.mirrored_SS, max(reach, _fades(soft_px)))
+    mask = motion.mirrored_SS[box]
+    seen = _sampled(crop_3SS, motion.mirror_2SS[:, *box])
     y, x = torch.meshgrid(*[torch.arange(size) + 0.5] * 2, indexing="ij")
-    moved = _sampled(crop_3SS, motion.from_2SS + torch.stack([x, y]))
-    reach = max(1, round(SEAM * size))
-    beside = grown(mask, reach) & (motion.depth_SS > 0) & motion.head_SS & ~motion.stretched_SS & ~motion.inside_SS
+    moved = _sampled(crop_3SS, motion.from_2SS[:, *box] + torch.stack([x[box], y[box]]))
+    own = (motion.depth_SS > 0) & motion.head_SS & ~motion.stretched_SS & ~motion.inside_SS
+    beside = grown(mask, reach) & own[box]
     if bool(beside.any()):
         edge = mask & grown(beside, reach)
         edge = edge if bool(edge.any()) else mask
         gain = moved[:, beside].median(1).values / seen[:, edge].median(1).values.clamp_min(1e-3)
         seen = (seen * gain.clamp(0.6, 1.6)[:, None, None]).clamp(0, 1)
-    return _soft(seen, mask, SEAM_PX * size / 512)
+    return _placed(_soft(seen, mask, soft_px), box, size)
 
 
 def _sampled(picture_3SS: Tensor, at_2SS: Tensor) -> Tensor:
@@ -102,15 +104,35 @@ def _inside(crop_3SS: Tensor, heads: Heads, motion: Motion) -> tuple[Tensor, Ten
         return torch.zeros_like(crop_3SS), torch.zeros(motion.size, motion.size)
     skin = (motion.old_depth_SS > 0) & motion.head_SS
     luminance = (crop_3SS[:, skin].T ** 2.2 @ torch.tensor(LUMINANCE_WEIGHTS)).median()
-    names = list(PAINTS)
     colour_T3 = torch.zeros(len(heads.model.faces_T3), 3)
-    for name in names:
-        colour_T3[heads.model.part(name)] = torch.tensor(PAINTS[name])
-    colour = colour_T3[motion.part_SS.clamp_min(0)].permute(2, 0, 1)
-    mouth = motion.inside_SS & heads.mouth_T[motion.part_SS.clamp_min(0)]
-    shade = 0.5 + 0.5 * motion.facing_SS
+    for name, paint in PAINTS.items():
+        colour_T3[heads.model.part(name)] = torch.tensor(paint)
+    soft_px = SOFT_PX * motion.size / 512
+    box = _box(motion.inside_SS, _fades(soft_px))
+    mask, part, depth_mm = motion.inside_SS[box], motion.part_SS[box].clamp_min(0), motion.depth_SS[box]
+    mouth = mask & heads.mouth_T[part]
+    shade = 0.5 + 0.5 * motion.facing_SS[box]
     if bool(mouth.any()):
-        lips = motion.depth_SS[mouth].quantile(0.05)
-        shade = torch.where(mouth, shade * torch.exp(-(motion.depth_SS - lips).clamp_min(0) / FALLS_MM), shade)
-    linear = (colour * shade * luminance / SKIN_LUMINANCE).clamp(0, 1)
-    return _soft(linear ** (1 / 2.2), motion.inside_SS, SOFT_PX * motion.size / 512)
+        lips = depth_mm[mouth].quantile(0.05)
+        shade = torch.where(mouth, shade * torch.exp(-(depth_mm - lips).clamp_min(0) / FALLS_MM), shade)
+    linear = (colour_T3[part].permute(2, 0, 1) * shade * luminance / SKIN_LUMINANCE).clamp(0, 1)
+    return _placed(_soft(linear ** (1 / 2.2), mask, soft_px), box, motion.size)
+
+
+def _fades(soft_px: float) -> int:
+    """Pixels over which a Gaussian ends (scipy's: four standard deviations)."""
+    return int(4 * soft_px + 0.5)
+
+
+def _box(mask_SS: Tensor, beyond: int) -> tuple[slice, slice]:
+    """Rows and columns of a mask that is not empty, and so many pixels beyond."""
+    ends = [mask_SS.any(axis).nonzero() for axis in (1, 0)]
+    rows, columns = (slice(max(0, int(at[0]) - beyond), int(at[-1]) + 1 + beyond) for at in ends)
+    return rows, columns
+
+
+def _placed(made: tuple[Tensor, Tensor], box: tuple[slice, slice], size: int) -> tuple[Tensor, Tensor]:
+    """Colour (3, S, S) and cover (S, S) of a box; 0 around it."""
+    colour_3SS, cover_SS = torch.zeros(3, size, size), torch.zeros(size, size)
+    colour_3SS[:, *box], cover_SS[box] = made
+    return colour_3SS, cover_SS

@@ -1,10 +1,10 @@
-"""The rasteriser's loops for the CPU, compiled by numba (the one file that imports it).
+"""Loops of the rasteriser and of membranes for the CPU, compiled by numba (the one file that imports it).
 
-They do what :mod:`jdap.shape.rasterise` does in torch, operation by operation and in the same order, so the bits are
-the same; but triangle by triangle, without pictures of what is thrown away, which takes a tenth of the time and no
-memory.
+They do what :mod:`jdap.shape.rasterise` and :mod:`jdap.shape.membrane` do in torch, operation by operation and in the
+same order, so the bits are the same; but triangle by triangle and pixel by pixel, without pictures of what is thrown
+away, which takes a tenth of the time and no memory.
 
-Shapes: B pictures, V vertices, T triangles, H x W pixels.
+Shapes: B pictures, V vertices, T triangles, H x W pixels, C channels.
 """
 
 from __future__ import annotations
@@ -38,18 +38,25 @@ def draw(
     barycentric = np.zeros((*shape, 3), np.float32)
     drawn = np.zeros((0, 0), np.bool_) if drawn_BT is None else np.broadcast_to(drawn_BT, (shape[0], len(faces_T3)))
     arrays = (np.ascontiguousarray(values) for values in (pixel_BV2, z_mm_BV, faces_T3, drawn))
-    _compiled()(*arrays, z_near_mm, cull, depth, face, barycentric)
+    _compiled(_draw)(*arrays, z_near_mm, cull, depth, face, barycentric)
     return depth, face, barycentric
 
 
+def relax(values_CHW: np.ndarray, known_HW: np.ndarray, rounds: int) -> np.ndarray:
+    """Float values after so many rounds of :func:`jdap.shape.membrane.relaxed`."""
+    now = np.pad(values_CHW, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    _compiled(_relax)(now, now.copy(), np.ascontiguousarray(known_HW), rounds)
+    return now[:, 1:-1, 1:-1].copy()
+
+
 @functools.cache
-def _compiled() -> Callable[..., None]:
+def _compiled(loops: Callable[..., None]) -> Callable[..., None]:
     import numba
 
     try:
-        return numba.njit(cache=True, nogil=True)(_draw)
+        return numba.njit(cache=True, nogil=True)(loops)
     except RuntimeError:  # no folder to keep it in: it is compiled again in each process
-        return numba.njit(nogil=True)(_draw)
+        return numba.njit(nogil=True)(loops)
 
 
 def _draw(
@@ -109,3 +116,21 @@ def _draw(
                     barycentric_BHW3[b, v, u, 0] = w0 / total
                     barycentric_BHW3[b, v, u, 1] = w1 / total
                     barycentric_BHW3[b, v, u, 2] = w2 / total
+
+
+def _relax(now_CHW: np.ndarray, next_CHW: np.ndarray, known_HW: np.ndarray, rounds: int) -> None:
+    """``now`` holds what is found, in a frame of one pixel that repeats its edge; ``next`` is a copy to work in."""
+    height, width = known_HW.shape
+    quarter = np.float32(0.25)
+    for c in range(len(now_CHW)):
+        now, after = now_CHW[c], next_CHW[c]
+        for _ in range(rounds):
+            for v in range(1, height + 1):
+                above, line, below, out, known = now[v - 1], now[v], now[v + 1], after[v], known_HW[v - 1]
+                for u in range(1, width + 1):
+                    mean = (line[u - 1] + line[u + 1] + above[u] + below[u]) * quarter
+                    out[u] = line[u] if known[u - 1] else mean
+                out[0], out[width + 1] = out[1], out[width]
+            after[0], after[height + 1] = after[1], after[height]
+            now, after = after, now
+        now_CHW[c] = now

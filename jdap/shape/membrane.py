@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jdap.shape import compiled
+
 #: Rounds of smoothing at each scale, and the smallest scale.
 MEMBRANE_ROUNDS, COARSEST = 60, 8
 
@@ -33,8 +35,15 @@ def membrane(values_CHW: Tensor, known_HW: Tensor) -> Tensor:
     return relaxed(torch.where(known_HW, values_CHW, filled), known_HW, MEMBRANE_ROUNDS)
 
 
-def relaxed(values_CHW: Tensor, known_HW: Tensor, rounds: int) -> Tensor:
-    """So many times, each value that is not known becomes the mean of its neighbours."""
+def relaxed(values_CHW: Tensor, known_HW: Tensor, rounds: int, *, by_numba: bool | None = None) -> Tensor:
+    """So many times, each value that is not known becomes the mean of its neighbours.
+
+    ``by_numba``: whether compiled loops do it, of float32 on the CPU and without gradients; None: where numba is
+    installed. The bits are the same.
+    """
+    plain = values_CHW.device.type == "cpu" and values_CHW.dtype == torch.float32 and not values_CHW.requires_grad
+    if compiled.is_there() and plain if by_numba is None else by_numba:
+        return torch.from_numpy(compiled.relax(values_CHW.numpy(), known_HW.numpy(), rounds))
     for _ in range(rounds):
         around = F.pad(values_CHW[None], [1] * 4, mode="replicate")[0]
         mean = around[:, 1:-1, :-2] + around[:, 1:-1, 2:]

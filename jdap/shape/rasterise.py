@@ -167,10 +167,8 @@ def per_face(fragments: Fragments, values_T: Tensor, outside: float = 0) -> Tens
 
     ``per_face(fragments, model.skin_T)`` is a mask of the skin that is seen.
     """
-    seen = fragments.mask
-    values = torch.full((*seen.shape, *values_T.shape[1:]), outside, dtype=values_T.dtype, device=values_T.device)
-    values[seen] = values_T[fragments.face[seen]]
-    return values
+    beside = values_T.new_full((1, *values_T.shape[1:]), outside)
+    return torch.cat([values_T, beside])[fragments.face]  # -1 is the last row
 
 
 def _check(vertices: Tensor, faces: Tensor, camera: Tensor, height: int, width: int, z_near_mm: float) -> int:

@@ -279,6 +279,18 @@ def test_a_photo_is_moved_at_its_own_size_with_depth_beside(assets: Path, given:
     assert data["made_by"]["weights"] == "shipped:image-tiny"
 
 
+def test_videos_of_several_seeds_are_those_of_single_ones(
+    assets: Path, small_weights: Path, given: tuple[Path, Path, Path]
+) -> None:
+    _, out, folder = given
+    speech, portrait = speak(folder / "speech.wav", 0.04), assets / "portraits" / "astronaut.png"
+    how = ["--by", "warp", "--box", "80,10,300", "--weights", small_weights, "--no-preview"]
+    assert jdap("talk", portrait, speech, "-o", out / "a.mp4", *how, "--seeds", 2) == 0
+    assert jdap("talk", portrait, speech, "-o", out / "b.mp4", *how, "--seed", 1) == 0
+    together, alone = (frames_of(out / f"{name}.depth.mkv", "gray16le") for name in ("a-seed1", "b"))
+    assert np.array_equal(together, alone)
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [

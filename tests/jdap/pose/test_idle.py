@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jdap.pose.idle import Idle
+from jdap.pose.change import TURNS
+from jdap.pose.idle import MOST_STRENGTH, SWAY_DEG, WAVES, Idle
 
 SECONDS = np.arange(0, 60, 0.04)
 
@@ -43,5 +44,11 @@ def test_without_motion_nothing_moves():
     idle = Idle(1, strength=0)
     assert not turns(idle).any()
     assert not any(idle.lids(time_s) for time_s in SECONDS.tolist())
-    with pytest.raises(ValueError, match="strength"):
-        Idle(1, strength=-1)
+
+
+def test_no_strength_turns_a_head_farther_than_it_may_be_turned():
+    for name, (spread, _) in SWAY_DEG.items():
+        assert MOST_STRENGTH * spread * np.sqrt(2 * WAVES) < TURNS[name]
+    for strength in (-1, MOST_STRENGTH + 0.1, float("nan")):
+        with pytest.raises(ValueError, match="strength"):
+            Idle(1, strength=strength)
