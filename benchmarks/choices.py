@@ -13,6 +13,8 @@ DEFAULT_SCAN = Path("scans") / "james"
 #: The builders of :data:`jdap.models.image.build.BUILDERS`.
 PRESETS = ("tiny", "small", "sd15")
 FIT_PARTS = ("clips", "scan", "drawn", "lens", "trust", "ablation")
+#: The questions of `benchmarks modes`, as :mod:`benchmarks.modes.measure` names them.
+QUESTION_NAMES = ("image-to-depth", "depth-to-image", "joint", "inpaint both", "inpaint rgb", "inpaint depth")
 SPEED_PARTS = ("training", "sampling", "precision", "throughput")
 SPEED_DTYPES = ("float32", "bfloat16")
 #: Which seconds are measured → their name in results.

@@ -5,6 +5,8 @@ CLEAN, REPAINT = "clean", "repaint"
 METHODS = (CLEAN, REPAINT)
 #: Strength of the reference, and how far guided predictions are brought back: chosen on validation people.
 GUIDANCE, RESCALE = 2.0, 0.7
+#: Share of the steps of a new portrait that go to its depth, on which the picture is then drawn: chosen so, too.
+DEPTH_FIRST = 0.3
 #: What stands for the motion frames of the first window: nothing, or the reference.
 NULL, FROM_REFERENCE = "null", "reference"
 WINDOW_STARTS = (NULL, FROM_REFERENCE)

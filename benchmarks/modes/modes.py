@@ -19,6 +19,7 @@ from rich.console import Console
 from torch import Tensor
 
 from benchmarks import BenchmarkError, answers, report
+from benchmarks.choices import QUESTION_NAMES
 from benchmarks.counts import count_pictures
 from benchmarks.depth.depth import pictures
 from benchmarks.depth.method import MethodSettings, TrainingMean
@@ -84,20 +85,13 @@ def ask(
     mean_depth: Tensor | None = None,
     estimator: PortraitPipeline | None = None,
     holes: Mapping[str, Tensor] | None = None,
+    questions: Sequence[str] = QUESTION_NAMES,
 ) -> tuple[dict[str, measure.Answers], dict[str, float]]:
-    """All questions about a batch, and the seconds that each took; ``holes``: part → what is hidden of it."""
+    """Questions about a batch, and the seconds that each took; ``holes``: part → what is hidden of it."""
     by_part = {measure.inpaint_part(part): hole for part, hole in (holes or {}).items()}
     outcomes: dict[str, measure.Answers] = {}
     seconds: dict[str, float] = {}
-    for question in (
-        measure.IMAGE_TO_DEPTH_QUESTION,
-        measure.DEPTH_TO_IMAGE_QUESTION,
-        measure.JOINT_QUESTION,
-        measure.INPAINT_BOTH,
-        measure.INPAINT_RGB,
-        measure.INPAINT_DEPTH,
-        *by_part,
-    ):
+    for question in (*questions, *by_part):
         start = time.perf_counter()
         if question == measure.IMAGE_TO_DEPTH_QUESTION:
             outcomes[question] = measure.image_to_depth(pipeline, batch, settings, mean_depth)
@@ -156,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
         with Telling("picture", total, console=console) as telling:
             for batch in pictures(data.test_dataloader(), device, args.limit):
                 mean_depth = mean.predict(batch) if mean else None
-                outcomes, took = ask(pipeline, batch, settings, mean_depth, estimator, parts.of(batch))
+                outcomes, took = ask(pipeline, batch, settings, mean_depth, estimator, parts.of(batch), args.questions)
                 if identity is not None:
                     identity.add(outcomes, batch)
                 if (missing := args.drawn - len(scores.key)) > 0:
@@ -223,6 +217,8 @@ def panels(batch: ImageBatch, outcomes: dict[str, measure.Answers]) -> dict[str,
         ("depth known", (measure.INPAINT_RGB, CLEAN), "rgb"),
         ("… repaint  ", (measure.INPAINT_RGB, REPAINT), "rgb"),
     ):
+        if question not in outcomes:
+            continue
         drawn = getattr(outcomes[question], half) | {HIDDEN: torch.where(hole, -0.2, batch.rgb)}
         # "resampled" goes on with how many times.
         if name := next((name for name in drawn if name == answer or name.startswith(f"{answer} ")), None):

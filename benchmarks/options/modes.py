@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.options.arguments import add_device, positive
+from benchmarks.choices import QUESTION_NAMES
+from benchmarks.options.arguments import add_device, positive, words_of
 from jdap.choices import GUIDANCE, HEAD_PARTS
 
 
@@ -24,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--targets", type=positive, default=1, help="pictures measured of each person (default 1)")
     parser.add_argument("--limit", type=positive, help="only the first so many pictures")
+    parser.add_argument(
+        "--questions",
+        type=words_of(QUESTION_NAMES),
+        default=QUESTION_NAMES,
+        help=f"of {', '.join(QUESTION_NAMES)}, with commas between them (default all)",
+    )
     hidden = "also hide this part of the head, and draw it anew; may be given several times"
     parser.add_argument("--part", choices=HEAD_PARTS, action="append", default=[], help=hidden)
     parser.add_argument("--drawn", type=positive, default=6, help="pictures in modes.png (default 6)")

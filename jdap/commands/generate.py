@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jdap.choices import EVERY_FACE
-from jdap.commands.arguments import CommandError, add_depth, add_drawing_arguments, positive, refuse_idle
+from jdap.choices import DEPTH_FIRST, EVERY_FACE
+from jdap.commands.arguments import CommandError, add_depth, add_drawing_arguments, positive, refuse_idle, within
 from jdap.photos.made import Made
 
 
@@ -25,6 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_depth(parser, "depth that is given")
     add_drawing_arguments(parser)
+    parser.add_argument(
+        "--depth-first",
+        type=within(0, 0.99),
+        default=DEPTH_FIRST,
+        metavar="S",
+        help=f"share of the steps that draw the depth, before the picture is drawn for it; 0: both together, in all "
+        f"steps (default {DEPTH_FIRST:g})",
+    )
     parser.add_argument("--count", type=positive, default=1, help="pictures of each, of seeds K, K + 1 …")
 
 
@@ -34,6 +42,8 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         raise CommandError("--several all: a portrait has one reference; choose the face with --box")
     if args.depth is None:
         refuse_idle(args, parser, ("method", "resample"), "without --depth")
+    else:
+        refuse_idle(args, parser, ("depth_first",), "with --depth")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
     how = {"steps": args.steps, "guidance": args.guidance}
     made_by = command.describe(args, pipeline) | how
     depth = None
-    if args.depth is not None:
+    if args.depth is None:
+        how |= {"depth_first": args.depth_first}
+        made_by |= how
+    else:
         depth = torch.from_numpy(inputs.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(pipeline.device)
         how |= {"method": args.method, "resample": args.resample}
         made_by |= {"depth": str(args.depth), **how}

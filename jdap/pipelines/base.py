@@ -193,24 +193,29 @@ class JointPipeline(DiffusionPipeline):
         return self._num_timesteps
 
     @contextlib.contextmanager
-    def _steps(self, calls: int, callback: Callback | None, wanted: Sequence[str]) -> Iterator[OnStep]:
+    def _steps(
+        self, calls: int, callback: Callback | None, wanted: Sequence[str], passed: int = 0, to_come: int = 0
+    ) -> Iterator[OnStep]:
         """What sampling is to tell of its steps: a bar shows them (not of a single one), the callback sees them.
 
-        Raises ValueError for tensors that callbacks cannot see.
+        ``passed`` and ``to_come``: network calls of the same answer before and after these. Raises ValueError for
+        tensors that callbacks cannot see.
         """
         wanted = getattr(callback, "tensor_inputs", wanted)  # of diffusers' PipelineCallback
         if any(name not in self._callback_tensor_inputs for name in wanted):
             raise ValueError(
                 f"callback_on_step_end_tensor_inputs must be among {self._callback_tensor_inputs}, got {list(wanted)}"
             )
-        self._num_timesteps = calls
-        with self.progress_bar(total=calls) if calls > 1 else contextlib.nullcontext() as bar:
+        self._num_timesteps = total = passed + calls + to_come
+        with self.progress_bar(total=total) if total > 1 else contextlib.nullcontext() as bar:
+            if bar is not None:
+                bar.update(passed)
 
             def on_step(step: Step) -> Pair:
                 latents = step.latents
                 if callback is not None:
                     seen = {name: torch.cat(latents, dim=1) for name in wanted}
-                    changed = callback(self, step.number, step.timestep, seen) or {}
+                    changed = callback(self, passed + step.number, step.timestep, seen) or {}
                     if LATENTS in changed:
                         latents = Pair(*changed[LATENTS].chunk(2, dim=1))
                 if bar is not None:

@@ -143,9 +143,14 @@ class PortraitNetworks(JointPipeline):
         *,
         callback_on_step_end: Callback | None,
         callback_on_step_end_tensor_inputs: Sequence[str],
+        passed: int = 0,
+        to_come: int = 0,
         **how: Any,
     ) -> Pair:
-        """Latents of both halves, sampled from noise in the shape of ``like``; ``how`` are the options of ``ddim``."""
+        """Latents of both halves, sampled from noise in the shape of ``like``; ``how`` are the options of ``ddim``.
+
+        ``passed`` and ``to_come``: network calls of the same answer before and after these, for who counts them.
+        """
         given = how.get("known_rgb") is not None or how.get("known_depth") is not None
         how["method"] = method = how.get("method") or (REPAINT if self.shared_timestep else CLEAN)
         self._check_one_step(how)
@@ -159,7 +164,8 @@ class PortraitNetworks(JointPipeline):
         calls = network_calls(how["steps"] - how.get("skip", 0), how.get("resample", 1), how.get("jump", 1))
 
         def sample(**options: Any) -> Pair:
-            with self._steps(calls, callback_on_step_end, callback_on_step_end_tensor_inputs) as on_step:
+            told = callback_on_step_end, callback_on_step_end_tensor_inputs
+            with self._steps(calls, *told, passed, to_come) as on_step:
                 return ddim(self.denoiser, network, noise, generator=generator, on_step=on_step, **options)
 
         if not self.joint:

@@ -125,7 +125,7 @@ def test_callbacks_see_every_step_and_may_change_the_latents(pipe):
         seen.append((step, timestep, tuple(tensors["latents"].shape)))
         return {"latents": torch.zeros_like(tensors["latents"])} if step == asked.num_timesteps - 1 else {}
 
-    made = pipe(pictures(), steps=3, callback_on_step_end=watch)
+    made = pipe(pictures(), steps=3, depth_first=0.0, callback_on_step_end=watch)
     assert [(step, shape) for step, _, shape in seen] == [(i, (2, 6, 4, 4)) for i in range(3)]
     assert [time for _, time, _ in seen] == pipe.schedule.spaced(3)
     assert torch.equal(made.rgb[0], made.rgb[1])  # what nothing decodes to

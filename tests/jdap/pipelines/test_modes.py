@@ -119,9 +119,27 @@ def test_edit_holds_the_other_questions(pipeline):
     assert torch.equal(made.depth, depth)
     assert torch.allclose(made.rgb, pipeline.depth_to_image(depth, generator=seed(), **how), atol=1e-4)
     made = pipeline.edit(x, depth, NOTHING, NOTHING, generator=seed(), **how)
-    joint = pipeline.generate(reference, steps=3, generator=seed())
+    joint = pipeline.generate(reference, steps=3, depth_first=0.0, generator=seed())
     assert torch.allclose(made.rgb, joint.rgb, atol=1e-4)
     assert torch.allclose(made.depth, joint.depth, atol=1e-4)
+
+
+def test_depth_that_is_drawn_first_is_kept_and_the_picture_is_drawn_for_it(pipeline):
+    reference, calls = pictures(seed=5), []
+
+    def count(pipeline, step, timestep, tensors):
+        calls.append(step)
+        return {}
+
+    made = pipeline.generate(reference, steps=10, depth_first=0.3, generator=seed(), callback_on_step_end=count)
+    assert calls == [*range(10)]  # as many as without, counted through
+    together = pipeline.generate(reference, steps=3, depth_first=0.0, generator=seed())
+    assert torch.equal(made.depth, together.depth)
+    assert not torch.allclose(made.rgb, together.rgb, atol=0.01)
+    one = pipeline.generate(reference, steps=1, generator=seed())
+    assert torch.equal(one.rgb, pipeline.generate(reference, steps=1, depth_first=0.0, generator=seed()).rgb)
+    with pytest.raises(ValueError, match="depth_first"):
+        pipeline.generate(reference, depth_first=1.0)
 
 
 def test_a_feather_blends_near_the_edge_alone(pipeline):
