@@ -14,6 +14,9 @@ DEFAULT_SCAN = Path("scans") / "james"
 PRESETS = ("tiny", "small", "sd15")
 FIT_PARTS = ("clips", "scan", "drawn", "lens", "trust", "ablation")
 SPEED_PARTS = ("training", "sampling", "precision", "throughput")
+PEER_PARTS = ("depth", "clip", "reading", "preparation")
+#: Of the codecs that are compared: a quarter of Stable Diffusion's, as TARGET_WIDTHS are about a fifth.
+PEER_CODEC_WIDTHS = (32, 64, 128, 128)
 SPEED_DTYPES = ("float32", "bfloat16")
 #: Which seconds are measured → their name in results.
 CLOCKS = {"wall": "wall_s", "processor": "processor_s"}
