@@ -52,6 +52,7 @@ _WHAT = (
         "cost.speed",
         "what the reference costs in training and in sampling, and a training run's pictures a second",
     ),
+    ("peers", "cost.peers", "ours beside what people use today: depth, a clip, reading and preparing a video"),
     ("codec", "codec.codec", "error of image codecs by factor and channels against seconds of training and sampling"),
     ("fit", "fit.fit", "how good fitted heads are: reprojection, depth against a scan, confidence, speed, ablation"),
     ("studio", "cost.studio", "pictures a second of the synthetic studio"),

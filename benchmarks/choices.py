@@ -16,6 +16,9 @@ FIT_PARTS = ("clips", "scan", "drawn", "lens", "trust", "ablation")
 #: The questions of `benchmarks modes`, as :mod:`benchmarks.modes.measure` names them.
 QUESTION_NAMES = ("image-to-depth", "depth-to-image", "joint", "inpaint both", "inpaint rgb", "inpaint depth")
 SPEED_PARTS = ("training", "sampling", "precision", "throughput")
+PEER_PARTS = ("depth", "clip", "reading", "preparation")
+#: Of the codecs that are compared: a quarter of Stable Diffusion's, as TARGET_WIDTHS are about a fifth.
+PEER_CODEC_WIDTHS = (32, 64, 128, 128)
 SPEED_DTYPES = ("float32", "bfloat16")
 #: Which seconds are measured → their name in results.
 CLOCKS = {"wall": "wall_s", "processor": "processor_s"}
