@@ -29,18 +29,18 @@ from jdap.pipelines.talking import TalkingPipeline, WindowShape
 from jdap.units import FPS, SAMPLE_RATE
 
 #: Latent channels of the codec, and channels of a prompt's tokens.
-CHANNELS, TOKEN_DIM = 4, 768
+_CHANNELS, _TOKEN_DIM = 4, 768
 #: Tokens of an empty prompt: Marigold does not fill it up, AnimateDiff does.
-BARE_TOKENS, FULL_TOKENS = 2, 77
+_BARE_TOKENS, _FULL_TOKENS = 2, 77
 #: Frames that our window sees before those that it draws, and of sound around it.
-MOTION_FRAMES, AUDIO_MARGIN = 2, 4
+_MOTION_FRAMES, _AUDIO_MARGIN = 2, 4
 #: Of ours by the reference, and AnimateDiff's by the prompt, its default. Any but 1 costs the same.
-GUIDANCE, PROMPT_GUIDANCE = 2.0, 7.5
+_GUIDANCE, _PROMPT_GUIDANCE = 2.0, 7.5
 
-Widths = tuple[int, ...]
+_Widths = tuple[int, ...]
 
 
-def depth_part(widths: Widths, codec_widths: Widths, size_px: int, ensemble: int, device: str) -> Part:
+def depth_part(widths: _Widths, codec_widths: _Widths, size_px: int, ensemble: int, device: str) -> Part:
     """Depth in one step of ours, against Marigold's in one and four, and both as a mean of ``ensemble`` draws."""
     sizes = (widths, codec_widths, size_px, device)
     builders = {"ours": partial(our_depth, *sizes, 1)} | {
@@ -59,14 +59,14 @@ def depth_part(widths: Widths, codec_widths: Widths, size_px: int, ensemble: int
     return Part("depth", f"{size_px}²", builders, tuple(compared))
 
 
-def clip_part(widths: Widths, codec_widths: Widths, size_px: int, frames: int, steps: int, device: str) -> Part:
+def clip_part(widths: _Widths, codec_widths: _Widths, size_px: int, frames: int, steps: int, device: str) -> Part:
     """A window of ours, pictures and depth, against as many frames by AnimateDiff, pictures alone."""
     sizes = (widths, codec_widths, size_px, device, frames, steps)
     builders: dict[str, Any] = {
         "ours": partial(our_clip, *sizes, 1.0),
         "animatediff": partial(animatediff, *sizes, 1.0),
-        "ours, guided": partial(our_clip, *sizes, GUIDANCE),
-        "animatediff, guided": partial(animatediff, *sizes, PROMPT_GUIDANCE),
+        "ours, guided": partial(our_clip, *sizes, _GUIDANCE),
+        "animatediff, guided": partial(animatediff, *sizes, _PROMPT_GUIDANCE),
     }
     compared = (
         (f"{steps} steps", "ours", "animatediff"),
@@ -75,10 +75,10 @@ def clip_part(widths: Widths, codec_widths: Widths, size_px: int, frames: int, s
     return Part("clip", f"{frames} frames, {size_px}²", builders, compared)
 
 
-def our_depth(widths: Widths, codec_widths: Widths, size_px: int, device: str, ensemble: int) -> Call:
+def our_depth(widths: _Widths, codec_widths: _Widths, size_px: int, device: str, ensemble: int) -> Call:
     """``image_to_depth`` of a picture, in one step."""
     torch.manual_seed(0)
-    joint, reference = build("sd15", CHANNELS, widths)
+    joint, reference = build("sd15", _CHANNELS, widths)
     codec = DiffusersCodec(_autoencoder(codec_widths))
     pipeline = PortraitPipeline(
         codec.eval(), joint.eval(), reference.eval(), NoiseSchedule(), preset="sd15", size_px=size_px
@@ -88,11 +88,11 @@ def our_depth(widths: Widths, codec_widths: Widths, size_px: int, device: str, e
     return partial(pipeline.image_to_depth, picture, steps=1, ensemble=ensemble)
 
 
-def marigold(widths: Widths, codec_widths: Widths, size_px: int, device: str, steps: int, ensemble: int) -> Call:
+def marigold(widths: _Widths, codec_widths: _Widths, size_px: int, device: str, steps: int, ensemble: int) -> Call:
     """diffusers' Marigold on a picture, at its own size, as version 1.1 is set: DDIM, v-prediction, trailing."""
     torch.manual_seed(0)
     pipeline: Any = MarigoldDepthPipeline(
-        unet=_plain_unet(widths, 2 * CHANNELS).eval(),
+        unet=_plain_unet(widths, 2 * _CHANNELS).eval(),
         vae=_autoencoder(codec_widths).eval(),
         scheduler=DDIMScheduler(prediction_type="v_prediction", timestep_spacing="trailing"),
         text_encoder=None,
@@ -102,26 +102,26 @@ def marigold(widths: Widths, codec_widths: Widths, size_px: int, device: str, st
         default_processing_resolution=0,
     )
     pipeline.to(device)
-    pipeline.empty_text_embedding = torch.zeros(1, BARE_TOKENS, TOKEN_DIM, device=device)
+    pipeline.empty_text_embedding = torch.zeros(1, _BARE_TOKENS, _TOKEN_DIM, device=device)
     pipeline.set_progress_bar_config(disable=True)
     picture = torch.rand(1, 3, size_px, size_px)
     return partial(pipeline, picture, num_inference_steps=steps, ensemble_size=ensemble, output_type="pt")
 
 
 def our_clip(
-    widths: Widths, codec_widths: Widths, size_px: int, device: str, frames: int, steps: int, guidance: float
+    widths: _Widths, codec_widths: _Widths, size_px: int, device: str, frames: int, steps: int, guidance: float
 ) -> Call:
     """The talking pipeline, asked for one window: pictures and depth, led by a reference and by sound."""
     torch.manual_seed(0)
-    joint, reference = build("sd15", CHANNELS, widths)
-    unet = ClipUNet(joint, new_motion(joint.unet), new_audio_attention(joint.unet, TOKEN_DIM))
+    joint, reference = build("sd15", _CHANNELS, widths)
+    unet = ClipUNet(joint, new_motion(joint.unet), new_audio_attention(joint.unet, _TOKEN_DIM))
     pipeline = TalkingPipeline(
         DiffusersCodec(_autoencoder(codec_widths)).eval(),
         unet.eval(),
         reference.eval(),
-        new_audio_tokens(dim=TOKEN_DIM).eval(),
+        new_audio_tokens(dim=_TOKEN_DIM).eval(),
         NoiseSchedule(),
-        shape=WindowShape(frames, MOTION_FRAMES, AUDIO_MARGIN, anchor=True),
+        shape=WindowShape(frames, _MOTION_FRAMES, _AUDIO_MARGIN, anchor=True),
         preset="sd15",
         size_px=size_px,
     )
@@ -132,11 +132,11 @@ def our_clip(
 
 
 def animatediff(
-    widths: Widths, codec_widths: Widths, size_px: int, device: str, frames: int, steps: int, guidance: float
+    widths: _Widths, codec_widths: _Widths, size_px: int, device: str, frames: int, steps: int, guidance: float
 ) -> Call:
     """diffusers' AnimateDiff with motion modules of the same shape as ours."""
     torch.manual_seed(0)
-    unet = _plain_unet(widths, CHANNELS)
+    unet = _plain_unet(widths, _CHANNELS)
     scheduler = DDIMScheduler(beta_schedule="linear", clip_sample=False, timestep_spacing="linspace", steps_offset=1)
     pipeline: Any = AnimateDiffPipeline(
         vae=_autoencoder(codec_widths).eval(),
@@ -148,7 +148,7 @@ def animatediff(
     )
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
-    prompt = torch.zeros(1, FULL_TOKENS, TOKEN_DIM)
+    prompt = torch.zeros(1, _FULL_TOKENS, _TOKEN_DIM)
     return partial(
         pipeline,
         prompt_embeds=prompt,
@@ -162,27 +162,27 @@ def animatediff(
     )
 
 
-def _plain_unet(widths: Widths, channels_in: int) -> UNet2DConditionModel:
-    """Stable Diffusion's UNet for latents of :data:`CHANNELS`, all processors diffusers' own."""
+def _plain_unet(widths: _Widths, channels_in: int) -> UNet2DConditionModel:
+    """Stable Diffusion's UNet for latents of :data:`_CHANNELS`, all processors diffusers' own."""
     levels = len(widths) - 1
     return UNet2DConditionModel(
         in_channels=channels_in,
-        out_channels=CHANNELS,
+        out_channels=_CHANNELS,
         block_out_channels=widths,
         down_block_types=("CrossAttnDownBlock2D",) * levels + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * levels,
         layers_per_block=2,
         attention_head_dim=8,  # the number of heads, as diffusers reads it
-        cross_attention_dim=TOKEN_DIM,
+        cross_attention_dim=_TOKEN_DIM,
     )
 
 
-def _autoencoder(widths: Widths) -> AutoencoderKL:
+def _autoencoder(widths: _Widths) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=widths,
         down_block_types=("DownEncoderBlock2D",) * len(widths),
         up_block_types=("UpDecoderBlock2D",) * len(widths),
         layers_per_block=2,
-        latent_channels=CHANNELS,
+        latent_channels=_CHANNELS,
         scaling_factor=0.18215,
     )

@@ -25,7 +25,7 @@ from jdap.io.quiet import hushed_stderr
 from jdap.units import FPS
 
 #: The square around a face is so many times as wide as its landmarks.
-AROUND = 1.6
+_AROUND = 1.6
 
 
 def by_decord(path: Path) -> Iterator[np.ndarray]:
@@ -102,7 +102,7 @@ def landmarks_px(points: Any, rgb: np.ndarray) -> np.ndarray:
 def cut(rgb: np.ndarray, points_N2: np.ndarray, size_px: int) -> np.ndarray:
     """The square around the landmarks, as far as the picture goes, in the size wanted."""
     low, high = points_N2.min(0), points_N2.max(0)
-    centre, half = (low + high) / 2, AROUND * (high - low).max() / 2
+    centre, half = (low + high) / 2, _AROUND * (high - low).max() / 2
     left, top = np.maximum(centre - half, 0).astype(int)
     right, bottom = (centre + half).astype(int)
     return cv2.resize(rgb[top:bottom, left:right], (size_px, size_px), interpolation=cv2.INTER_AREA)

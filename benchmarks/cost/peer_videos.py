@@ -22,15 +22,17 @@ from data_prep.video.video import FrameReader, open_video
 from jdap.media.video import VideoWriter
 
 #: Of a drawn video: seconds, pixels, frames a second, and the side of its blobs.
-DRAWN_S, DRAWN_HW, DRAWN_FPS, BLOB = 4.0, (720, 1280), 30, 40
+_DRAWN_S, _DRAWN_HW, _DRAWN_FPS, _BLOB = 4.0, (720, 1280), 30, 40
 
-READERS = {"decord": peer_scripts.by_decord, "OpenCV": peer_scripts.by_cv2, "PyAV": peer_scripts.by_pyav}
+VIDEO_READERS = {"decord": peer_scripts.by_decord, "OpenCV": peer_scripts.by_cv2, "PyAV": peer_scripts.by_pyav}
 
 
 def reading_part(path: Path) -> Part:
     """All frames at 25 fps: our reader against each of the usual libraries, frame by frame."""
-    builders = {"ours": partial(our_reading, path)} | {name: partial(usual_reading, path, name) for name in READERS}
-    return Part("reading", path.name, builders, tuple((f"against {name}", "ours", name) for name in READERS))
+    builders = {"ours": partial(our_reading, path)} | {
+        name: partial(usual_reading, path, name) for name in VIDEO_READERS
+    }
+    return Part("reading", path.name, builders, tuple((f"against {name}", "ours", name) for name in VIDEO_READERS))
 
 
 def preparation_part(path: Path, size_px: int) -> Part:
@@ -44,14 +46,14 @@ def preparation_part(path: Path, size_px: int) -> Part:
     return Part("preparation", f"{path.name}, {size_px}²", builders, compared)
 
 
-def draw_video(path: Path, seconds: float = DRAWN_S, size_HW: tuple[int, int] = DRAWN_HW) -> Path:
-    """Coloured blobs that drift under a little grain, as H.264 at :data:`DRAWN_FPS` frames a second; no sound."""
+def draw_video(path: Path, seconds: float = _DRAWN_S, size_HW: tuple[int, int] = _DRAWN_HW) -> Path:
+    """Coloured blobs that drift under a little grain, as H.264 at :data:`_DRAWN_FPS` frames a second; no sound."""
     rng = np.random.default_rng(0)
     height, width = size_HW
-    blobs = rng.integers(0, 255, (height // BLOB + 2, 2 * width // BLOB + 2, 3), np.uint8)
+    blobs = rng.integers(0, 255, (height // _BLOB + 2, 2 * width // _BLOB + 2, 3), np.uint8)
     wide = cv2.resize(blobs, (2 * width, height), interpolation=cv2.INTER_CUBIC)
-    with VideoWriter(path, DRAWN_FPS, sound=False) as writer:
-        for k in range(round(seconds * DRAWN_FPS)):
+    with VideoWriter(path, _DRAWN_FPS, sound=False) as writer:
+        for k in range(round(seconds * _DRAWN_FPS)):
             shown = np.roll(wide, 3 * k, axis=1)[:, :width].astype(np.int16)
             grain = rng.integers(-4, 5, (height, width, 1), np.int16)
             writer.frame((shown + grain).clip(0, 255).astype(np.uint8))
@@ -69,8 +71,8 @@ def our_reading(path: Path) -> Call:
 
 
 def usual_reading(path: Path, name: str) -> Call:
-    """By one of :data:`READERS`. It gives the number of frames."""
-    return lambda: sum(1 for _ in READERS[name](path))
+    """By one of :data:`VIDEO_READERS`. It gives the number of frames."""
+    return lambda: sum(1 for _ in VIDEO_READERS[name](path))
 
 
 def our_preparation(path: Path, size_px: int) -> Call:

@@ -58,7 +58,7 @@ def test_reading(tmp_path):
 def test_every_reader_gives_the_same_frames(tmp_path):
     path = peer_videos.draw_video(tmp_path / "drawn.mp4", 1.0, (80, 120))
     assert peer_videos.our_reading(path)() == 25
-    found = {name: list(read(path)) for name, read in peer_videos.READERS.items()}
+    found = {name: list(read(path)) for name, read in peer_videos.VIDEO_READERS.items()}
     assert {len(frames) for frames in found.values()} == {25}
     for name in ("OpenCV", "PyAV"):
         for a, b in zip(found["decord"], found[name], strict=True):
