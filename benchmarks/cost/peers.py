@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
     device = find_device(args.device)
     if wanting := [str(path) for path in args.video if not path.is_file()]:
         raise BenchmarkError(f"{wanting[0]}: no such file; --video takes files")
+    if odd := [width for width in (*args.widths, *args.codec_widths) if width % 32]:
+        raise BenchmarkError(f"--widths, --codec-widths: multiples of 32 are normalised in groups, got {odd[0]}")
     clock = "processor" if device.type == "cpu" else "wall"
     load_before = os.getloadavg()[0]
     rows: list[dict[str, Any]] = []

@@ -110,3 +110,9 @@ def test_memory_is_of_a_process_that_runs_one_call_alone():
 def test_preparation_needs_a_video(tmp_path, capsys):
     assert main(["peers", "--out", str(tmp_path)]) == 2
     assert "--video" in capsys.readouterr().err
+
+
+def test_widths_that_cannot_be_normalised_are_one_line(tmp_path, capsys):
+    words = ["--parts", "depth", "--codec-widths", "16,32"]
+    assert main(["peers", "--out", str(tmp_path), *words]) == 2
+    assert "multiples of 32" in capsys.readouterr().err
