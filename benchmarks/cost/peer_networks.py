@@ -125,7 +125,7 @@ def our_clip(
         preset="sd15",
         size_px=size_px,
     )
-    pipeline.to(device)
+    pipeline.quiet().to(device)
     picture = torch.rand(1, 3, size_px, size_px) * 2 - 1
     sound = torch.rand(frames * SAMPLE_RATE // FPS) * 2 - 1
     return lambda: list(pipeline.talk(picture, sound, steps=steps, guidance=guidance))

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -59,9 +58,10 @@ def run(args: argparse.Namespace) -> int:
                 **{name: getattr(args, name) for name in ("widths", "codec_widths", "repeats")},
             }
             report.write_json(args.out / "peers.json", {"rows": rows, "stamp": stamp})
-    console.print(_table(rows, f"{clock} seconds, medians of {args.repeats} rounds"))
+    report.show(_table(rows), console)
     console.print(
-        f"{stamp['device']}, {stamp['threads']} threads, load average {load_before:.1f} at the start", style="dim"
+        f"{clock} seconds, medians of {args.repeats} rounds; {stamp['device']}, {stamp['threads']} threads, load average {load_before:.1f} at the start",
+        style="dim",
     )
     return 0
 
@@ -86,11 +86,8 @@ def parts(args: argparse.Namespace, device: torch.device, folder: Path) -> Itera
             yield from (peer_videos.preparation_part(path, args.size) for path in args.video)
 
 
-def _table(rows: list[dict[str, Any]], title: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("part, size", no_wrap=True)
-    for header in ("ours", "theirs", "ratio", "range", "peak MiB, ours / theirs"):
-        table.add_column(header, justify="right", no_wrap=True)
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = report.grid("part, size", ("ours", "theirs", "ratio", "range", "peak MiB, ours / theirs"))
     for row in rows:
         low, high = row["ratio_range"]
         table.add_row(
