@@ -59,10 +59,8 @@ def run(args: argparse.Namespace) -> int:
             }
             report.write_json(args.out / "peers.json", {"rows": rows, "stamp": stamp})
     report.show(_table(rows), console)
-    console.print(
-        f"{clock} seconds, medians of {args.repeats} rounds; {stamp['device']}, {stamp['threads']} threads, load average {load_before:.1f} at the start",
-        style="dim",
-    )
+    on_what = f"{stamp['device']}, {stamp['threads']} threads, load average {load_before:.1f} at the start"
+    console.print(f"{clock} seconds, medians of {args.repeats} rounds; {on_what}", style="dim")
     return 0
 
 
