@@ -10,6 +10,7 @@ import pytest
 
 from jdap.app.keeping import Passing
 from jdap.app.models import Models
+from jdap.choices import BY_MODEL, BY_WARP
 
 pytest.importorskip("gradio", reason='needs gradio: pip install "jdap[app]"')
 
@@ -44,12 +45,15 @@ def test_tabs_and_seed_are_there(config: dict[str, Any]) -> None:
     assert [p["props"]["value"] for p in parts if p["type"] == "number"] == [5]
 
 
-def test_without_weights_that_talk_their_tab_says_so(models: Models) -> None:
+@pytest.mark.parametrize("installed", [True, False])
+def test_without_weights_that_talk_a_photo_can_still_be_moved(models: Models, installed: bool) -> None:
+    there = models if installed else replace(models, talking=None)
     with Passing.open() as passing:
-        page = build(replace(models, talking=None), passing).get_config_file()
+        page = build(there, passing).get_config_file()
     parts = {p["props"].get("elem_id"): p["props"] for p in page["components"]}
-    assert "not installed" in parts["talk-note"]["value"]
-    assert not parts["say"]["interactive"]
+    assert [way for _, way in parts["way"]["choices"]] == ([BY_WARP, BY_MODEL] if installed else [BY_WARP])
+    assert parts["way"]["value"] == BY_WARP
+    assert ("not installed" in (parts["way"]["info"] or "")) is not installed
 
 
 def test_nothing_is_counted(config: dict[str, Any]) -> None:
