@@ -63,7 +63,7 @@ class Speaker:
         seed: int = 0,
     ) -> None:
         assert pipeline.portrait is not None
-        self.face, self.pipeline, self.photo, self.window_px = face, pipeline, photo, window_px
+        self.face, self.pipeline = face, pipeline
         self.heads: Heads = pipeline.heads
         self.head: FittedHead = fit_photo(self.heads, photo, window_px)
         #: Pixels across of the video: the photo's own, up to the side that motion is made at.
