@@ -103,6 +103,12 @@ def normalise(depth_mm: Tensor, range_mm: Tensor) -> Tensor:
     return torch.where(depth_mm > 0, depth, torch.full_like(depth, NO_DEPTH))
 
 
+def of_head(head_mm: Tensor) -> Tensor:
+    """A head's depth (B, 1, H, W) in any affine frame, 0 = none, normalised by the quantiles of all of it; without any
+    head it is :data:`NO_DEPTH` everywhere."""
+    return normalise(head_mm, skin_range_mm(head_mm, head_mm > 0))
+
+
 def denormalise(depth: Tensor, range_mm: Tensor) -> Tensor:
     """The inverse of :func:`normalise` inside [q2, q98]: (B, ...) in [-1, 1] to millimetres."""
     near, far = _broadcast(range_mm, depth)

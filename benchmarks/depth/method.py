@@ -26,7 +26,11 @@ from torch import Tensor
 from benchmarks import BenchmarkError
 from jdap.batch import ImageBatch
 from jdap.choices import MEAN_DEPTH_FILE
+from jdap.diffusion.onestep import HEAD_START
+from jdap.faces.landmarker import Landmarker
 from jdap.metrics.depth import METRIC, NORMALISED, PAPER
+from jdap.pose.depth import head_in_picture
+from jdap.pose.heads import Heads
 
 MEAN_DEPTH_KEY = "mean_depth"
 #: What depth in [-1, 1] promises.
@@ -86,6 +90,21 @@ def seeded(seed: int, keys: Sequence[str]) -> torch.Generator:
     return torch.Generator().manual_seed(zlib.crc32("\n".join([str(seed), *keys]).encode()))
 
 
+class HeadFitting:
+    """Fits heads to small pictures by themselves, as ``jdap depth`` does to photos."""
+
+    def __init__(self) -> None:
+        self._heads: Heads | None = None
+
+    def heads(self, rgb_B3SS: Tensor) -> Tensor:
+        """Pictures in [-1, 1] → normalised depth (B, 1, S, S) of the head in each; of none where no face is found."""
+        with Landmarker() as landmarker:
+            if self._heads is None:
+                self._heads = Heads(landmarker)
+            self._heads.landmarker = landmarker
+            return torch.cat([head_in_picture(self._heads, rgb) for rgb in rgb_B3SS.cpu()])
+
+
 class Jdap:
     """Ours: image-to-depth by the portrait pipeline of a weights folder."""
 
@@ -102,6 +121,7 @@ class Jdap:
         except ValueError as error:
             raise BenchmarkError(f"--steps: {error}") from error
         self.settings = settings
+        self.fitting: HeadFitting | None = None
 
     @property
     def size_px(self) -> int:
@@ -113,9 +133,27 @@ class Jdap:
         settings = self.settings
         generator = seeded(settings.seed, batch.key)
         found = self.pipeline.image_to_depth(
-            batch.rgb, steps=settings.steps, ensemble=settings.ensemble, generator=generator
+            batch.rgb,
+            head=self._heads(batch),
+            steps=settings.steps,
+            ensemble=settings.ensemble,
+            generator=generator,
         )
         return found.depth
+
+    @property
+    def starts_from_head(self) -> bool:
+        """Whether the weights start from a head that is fitted to each picture."""
+        return self.pipeline.one_step_start == HEAD_START
+
+    def _heads(self, batch: ImageBatch) -> Tensor | None:
+        if not self.starts_from_head:
+            return None
+        found: Tensor | None = getattr(batch, "start_head", None)  # fitted to the photo that the picture is cropped of
+        if found is None:
+            self.fitting = self.fitting or HeadFitting()
+            found = self.fitting.heads(batch.rgb).to(batch.rgb)
+        return found
 
 
 class FlatPlane:

@@ -22,18 +22,21 @@ class PhotoBatch(ImageBatch):
     * ``landmarks_mm``: the surface of mediapipe's landmarks by their own z, up to scale
     * ``fitted_head_mm``: the head fitted to this picture alone, as preparation fits it
 
+    ``start_head`` (B, 1, H, W) float32: the normalised depth of the head that our weights start from, if they do.
+
     ``regions`` (B, R, H, W) bool: parts of the face, :data:`benchmarks.depth.regions.REGIONS`.
     """
 
     expressive_head_mm: Tensor | None = None
     landmarks_mm: Tensor | None = None
     fitted_head_mm: Tensor | None = None
+    start_head: Tensor | None = None
     regions: Tensor | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         b, _, h, w = self.rgb.shape
-        for name in ("expressive_head_mm", "landmarks_mm", "fitted_head_mm"):
+        for name in ("expressive_head_mm", "landmarks_mm", "fitted_head_mm", "start_head"):
             if getattr(self, name) is not None:
                 self._check(name, (b, 1, h, w), self.depth_mm.dtype)
         if self.regions is not None and self.regions.shape != (b, self.regions.shape[1], h, w):

@@ -22,7 +22,7 @@ from rich.console import Console
 from benchmarks import BenchmarkError
 from benchmarks.depth.depth import alignments_of, build_methods, every_case, publish
 from benchmarks.depth.measured import measured_fields, stack
-from benchmarks.depth.method import DEPTH_METHODS, PHOTO_METHODS, CarriedDepth, Method
+from benchmarks.depth.method import DEPTH_METHODS, PHOTO_METHODS, CarriedDepth, Jdap, Method
 from benchmarks.depth.photo_batch import PhotoBatch
 from benchmarks.depth.photo_folder import Entry, crop_depth, read_depth_mm, read_index, read_picture
 from benchmarks.depth.photo_heads import FITS, HeadGuesses, face_camera
@@ -35,6 +35,8 @@ from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker
 from jdap.io.device import find_device
 from jdap.io.progress import track
 from jdap.photos.read import PhotoError
+from jdap.pose.depth import head_in_photo
+from jdap.pose.heads import Heads
 
 #: Side of the pictures, when no method asks for one.
 PHOTO_SIZE_PX = 128
@@ -46,7 +48,10 @@ SHOWN_RANKS = {0: "best", 1: "second best", -2: "second worst", -1: "worst"}
 @dataclass(frozen=True, eq=False)
 class Picture:
     """One photo, cropped: ``rgb_SS3`` uint8, ``depth_mm_SS`` (0 = none), where the camera (3,) sees the face,
-    ``regions_RSS`` bool, and ``maps`` and yaw of :class:`benchmarks.depth.photo_heads.HeadGuesses`."""
+    ``regions_RSS`` bool, and ``maps`` and yaw of :class:`benchmarks.depth.photo_heads.HeadGuesses`.
+
+    ``maps`` also has ``start_head``, where the weights start from a fitted head.
+    """
 
     entry: Entry
     rgb_SS3: np.ndarray
@@ -58,10 +63,15 @@ class Picture:
 
 
 class PhotoReader:
-    """Reads entries as pictures of ``size`` pixels; ``left_out``: name → why a photo cannot be measured."""
+    """Reads entries as pictures of ``size`` pixels; ``left_out``: name → why a photo cannot be measured.
 
-    def __init__(self, size: int, guesses: HeadGuesses | None, landmarker: Landmarker) -> None:
-        self.size, self.guesses, self.landmarker = size, guesses, landmarker
+    ``heads`` fits the heads that weights start from, if they do.
+    """
+
+    def __init__(
+        self, size: int, guesses: HeadGuesses | None, landmarker: Landmarker, heads: Heads | None = None
+    ) -> None:
+        self.size, self.guesses, self.landmarker, self.heads = size, guesses, landmarker, heads
         self.left_out: dict[str, str] = {}
 
     def pictures(self, entries: Iterable[Entry]) -> Iterator[Picture]:
@@ -88,6 +98,11 @@ class PhotoReader:
         maps, yaw_deg = dict[str, np.ndarray](), float("nan")
         if self.guesses is not None:
             maps, _, yaw_deg = self.guesses(faces[0], photo.width, photo.height, window, self.size, photo.focal_px)
+        if self.heads is not None:
+            head = head_in_photo(self.heads, photo, window, self.size)
+            if head is None:
+                raise PhotoError(f"{entry.photo}: no head can be fitted to the face")
+            maps["start_head"] = head[0, 0].numpy()
         camera, distance_mm = face_camera(points, photo.width, photo.height, photo.focal_px)
         camera_px = crop.window_cameras(camera, window[None], self.size)[0]
         # A scanner's origin is anywhere; normals want the face where the camera sees it.
@@ -121,7 +136,8 @@ def run(args: argparse.Namespace) -> int:
     methods, size_px = build_methods(args, [*DEPTH_METHODS, *PHOTO_METHODS])
     device, size = find_device(args.device), size_px or PHOTO_SIZE_PX
     with Landmarker() as landmarker:
-        reader = PhotoReader(size, _guesses(methods), landmarker)
+        heads = Heads(landmarker) if any(isinstance(m, Jdap) and m.starts_from_head for m in methods) else None
+        reader = PhotoReader(size, _guesses(methods), landmarker, heads)
         shown = track(entries, "photo", console)
         batches = (as_batch(part, device) for part in _cut(reader.pictures(shown), args.batch_size))
         scores = measure(methods, batches, frozenset(args.methods or ()), alignments_of(args))

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from jdap.photos.made import Made
 from jdap.photos.read import Photo, PhotoError
 from jdap.pipelines.base import JointPipeline
 from jdap.pipelines.portrait import PortraitPipeline
+
+if TYPE_CHECKING:
+    from jdap.pose.heads import Heads
 
 SomePipeline = TypeVar("SomePipeline", bound=JointPipeline)
 DONE, FAILED = "done", "failed"
@@ -73,6 +76,19 @@ def landmarks(otherwise: str = "; or draw a mask, and give it by --mask") -> Ite
         raise CommandError(f"{error}{otherwise}") from error
     with landmarker:
         yield landmarker
+
+
+@contextlib.contextmanager
+def fitting() -> Iterator[Heads]:
+    """What fits heads to faces; raises :class:`CommandError` where the model of faces or heads cannot be had."""
+    from jdap.pose.heads import Heads
+
+    with landmarks("; or do without a fitted head: --weights shipped:image-tiny") as landmarker:
+        try:
+            heads = Heads(landmarker)
+        except AssetError as error:
+            raise CommandError(f"{error}; or do without a fitted head: --weights shipped:image-tiny") from error
+        yield heads
 
 
 def load(args: argparse.Namespace) -> PortraitPipeline:

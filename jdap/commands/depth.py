@@ -4,11 +4,15 @@ For each photo NAME: ``NAME.depth.png`` (16-bit, at the photo's resolution, upri
 (colour) and ``NAME.depth.json`` (what the numbers mean and what made them); of an ensemble also
 ``NAME.depth.uncertainty.png`` (16-bit). A second face of one photo gets ``NAME.face2.…``, because each face has a depth
 range of its own. ``rows.depth.jsonl`` has a row for each photo.
+
+Weights that start from a fitted head, ``shipped:depth-tiny``, get one fitted to each face. Where there is no face, the
+row says so, and the depth is that of the picture alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,13 +42,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Work on all photos; the exit status is 0, or 1 when any failed."""
     from jdap.commands import common as command
+    from jdap.diffusion.onestep import HEAD_START
     from jdap.io.files import write_whole
     from jdap.photos import head, paste
     from jdap.photos.read import read_photo
+    from jdap.pose.depth import head_in_photo
 
     pipeline = command.load(args)
     made_by = command.describe(args, pipeline) | {"ensemble": args.ensemble}
-    with command.choosing(args) as (choose, _):
+    with contextlib.ExitStack() as stack:
+        choose, _ = stack.enter_context(command.choosing(args))
+        heads = stack.enter_context(command.fitting()) if pipeline.one_step_start == HEAD_START else None
 
         def work(path: Path, name: str) -> tuple[list[str], list[str]]:
             photo = read_photo(path)
@@ -54,14 +62,19 @@ def run(args: argparse.Namespace) -> int:
             notes = [*photo.notes, *chosen.notes]
             for k, window_px in enumerate(chosen.windows_px):
                 stem = name if k == 0 else f"{name}.face{k + 1}"
+                fitted = None if heads is None else head_in_photo(heads, photo, window_px, pipeline.size_px)
+                if heads is not None and fitted is None:
+                    notes.append("no face to fit a head to: depth by the picture alone")
                 depth_SS, uncertainty_SS = head.depth_of(
-                    pipeline, photo, window_px, args.steps, args.ensemble, args.seed
+                    pipeline, photo, window_px, args.steps, args.ensemble, args.seed, fitted
                 )
                 if (outside := command.outside(photo, window_px)) > 0.01:
                     notes.append(f"{outside:.0%} of the window lie outside of the photo")
                 data = command.source(path, photo, chosen, window_px)
                 name_of = partial(Made.DEPTH.of, stem)
                 data["depth"] = {"files": [name_of("png")], **paste.FRAME}
+                if heads is not None:
+                    data["head_fitted"] = fitted is not None
                 pictures: dict[str, np.ndarray | Image.Image] = {
                     name_of("png"): paste.full_depth(depth_SS, window_px, photo),
                     name_of("preview.png"): paste.preview(depth_SS, window_px, photo),

@@ -34,15 +34,16 @@ def depth_of(
     steps: int = 1,
     ensemble: int = 1,
     seed: int = 0,
+    head: torch.Tensor | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Normalised depth (S, S) float32 in [-1, 1] of one window of a photo, S the pipeline's side, and its uncertainty.
 
     The uncertainty (S, S) is None for a single draw. The noise depends on the seed alone, so that a photo's depth does
-    not depend on the others.
+    not depend on the others. ``head``: as :meth:`jdap.pipelines.portrait.PortraitPipeline.image_to_depth` has it.
     """
     generator = torch.Generator().manual_seed(seed)
     rgb = cropped(pipeline, photo, window_px)
-    found = pipeline.image_to_depth(rgb, steps=steps, ensemble=ensemble, generator=generator)
+    found = pipeline.image_to_depth(rgb, head=head, steps=steps, ensemble=ensemble, generator=generator)
     depth, uncertainty = (None if x is None else x[0, 0].float().cpu().numpy() for x in found)
     assert depth is not None
     return depth, uncertainty

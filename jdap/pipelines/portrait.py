@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from jdap import depth as depth_frames
-from jdap.choices import DEPTH_FIRST, GUIDANCE, METHODS
+from jdap.choices import CLEAN, DEPTH_FIRST, GUIDANCE, METHODS
 from jdap.diffusion import ensemble as ensembles
 from jdap.diffusion.denoiser import Generators, Pair
-from jdap.diffusion.onestep import ZEROS
+from jdap.diffusion.onestep import HEAD_START, ZEROS, one_step_depth
 from jdap.pipelines.base import LATENTS, Callback, question
 from jdap.pipelines.masks import known_cells, known_parts, paste_known
 from jdap.pipelines.pictures import (
@@ -24,6 +25,7 @@ from jdap.pipelines.pictures import (
     decode,
     depth_as,
     depth_of,
+    head_latents,
     kind_of,
     rgb_as,
     rgb_of,
@@ -124,6 +126,7 @@ class PortraitPipeline(PortraitNetworks):
         self,
         rgb: Pictures,
         *,
+        head: Pictures | None = None,
         steps: int = 1,
         ensemble: int = 1,
         method: str | None = None,
@@ -140,15 +143,23 @@ class PortraitPipeline(PortraitNetworks):
         closed form (:func:`jdap.diffusion.ensemble.align`), and the uncertainty their standard deviation.
 
         Weights that were fine-tuned to one step start from their own input. From zeros the answer does not depend on
-        the generator; an ensemble, like other steps, is refused by a ValueError.
+        the generator; an ensemble, like other steps, is refused by a ValueError. So it is for weights that better a
+        ``head``: the depth (B, 1, H, W) of a head that was fitted to each picture, in a frame of its own, 1 (far) where
+        there is none (:mod:`jdap.pose.depth` makes it); None, for no picture has one. Others refuse it.
         """
         if ensemble < 1:
             raise ValueError(f"ensemble must be at least 1, got {ensemble}")
-        if self.one_step_start == ZEROS and ensemble > 1:
+        if self.one_step_start in (ZEROS, HEAD_START) and ensemble > 1:
             self._refuse("an ensemble, whose draws would be equal")
+        if head is not None and self.one_step_start != HEAD_START:
+            raise ValueError("these weights do not start from a fitted head: leave head out, or take such weights")
         kind, pictures = kind_of(rgb, output_type), self._here(rgb_of(rgb, "pictures", self.size_px))
         check_pictures(pictures, "pictures")
         known = self.codec.encode(pictures)
+        if self.one_step_start == HEAD_START:
+            self._check_one_step({"known_rgb": known, "steps": steps, "method": method or CLEAN})
+            depth = self._of_head(pictures, known, head)
+            return DepthEstimate(depth_as(kind, depth))
         draws = []
         for _ in range(ensemble):
             sampled = self._sample(
@@ -168,6 +179,17 @@ class PortraitPipeline(PortraitNetworks):
             return DepthEstimate(depth_as(kind, draws[0]))
         depth, uncertainty = ensembles.combine(torch.stack(draws))
         return DepthEstimate(depth_as(kind, depth.clamp(-1, 1)), spread_as(kind, uncertainty))
+
+    def _of_head(self, pictures: Tensor, known: Tensor, head: Pictures | None) -> Tensor:
+        """Depth (B, 1, H, W) of pictures, with their latents, in one step from fitted heads."""
+        given = None if head is None else self._here(depth_of(head, "head", self.size_px))
+        if given is not None:
+            check_pictures(given, "head", 1)
+            if len(given) != len(known):
+                raise ValueError(f"{len(given)} heads for {len(known)} pictures: give one for each")
+        start = head_latents(self.codec, pictures, given)
+        latents = one_step_depth(self.denoiser, self.unet, known, start, HEAD_START)
+        return depth_frames.from_codec(self.codec.decode(latents).float())
 
     @question
     def depth_to_image(

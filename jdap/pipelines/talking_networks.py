@@ -17,8 +17,8 @@ from jdap.models.image.image_tokens import ImageTokens
 from jdap.models.image.reference import ReferenceNet
 from jdap.pipelines.base import JointPipeline
 from jdap.pipelines.portrait_networks import check_image_model, check_settings
-from jdap.pipelines.talking_weights import IMAGE, IMAGE_PARTS, WindowShape, check_fit, named_image
-from jdap.pipelines.weights import read_part
+from jdap.pipelines.talking_weights import IMAGE_PARTS, WindowShape, check_fit, named_image
+from jdap.pipelines.weights import IMAGE, read_part
 
 
 class TalkingNetworks(JointPipeline):

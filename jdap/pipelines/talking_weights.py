@@ -27,13 +27,11 @@ from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.loading import WeightsError, read_json
 from jdap.pipelines.portrait import PortraitPipeline
-from jdap.pipelines.weights import INDEX, read_scheduler
+from jdap.pipelines.weights import IMAGE, INDEX, read_scheduler
 from jdap.units import FPS
 
 #: Components that are the image model's.
 IMAGE_PARTS = ("codec", "reference", "scheduler", "image_tokens")
-#: The entry of an index that names it.
-IMAGE = "_image"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from jdap.models.loading import WeightsError, one_line, read_json
 
 INDEX = "model_index.json"
 SCHEDULER = "scheduler"
+#: The entry of an index that names the image model whose networks these weights share.
+IMAGE = "_image"
 #: Name of the file in a folder that holds the pipeline's class, to diffusers.
 MODULE = "pipeline"
 #: How the depth half is to be read (see jdap.depth); a folder that says otherwise is refused.
@@ -50,7 +52,8 @@ def write_index(
         **settings,
     }
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    code = f'"""For diffusers: where the class is."""\n\nfrom {pipeline.__module__} import {pipeline.__name__}\n'
+    named = f"from {pipeline.__module__} import {pipeline.__name__}  # noqa: F401"
+    code = f'"""For diffusers: where the class is."""\n\n{named}\n'
     (folder / f"{MODULE}.py").write_text(code, encoding="utf-8")
 
 

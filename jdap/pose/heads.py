@@ -119,10 +119,11 @@ class Heads:
         """Expressions that can be set."""
         return self.model.expression_names
 
-    def fit(self, rgb_SS3: np.ndarray, camera: PinholeCamera | None = None) -> FittedHead:
+    def fit(self, rgb_SS3: np.ndarray, camera: PinholeCamera | None = None, *, corrected: bool = True) -> FittedHead:
         """The head in a square picture (S, S, 3) uint8; ``camera`` is the picture's, if it is known and believable.
 
-        Of several faces the one nearest to the middle counts. Raises :class:`PoseError` where there is none.
+        It is ``corrected`` to lie on the landmarks, or as the model has it, whose depth is better for that. Of several
+        faces the one nearest to the middle counts. Raises :class:`PoseError` where there is none.
         """
         size = rgb_SS3.shape[0]
         faces = self.landmarker.detect(rgb_SS3)
@@ -142,6 +143,8 @@ class Heads:
             size,
             float(found.error_FN.square().mean().sqrt()),
         )
+        if not corrected:
+            return head
         return replace(head, shape_V3=shape + self._correction(head, found.residual_px_FN2[0]))
 
     def follow(self, frames: Iterable[np.ndarray], fps: float) -> Acting:

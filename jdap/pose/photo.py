@@ -52,8 +52,9 @@ class Performance(NamedTuple):
 STILL = Performance([Moment(None, torch.eye(3))])
 
 
-def fit_photo(heads: Heads, photo: Photo, window_px: np.ndarray) -> FittedHead:
-    """The head in a window (left, top, side) of a photo, by the lens that its EXIF tells, if any.
+def fit_photo(heads: Heads, photo: Photo, window_px: np.ndarray, *, corrected: bool = True) -> FittedHead:
+    """The head in a window (left, top, side) of a photo, by the lens that its EXIF tells, if any; ``corrected`` as in
+    :meth:`jdap.pose.heads.Heads.fit`.
 
     Raises :class:`jdap.pose.change.PoseError` where there is no face.
     """
@@ -62,7 +63,7 @@ def fit_photo(heads: Heads, photo: Photo, window_px: np.ndarray) -> FittedHead:
         whole = PinholeCamera(photo.focal_px, photo.width / 2, photo.height / 2, photo.width, photo.height)
         left, top, side = window_px.tolist()
         camera = whole.crop(left, top, side, MOTION_SIDE_PX)
-    return heads.fit(crop_frame(photo.rgb_HW3, window_px, MOTION_SIDE_PX), camera)
+    return heads.fit(crop_frame(photo.rgb_HW3, window_px, MOTION_SIDE_PX), camera, corrected=corrected)
 
 
 def read_performance(path: Path, heads: Heads, choose: Choose, take: str) -> Performance:

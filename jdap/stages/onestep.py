@@ -4,6 +4,9 @@ A diffusion loss teaches the latents of depth, each cell as much as the next, wh
 one step that ``jdap depth`` takes is what trains, up to its pixels, on what is measured: depth up to a scale and a
 shift (E2E-FT, arXiv 2409.11355). What comes out knows depth and nothing else: it has weights of its own.
 
+From ``head`` it learns to better what a head fitted to the picture's landmarks says of its depth. Such heads are made
+of true depth (:mod:`jdap.stages.parts.rough_head`); real ones are only needed when it is asked.
+
 Shapes: B pictures, H x W pixels, C latent channels, h x w latent cells.
 """
 
@@ -16,18 +19,22 @@ from torch import Tensor
 
 from jdap.batch import ImageBatch
 from jdap.diffusion.denoiser import JointDenoiser
-from jdap.diffusion.onestep import DEPTH_STARTS, depth_start, one_step_depth
+from jdap.diffusion.draws import StepSlice, draw_generators
+from jdap.diffusion.onestep import DEPTH_STARTS, HEAD_START, ZEROS, depth_start, one_step_depth
 from jdap.io.assets import resolve
 from jdap.metrics import DepthMetrics
 from jdap.models.codec import load_codec, same_latents
 from jdap.models.image.joint_unet import JointUNet
+from jdap.models.image.outer import ALL_LAYERS, OUTER_LAYERS, TRAINED_LAYERS, freeze_inner
 from jdap.models.loading import WeightsError
+from jdap.pipelines.pictures import head_latents
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.parts.depth_loss import depth_loss
 from jdap.stages.parts.lens import as_given
 from jdap.stages.parts.networks import freeze_unasked
 from jdap.stages.parts.optimizers import warmed_optimizer
 from jdap.stages.parts.report import DiffusionStage, HalfReport, StepOutput, StepReport
+from jdap.stages.parts.rough_head import rough_heads
 from jdap.stages.parts.steps import place_of
 from jdap.stages.settings.checks import check_choice, save_settings
 from jdap.stages.settings.given import GivenSettings
@@ -42,7 +49,9 @@ class OneStepStage(DiffusionStage):
         init: weights folder of an image model to start from, ``shipped:image-tiny`` for the one that ships.
         codec: folder of a codec whose decoder is to be trained through, in the place of the one in ``init``; its
             encoder must be the same. Null: the one in ``init``. It stays frozen.
-        start: what the depth half starts from, ``zeros`` or ``noise``; stored with the weights.
+        start: what the depth half starts from, ``zeros``, ``noise`` or ``head``; stored with the weights.
+        layers: which of the UNet train: ``all``, or the ``outer`` ones alone, those at full resolution, a twentieth
+            of preset ``tiny``; the rest stay those of ``init`` (:mod:`jdap.models.image.outer`).
         gradient_checkpointing: keep few activations, and compute them again in the backward pass.
         loss: how the parts of the loss weigh.
         optimizer: AdamW, and how its rate rises and falls.
@@ -56,7 +65,8 @@ class OneStepStage(DiffusionStage):
         self,
         init: str,
         codec: str | None = None,
-        start: str = "zeros",
+        start: str = ZEROS,
+        layers: str = ALL_LAYERS,
         gradient_checkpointing: bool = False,
         loss: OneStepLossSettings = OneStepLossSettings(),
         optimizer: OptimizerSettings = ONE_STEP_OPTIMIZER,
@@ -66,6 +76,7 @@ class OneStepStage(DiffusionStage):
         super().__init__()
         save_settings(self, locals())
         check_choice("start", start, DEPTH_STARTS)
+        check_choice("layers", layers, TRAINED_LAYERS)
         self.start, self.loss_settings, self.optimizer_settings = start, loss, optimizer
         self.given, self.seed = given, seed
         begun = PortraitPipeline.from_pretrained(init)
@@ -81,6 +92,8 @@ class OneStepStage(DiffusionStage):
         self.codec.requires_grad_(False)
         self.unet, self.reference, self.image_tokens = begun.unet, begun.reference, begun.image_tokens
         freeze_unasked(self.unet)
+        if layers == OUTER_LAYERS:
+            freeze_inner(self.unet)
         # channels last: a fifth faster on a CPU, and what tensor cores want
         self.unet.train().to(memory_format=torch.channels_last)  # type: ignore[call-arg]
         if gradient_checkpointing:
@@ -105,12 +118,30 @@ class OneStepStage(DiffusionStage):
             one_step_start=self.start,
         ).quiet()
 
-    def depth(self, rgb_B3HW: Tensor) -> Tensor:
-        """RGB in [-1, 1] → depth (B, 1, H, W), about [-1, 1]: what a pipeline clips there. Differentiable."""
+    def depth(self, rgb_B3HW: Tensor, head_B1HW: Tensor | None = None) -> Tensor:
+        """RGB in [-1, 1] → depth (B, 1, H, W), about [-1, 1]: what a pipeline clips there. Differentiable.
+
+        ``head_B1HW``: normalised depth of a rough head, of start ``head``; None: there is none.
+        """
         with torch.no_grad():
             rgb = self.codec.encode(rgb_B3HW)
-        latents = one_step_depth(self.denoiser, self.unet, rgb, depth_start(self.start, rgb))
+            start = depth_start(
+                self.start, rgb if self.start != HEAD_START else head_latents(self.codec, rgb_B3HW, head_B1HW)
+            )
+        latents = one_step_depth(self.denoiser, self.unet, rgb, start, self.start)
         return self.codec.decode(latents).mean(dim=1, keepdim=True)
+
+    def rough_head(self, batch: ImageBatch, place: StepSlice) -> Tensor | None:
+        """Of start ``head``, a rough head for each picture (B, 1, H, W), by chances of its place in the step."""
+        if self.start != HEAD_START:
+            return None
+        if batch.mean_head_mm is None:
+            raise ValueError(
+                "start head needs shards with the posed mean head's depth: make them with `python -m data_prep` … "
+                "--mean-head"
+            )
+        generators = draw_generators(self.seed + 1, place)
+        return rough_heads(batch.depth_mm, batch.mean_head_mm, batch.skin, generators)
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> StepOutput:
         """One step on an :class:`ImageBatch`: its loss, and what each sample gave to it, for the logs.
@@ -121,7 +152,9 @@ class OneStepStage(DiffusionStage):
             raise ValueError("data.train holds latents, and this loss is of pixels: name the shards of pictures")
         place = place_of(self, len(batch), batch_idx)
         rgb = as_given(batch.rgb, torch.ones(len(batch), dtype=torch.bool), self.given, self.seed, place)
-        free_B, framed_B, has_depth_B, depth_B = depth_loss(self.depth(rgb), batch, self.loss_settings)
+        free_B, framed_B, has_depth_B, depth_B = depth_loss(
+            self.depth(rgb, self.rough_head(batch, place)), batch, self.loss_settings
+        )
         pictures = has_depth_B.sum().clamp_min(1)
         loss = depth_B.sum() / pictures
         scalars = {"train/loss": loss, "train/loss_free": free_B.sum() / pictures}
@@ -132,8 +165,13 @@ class OneStepStage(DiffusionStage):
         return {"loss": loss, "report": self.report}
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
-        """Image-to-depth on held-out pictures, scored in the normalised frame after scale and shift."""
-        found = self.pipeline().image_to_depth(batch.rgb, generator=torch.Generator().manual_seed(batch_idx))
+        """Image-to-depth on held-out pictures, scored in the normalised frame after scale and shift.
+
+        Of start ``head`` the heads are made of true depth as in training, the same ones each time.
+        """
+        head = self.rough_head(batch, StepSlice.of(batch_idx, len(batch)))
+        generator = torch.Generator().manual_seed(batch_idx)
+        found = self.pipeline().image_to_depth(batch.rgb, head=head, generator=generator)
         self.validation_depth.update(found.depth, batch.depth_mm, batch.skin, batch.range_mm)
 
     def on_validation_epoch_end(self) -> None:

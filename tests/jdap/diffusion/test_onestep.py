@@ -35,3 +35,22 @@ def test_starts():
     assert one.std() > 0.5
     with pytest.raises(ValueError, match="'ones'"):
         depth_start("ones", like)
+
+
+def test_a_head_stands_where_it_is_mostly_signal():
+    denoiser, (rgb, head) = JointDenoiser(NoiseSchedule()), torch.randn(2, 2, 3, 4, 4)
+    assert torch.equal(depth_start("head", head), head)
+    seen = []
+
+    def watched(*given):
+        seen.append(given)
+        return network(*given)
+
+    found = one_step_depth(denoiser, watched, rgb, head, "head")
+    _, z, t_rgb, t_depth = seen[0]
+    assert t_rgb.tolist() == [0, 0]
+    assert t_depth.tolist() == [400, 400]
+    share = denoiser.schedule.alpha_bar[400].sqrt()
+    assert torch.allclose(z, share * head)
+    _, v = network(*seen[0])
+    assert torch.allclose(found, share * z - (1 - share**2).sqrt() * v, atol=1e-6)

@@ -152,6 +152,26 @@ def test_one_step_weights_may_start_from_noise(pipeline, tmp_path):
     assert torch.equal(loaded.image_to_depth(x, ensemble=2, generator=seed()).depth, plain)
 
 
+def test_one_step_weights_may_better_a_fitted_head(pipeline, tmp_path):
+    x, head = pictures(), torch.linspace(-1, 1, 32).expand(2, 1, 32, 32).clone()
+    with pytest.raises(ValueError, match="do not start from a fitted head"):
+        pipeline.image_to_depth(x, head=head)
+    pipeline.one_step_start = "head"
+    pipeline.save_pretrained(tmp_path / "weights")
+    loaded = PortraitPipeline.from_pretrained(tmp_path / "weights")
+    depth = loaded.image_to_depth(x, head=head).depth
+    assert not torch.allclose(depth, loaded.image_to_depth(x, head=head.flip(3)).depth, atol=1e-3)
+    assert torch.equal(loaded.image_to_depth(x).depth, loaded.image_to_depth(x, head=torch.ones_like(head)).depth)
+    for wrong, says in (
+        ({"head": head[:1]}, "1 heads for 2 pictures"),
+        ({"head": 2 * head}, "head must be"),
+        ({"head": head, "ensemble": 2}, "fine-tuned to depth in one step"),
+        ({"head": head, "steps": 2}, "fine-tuned to depth in one step"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            loaded.image_to_depth(x, **wrong)
+
+
 def test_an_unknown_start_is_refused(pipeline, folder):
     file = folder / "model_index.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"one_step_start": "ones"}))

@@ -14,12 +14,14 @@ from jdap.callbacks.mean_depth import MeanDepth
 from jdap.callbacks.samples import SampleGrid
 from jdap.callbacks.sources import SourceLog
 from jdap.data.modules import ImageDataModule
+from jdap.diffusion.draws import StepSlice
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.io.assets import resolve
 from jdap.metrics.depth import DepthMetrics
 from jdap.models.codec import load_codec
 from jdap.models.image.build import unet
 from jdap.models.image.joint_unet import JointUNet
+from jdap.models.image.outer import is_outer
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.loading import WeightsError
 from jdap.pipelines.portrait import PortraitPipeline
@@ -119,7 +121,7 @@ def test_gradient_checkpointing_changes_no_gradient(init, shards):
     assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients, strict=True))
 
 
-@pytest.mark.parametrize("start", ["zeros", "noise"])
+@pytest.mark.parametrize("start", ["zeros", "noise", "head"])
 def test_training_and_the_pipeline_see_the_same_depth(init, shards, start):
     model, batch = stage(init, start=start).eval(), first_batch(shards)
     torch.manual_seed(5)
@@ -226,3 +228,25 @@ def test_what_cannot_be_started_from_is_refused(init, tmp_path):
         stage(init).training_step(None, 0)
     with pytest.raises(ValueError, match=r"model\.start .*'ones'"):
         stage(init, start="ones")
+
+
+def test_from_a_fitted_head_only_the_outer_layers_learn(init, shards, tmp_path):
+    model = stage(init, start="head", layers="outer")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    trainer(tmp_path, 3).fit(model, data(shards))
+    changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed
+    assert {k for k in changed if not is_outer(k.removeprefix("unet."), model.unet)} == set()
+    assert {k.removeprefix("unet.").split(".")[1] for k in changed} >= {"conv_in", "down_blocks", "up_blocks"}
+    batch = first_batch(shards)
+    heads = model.rough_head(batch, StepSlice.of(0, len(batch)))
+    ours = model.eval().depth(batch.rgb, heads).clamp(-1, 1)
+    pipeline = model.pipeline()
+    torch.testing.assert_close(pipeline.image_to_depth(batch.rgb, head=heads).depth, ours)
+    assert not torch.allclose(pipeline.image_to_depth(batch.rgb).depth, ours, atol=1e-3)
+
+
+def test_heads_that_shards_do_not_hold_are_asked_for(init, shards):
+    bare = dataclasses.replace(first_batch(shards), mean_head_mm=None)
+    with pytest.raises(ValueError, match="--mean-head"):
+        silent(stage(init, start="head")).training_step(bare, 0)
