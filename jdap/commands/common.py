@@ -17,6 +17,7 @@ from rich.console import Console
 from jdap import __version__
 from jdap.choices import LARGEST
 from jdap.commands.arguments import CommandError
+from jdap.diffusion.onestep import HEAD_START
 from jdap.faces import crop
 from jdap.faces.landmarker import Landmarker
 from jdap.io.device import find_device, tell_of_bfloat16
@@ -79,10 +80,16 @@ def landmarks(otherwise: str = "; or draw a mask, and give it by --mask") -> Ite
 
 
 @contextlib.contextmanager
-def fitting() -> Iterator[Heads]:
-    """What fits heads to faces; raises :class:`CommandError` where the model of faces or heads cannot be had."""
+def fitting(pipeline: PortraitPipeline) -> Iterator[Heads | None]:
+    """What fits heads to faces, for weights that start from one; None for others.
+
+    Raises :class:`CommandError` where the model of faces or heads cannot be had.
+    """
     from jdap.pose.heads import Heads
 
+    if pipeline.one_step_start != HEAD_START:
+        yield None
+        return
     with landmarks("; or do without a fitted head: --weights shipped:image-tiny") as landmarker:
         try:
             heads = Heads(landmarker)
@@ -91,19 +98,27 @@ def fitting() -> Iterator[Heads]:
         yield heads
 
 
-def load(args: argparse.Namespace) -> PortraitPipeline:
+def load(args: argparse.Namespace, *, fits_heads: bool = False) -> PortraitPipeline:
     """The pipeline that the options name, on its device; ``--steps`` is checked against its schedule."""
     check_folder(args.out)
-    pipeline = pipeline_of(PortraitPipeline, args)
+    pipeline = pipeline_of(PortraitPipeline, args, fits_heads=fits_heads)
     check_steps(args.steps, pipeline)
     return pipeline
 
 
-def pipeline_of(kind: type[SomePipeline], args: argparse.Namespace) -> SomePipeline:
-    """The pipeline of ``--weights`` in ``--dtype`` on ``--device``, without progress bars of its own."""
+def pipeline_of(kind: type[SomePipeline], args: argparse.Namespace, *, fits_heads: bool = False) -> SomePipeline:
+    """The pipeline of ``--weights`` in ``--dtype`` on ``--device``, without progress bars of its own.
+
+    Raises :class:`CommandError` for weights that start from a fitted head, unless the command ``fits_heads``.
+    """
     on = find_device(args.device)
     tell_of_bfloat16(args.dtype, on)
     made = kind.from_pretrained(args.weights, dtype=getattr(torch, args.dtype))
+    if not fits_heads and getattr(made, "one_step_start", None) == HEAD_START:
+        raise CommandError(
+            f"--weights {args.weights}: they better a fitted head, which `jdap depth` and `jdap export` fit; take "
+            "others here, such as shipped:image-tiny"
+        )
     return made.quiet().to(on)
 
 

@@ -42,17 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Work on all photos; the exit status is 0, or 1 when any failed."""
     from jdap.commands import common as command
-    from jdap.diffusion.onestep import HEAD_START
     from jdap.io.files import write_whole
     from jdap.photos import head, paste
     from jdap.photos.read import read_photo
     from jdap.pose.depth import head_in_photo
 
-    pipeline = command.load(args)
+    pipeline = command.load(args, fits_heads=True)
     made_by = command.describe(args, pipeline) | {"ensemble": args.ensemble}
     with contextlib.ExitStack() as stack:
         choose, _ = stack.enter_context(command.choosing(args))
-        heads = stack.enter_context(command.fitting()) if pipeline.one_step_start == HEAD_START else None
+        heads = stack.enter_context(command.fitting(pipeline))
 
         def work(path: Path, name: str) -> tuple[list[str], list[str]]:
             photo = read_photo(path)

@@ -117,16 +117,18 @@ def _load(args: argparse.Namespace, is_video: bool) -> PortraitPipeline:
     if not args.rgbd:
         require_trimesh()
     make_folder(args.out.parent)
-    return pipeline_of(PortraitPipeline, args)
+    return pipeline_of(PortraitPipeline, args, fits_heads=True)
 
 
 def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple[list[str], list[str]]:
     from jdap.commands import common as command
+    from jdap.diffusion.onestep import HEAD_START
     from jdap.io.files import write_whole
     from jdap.media.video import VideoWriter
     from jdap.photos import head, paste
     from jdap.photos.read import read_photo
     from jdap.photos.relief import meaning, relief_of
+    from jdap.pose.depth import head_in_photo
     from jdap.shape.assumed import RELIEF_MM
     from jdap.shape.files import write_viewer
     from jdap.shape.mesh import normal_picture
@@ -137,7 +139,9 @@ def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
     with command.choosing(args) as (choose, _):
         chosen = choose(photo, args.source)
     photo, (window_px,) = chosen.photo, chosen.windows_px
-    depth_SS, _ = head.depth_of(pipeline, photo, window_px, 1, args.ensemble, args.seed)
+    with command.fitting(pipeline) as heads:
+        fitted = None if heads is None else head_in_photo(heads, photo, window_px, pipeline.size_px)
+    depth_SS, _ = head.depth_of(pipeline, photo, window_px, 1, args.ensemble, args.seed, fitted)
     relief_mm = RELIEF_MM if args.relief is None else args.relief
     relief = relief_of(depth_SS, window_px, photo, args.size, relief_mm)
     files = _write(args.out, relief, args.points)
@@ -158,6 +162,8 @@ def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
                 video.frame(frame)
         files.append(path.name)
     notes = [*photo.notes, *chosen.notes]
+    if pipeline.one_step_start == HEAD_START and fitted is None:
+        notes.append("no face to fit a head to: depth by the picture alone")
     path = _beside(args.out, "json")
     data = command.source(args.source, photo, chosen, window_px) | {
         "mesh": {"vertices": len(mesh.vertices_mm_V3), "triangles": 0 if args.points else len(mesh.faces_T3)}
@@ -188,6 +194,7 @@ def _export_video(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
     from jdap.photos import head
     from jdap.photos.clip import windows_of
     from jdap.photos.relief import meaning, relief_of
+    from jdap.pose.depth import head_in_photo
     from jdap.shape.assumed import RELIEF_MM
 
     relief_mm = RELIEF_MM if args.relief is None else args.relief
@@ -195,10 +202,15 @@ def _export_video(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
         found = windows_of(args.source, choose, args.max_frames)
     files: list[str] = []
     data: dict[str, object] = {}
-    with Telling("frame", len(found.windows_px)) as telling, _rgbd(args, found.fps) as film:
+    with (
+        Telling("frame", len(found.windows_px)) as telling,
+        _rgbd(args, found.fps) as film,
+        command.fitting(pipeline) as heads,
+    ):
         for k, frame in enumerate(found.frames()):
             telling.tell(k)
-            depth_SS, _ = head.depth_of(pipeline, frame.photo, frame.window_px, 1, args.ensemble, args.seed)
+            fitted = None if heads is None else head_in_photo(heads, frame.photo, frame.window_px, pipeline.size_px)
+            depth_SS, _ = head.depth_of(pipeline, frame.photo, frame.window_px, 1, args.ensemble, args.seed, fitted)
             relief = relief_of(depth_SS, frame.window_px, frame.photo, args.size, relief_mm)
             data = meaning(relief, relief_mm)
             if args.rgbd:
