@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -26,11 +26,11 @@ from torch import Tensor
 from benchmarks import BenchmarkError
 from jdap.batch import ImageBatch
 from jdap.choices import MEAN_DEPTH_FILE
-from jdap.diffusion.onestep import HEAD_START
 from jdap.faces.landmarker import Landmarker
 from jdap.metrics.depth import METRIC, NORMALISED, PAPER
-from jdap.pose.depth import head_in_picture
-from jdap.pose.heads import Heads
+
+if TYPE_CHECKING:
+    from jdap.pose.heads import Heads
 
 MEAN_DEPTH_KEY = "mean_depth"
 #: What depth in [-1, 1] promises.
@@ -98,6 +98,10 @@ class HeadFitting:
 
     def heads(self, rgb_B3SS: Tensor) -> Tensor:
         """Pictures in [-1, 1] → normalised depth (B, 1, S, S) of the head in each; of none where no face is found."""
+        # Imported here, because the baselines need none of it.
+        from jdap.pose.depth import head_in_picture
+        from jdap.pose.heads import Heads
+
         with Landmarker() as landmarker:
             if self._heads is None:
                 self._heads = Heads(landmarker)
@@ -113,6 +117,7 @@ class Jdap:
 
     def __init__(self, settings: MethodSettings) -> None:
         # Imported here, because the baselines need none of the networks.
+        from jdap.diffusion.onestep import HEAD_START
         from jdap.pipelines.portrait import PortraitPipeline
 
         self.pipeline = PortraitPipeline.from_pretrained(settings.weights_for(self.name)).quiet().to(settings.device)
@@ -121,6 +126,8 @@ class Jdap:
         except ValueError as error:
             raise BenchmarkError(f"--steps: {error}") from error
         self.settings = settings
+        #: Whether the weights start from a head that is fitted to each picture.
+        self.starts_from_head = self.pipeline.one_step_start == HEAD_START
         self.fitting: HeadFitting | None = None
 
     @property
@@ -140,11 +147,6 @@ class Jdap:
             generator=generator,
         )
         return found.depth
-
-    @property
-    def starts_from_head(self) -> bool:
-        """Whether the weights start from a head that is fitted to each picture."""
-        return self.pipeline.one_step_start == HEAD_START
 
     def _heads(self, batch: ImageBatch) -> Tensor | None:
         if not self.starts_from_head:

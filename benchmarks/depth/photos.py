@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -35,8 +35,9 @@ from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker
 from jdap.io.device import find_device
 from jdap.io.progress import track
 from jdap.photos.read import PhotoError
-from jdap.pose.depth import head_in_photo
-from jdap.pose.heads import Heads
+
+if TYPE_CHECKING:
+    from jdap.pose.heads import Heads
 
 #: Side of the pictures, when no method asks for one.
 PHOTO_SIZE_PX = 128
@@ -99,6 +100,8 @@ class PhotoReader:
         if self.guesses is not None:
             maps, _, yaw_deg = self.guesses(faces[0], photo.width, photo.height, window, self.size, photo.focal_px)
         if self.heads is not None:
+            from jdap.pose.depth import head_in_photo  # with networks, which baselines do without
+
             head = head_in_photo(self.heads, photo, window, self.size)
             if head is None:
                 raise PhotoError(f"{entry.photo}: no head can be fitted to the face")
@@ -136,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
     methods, size_px = build_methods(args, [*DEPTH_METHODS, *PHOTO_METHODS])
     device, size = find_device(args.device), size_px or PHOTO_SIZE_PX
     with Landmarker() as landmarker:
-        heads = Heads(landmarker) if any(isinstance(m, Jdap) and m.starts_from_head for m in methods) else None
+        heads = _heads(methods, landmarker)
         reader = PhotoReader(size, _guesses(methods), landmarker, heads)
         shown = track(entries, "photo", console)
         batches = (as_batch(part, device) for part in _cut(reader.pictures(shown), args.batch_size))
@@ -165,6 +168,15 @@ def run(args: argparse.Namespace) -> int:
 def _cut(pictures: Iterator[Picture], count: int) -> Iterator[list[Picture]]:
     while part := list(islice(pictures, count)):
         yield part
+
+
+def _heads(methods: Sequence[Method], landmarker: Landmarker) -> Heads | None:
+    """What fits the heads that our weights start from; None where they start from none."""
+    if not any(isinstance(method, Jdap) and method.starts_from_head for method in methods):
+        return None
+    from jdap.pose.heads import Heads
+
+    return Heads(landmarker)
 
 
 def _guesses(methods: Sequence[Method]) -> HeadGuesses | None:
