@@ -126,9 +126,8 @@ class Jdap:
         except ValueError as error:
             raise BenchmarkError(f"--steps: {error}") from error
         self.settings = settings
-        #: Whether the weights start from a head that is fitted to each picture.
-        self.starts_from_head = self.pipeline.one_step_start == HEAD_START
-        self.fitting: HeadFitting | None = None
+        #: Of weights that start from a head that is fitted to each picture, what fits it.
+        self.fitting = HeadFitting() if self.pipeline.one_step_start == HEAD_START else None
 
     @property
     def size_px(self) -> int:
@@ -149,13 +148,10 @@ class Jdap:
         return found.depth
 
     def _heads(self, batch: ImageBatch) -> Tensor | None:
-        if not self.starts_from_head:
+        if self.fitting is None:
             return None
-        found: Tensor | None = getattr(batch, "start_head", None)  # fitted to the photo that the picture is cropped of
-        if found is None:
-            self.fitting = self.fitting or HeadFitting()
-            found = self.fitting.heads(batch.rgb).to(batch.rgb)
-        return found
+        of_photo: Tensor | None = getattr(batch, "start_head", None)  # the photo that the picture is cropped of
+        return self.fitting.heads(batch.rgb).to(batch.rgb) if of_photo is None else of_photo
 
 
 class FlatPlane:

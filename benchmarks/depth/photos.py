@@ -139,8 +139,7 @@ def run(args: argparse.Namespace) -> int:
     methods, size_px = build_methods(args, [*DEPTH_METHODS, *PHOTO_METHODS])
     device, size = find_device(args.device), size_px or PHOTO_SIZE_PX
     with Landmarker() as landmarker:
-        heads = _heads(methods, landmarker)
-        reader = PhotoReader(size, _guesses(methods), landmarker, heads)
+        reader = PhotoReader(size, _guesses(methods), landmarker, _heads(methods, landmarker))
         shown = track(entries, "photo", console)
         batches = (as_batch(part, device) for part in _cut(reader.pictures(shown), args.batch_size))
         scores = measure(methods, batches, frozenset(args.methods or ()), alignments_of(args))
@@ -172,7 +171,7 @@ def _cut(pictures: Iterator[Picture], count: int) -> Iterator[list[Picture]]:
 
 def _heads(methods: Sequence[Method], landmarker: Landmarker) -> Heads | None:
     """What fits the heads that our weights start from; None where they start from none."""
-    if not any(isinstance(method, Jdap) and method.starts_from_head for method in methods):
+    if not any(isinstance(method, Jdap) and method.fitting for method in methods):
         return None
     from jdap.pose.heads import Heads
 

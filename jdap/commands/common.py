@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from jdap.io.device import find_device, tell_of_bfloat16
 from jdap.io.fetch import AssetError
 from jdap.io.files import check_folder, make_folder, write_whole
 from jdap.io.progress import Telling
-from jdap.photos import folder, window
+from jdap.photos import folder, head, window
 from jdap.photos.head import AnyPipeline
 from jdap.photos.made import Made
 from jdap.photos.read import Photo, PhotoError
@@ -98,6 +98,31 @@ def fitting(pipeline: PortraitPipeline) -> Iterator[Heads | None]:
         yield heads
 
 
+class HeadDepth(NamedTuple):
+    """Depth of a head in a photo as :func:`jdap.photos.head.depth_of` has it; ``fitted``: whether the weights started
+    from a fitted head, None for weights that start from none."""
+
+    depth_SS: np.ndarray
+    uncertainty_SS: np.ndarray | None
+    fitted: bool | None
+
+    @property
+    def notes(self) -> list[str]:
+        """What the owner of the photo is to know."""
+        return ["no face to fit a head to: depth by the picture alone"] if self.fitted is False else []
+
+
+def depth_in(
+    args: argparse.Namespace, pipeline: PortraitPipeline, heads: Heads | None, photo: Photo, window_px: np.ndarray
+) -> HeadDepth:
+    """The depth of one window of a photo by the options, from a head fitted by ``heads`` (:func:`fitting`), if any."""
+    from jdap.pose.depth import head_in_photo
+
+    fitted = None if heads is None else head_in_photo(heads, photo, window_px, pipeline.size_px)
+    found = head.depth_of(pipeline, photo, window_px, args.steps, args.ensemble, args.seed, fitted)
+    return HeadDepth(*found, None if heads is None else fitted is not None)
+
+
 def load(args: argparse.Namespace, *, fits_heads: bool = False) -> PortraitPipeline:
     """The pipeline that the options name, on its device; ``--steps`` is checked against its schedule."""
     check_folder(args.out)
@@ -114,12 +139,18 @@ def pipeline_of(kind: type[SomePipeline], args: argparse.Namespace, *, fits_head
     on = find_device(args.device)
     tell_of_bfloat16(args.dtype, on)
     made = kind.from_pretrained(args.weights, dtype=getattr(torch, args.dtype))
-    if not fits_heads and getattr(made, "one_step_start", None) == HEAD_START:
-        raise CommandError(
-            f"--weights {args.weights}: they better a fitted head, which `jdap depth` and `jdap export` fit; take "
-            "others here, such as shipped:image-tiny"
-        )
+    if not fits_heads:
+        check_starts_alone(made, args.weights)
     return made.quiet().to(on)
+
+
+def check_starts_alone(pipeline: JointPipeline, weights: str) -> None:
+    """Raises :class:`CommandError` for weights that start from a fitted head."""
+    if getattr(pipeline, "one_step_start", None) == HEAD_START:
+        raise CommandError(
+            f"--weights {weights}: they better a fitted head, which `jdap depth` and `jdap export` fit; take others "
+            "here, such as shipped:image-tiny"
+        )
 
 
 def check_steps(steps: int, pipeline: AnyPipeline) -> None:

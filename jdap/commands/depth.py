@@ -43,9 +43,8 @@ def run(args: argparse.Namespace) -> int:
     """Work on all photos; the exit status is 0, or 1 when any failed."""
     from jdap.commands import common as command
     from jdap.io.files import write_whole
-    from jdap.photos import head, paste
+    from jdap.photos import paste
     from jdap.photos.read import read_photo
-    from jdap.pose.depth import head_in_photo
 
     pipeline = command.load(args, fits_heads=True)
     made_by = command.describe(args, pipeline) | {"ensemble": args.ensemble}
@@ -61,19 +60,16 @@ def run(args: argparse.Namespace) -> int:
             notes = [*photo.notes, *chosen.notes]
             for k, window_px in enumerate(chosen.windows_px):
                 stem = name if k == 0 else f"{name}.face{k + 1}"
-                fitted = None if heads is None else head_in_photo(heads, photo, window_px, pipeline.size_px)
-                if heads is not None and fitted is None:
-                    notes.append("no face to fit a head to: depth by the picture alone")
-                depth_SS, uncertainty_SS = head.depth_of(
-                    pipeline, photo, window_px, args.steps, args.ensemble, args.seed, fitted
-                )
+                found = command.depth_in(args, pipeline, heads, photo, window_px)
+                depth_SS, uncertainty_SS, fitted = found
+                notes += found.notes
                 if (outside := command.outside(photo, window_px)) > 0.01:
                     notes.append(f"{outside:.0%} of the window lie outside of the photo")
                 data = command.source(path, photo, chosen, window_px)
                 name_of = partial(Made.DEPTH.of, stem)
                 data["depth"] = {"files": [name_of("png")], **paste.FRAME}
-                if heads is not None:
-                    data["head_fitted"] = fitted is not None
+                if fitted is not None:
+                    data["head_fitted"] = fitted
                 pictures: dict[str, np.ndarray | Image.Image] = {
                     name_of("png"): paste.full_depth(depth_SS, window_px, photo),
                     name_of("preview.png"): paste.preview(depth_SS, window_px, photo),

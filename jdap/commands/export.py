@@ -122,13 +122,11 @@ def _load(args: argparse.Namespace, is_video: bool) -> PortraitPipeline:
 
 def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple[list[str], list[str]]:
     from jdap.commands import common as command
-    from jdap.diffusion.onestep import HEAD_START
     from jdap.io.files import write_whole
     from jdap.media.video import VideoWriter
-    from jdap.photos import head, paste
+    from jdap.photos import paste
     from jdap.photos.read import read_photo
     from jdap.photos.relief import meaning, relief_of
-    from jdap.pose.depth import head_in_photo
     from jdap.shape.assumed import RELIEF_MM
     from jdap.shape.files import write_viewer
     from jdap.shape.mesh import normal_picture
@@ -140,10 +138,9 @@ def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
         chosen = choose(photo, args.source)
     photo, (window_px,) = chosen.photo, chosen.windows_px
     with command.fitting(pipeline) as heads:
-        fitted = None if heads is None else head_in_photo(heads, photo, window_px, pipeline.size_px)
-    depth_SS, _ = head.depth_of(pipeline, photo, window_px, 1, args.ensemble, args.seed, fitted)
+        estimate = command.depth_in(args, pipeline, heads, photo, window_px)
     relief_mm = RELIEF_MM if args.relief is None else args.relief
-    relief = relief_of(depth_SS, window_px, photo, args.size, relief_mm)
+    relief = relief_of(estimate.depth_SS, window_px, photo, args.size, relief_mm)
     files = _write(args.out, relief, args.points)
     mesh = relief.mesh()
     f_px = float(relief.camera_px_13[0, 0])
@@ -161,9 +158,7 @@ def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
             for frame in turntable(mesh, relief.texture_HW3, TURN_FRAMES, TURN_PX, f_px * TURN_PX / args.size):
                 video.frame(frame)
         files.append(path.name)
-    notes = [*photo.notes, *chosen.notes]
-    if pipeline.one_step_start == HEAD_START and fitted is None:
-        notes.append("no face to fit a head to: depth by the picture alone")
+    notes = [*photo.notes, *chosen.notes, *estimate.notes]
     path = _beside(args.out, "json")
     data = command.source(args.source, photo, chosen, window_px) | {
         "mesh": {"vertices": len(mesh.vertices_mm_V3), "triangles": 0 if args.points else len(mesh.faces_T3)}
@@ -191,10 +186,8 @@ def _field(relief: Relief) -> float:
 def _export_video(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple[list[str], list[str]]:
     from jdap.commands import common as command
     from jdap.io.progress import Telling
-    from jdap.photos import head
     from jdap.photos.clip import windows_of
     from jdap.photos.relief import meaning, relief_of
-    from jdap.pose.depth import head_in_photo
     from jdap.shape.assumed import RELIEF_MM
 
     relief_mm = RELIEF_MM if args.relief is None else args.relief
@@ -209,8 +202,7 @@ def _export_video(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
     ):
         for k, frame in enumerate(found.frames()):
             telling.tell(k)
-            fitted = None if heads is None else head_in_photo(heads, frame.photo, frame.window_px, pipeline.size_px)
-            depth_SS, _ = head.depth_of(pipeline, frame.photo, frame.window_px, 1, args.ensemble, args.seed, fitted)
+            depth_SS = command.depth_in(args, pipeline, heads, frame.photo, frame.window_px).depth_SS
             relief = relief_of(depth_SS, frame.window_px, frame.photo, args.size, relief_mm)
             data = meaning(relief, relief_mm)
             if args.rgbd:

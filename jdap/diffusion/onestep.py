@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from jdap.diffusion.denoiser import JointDenoiser, Network, Pair
+from jdap.diffusion.schedule import NoiseSchedule
 from jdap.diffusion.timesteps import GIVEN_TIMESTEP
 
 #: What the depth half may start from: the mean of the noise, noise, or the latents of a fitted head.
 ZEROS, NOISE, HEAD_START = "zeros", "noise", "head"
 DEPTH_STARTS = (ZEROS, NOISE, HEAD_START)
-#: The timestep at which a fitted head stands, as a share of the schedule's: at 0.6 York was 0.4 mm worse than at 0.4.
+#: The timestep at which a fitted head stands, as a share of the schedule's (docs/fitted_depth.md says what else was
+#: tried).
 HEAD_AT = 0.4
 
 
@@ -38,6 +40,12 @@ def depth_start(kind: str, like: Tensor, generator: torch.Generator | None = Non
     return torch.randn(like.shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
 
 
+def start_timestep(schedule: NoiseSchedule, kind: str) -> int:
+    """The timestep at which a start of this kind stands."""
+    last = schedule.timesteps - 1
+    return round(HEAD_AT * last) if kind == HEAD_START else last
+
+
 def one_step_depth(
     denoiser: JointDenoiser, network: Network, rgb_BChw: Tensor, start_BChw: Tensor, kind: str = ZEROS
 ) -> Tensor:
@@ -46,8 +54,7 @@ def one_step_depth(
     Zeros and noise stand at the last timestep: with noise it equals :func:`jdap.diffusion.samplers.ddim` of one step
     with the RGB half known. A fitted head stands at :data:`HEAD_AT`, as strong as a signal is there, without noise.
     """
-    last = denoiser.schedule.timesteps - 1
-    at = round(HEAD_AT * last) if kind == HEAD_START else last
+    at = start_timestep(denoiser.schedule, kind)
     t = Pair(*(torch.full((len(rgb_BChw),), tt, device=rgb_BChw.device) for tt in (GIVEN_TIMESTEP, at)))
     if kind == HEAD_START:
         start_BChw = denoiser.schedule.signal_noise(t.depth, start_BChw)[0] * start_BChw

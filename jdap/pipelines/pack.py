@@ -48,14 +48,12 @@ def pack(
         if not same_latents(pipeline.codec, newer):
             raise WeightsError(f"{codec}: its encoder is not that of {weights / 'codec'}; train the decoder alone")
         pipeline.codec = newer
-    theirs: PortraitPipeline | None = None
-    if image is not None and isinstance(pipeline, PortraitPipeline):
-        if pipeline.one_step_start is None:
-            raise WeightsError(f"{weights}: an image model itself, which names no other: leave --image out")
-        theirs = PortraitPipeline.from_pretrained(image)
+    of_outer_layers = image is not None and isinstance(pipeline, PortraitPipeline)
+    if of_outer_layers and pipeline.one_step_start is None:
+        raise WeightsError(f"{weights}: an image model itself, which names no other: leave --image out")
     if lean:
         _empty(pipeline)
-    if half and theirs is None:
+    if half and not of_outer_layers:  # those are halved when they are written: the rest is compared
         pipeline.codec.half()
         audio = pipeline.audio if isinstance(pipeline, TalkingPipeline) else None
         for network in filter(None, (pipeline.unet, pipeline.reference, audio)):
@@ -65,8 +63,8 @@ def pack(
     def extras(folder: Path) -> None:
         for name, data in others.items():
             (folder / name).write_bytes(data)
-        if image is not None and isinstance(pipeline, PortraitPipeline) and theirs is not None:
-            share_inner(folder, pipeline, theirs, image, half)
+        if image is not None and of_outer_layers:
+            share_inner(folder, pipeline, PortraitPipeline.from_pretrained(image), image, half)
         elif image is not None:
             share_image(folder, image)
 

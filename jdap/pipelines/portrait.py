@@ -15,7 +15,8 @@ from jdap import depth as depth_frames
 from jdap.choices import CLEAN, DEPTH_FIRST, GUIDANCE, METHODS
 from jdap.diffusion import ensemble as ensembles
 from jdap.diffusion.denoiser import Generators, Pair
-from jdap.diffusion.onestep import HEAD_START, ZEROS, one_step_depth
+from jdap.diffusion.onestep import HEAD_START, ZEROS, one_step_depth, start_timestep
+from jdap.diffusion.samplers import OnStep, Step
 from jdap.pipelines.base import LATENTS, Callback, question
 from jdap.pipelines.masks import known_cells, known_parts, paste_known
 from jdap.pipelines.pictures import (
@@ -158,7 +159,8 @@ class PortraitPipeline(PortraitNetworks):
         known = self.codec.encode(pictures)
         if self.one_step_start == HEAD_START:
             self._check_one_step({"known_rgb": known, "steps": steps, "method": method or CLEAN})
-            depth = self._of_head(pictures, known, head)
+            with self._steps(1, callback_on_step_end, callback_on_step_end_tensor_inputs) as on_step:
+                depth = self._of_head(pictures, known, head, on_step)
             return DepthEstimate(depth_as(kind, depth))
         draws = []
         for _ in range(ensemble):
@@ -180,7 +182,7 @@ class PortraitPipeline(PortraitNetworks):
         depth, uncertainty = ensembles.combine(torch.stack(draws))
         return DepthEstimate(depth_as(kind, depth.clamp(-1, 1)), spread_as(kind, uncertainty))
 
-    def _of_head(self, pictures: Tensor, known: Tensor, head: Pictures | None) -> Tensor:
+    def _of_head(self, pictures: Tensor, known: Tensor, head: Pictures | None, on_step: OnStep) -> Tensor:
         """Depth (B, 1, H, W) of pictures, with their latents, in one step from fitted heads."""
         given = None if head is None else self._here(depth_of(head, "head", self.size_px))
         if given is not None:
@@ -189,6 +191,7 @@ class PortraitPipeline(PortraitNetworks):
                 raise ValueError(f"{len(given)} heads for {len(known)} pictures: give one for each")
         start = head_latents(self.codec, pictures, given)
         latents = one_step_depth(self.denoiser, self.unet, known, start, HEAD_START)
+        latents = on_step(Step(0, start_timestep(self.schedule, HEAD_START), Pair(known, latents))).depth
         return depth_frames.from_codec(self.codec.decode(latents).float())
 
     @question

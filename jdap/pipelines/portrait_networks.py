@@ -25,11 +25,10 @@ from jdap.models.image.image_tokens import ImageTokens
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.image.separate import SeparateUNets
-from jdap.models.loading import WeightsError
 from jdap.pipelines.base import Callback, JointPipeline
+from jdap.pipelines.image_sharing import IMAGE, read_image
 from jdap.pipelines.outer_weights import read_outer
 from jdap.pipelines.pictures import Pictures, check_pictures, rgb_of
-from jdap.pipelines.weights import IMAGE, INDEX
 
 
 class PortraitNetworks(JointPipeline):
@@ -100,11 +99,7 @@ class PortraitNetworks(JointPipeline):
     def _read_parts(cls, folder: Path, index: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         if index.get(IMAGE) is None:
             return super()._read_parts(folder, index, given)
-        try:
-            image = cls.from_pretrained(str(index[IMAGE]))
-        except (WeightsError, FileNotFoundError) as error:
-            raise WeightsError(f"{folder / INDEX} names the image model {index[IMAGE]!r}: {error}") from error
-        return read_outer(folder, image) | given
+        return read_outer(folder, read_image(folder, index[IMAGE], cls)) | given
 
     @property
     def joint(self) -> bool:

@@ -6,15 +6,10 @@ A folder that names its image model (``"_image"`` in its index, a folder or ``sh
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import nn
 
 from jdap.choices import NULL, OVERLAP, WINDOW_STARTS
 from jdap.diffusion.schedule import NoiseSchedule
@@ -26,8 +21,9 @@ from jdap.models.image.image_tokens import ImageTokens
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.loading import WeightsError, read_json
+from jdap.pipelines.image_sharing import check_shared, name_image, read_image
 from jdap.pipelines.portrait import PortraitPipeline
-from jdap.pipelines.weights import IMAGE, INDEX, read_scheduler
+from jdap.pipelines.weights import INDEX, read_scheduler
 from jdap.units import FPS
 
 #: Components that are the image model's.
@@ -114,34 +110,18 @@ def share_image(folder: Path, image: str) -> None:
         "reference": ReferenceNet.read,
         "image_tokens": ImageTokens.read,
     }
-    for name, read in readers.items():
-        mine = None if index.get(name) == [None, None] else read(folder / name)
-        if not _equal(mine, getattr(theirs, name)):
-            raise WeightsError(f"{image}: its {name} is not that of {folder}, which was trained on another image model")
+    mine = {name: None if index.get(name) == [None, None] else read(folder / name) for name, read in readers.items()}
     schedule = NoiseSchedule.from_scheduler(read_scheduler(folder / "scheduler"))
-    if schedule != theirs.schedule or index.get("size_px") != theirs.size_px:
-        raise WeightsError(f"{image}: another schedule or size than {folder}")
-    for part in IMAGE_PARTS:
-        shutil.rmtree(folder / part, ignore_errors=True)
+    check_shared(folder, image, theirs, mine, schedule, index.get("size_px"))
     for file in (folder / "unet").iterdir():
         if file.is_file():
             file.unlink()
-    (folder / INDEX).write_text(json.dumps(index | {IMAGE: image}, indent=2) + "\n", encoding="utf-8")
+    name_image(folder, image, IMAGE_PARTS)
 
 
 def named_image(folder: Path, image: object) -> PortraitPipeline:
     """The image model that the index of ``folder`` names. Raises :class:`WeightsError` where none fits."""
-    try:
-        found = PortraitPipeline.from_pretrained(str(image))
-    except (WeightsError, FileNotFoundError) as error:
-        raise WeightsError(f"{folder / INDEX} names the image model {image!r}: {error}") from error
+    found = read_image(folder, image, PortraitPipeline)
     if not found.joint or found.shared_timestep or found.one_step_start:
         raise WeightsError(f"{folder}: a portrait talks with joint weights of any timesteps, not with these ablations")
     return found
-
-
-def _equal(mine: nn.Module | None, theirs: nn.Module | None) -> bool:
-    if mine is None or theirs is None:
-        return mine is theirs
-    one, other = mine.state_dict(), theirs.state_dict()
-    return one.keys() == other.keys() and all(torch.equal(x, other[name]) for name, x in one.items())

@@ -22,8 +22,6 @@ from jdap.models.loading import WeightsError, one_line, read_json
 
 INDEX = "model_index.json"
 SCHEDULER = "scheduler"
-#: The entry of an index that names the image model whose networks these weights share.
-IMAGE = "_image"
 #: Name of the file in a folder that holds the pipeline's class, to diffusers.
 MODULE = "pipeline"
 #: How the depth half is to be read (see jdap.depth); a folder that says otherwise is refused.

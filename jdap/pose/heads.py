@@ -122,8 +122,8 @@ class Heads:
     def fit(self, rgb_SS3: np.ndarray, camera: PinholeCamera | None = None, *, corrected: bool = True) -> FittedHead:
         """The head in a square picture (S, S, 3) uint8; ``camera`` is the picture's, if it is known and believable.
 
-        It is ``corrected`` to lie on the landmarks, or as the model has it, whose depth is better for that. Of several
-        faces the one nearest to the middle counts. Raises :class:`PoseError` where there is none.
+        It is ``corrected`` to lie on the landmarks, or as the model has it. Of several faces the one nearest to the
+        middle counts. Raises :class:`PoseError` where there is none.
         """
         size = rgb_SS3.shape[0]
         faces = self.landmarker.detect(rgb_SS3)

@@ -2,8 +2,8 @@
 
 A fit errs as a head model errs: the nose or jaw is somebody else's, and the head leans a little too far. So the head is
 the posed mean head, which shards carry where they were made with ``--mean-head``, brought some part of the way to the
-true depth of the skin, and tilted. Heads fitted to drawn people would not do: landmarks are found worse on them than on
-real ones. Smooth noise in the place of the mean head was tried, and teaches next to nothing (docs/fitted_depth.md).
+true depth of the skin, and tilted. So training finds no landmarks and fits no heads. What else was tried stands in
+docs/fitted_depth.md.
 
 Shapes: B pictures, S x S pixels.
 """

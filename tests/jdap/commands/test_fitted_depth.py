@@ -51,3 +51,9 @@ def test_other_commands_refuse_such_weights(
     assert jdap(command[0], *given, *command[1:], "--out", tmp_path / "out", *WEIGHTS) != 0
     told = " ".join(capsys.readouterr().err.split())
     assert "they better a fitted head, which `jdap depth` and `jdap export` fit" in told
+
+
+def test_the_page_refuses_them_too(assets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("gradio")
+    assert jdap("app", "--port", "18421", *WEIGHTS) != 0
+    assert "they better a fitted head" in " ".join(capsys.readouterr().err.split())

@@ -68,3 +68,11 @@ def test_what_is_wrong_with_a_folder_is_said(image, tmp_path):
     index.write_text(json.dumps(json.loads(index.read_text()) | {"_image": str(tmp_path / "none")}))
     with pytest.raises(WeightsError, match="names the image model"):
         PortraitPipeline.from_pretrained(tmp_path / "packed")
+
+
+def test_an_image_model_that_names_another_is_refused(image, tmp_path):
+    pack(trained(image, tmp_path / "whole", outer=True), tmp_path / "packed", image=str(image))
+    index = tmp_path / "packed" / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"_image": str(tmp_path / "packed")}))
+    with pytest.raises(WeightsError, match="it names another image model itself"):
+        PortraitPipeline.from_pretrained(tmp_path / "packed")

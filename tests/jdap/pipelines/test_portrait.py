@@ -162,6 +162,15 @@ def test_one_step_weights_may_better_a_fitted_head(pipeline, tmp_path):
     depth = loaded.image_to_depth(x, head=head).depth
     assert not torch.allclose(depth, loaded.image_to_depth(x, head=head.flip(3)).depth, atol=1e-3)
     assert torch.equal(loaded.image_to_depth(x).depth, loaded.image_to_depth(x, head=torch.ones_like(head)).depth)
+    told = []
+
+    def watch(_, number, timestep, seen):
+        told.append((number, timestep))
+        return {"latents": torch.zeros_like(seen["latents"])}
+
+    nothing = loaded.image_to_depth(x, head=head, callback_on_step_end=watch).depth
+    assert told == [(0, 400)]
+    assert not torch.allclose(nothing, depth, atol=1e-3)
     for wrong, says in (
         ({"head": head[:1]}, "1 heads for 2 pictures"),
         ({"head": 2 * head}, "head must be"),

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from jdap.depth import NO_DEPTH
 from jdap.faces.crop import crop_frame
-from jdap.faces.landmarker import Landmarker
-from jdap.photos.read import Photo, read_photo
+from jdap.photos.read import Photo
 from jdap.pose.depth import head_in_photo, head_in_picture
 from jdap.pose.heads import Heads
 
 WINDOW_PX = np.array([70.0, 0.0, 320.0])
-
-
-@pytest.fixture(scope="module")
-def heads(assets: Path):
-    with Landmarker() as landmarker:
-        yield Heads(landmarker)
-
-
-@pytest.fixture(scope="module")
-def photo(assets: Path) -> Photo:
-    return read_photo(assets / "portraits" / "astronaut.png")
 
 
 def test_the_head_stands_where_the_face_is(heads: Heads, photo: Photo) -> None:

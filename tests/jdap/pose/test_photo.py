@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from jdap.faces.landmarker import Landmarker
-from jdap.photos.read import Photo, read_photo
+from jdap.photos.read import Photo
 from jdap.pose.change import Change
 from jdap.pose.heads import Heads
 from jdap.pose.photo import Moment, changed, fit_photo
 from jdap.pose.pipeline import MOTION_SIDE_PX
 
 WINDOW_PX = np.array([70.0, 0.0, 320.0])
-
-
-@pytest.fixture(scope="module")
-def heads(assets: Path):
-    with Landmarker() as landmarker:
-        yield Heads(landmarker)
-
-
-@pytest.fixture(scope="module")
-def photo(assets: Path) -> Photo:
-    found = read_photo(assets / "portraits" / "astronaut.png")
-    assert (found.width, found.height, found.focal_px) == (512, 512, None)
-    return found
 
 
 def test_a_known_lens_is_that_of_the_window(heads: Heads, photo: Photo) -> None:

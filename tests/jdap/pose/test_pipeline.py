@@ -19,14 +19,8 @@ SIDE = 256
 
 
 @pytest.fixture(scope="module")
-def landmarker(assets: Path):
-    with Landmarker() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def pose(landmarker: Landmarker) -> PosePipeline:
-    return PosePipeline(small_pipeline(), Heads(landmarker))
+def pose(heads: Heads) -> PosePipeline:
+    return PosePipeline(small_pipeline(), heads)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """A photo that talks, judged by a landmark detector on what is drawn."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,7 @@ from jdap.media.sound import open_sound
 from jdap.metrics.lips import correlation
 from jdap.models.audio.speaking import SpeakingFace
 from jdap.models.loading import load_strict
-from jdap.photos.read import read_photo
+from jdap.photos.read import Photo
 from jdap.pipelines.sound_windows import SoundWindows
 from jdap.pose.heads import Heads
 from jdap.pose.pipeline import PosePipeline
@@ -24,16 +22,9 @@ WINDOW_PX = np.array([70.0, 0.0, 320.0])
 
 
 @pytest.fixture(scope="module")
-def landmarker(assets: Path):
-    with Landmarker() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def speaker(assets: Path, landmarker: Landmarker) -> Speaker:
+def speaker(heads: Heads, photo: Photo) -> Speaker:
     face = load_strict(SpeakingFace, SHIPPED_FOLDER / "speaking")
-    photo = read_photo(assets / "portraits" / "astronaut.png")
-    return Speaker(face, PosePipeline(small_pipeline(), Heads(landmarker)), photo, WINDOW_PX)
+    return Speaker(face, PosePipeline(small_pipeline(), heads), photo, WINDOW_PX)
 
 
 @pytest.fixture(scope="module")
