@@ -168,7 +168,11 @@ shipped-weights: install  ## make codec and image model as they ship, from nothi
 	  --data.train $(OUT)/latents --data.val $(OUT)/val --trainer.max_steps $(STEPS) $(ARGS)
 	test -e $(OUT)/last/weights || $(RUN) $(IMAGE) --config jdap/configs/image-last.yaml --out $(OUT)/last --resume auto --model.init $(OUT)/image/weights \
 	  --data.train $(OUT)/sittings --data.val $(OUT)/val --trainer.max_steps $(LAST) $(ARGS)
-	$(RUN) jdap pack $(OUT)/last/weights --half --lean --out $(OUT)/image-tiny
+	$(RUN) data_prep studio --out $(OUT)/heads --split train --first 21000 --people 400 --frames 4 --mean-head
+	$(RUN) data_prep studio --out $(OUT)/heads-val --split val --people 24 --frames 2 --mean-head
+	test -e $(OUT)/head/weights || $(RUN) jdap train-depth --config jdap/configs/depth-tiny.yaml --config jdap/configs/depth-head.yaml \
+	  --out $(OUT)/head --resume auto --model.init $(OUT)/last/weights --data.train $(OUT)/heads --data.val $(OUT)/heads-val
+	$(RUN) jdap pack $(OUT)/head/weights --half --lean --out $(OUT)/image-tiny
 	$(RUN) benchmarks modes --weights $(OUT)/image-tiny --shards $(OUT)/val --out $(OUT)/modes
 
 clean:  ## remove what runs have written

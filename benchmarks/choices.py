@@ -3,7 +3,7 @@
 from pathlib import Path
 
 #: The methods of :data:`benchmarks.depth.method.DEPTH_METHODS`, in their order.
-METHOD_NAMES = ("jdap", "mean", "posed_mean_head", "flat")
+METHOD_NAMES = ("jdap", "jdap_head", "mean", "posed_mean_head", "flat")
 #: These, and those of :data:`benchmarks.depth.method.PHOTO_METHODS`.
 PHOTO_METHOD_NAMES = (*METHOD_NAMES, "expressive_head", "mediapipe_z", "fit")
 #: The alignments of :data:`jdap.metrics.alignment.ALIGNMENTS`.

@@ -26,6 +26,9 @@ CRF = 18
 #: What is done with several faces.
 LARGEST, EVERY_FACE, REFUSE = "largest", "all", "refuse"
 SEVERAL = (LARGEST, EVERY_FACE, REFUSE)
+#: What depth of a photo starts from: a head fitted to its face, or the picture alone.
+FITTED, ALONE = "fit", "none"
+HEAD_STARTS = (FITTED, ALONE)
 #: How a changed head is drawn: from the photo's own texture, or by the model.
 BY_WARP, BY_MODEL = "warp", "model"
 RENDERERS = (BY_WARP, BY_MODEL)

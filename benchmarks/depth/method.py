@@ -27,9 +27,11 @@ from benchmarks import BenchmarkError
 from jdap.batch import ImageBatch
 from jdap.choices import MEAN_DEPTH_FILE
 from jdap.faces.landmarker import Landmarker
+from jdap.io.fetch import AssetError
 from jdap.metrics.depth import METRIC, NORMALISED, PAPER
 
 if TYPE_CHECKING:
+    from jdap.pipelines.fitted import FittedDepth
     from jdap.pose.heads import Heads
 
 MEAN_DEPTH_KEY = "mean_depth"
@@ -90,25 +92,6 @@ def seeded(seed: int, keys: Sequence[str]) -> torch.Generator:
     return torch.Generator().manual_seed(zlib.crc32("\n".join([str(seed), *keys]).encode()))
 
 
-class HeadFitting:
-    """Fits heads to small pictures by themselves, as ``jdap depth`` does to photos."""
-
-    def __init__(self) -> None:
-        self._heads: Heads | None = None
-
-    def heads(self, rgb_B3SS: Tensor) -> Tensor:
-        """Pictures in [-1, 1] → normalised depth (B, 1, S, S) of the head in each; of none where no face is found."""
-        # Imported here, because the baselines need none of it.
-        from jdap.pose.depth import head_in_picture
-        from jdap.pose.heads import Heads
-
-        with Landmarker() as landmarker:
-            if self._heads is None:
-                self._heads = Heads(landmarker)
-            self._heads.landmarker = landmarker
-            return torch.cat([head_in_picture(self._heads, rgb) for rgb in rgb_B3SS.cpu()])
-
-
 class Jdap:
     """Ours: image-to-depth by the portrait pipeline of a weights folder."""
 
@@ -117,7 +100,6 @@ class Jdap:
 
     def __init__(self, settings: MethodSettings) -> None:
         # Imported here, because the baselines need none of the networks.
-        from jdap.diffusion.onestep import HEAD_START
         from jdap.pipelines.portrait import PortraitPipeline
 
         self.pipeline = PortraitPipeline.from_pretrained(settings.weights_for(self.name)).quiet().to(settings.device)
@@ -126,8 +108,6 @@ class Jdap:
         except ValueError as error:
             raise BenchmarkError(f"--steps: {error}") from error
         self.settings = settings
-        #: Of weights that start from a head that is fitted to each picture, what fits it.
-        self.fitting = HeadFitting() if self.pipeline.one_step_start == HEAD_START else None
 
     @property
     def size_px(self) -> int:
@@ -140,18 +120,55 @@ class Jdap:
         generator = seeded(settings.seed, batch.key)
         found = self.pipeline.image_to_depth(
             batch.rgb,
-            head=self._heads(batch),
+            head=self._head(batch),
             steps=settings.steps,
             ensemble=settings.ensemble,
             generator=generator,
         )
         return found.depth
 
-    def _heads(self, batch: ImageBatch) -> Tensor | None:
-        if self.fitting is None:
-            return None
-        of_photo: Tensor | None = getattr(batch, "start_head", None)  # the photo that the picture is cropped of
-        return self.fitting.heads(batch.rgb).to(batch.rgb) if of_photo is None else of_photo
+    def _head(self, batch: ImageBatch) -> FittedDepth | None:
+        return None
+
+
+class JdapHead(Jdap):
+    """Ours, from a head fitted to each picture, which weights with face layers better."""
+
+    name = "jdap_head"
+
+    def __init__(self, settings: MethodSettings) -> None:
+        super().__init__(settings)
+        self._heads: Heads | None = None
+
+    @property
+    def betters_heads(self) -> bool:
+        """Whether the weights have layers for fitted heads."""
+        return self.pipeline.face_layers is not None
+
+    def _head(self, batch: ImageBatch) -> FittedDepth | None:
+        if not self.betters_heads:
+            raise Unavailable("the weights have no layers that better a fitted head")
+        of_photos: FittedDepth | None = getattr(batch, "fitted", None)  # the photos that the pictures are cropped of
+        if of_photos is not None:
+            return of_photos
+        try:
+            return self._fit(batch.rgb)
+        except AssetError as error:
+            raise Unavailable(f"no head can be fitted: {error}") from error
+
+    def _fit(self, rgb_B3SS: Tensor) -> FittedDepth:
+        """Heads in small pictures by themselves."""
+        # Imported here, because the baselines need none of it.
+        from jdap.pipelines.fitted import FittedDepth
+        from jdap.pose.depth import head_in_picture
+        from jdap.pose.heads import Heads
+
+        with Landmarker() as landmarker:
+            if self._heads is None:
+                self._heads = Heads(landmarker)
+            self._heads.landmarker = landmarker
+            found = [head_in_picture(self._heads, rgb) for rgb in rgb_B3SS.cpu()]
+        return FittedDepth(*(torch.cat(x).to(rgb_B3SS.device) for x in zip(*found, strict=True)))
 
 
 class FlatPlane:
@@ -246,6 +263,7 @@ class PosedMeanHead(CarriedDepth):
 #: name -> how it is built. The order is that of the table.
 DEPTH_METHODS: dict[str, Callable[[MethodSettings], Method]] = {
     Jdap.name: Jdap,
+    JdapHead.name: JdapHead,
     TrainingMean.name: TrainingMean,
     PosedMeanHead.name: lambda settings: PosedMeanHead(),
     FlatPlane.name: lambda settings: FlatPlane(),

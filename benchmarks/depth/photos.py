@@ -22,7 +22,7 @@ from rich.console import Console
 from benchmarks import BenchmarkError
 from benchmarks.depth.depth import alignments_of, build_methods, every_case, publish
 from benchmarks.depth.measured import measured_fields, stack
-from benchmarks.depth.method import DEPTH_METHODS, PHOTO_METHODS, CarriedDepth, Jdap, Method
+from benchmarks.depth.method import DEPTH_METHODS, PHOTO_METHODS, CarriedDepth, JdapHead, Method
 from benchmarks.depth.photo_batch import PhotoBatch
 from benchmarks.depth.photo_folder import Entry, crop_depth, read_depth_mm, read_index, read_picture
 from benchmarks.depth.photo_heads import FITS, HeadGuesses, face_camera
@@ -51,7 +51,7 @@ class Picture:
     """One photo, cropped: ``rgb_SS3`` uint8, ``depth_mm_SS`` (0 = none), where the camera (3,) sees the face,
     ``regions_RSS`` bool, and ``maps`` and yaw of :class:`benchmarks.depth.photo_heads.HeadGuesses`.
 
-    ``maps`` also has ``start_head``, where the weights start from a fitted head.
+    ``maps`` also has ``head_relief`` and ``head_face``, where the weights better a fitted head.
     """
 
     entry: Entry
@@ -66,7 +66,7 @@ class Picture:
 class PhotoReader:
     """Reads entries as pictures of ``size`` pixels; ``left_out``: name → why a photo cannot be measured.
 
-    ``heads`` fits the heads that weights start from, if they do.
+    ``heads`` fits the heads that our weights better, if they do.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class PhotoReader:
             head = head_in_photo(self.heads, photo, window, self.size)
             if head is None:
                 raise PhotoError(f"{entry.photo}: no head can be fitted to the face")
-            maps["start_head"] = head[0, 0].numpy()
+            maps |= {"head_relief": head.relief[0, 0].numpy(), "head_face": head.face[0, 0].numpy()}
         camera, distance_mm = face_camera(points, photo.width, photo.height, photo.focal_px)
         camera_px = crop.window_cameras(camera, window[None], self.size)[0]
         # A scanner's origin is anywhere; normals want the face where the camera sees it.
@@ -170,8 +170,8 @@ def _cut(pictures: Iterator[Picture], count: int) -> Iterator[list[Picture]]:
 
 
 def _heads(methods: Sequence[Method], landmarker: Landmarker) -> Heads | None:
-    """What fits the heads that our weights start from; None where they start from none."""
-    if not any(isinstance(method, Jdap) and method.fitting for method in methods):
+    """What fits the heads that our weights better; None where they have no layers for it."""
+    if not any(isinstance(method, JdapHead) and method.betters_heads for method in methods):
         return None
     from jdap.pose.heads import Heads
 

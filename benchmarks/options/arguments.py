@@ -43,7 +43,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def add_method_arguments(parser: argparse.ArgumentParser, known: Sequence[str] = METHOD_NAMES) -> None:
     """Options of every benchmark of depth: which of the ``known`` methods, how they run, and where results go."""
-    parser.add_argument("--weights", help="weights folder, or shipped:NAME (methods jdap and mean)")
+    parser.add_argument("--weights", help="weights folder, or shipped:NAME (methods jdap, jdap_head and mean)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the table (JSON, CSV) and the picture")
     parser.add_argument(
         "--methods",

@@ -18,6 +18,7 @@ from jdap.photos import paste
 from jdap.photos.head import depth_of
 from jdap.photos.made import Made
 from jdap.pipelines.grid import depth_picture
+from jdap.pose.depth import head_in_photo
 
 #: Draws that are averaged: they take a second, smooth the grain of a single one, and tell how sure it is.
 ENSEMBLE = 8
@@ -37,7 +38,10 @@ class Known:
 def know(models: Models, seen: Seen, seed: int = 0) -> Known:
     """Estimate the depth of the chosen face; the same photo and seed give the same depth."""
     with models.lock:
-        depth, uncertainty = depth_of(models.portrait, seen.photo, seen.window_px, 1, ENSEMBLE, seed)
+        head = None
+        if models.betters_heads:
+            head = head_in_photo(models.heads, seen.photo, seen.window_px, models.portrait.size_px)
+        depth, uncertainty = depth_of(models.portrait, seen.photo, seen.window_px, 1, ENSEMBLE, seed, head)
     assert uncertainty is not None
     return Known(seen, depth, uncertainty)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,7 @@ from jdap.choices import DTYPES, SPEAKING
 from jdap.faces.landmarker import Landmarker
 from jdap.io.assets import NotInstalledError, resolve
 from jdap.io.device import find_device, tell_of_bfloat16
+from jdap.io.fetch import AssetError
 from jdap.models.audio.speaking import SpeakingFace
 from jdap.models.loading import load_strict
 from jdap.pipelines.portrait import PortraitPipeline
@@ -55,6 +57,17 @@ class Models:
     def heads(self) -> Heads:
         """Fits and moves head models; made when it is first asked for. Raises :class:`jdap.io.fetch.AssetError`."""
         return Heads(self.landmarker)
+
+    @cached_property
+    def betters_heads(self) -> bool:
+        """Whether depth betters a head that is fitted to the face; where there is no head model for it, it says so."""
+        if self.portrait.face_layers is None:
+            return False
+        try:
+            return self.heads is not None
+        except AssetError as error:
+            print(f"depth is that of pictures alone, without fitted heads: {error}", file=sys.stderr)
+            return False
 
     @cached_property
     def speaking(self) -> SpeakingFace:

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from jdap.batch import ImageBatch
+from jdap.pipelines.fitted import FittedDepth
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.pipelines.pictures import PT
 from jdap.stages.image import ImageStage
@@ -30,8 +31,8 @@ class SampleGrid(L.Callback):
     """Samples held-out people: what the model generates from a reference, and the depth it sees in a picture.
 
     A row a person: reference; generated RGB and depth (joint generation); the picture sampled for the true depth; the
-    target picture, its depth from the picture, the true depth, the error on the skin. A model that was fine-tuned to
-    depth in one step generates nothing: its rows begin with the target picture. TensorBoard gets a grid at every
+    target picture, its depth from the picture, the true depth, the error on the skin. Depth in one step is
+    all that a one-step stage trains: its rows begin with the target picture. TensorBoard gets a grid at every
     validation, ``samples.png`` in the run's folder holds the last.
 
     Args:
@@ -75,7 +76,7 @@ class SampleGrid(L.Callback):
         pipeline, batch, n = stage.pipeline(), self.batch, self.pictures
         generator = torch.Generator().manual_seed(0)
         columns: dict[str, Tensor] = {}
-        if pipeline.one_step_start is None:
+        if not isinstance(stage, OneStepStage):
             led_by = batch.reference_rgb[:n] if pipeline.reference is not None else None
             made = pipeline.generate(
                 led_by, count=len(batch.rgb[:n]), steps=self.steps, generator=generator, output_type=PT
@@ -88,7 +89,11 @@ class SampleGrid(L.Callback):
             if pipeline.joint:
                 how: dict[str, Any] = {"reference": led_by, "steps": self.steps, "generator": generator}
                 columns["sampled for depth"] = pipeline.depth_to_image(batch.depth[:n], **how)
-        depth = pipeline.image_to_depth(batch.rgb[:n], steps=stage.validation_steps, generator=generator).depth
+        head = stage.validation_head(batch, 0) if isinstance(stage, OneStepStage) else None
+        how_known: dict[str, Any] = {"steps": stage.validation_steps, "generator": generator}
+        if head is not None:
+            how_known["head"] = FittedDepth(*(x[:n] for x in head))
+        depth = pipeline.image_to_depth(batch.rgb[:n], **how_known).depth
         columns |= {
             "picture": batch.rgb[:n],
             "depth from it": depth_picture(depth),

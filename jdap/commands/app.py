@@ -45,7 +45,6 @@ def _opened(args: argparse.Namespace) -> int:
     import threading
 
     from jdap.app.keeping import Passing
-    from jdap.commands.common import check_starts_alone
     from jdap.commands.dispatch import ended_by_sigterm
     from jdap.shape.files import require_trimesh
 
@@ -58,7 +57,6 @@ def _opened(args: argparse.Namespace) -> int:
         from jdap.app.page.build import opened
 
         with closing(Models.load(args.weights, args.talk_weights, args.device, args.dtype)) as models:
-            check_starts_alone(models.portrait, args.weights)
             warm(models)
             with opened(models, passing, args.host, args.port, args.seed) as url:
                 print(f"{url} is open; Ctrl-C closes it", flush=True)

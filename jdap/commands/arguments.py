@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from jdap.choices import DTYPES, GUIDANCE, IMAGE_WEIGHTS, LARGEST, METHODS, SEVERAL
+from jdap.choices import ALONE, DTYPES, FITTED, GUIDANCE, HEAD_STARTS, IMAGE_WEIGHTS, LARGEST, METHODS, SEVERAL
 from jdap.io.device import AUTO, DEVICE_HELP
 
 
@@ -65,6 +65,16 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
         default=LARGEST,
         metavar=f"{{{','.join(SEVERAL)},N}}",
         help="photos with several faces: the largest (default), all of them, none, or the N-th largest",
+    )
+
+
+def add_head(parser: argparse.ArgumentParser) -> None:
+    """``--head``, of commands that estimate a photo's depth."""
+    parser.add_argument(
+        "--head",
+        choices=HEAD_STARTS,
+        help=f"{FITTED}: a head is fitted to the face, and depth betters it, for real people (default, where faces are "
+        f"looked for and the weights have layers for it); {ALONE}: depth by the picture alone",
     )
 
 

@@ -15,9 +15,8 @@ import torch
 from rich.console import Console
 
 from jdap import __version__
-from jdap.choices import LARGEST
+from jdap.choices import ALONE, FITTED, LARGEST
 from jdap.commands.arguments import CommandError
-from jdap.diffusion.onestep import HEAD_START
 from jdap.faces import crop
 from jdap.faces.landmarker import Landmarker
 from jdap.io.device import find_device, tell_of_bfloat16
@@ -80,27 +79,33 @@ def landmarks(otherwise: str = "; or draw a mask, and give it by --mask") -> Ite
 
 
 @contextlib.contextmanager
-def fitting(pipeline: PortraitPipeline) -> Iterator[Heads | None]:
-    """What fits heads to faces, for weights that start from one; None for others.
+def fitting(args: argparse.Namespace, pipeline: PortraitPipeline) -> Iterator[Heads | None]:
+    """What fits heads to faces, by ``--head`` and for weights that better them; None where depth is of pictures alone.
 
-    Raises :class:`CommandError` where the model of faces or heads cannot be had.
+    Raises :class:`CommandError` where the model of faces or heads cannot be had, or the weights have no use for heads.
     """
     from jdap.pose.heads import Heads
 
-    if pipeline.one_step_start != HEAD_START:
+    if pipeline.face_layers is None:
+        if args.head == FITTED:
+            raise CommandError(f"--head {FITTED}: the weights {args.weights} have no layers that better a fitted head")
         yield None
         return
-    with landmarks("; or do without a fitted head: --weights shipped:image-tiny") as landmarker:
+    if (args.head or (ALONE if args.no_crop or args.box is not None else FITTED)) == ALONE:
+        yield None
+        return
+    otherwise = f"; or do without a fitted head: --head {ALONE}"
+    with landmarks(otherwise) as landmarker:
         try:
             heads = Heads(landmarker)
         except AssetError as error:
-            raise CommandError(f"{error}; or do without a fitted head: --weights shipped:image-tiny") from error
+            raise CommandError(f"{error}{otherwise}") from error
         yield heads
 
 
 class HeadDepth(NamedTuple):
-    """Depth of a head in a photo as :func:`jdap.photos.head.depth_of` has it; ``fitted``: whether the weights started
-    from a fitted head, None for weights that start from none."""
+    """Depth of a head in a photo as :func:`jdap.photos.head.depth_of` has it; ``fitted``: whether a fitted head was
+    bettered, None where none was looked for."""
 
     depth_SS: np.ndarray
     uncertainty_SS: np.ndarray | None
@@ -113,44 +118,34 @@ class HeadDepth(NamedTuple):
 
 
 def depth_in(
-    args: argparse.Namespace, pipeline: PortraitPipeline, heads: Heads | None, photo: Photo, window_px: np.ndarray
+    args: argparse.Namespace,
+    pipeline: PortraitPipeline,
+    heads: Heads | None,
+    photo: Photo,
+    window_px: np.ndarray,
+    steps: int = 1,
 ) -> HeadDepth:
     """The depth of one window of a photo by the options, from a head fitted by ``heads`` (:func:`fitting`), if any."""
     from jdap.pose.depth import head_in_photo
 
     fitted = None if heads is None else head_in_photo(heads, photo, window_px, pipeline.size_px)
-    found = head.depth_of(pipeline, photo, window_px, args.steps, args.ensemble, args.seed, fitted)
+    found = head.depth_of(pipeline, photo, window_px, steps, args.ensemble, args.seed, fitted)
     return HeadDepth(*found, None if heads is None else fitted is not None)
 
 
-def load(args: argparse.Namespace, *, fits_heads: bool = False) -> PortraitPipeline:
+def load(args: argparse.Namespace) -> PortraitPipeline:
     """The pipeline that the options name, on its device; ``--steps`` is checked against its schedule."""
     check_folder(args.out)
-    pipeline = pipeline_of(PortraitPipeline, args, fits_heads=fits_heads)
+    pipeline = pipeline_of(PortraitPipeline, args)
     check_steps(args.steps, pipeline)
     return pipeline
 
 
-def pipeline_of(kind: type[SomePipeline], args: argparse.Namespace, *, fits_heads: bool = False) -> SomePipeline:
-    """The pipeline of ``--weights`` in ``--dtype`` on ``--device``, without progress bars of its own.
-
-    Raises :class:`CommandError` for weights that start from a fitted head, unless the command ``fits_heads``.
-    """
+def pipeline_of(kind: type[SomePipeline], args: argparse.Namespace) -> SomePipeline:
+    """The pipeline of ``--weights`` in ``--dtype`` on ``--device``, without progress bars of its own."""
     on = find_device(args.device)
     tell_of_bfloat16(args.dtype, on)
-    made = kind.from_pretrained(args.weights, dtype=getattr(torch, args.dtype))
-    if not fits_heads:
-        check_starts_alone(made, args.weights)
-    return made.quiet().to(on)
-
-
-def check_starts_alone(pipeline: JointPipeline, weights: str) -> None:
-    """Raises :class:`CommandError` for weights that start from a fitted head."""
-    if getattr(pipeline, "one_step_start", None) == HEAD_START:
-        raise CommandError(
-            f"--weights {weights}: they better a fitted head, which `jdap depth` and `jdap export` fit; take others "
-            "here, such as shipped:image-tiny"
-        )
+    return kind.from_pretrained(args.weights, dtype=getattr(torch, args.dtype)).quiet().to(on)
 
 
 def check_steps(steps: int, pipeline: AnyPipeline) -> None:

@@ -5,8 +5,8 @@ For each photo NAME: ``NAME.depth.png`` (16-bit, at the photo's resolution, upri
 ``NAME.depth.uncertainty.png`` (16-bit). A second face of one photo gets ``NAME.face2.…``, because each face has a depth
 range of its own. ``rows.depth.jsonl`` has a row for each photo.
 
-Weights that start from a fitted head, ``shipped:depth-tiny``, get one fitted to each face. Where there is no face, the
-row says so, and the depth is that of the picture alone.
+A head is fitted to each face, which the depth then betters, where the weights have layers for that
+(``--head``, docs/fitted_depth.md). Where there is no face, the row says so, and the depth is that of the picture alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jdap.commands.arguments import add_arguments as add_common
-from jdap.commands.arguments import positive
+from jdap.commands.arguments import add_head, positive
 from jdap.photos.made import Made
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Depth of the heads in photos: 16-bit PNG at full resolution, a preview, and metadata."
     parser.add_argument("photos", type=Path, nargs="+", metavar="IMAGE", help="photos, or folders of photos")
     add_common(parser, steps=1)
+    add_head(parser)
     parser.add_argument(
         "--ensemble",
         type=positive,
@@ -46,11 +47,11 @@ def run(args: argparse.Namespace) -> int:
     from jdap.photos import paste
     from jdap.photos.read import read_photo
 
-    pipeline = command.load(args, fits_heads=True)
+    pipeline = command.load(args)
     made_by = command.describe(args, pipeline) | {"ensemble": args.ensemble}
     with contextlib.ExitStack() as stack:
         choose, _ = stack.enter_context(command.choosing(args))
-        heads = stack.enter_context(command.fitting(pipeline))
+        heads = stack.enter_context(command.fitting(args, pipeline))
 
         def work(path: Path, name: str) -> tuple[list[str], list[str]]:
             photo = read_photo(path)
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             notes = [*photo.notes, *chosen.notes]
             for k, window_px in enumerate(chosen.windows_px):
                 stem = name if k == 0 else f"{name}.face{k + 1}"
-                found = command.depth_in(args, pipeline, heads, photo, window_px)
+                found = command.depth_in(args, pipeline, heads, photo, window_px, args.steps)
                 depth_SS, uncertainty_SS, fitted = found
                 notes += found.notes
                 if (outside := command.outside(photo, window_px)) > 0.01:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from jdap.choices import EVERY_FACE, IMAGE_WEIGHTS
 from jdap.commands.arguments import (
     CommandError,
+    add_head,
     add_json,
     add_run_arguments,
     add_window_arguments,
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="depth range of the face in mm, which a photo does not tell",
     )
     parser.add_argument("--ensemble", type=positive, default=1, help="draws of depth that are combined (default 1)")
+    add_head(parser)
     parser.add_argument("--max-frames", type=positive, help="of a video, no more than the first so many")
     add_window_arguments(parser)
     add_json(parser)
@@ -117,7 +119,7 @@ def _load(args: argparse.Namespace, is_video: bool) -> PortraitPipeline:
     if not args.rgbd:
         require_trimesh()
     make_folder(args.out.parent)
-    return pipeline_of(PortraitPipeline, args, fits_heads=True)
+    return pipeline_of(PortraitPipeline, args)
 
 
 def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple[list[str], list[str]]:
@@ -137,8 +139,8 @@ def _export_photo(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
     with command.choosing(args) as (choose, _):
         chosen = choose(photo, args.source)
     photo, (window_px,) = chosen.photo, chosen.windows_px
-    with command.fitting(pipeline) as heads:
-        estimate = command.depth_in(args, pipeline, heads, photo, window_px)
+    with command.fitting(args, pipeline) as heads:
+        estimate = command.depth_in(args, pipeline, heads, photo, window_px, args.steps)
     relief_mm = RELIEF_MM if args.relief is None else args.relief
     relief = relief_of(estimate.depth_SS, window_px, photo, args.size, relief_mm)
     files = _write(args.out, relief, args.points)
@@ -198,11 +200,11 @@ def _export_video(args: argparse.Namespace, pipeline: PortraitPipeline) -> tuple
     with (
         Telling("frame", len(found.windows_px)) as telling,
         _rgbd(args, found.fps) as film,
-        command.fitting(pipeline) as heads,
+        command.fitting(args, pipeline) as heads,
     ):
         for k, frame in enumerate(found.frames()):
             telling.tell(k)
-            depth_SS = command.depth_in(args, pipeline, heads, frame.photo, frame.window_px).depth_SS
+            depth_SS = command.depth_in(args, pipeline, heads, frame.photo, frame.window_px, args.steps).depth_SS
             relief = relief_of(depth_SS, frame.window_px, frame.photo, args.size, relief_mm)
             data = meaning(relief, relief_mm)
             if args.rgbd:

@@ -182,6 +182,7 @@ class _Work:
 
         from jdap.photos import head as heads_of_photos
         from jdap.photos import inputs
+        from jdap.pose.depth import head_in_photo
         from jdap.pose.motion import Mover
         from jdap.pose.photo import on_photo, redrawn
         from jdap.pose.pipeline import MOTION_SIDE_PX
@@ -197,7 +198,11 @@ class _Work:
         if args.depth is not None:
             old = torch.from_numpy(inputs.read_depth(args.depth, pipeline.portrait.size_px).copy())[None, None]
         else:
-            depth_SS, _ = heads_of_photos.depth_of(pipeline.portrait, photo, window_px, 1, args.ensemble, args.seed)
+            fitted = None
+            if pipeline.portrait.face_layers is not None:
+                fitted = head_in_photo(self.heads, photo, window_px, pipeline.portrait.size_px)
+            asked = 1, args.ensemble, args.seed, fitted
+            depth_SS, _ = heads_of_photos.depth_of(pipeline.portrait, photo, window_px, *asked)
             old = torch.from_numpy(depth_SS)[None, None]
         new = pipeline.new_depth(old, motion)
         generator = torch.Generator().manual_seed(args.seed)

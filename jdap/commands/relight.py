@@ -8,12 +8,21 @@ found, the lights that were set, what made it). ``rows.relit.jsonl`` has a row f
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jdap import choices
-from jdap.commands.arguments import CommandError, add_depth_and_redraw, add_json, positive, refuse_idle, within
+from jdap.commands.arguments import (
+    CommandError,
+    add_depth_and_redraw,
+    add_head,
+    add_json,
+    positive,
+    refuse_idle,
+    within,
+)
 from jdap.commands.arguments import add_arguments as add_common
 from jdap.photos.made import Made
 
@@ -51,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=positive, default=FRAMES, help=f"of --turntable (default {FRAMES})")
     parser.add_argument("--exposure", type=float, default=0.0, help="stops brighter than before (default 0)")
     add_depth_and_redraw(parser)
+    add_head(parser)
     add_json(parser)
 
 
@@ -71,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     how = {name: getattr(args, name) for name in ("ensemble", "exposure", "redraw", "guidance")}
     made_by = command.describe(args, portrait) | how
     fixed = _fixed_lights(args)
-    with command.choosing(args) as (choose, choose_other):
+    fitting = command.fitting(args, portrait) if args.depth is None else contextlib.nullcontext()
+    with command.choosing(args) as (choose, choose_other), fitting as heads:
         if args.like is not None:
             fixed.append((f"like {args.like.name}", _light_like(args, pipeline, choose_other)))
 
@@ -86,8 +97,9 @@ def run(args: argparse.Namespace) -> int:
                 if args.depth is not None:
                     depth = torch.from_numpy(inputs.read_depth(args.depth, portrait.size_px).copy())[None, None]
                 else:
-                    depth_SS, _ = head.depth_of(portrait, photo, window_px, 1, args.ensemble, args.seed)
-                    depth = torch.from_numpy(depth_SS)[None, None]
+                    estimate = command.depth_in(args, portrait, heads, photo, window_px)
+                    notes += estimate.notes
+                    depth = torch.from_numpy(estimate.depth_SS)[None, None]
                 fade = 0.0 if args.no_crop else photo_relit.FADE_SHARE
                 rgb = head.square(photo, window_px, photo_relit.WINDOW_SIDE_PX).to(portrait.device)
                 try:
@@ -185,7 +197,7 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     if not args.redraw:
         refuse_idle(args, parser, ("steps", "guidance"), "without --redraw")
     if args.depth is not None and args.like is None:
-        refuse_idle(args, parser, ("ensemble",), "with --depth")
+        refuse_idle(args, parser, ("ensemble", "head"), "with --depth")
 
 
 def _fixed_lights(args: argparse.Namespace) -> list[tuple[str, Light]]:

@@ -10,6 +10,7 @@ import torch
 
 from jdap.faces import crop
 from jdap.photos.read import Photo
+from jdap.pipelines.fitted import FittedDepth
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
 
@@ -34,7 +35,7 @@ def depth_of(
     steps: int = 1,
     ensemble: int = 1,
     seed: int = 0,
-    head: torch.Tensor | None = None,
+    head: FittedDepth | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Normalised depth (S, S) float32 in [-1, 1] of one window of a photo, S the pipeline's side, and its uncertainty.
 

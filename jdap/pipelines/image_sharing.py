@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,21 +54,20 @@ def check_shared(
     mine: Mapping[str, nn.Module | None],
     schedule: NoiseSchedule,
     size_px: object,
-    own: Collection[str] = (),
 ) -> None:
     """Raises :class:`WeightsError` unless the image model ``theirs`` has the networks, schedule and size of ``folder``.
 
-    ``mine``: networks by component; ``own``: names of the UNet's weights in which they may differ.
+    ``mine``: networks by component.
     """
     for name, network in mine.items():
-        if not _equal(network, getattr(theirs, name), own if name == "unet" else ()):
+        if not _equal(network, getattr(theirs, name)):
             raise WeightsError(f"{image}: its {name} is not that of {folder}, which was trained on another image model")
     if schedule != theirs.schedule or size_px != theirs.settings()["size_px"]:
         raise WeightsError(f"{image}: another schedule or size than {folder}")
 
 
-def _equal(mine: nn.Module | None, theirs: nn.Module | None, but: Collection[str]) -> bool:
+def _equal(mine: nn.Module | None, theirs: nn.Module | None) -> bool:
     if mine is None or theirs is None:
         return mine is theirs
     one, other = mine.state_dict(), theirs.state_dict()
-    return one.keys() == other.keys() and all(torch.equal(x, other[name]) for name, x in one.items() if name not in but)
+    return one.keys() == other.keys() and all(torch.equal(x, other[name]) for name, x in one.items())

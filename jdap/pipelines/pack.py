@@ -15,7 +15,6 @@ from jdap.models.codec import load_codec, same_latents
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.image.unasked import unasked
 from jdap.models.loading import WeightsError, read_json
-from jdap.pipelines.outer_weights import share_inner
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.pipelines.talking_weights import share_image
@@ -34,11 +33,10 @@ def pack(
     """Write the pipeline of ``weights``, which makes portraits or talks, to ``out``, whole or not at all.
 
     ``codec`` is a folder whose decoder replaces the one in ``weights``. ``half`` stores weights in bfloat16, whose
-    exponents zip well, and the codec in float16; loading turns them into float32 again. ``lean`` stores zeros for what
-    no answer depends on: cross-attention where there are no image tokens, and the ReferenceNet's end. Files that stand
-    beside the networks (the benchmark's mean depth, how it was trained) go along. ``image``, of weights that talk, or
-    of one-step weights of which outer layers alone were trained: the image model that the folder then names rather than
-    holds.
+    exponents zip well, codec and face layers in float16; loading turns them into float32 again. ``lean`` stores zeros
+    for what no answer depends on: cross-attention where there are no image tokens, and the ReferenceNet's end. Files
+    that stand beside the networks (the benchmark's mean depth, how it was trained) go along. ``image``, of weights that
+    talk: the image model that the folder then names rather than holds.
 
     Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be read and codecs of other latents.
     """
@@ -48,13 +46,14 @@ def pack(
         if not same_latents(pipeline.codec, newer):
             raise WeightsError(f"{codec}: its encoder is not that of {weights / 'codec'}; train the decoder alone")
         pipeline.codec = newer
-    of_outer_layers = image is not None and isinstance(pipeline, PortraitPipeline)
-    if of_outer_layers and pipeline.one_step_start is None:
+    if image is not None and isinstance(pipeline, PortraitPipeline):
         raise WeightsError(f"{weights}: an image model itself, which names no other: leave --image out")
     if lean:
         _empty(pipeline)
-    if half and not of_outer_layers:  # those are halved when they are written: the rest is compared
+    if half:
         pipeline.codec.half()
+        if isinstance(pipeline, PortraitPipeline) and pipeline.face_layers is not None:
+            pipeline.face_layers.half()
         audio = pipeline.audio if isinstance(pipeline, TalkingPipeline) else None
         for network in filter(None, (pipeline.unet, pipeline.reference, audio)):
             network.bfloat16()
@@ -63,9 +62,7 @@ def pack(
     def extras(folder: Path) -> None:
         for name, data in others.items():
             (folder / name).write_bytes(data)
-        if image is not None and of_outer_layers:
-            share_inner(folder, pipeline, PortraitPipeline.from_pretrained(image), image, half)
-        elif image is not None:
+        if image is not None:
             share_image(folder, image)
 
     pipeline.save_pretrained(out, extras)

@@ -192,10 +192,3 @@ def sized(picture_CHW: Tensor, what: str, size_px: int | None) -> Tensor:
         return picture_CHW
     low, high = picture_CHW.amin(), picture_CHW.amax()
     return F.interpolate(picture_CHW[None], (size_px, size_px), mode="bicubic", antialias=True)[0].clamp(low, high)
-
-
-def head_latents(codec: Codec, pictures_B3HW: Tensor, head_B1HW: Tensor | None) -> Tensor:
-    """Latents of fitted heads' normalised depth; None: of no head in any of these pictures."""
-    if head_B1HW is None:
-        head_B1HW = torch.full_like(pictures_B3HW[:, :1], depth_frames.NO_DEPTH)
-    return codec.encode(depth_frames.to_codec(head_B1HW))

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from jdap import depth as depth_frames
-from jdap.choices import CLEAN, DEPTH_FIRST, GUIDANCE, METHODS
+from jdap.choices import DEPTH_FIRST, GUIDANCE, METHODS
 from jdap.diffusion import ensemble as ensembles
 from jdap.diffusion.denoiser import Generators, Pair
-from jdap.diffusion.onestep import HEAD_START, ZEROS, one_step_depth, start_timestep
-from jdap.diffusion.samplers import OnStep, Step
+from jdap.diffusion.onestep import ZEROS, from_head
 from jdap.pipelines.base import LATENTS, Callback, question
+from jdap.pipelines.fitted import FittedDepth, lay_in
 from jdap.pipelines.masks import known_cells, known_parts, paste_known
 from jdap.pipelines.pictures import (
     Pictures,
@@ -26,7 +26,6 @@ from jdap.pipelines.pictures import (
     decode,
     depth_as,
     depth_of,
-    head_latents,
     kind_of,
     rgb_as,
     rgb_of,
@@ -127,7 +126,7 @@ class PortraitPipeline(PortraitNetworks):
         self,
         rgb: Pictures,
         *,
-        head: Pictures | None = None,
+        head: FittedDepth | None = None,
         steps: int = 1,
         ensemble: int = 1,
         method: str | None = None,
@@ -144,24 +143,20 @@ class PortraitPipeline(PortraitNetworks):
         closed form (:func:`jdap.diffusion.ensemble.align`), and the uncertainty their standard deviation.
 
         Weights that were fine-tuned to one step start from their own input. From zeros the answer does not depend on
-        the generator; an ensemble, like other steps, is refused by a ValueError. So it is for weights that better a
-        ``head``: the depth (B, 1, H, W) of a head that was fitted to each picture, in a frame of its own, 1 (far) where
-        there is none (:mod:`jdap.pose.depth` makes it); None, for no picture has one. Others refuse it.
+        the generator; an ensemble, like other steps, is refused by a ValueError.
+
+        ``head``: heads fitted to the pictures (:mod:`jdap.pose.depth` makes them). Weights with ``face_layers`` better
+        each by its picture, in one step more, and the face of that is laid into the depth
+        (:func:`jdap.pipelines.fitted.lay_in`). Pictures without a face keep theirs. Others refuse heads.
         """
         if ensemble < 1:
             raise ValueError(f"ensemble must be at least 1, got {ensemble}")
-        if self.one_step_start in (ZEROS, HEAD_START) and ensemble > 1:
+        if self.one_step_start == ZEROS and ensemble > 1:
             self._refuse("an ensemble, whose draws would be equal")
-        if head is not None and self.one_step_start != HEAD_START:
-            raise ValueError("these weights do not start from a fitted head: leave head out, or take such weights")
         kind, pictures = kind_of(rgb, output_type), self._here(rgb_of(rgb, "pictures", self.size_px))
         check_pictures(pictures, "pictures")
+        bettered = None if head is None else self._face_depth(pictures, head)
         known = self.codec.encode(pictures)
-        if self.one_step_start == HEAD_START:
-            self._check_one_step({"known_rgb": known, "steps": steps, "method": method or CLEAN})
-            with self._steps(1, callback_on_step_end, callback_on_step_end_tensor_inputs) as on_step:
-                depth = self._of_head(pictures, known, head, on_step)
-            return DepthEstimate(depth_as(kind, depth))
         draws = []
         for _ in range(ensemble):
             sampled = self._sample(
@@ -177,21 +172,28 @@ class PortraitPipeline(PortraitNetworks):
                 callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
             )
             draws.append(depth_frames.from_codec(self.codec.decode(sampled.depth).float()))
-        if ensemble == 1:
-            return DepthEstimate(depth_as(kind, draws[0]))
-        depth, uncertainty = ensembles.combine(torch.stack(draws))
-        return DepthEstimate(depth_as(kind, depth.clamp(-1, 1)), spread_as(kind, uncertainty))
+        depth, uncertainty = (draws[0], None) if ensemble == 1 else ensembles.combine(torch.stack(draws))
+        if head is not None and bettered is not None:
+            depth = lay_in(bettered, depth, head.face.to(depth.device))
+        return DepthEstimate(
+            depth_as(kind, depth.clamp(-1, 1)), None if uncertainty is None else spread_as(kind, uncertainty)
+        )
 
-    def _of_head(self, pictures: Tensor, known: Tensor, head: Pictures | None, on_step: OnStep) -> Tensor:
-        """Depth (B, 1, H, W) of pictures, with their latents, in one step from fitted heads."""
-        given = None if head is None else self._here(depth_of(head, "head", self.size_px))
-        if given is not None:
-            check_pictures(given, "head", 1)
-            if len(given) != len(known):
-                raise ValueError(f"{len(given)} heads for {len(known)} pictures: give one for each")
-        start = head_latents(self.codec, pictures, given)
-        latents = one_step_depth(self.denoiser, self.unet, known, start, HEAD_START)
-        latents = on_step(Step(0, start_timestep(self.schedule, HEAD_START), Pair(known, latents))).depth
+    def _face_depth(self, pictures: Tensor, head: FittedDepth) -> Tensor | None:
+        """What the face layers make of fitted heads, (B, 1, H, W) in [-1, 1]; None where no picture has one."""
+        if self.face_layers is None:
+            raise ValueError("these weights have no layers that better a fitted head: leave head out")
+        if not head.relief.shape == head.face.shape == pictures[:, :1].shape:
+            raise ValueError(
+                f"head must be of the pictures' number and size, got {tuple(head.relief.shape)} and "
+                f"{tuple(head.face.shape)} for {tuple(pictures.shape)}"
+            )
+        check_pictures(head.relief, "head", 1)
+        if not head.found.any():
+            return None
+        relief = self._here(depth_frames.to_codec(head.relief))
+        rgb, start = self.codec.encode(torch.cat([pictures, relief])).chunk(2)
+        latents = from_head(self.denoiser, self.face_layers.around(self.unet), rgb, start)
         return depth_frames.from_codec(self.codec.decode(latents).float())
 
     @question

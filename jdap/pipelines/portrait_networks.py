@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -21,13 +20,12 @@ from jdap.diffusion.onestep import DEPTH_STARTS, ZEROS
 from jdap.diffusion.samplers import ddim, guided, network_calls
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.codec import DiffusersCodec, ImageCodec
+from jdap.models.image.face_layers import FaceLayers
 from jdap.models.image.image_tokens import ImageTokens
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.image.separate import SeparateUNets
 from jdap.pipelines.base import Callback, JointPipeline
-from jdap.pipelines.image_sharing import IMAGE, read_image
-from jdap.pipelines.outer_weights import read_outer
 from jdap.pipelines.pictures import Pictures, check_pictures, rgb_of
 
 
@@ -39,6 +37,8 @@ class PortraitNetworks(JointPipeline):
             and depth, or no ReferenceNet.
         scheduler: the noise schedule that the weights were trained with, or its form in diffusers.
         image_tokens: what makes tokens of reference pictures for the cross-attention; None: the networks see none.
+        face_layers: outer layers of the UNet that better the depth of a fitted face; None: depth is that of the
+            picture alone.
         preset: the name of the builder that made the networks.
         size_px: the side of the pictures that the weights were trained on; it must be given.
         one_step_start: of weights that were fine-tuned to depth in one step (:mod:`jdap.stages.onestep`), what the
@@ -56,8 +56,9 @@ class PortraitNetworks(JointPipeline):
         "reference": (ReferenceNet,),
         "scheduler": (DDIMScheduler,),
         "image_tokens": (ImageTokens,),
+        "face_layers": (FaceLayers,),
     }
-    _optional_components = ["reference", "image_tokens"]  # noqa: RUF012
+    _optional_components = ["reference", "image_tokens", "face_layers"]  # noqa: RUF012
     model_cpu_offload_seq = "image_tokens->reference->unet->codec"  # type: ignore[assignment]
     remedy = "make train-image"
 
@@ -68,6 +69,7 @@ class PortraitNetworks(JointPipeline):
         reference: ReferenceNet | None,
         scheduler: DDIMScheduler | NoiseSchedule,
         image_tokens: ImageTokens | None = None,
+        face_layers: FaceLayers | None = None,
         *,
         preset: str = "",
         size_px: int = 0,
@@ -79,6 +81,8 @@ class PortraitNetworks(JointPipeline):
             raise ValueError(f"one_step_start must be one of {', '.join(DEPTH_STARTS)}, got {one_step_start!r}")
         check_settings({"preset": (preset, str), "size_px": (size_px, int), "shared_timestep": (shared_timestep, bool)})
         check_image_model(codec, unet, reference, image_tokens, size_px)
+        if face_layers is not None and not face_layers.fits(unet):
+            raise ValueError("face_layers are not the outer layers of such a unet: they are not of one model")
         self._register(
             {
                 "codec": codec,
@@ -86,6 +90,7 @@ class PortraitNetworks(JointPipeline):
                 "reference": reference,
                 "scheduler": scheduler,
                 "image_tokens": image_tokens,
+                "face_layers": face_layers,
             },
             {
                 "preset": preset,
@@ -94,12 +99,6 @@ class PortraitNetworks(JointPipeline):
                 "shared_timestep": shared_timestep,
             },
         )
-
-    @classmethod
-    def _read_parts(cls, folder: Path, index: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-        if index.get(IMAGE) is None:
-            return super()._read_parts(folder, index, given)
-        return read_outer(folder, read_image(folder, index[IMAGE], cls)) | given
 
     @property
     def joint(self) -> bool:

@@ -69,7 +69,7 @@ def read_index(file: Path, pipeline: type, kinds: Kinds, optional: list[str], re
         raise WeightsError(f"{file}: _depth_convention is not {DEPTH_CONVENTION!r}; train again")
     known = {tuple(_named(kind)): kind for among in kinds.values() for kind in among}
     for name, among in kinds.items():
-        entry = index.get(name)
+        entry = index.get(name, [None, None] if name in optional else None)
         found = known.get(tuple(entry)) if isinstance(entry, list) and all(isinstance(x, str) for x in entry) else None
         if found not in among and not (entry == [None, None] and name in optional):
             raise WeightsError(f"{file}: {name} is {entry!r}, expected {' or '.join(k.__name__ for k in among)}")

@@ -4,8 +4,9 @@ A diffusion loss teaches the latents of depth, each cell as much as the next, wh
 one step that ``jdap depth`` takes is what trains, up to its pixels, on what is measured: depth up to a scale and a
 shift (E2E-FT, arXiv 2409.11355). What comes out knows depth and nothing else: it has weights of its own.
 
-From ``head`` it learns to better what a head fitted to the picture's landmarks says of its depth. Such heads are made
-of true depth (:mod:`jdap.stages.parts.rough_head`); real ones are only needed when it is asked.
+From ``head`` layers beside the UNet's own learn to better what a head fitted to the picture's landmarks says of its
+depth (:class:`jdap.models.image.face_layers.FaceLayers`); everything else stays as it was and answers as before. Such
+heads are made of true depth (:mod:`jdap.stages.parts.rough_head`); real ones are only needed when it is asked.
 
 Shapes: B pictures, H x W pixels, C latent channels, h x w latent cells.
 """
@@ -17,17 +18,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jdap import depth as depth_frames
 from jdap.batch import ImageBatch
 from jdap.diffusion.denoiser import JointDenoiser
 from jdap.diffusion.draws import StepSlice, draw_generators
-from jdap.diffusion.onestep import DEPTH_STARTS, HEAD_START, ZEROS, depth_start, one_step_depth
+from jdap.diffusion.onestep import DEPTH_STARTS, ZEROS, depth_start, from_head, one_step_depth
 from jdap.io.assets import resolve
 from jdap.metrics import DepthMetrics
 from jdap.models.codec import load_codec, same_latents
+from jdap.models.image.face_layers import FaceLayers
 from jdap.models.image.joint_unet import JointUNet
-from jdap.models.image.outer import ALL_LAYERS, OUTER_LAYERS, TRAINED_LAYERS, freeze_inner
 from jdap.models.loading import WeightsError
-from jdap.pipelines.pictures import head_latents
+from jdap.pipelines.fitted import FittedDepth
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.parts.depth_loss import depth_loss
 from jdap.stages.parts.lens import as_given
@@ -41,6 +43,9 @@ from jdap.stages.settings.given import GivenSettings
 from jdap.stages.settings.onestep import ONE_STEP_OPTIMIZER, OneStepLossSettings
 from jdap.stages.settings.optimizer import OptimizerSettings
 
+#: The start that is no input of one step but a head to better.
+HEAD = "head"
+
 
 class OneStepStage(DiffusionStage):
     """Depth from a picture in one step, by a scale-and-shift-invariant loss on the decoded depth.
@@ -49,9 +54,8 @@ class OneStepStage(DiffusionStage):
         init: weights folder of an image model to start from, ``shipped:image-tiny`` for the one that ships.
         codec: folder of a codec whose decoder is to be trained through, in the place of the one in ``init``; its
             encoder must be the same. Null: the one in ``init``. It stays frozen.
-        start: what the depth half starts from, ``zeros``, ``noise`` or ``head``; stored with the weights.
-        layers: which of the UNet train: ``all``, or the ``outer`` ones alone, those at full resolution, a twentieth
-            of preset ``tiny``; the rest stay those of ``init`` (:mod:`jdap.models.image.outer`).
+        start: what the depth half starts from, ``zeros`` or ``noise``, stored with the weights; or ``head``, which
+            trains layers for fitted heads, a twentieth of preset ``tiny``, beside an image model that stays as it is.
         gradient_checkpointing: keep few activations, and compute them again in the backward pass.
         loss: how the parts of the loss weigh.
         optimizer: AdamW, and how its rate rises and falls.
@@ -66,7 +70,6 @@ class OneStepStage(DiffusionStage):
         init: str,
         codec: str | None = None,
         start: str = ZEROS,
-        layers: str = ALL_LAYERS,
         gradient_checkpointing: bool = False,
         loss: OneStepLossSettings = OneStepLossSettings(),
         optimizer: OptimizerSettings = ONE_STEP_OPTIMIZER,
@@ -75,8 +78,7 @@ class OneStepStage(DiffusionStage):
     ) -> None:
         super().__init__()
         save_settings(self, locals())
-        check_choice("start", start, DEPTH_STARTS)
-        check_choice("layers", layers, TRAINED_LAYERS)
+        check_choice("start", start, (*DEPTH_STARTS, HEAD))
         self.start, self.loss_settings, self.optimizer_settings = start, loss, optimizer
         self.given, self.seed = given, seed
         begun = PortraitPipeline.from_pretrained(init)
@@ -92,8 +94,13 @@ class OneStepStage(DiffusionStage):
         self.codec.requires_grad_(False)
         self.unet, self.reference, self.image_tokens = begun.unet, begun.reference, begun.image_tokens
         freeze_unasked(self.unet)
-        if layers == OUTER_LAYERS:
-            freeze_inner(self.unet)
+        self.one_step_start = begun.one_step_start if start == HEAD else start
+        self.face_layers: FaceLayers | None = None
+        if start == HEAD and gradient_checkpointing:  # it would compute again with the UNet's own layers
+            raise ValueError("model.gradient_checkpointing does not go with model.start head: leave it out")
+        if start == HEAD:
+            self.face_layers = FaceLayers.of(self.unet)
+            self.unet.requires_grad_(False)
         # channels last: a fifth faster on a CPU, and what tensor cores want
         self.unet.train().to(memory_format=torch.channels_last)  # type: ignore[call-arg]
         if gradient_checkpointing:
@@ -115,25 +122,29 @@ class OneStepStage(DiffusionStage):
             preset=self.preset,
             size_px=self.size_px,
             image_tokens=self.image_tokens,
-            one_step_start=self.start,
+            face_layers=self.face_layers,
+            one_step_start=self.one_step_start,
         ).quiet()
 
     def depth(self, rgb_B3HW: Tensor, head_B1HW: Tensor | None = None) -> Tensor:
         """RGB in [-1, 1] → depth (B, 1, H, W), about [-1, 1]: what a pipeline clips there. Differentiable.
 
-        ``head_B1HW``: normalised depth of a rough head, of start ``head``; None: there is none.
+        ``head_B1HW``: normalised depth of rough heads, for the layers that better them.
         """
         with torch.no_grad():
             rgb = self.codec.encode(rgb_B3HW)
-            start = depth_start(
-                self.start, rgb if self.start != HEAD_START else head_latents(self.codec, rgb_B3HW, head_B1HW)
-            )
-        latents = one_step_depth(self.denoiser, self.unet, rgb, start, self.start)
+        if head_B1HW is None or self.face_layers is None:
+            latents = one_step_depth(self.denoiser, self.unet, rgb, depth_start(self.start, rgb))
+        else:
+            with torch.no_grad():
+                head = self.codec.encode(depth_frames.to_codec(head_B1HW))
+            latents = from_head(self.denoiser, self.face_layers.around(self.unet), rgb, head)
         return self.codec.decode(latents).mean(dim=1, keepdim=True)
 
     def rough_head(self, batch: ImageBatch, place: StepSlice) -> Tensor | None:
-        """Of start ``head``, a rough head for each picture (B, 1, H, W), by chances of its place in the step."""
-        if self.start != HEAD_START:
+        """For the layers of fitted heads, a rough one for each picture (B, 1, H, W), by chances of its place in the
+        step."""
+        if self.face_layers is None:
             return None
         if batch.mean_head_mm is None:
             raise ValueError(
@@ -164,12 +175,15 @@ class OneStepStage(DiffusionStage):
         self.report = StepReport(depth=HalfReport(depth_B.detach(), has_depth_B))
         return {"loss": loss, "report": self.report}
 
-    def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
-        """Image-to-depth on held-out pictures, scored in the normalised frame after scale and shift.
+    def validation_head(self, batch: ImageBatch, batch_idx: int) -> FittedDepth | None:
+        """What validation starts from: of start ``head`` rough heads, made as in training, the same ones each time; the
+        skin is their face."""
+        rough = self.rough_head(batch, StepSlice.of(batch_idx, len(batch)))
+        return None if rough is None else FittedDepth(rough, batch.skin & (rough < depth_frames.NO_DEPTH))
 
-        Of start ``head`` the heads are made of true depth as in training, the same ones each time.
-        """
-        head = self.rough_head(batch, StepSlice.of(batch_idx, len(batch)))
+    def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
+        """Image-to-depth on held-out pictures, scored in the normalised frame after scale and shift."""
+        head = self.validation_head(batch, batch_idx)
         generator = torch.Generator().manual_seed(batch_idx)
         found = self.pipeline().image_to_depth(batch.rgb, head=head, generator=generator)
         self.validation_depth.update(found.depth, batch.depth_mm, batch.skin, batch.range_mm)

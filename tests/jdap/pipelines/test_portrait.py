@@ -8,9 +8,11 @@ from tensor_files import tensors_of
 
 from jdap.diffusion.ensemble import combine
 from jdap.diffusion.schedule import LOG_SNR, NoiseSchedule
+from jdap.models.image.face_layers import FaceLayers
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.loading import WeightsError
+from jdap.pipelines.fitted import FittedDepth
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.portrait_networks import RESCALE
@@ -152,33 +154,38 @@ def test_one_step_weights_may_start_from_noise(pipeline, tmp_path):
     assert torch.equal(loaded.image_to_depth(x, ensemble=2, generator=seed()).depth, plain)
 
 
-def test_one_step_weights_may_better_a_fitted_head(pipeline, tmp_path):
-    x, head = pictures(), torch.linspace(-1, 1, 32).expand(2, 1, 32, 32).clone()
-    with pytest.raises(ValueError, match="do not start from a fitted head"):
+def test_weights_may_better_a_fitted_head(pipeline, tmp_path):
+    x, face = pictures(), torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    face[0, :, 8:24, 8:24] = True  # the second picture has none
+    head = FittedDepth(torch.linspace(-1, 1, 32).expand(2, 1, 32, 32).clone(), face)
+    with pytest.raises(ValueError, match="no layers that better a fitted head"):
         pipeline.image_to_depth(x, head=head)
-    pipeline.one_step_start = "head"
+    layers = FaceLayers.of(pipeline.unet)
+    with torch.no_grad():
+        for value in layers.parameters():
+            value += 0.02
+    pipeline.register_modules(face_layers=layers)
     pipeline.save_pretrained(tmp_path / "weights")
     loaded = PortraitPipeline.from_pretrained(tmp_path / "weights")
-    depth = loaded.image_to_depth(x, head=head).depth
-    assert not torch.allclose(depth, loaded.image_to_depth(x, head=head.flip(3)).depth, atol=1e-3)
-    assert torch.equal(loaded.image_to_depth(x).depth, loaded.image_to_depth(x, head=torch.ones_like(head)).depth)
-    told = []
 
-    def watch(_, number, timestep, seen):
-        told.append((number, timestep))
-        return {"latents": torch.zeros_like(seen["latents"])}
+    def depth(**how):
+        return loaded.image_to_depth(x, generator=torch.Generator().manual_seed(1), **how).depth
 
-    nothing = loaded.image_to_depth(x, head=head, callback_on_step_end=watch).depth
-    assert told == [(0, 400)]
-    assert not torch.allclose(nothing, depth, atol=1e-3)
+    made, plain = depth(head=head), depth()
+    torch.testing.assert_close(plain, pipeline.image_to_depth(x, generator=torch.Generator().manual_seed(1)).depth)
+    assert torch.equal(made[1], plain[1])
+    other = FittedDepth(head.relief.flip(3), face)
+    middle = slice(12, 20)
+    assert not torch.allclose(made[0, :, middle, middle], depth(head=other)[0, :, middle, middle], atol=1e-3)
+    assert loaded.image_to_depth(x, head=head, ensemble=2).uncertainty is not None
+    none = FittedDepth(head.relief, torch.zeros_like(face))
+    assert torch.equal(depth(head=none), plain)
     for wrong, says in (
-        ({"head": head[:1]}, "1 heads for 2 pictures"),
-        ({"head": 2 * head}, "head must be"),
-        ({"head": head, "ensemble": 2}, "fine-tuned to depth in one step"),
-        ({"head": head, "steps": 2}, "fine-tuned to depth in one step"),
+        (FittedDepth(head.relief[:1], face[:1]), "of the pictures' number and size"),
+        (FittedDepth(2 * head.relief, face), "head must be"),
     ):
         with pytest.raises(ValueError, match=says):
-            loaded.image_to_depth(x, **wrong)
+            depth(head=wrong)
 
 
 def test_an_unknown_start_is_refused(pipeline, folder):
