@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", type=Path, help="take the decoder of this codec; its encoder must be the same")
     parser.add_argument(
         "--image",
-        help="of weights that talk, or of one-step depth by outer layers: name this image model, not hold a copy",
+        help="of weights that talk: name this image model, not hold a copy",
     )
     parser.add_argument("--half", action="store_true", help="store weights in 16 bits")
     parser.add_argument("--lean", action="store_true", help="zeros for what no answer depends on: they zip to nothing")
