@@ -43,6 +43,7 @@ from benchmarks import BenchmarkError, report
 from benchmarks.cost.footprint_case import MOTION_FRAMES, SIZES_PX, Case, batch_of, stage_of
 from jdap.io.device import find_device
 from jdap.io.progress import track
+from jdap.io.threads import use_threads
 from jdap.stages.image import ImageStage
 from jdap.stages.temporal import TemporalStage
 from jdap.units import FPS, SAMPLE_RATE
@@ -72,7 +73,7 @@ def measure(case: Case, stage: ImageStage | TemporalStage | None = None) -> dict
 
 def built(case: Case) -> ImageStage | TemporalStage:
     """The stage of a row, with random weights, where it runs."""
-    torch.set_num_threads(case.threads)
+    use_threads(case.threads)
     torch.manual_seed(0)
     stage = stage_of(case)
     if case.precision == "bf16-true":

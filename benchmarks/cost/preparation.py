@@ -24,7 +24,6 @@ from typing import Any
 
 import av
 import numpy as np
-import torch
 from PIL import Image
 from rich import box
 from rich.console import Console
@@ -37,6 +36,7 @@ from data_prep.clips.steps.pipeline import Divided, Task, prepare_video
 from data_prep.video.video import FrameReader, find_videos, open_video
 from jdap.io.device import find_device
 from jdap.io.progress import Telling
+from jdap.io.threads import use_threads
 from jdap.units import FPS
 
 LOOP_S = 4.0
@@ -44,7 +44,7 @@ LOOP_S = 4.0
 
 def measure(videos: list[Path], settings: PrepareSettings, folder: Path) -> dict[str, Any]:
     """Prepare videos in this process; seconds of wall and processor, frames, seconds by step, peak of memory."""
-    torch.set_num_threads(1)
+    use_threads(1)
     tools = Tools(settings, clock=time.process_time)
     steps, frames, kept = Counter[str](), 0, 0
     wall, processor = time.perf_counter(), time.process_time()

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.cost.timing import Call, compare, interleaved
+from jdap.io.threads import use_threads
 
 #: Makes networks, readers and whatever else is not timed, and gives the call that is. Another process can be sent it.
 Builder = Callable[[], Call]
@@ -67,7 +68,7 @@ def peak_alone(build: Builder) -> dict[str, int] | None:
 
 
 def _run_alone(build: Builder, threads: int) -> dict[str, int] | None:
-    torch.set_num_threads(threads)
+    use_threads(threads)
     call = build()
     built = _most_resident()
     call()

@@ -28,6 +28,7 @@ from benchmarks import BenchmarkError, report
 from data_prep.studio.people import PersonJob, make_batch
 from data_prep.studio.photograph import Studio
 from jdap.io.progress import Telling
+from jdap.io.threads import threads_kept, use_threads
 
 _studio: Studio | None = None
 
@@ -35,7 +36,7 @@ _studio: Studio | None = None
 def _open(device: str) -> None:
     """Build the studio of this process."""
     global _studio
-    torch.set_num_threads(1)
+    use_threads(1)
     _studio = Studio(device)
 
 
@@ -110,10 +111,9 @@ def run(args: argparse.Namespace) -> int:
 def _pools(device: str, workers: int) -> Iterator[ProcessPoolExecutor | None]:
     """This process for one worker, else that many others, their studios built."""
     if workers == 1:
-        threads = torch.get_num_threads()
-        _open(device)
-        yield None
-        torch.set_num_threads(threads)
+        with threads_kept():
+            _open(device)
+            yield None
         return
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_open, initargs=(device,)) as pool:

@@ -10,12 +10,12 @@ import time
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.parser.people import Labelled
 from jdap.choices import PARSED
 from jdap.faces.parser_net import SIDE_PX
 from jdap.faces.parsing import AT_ONCE, Parser
+from jdap.io.threads import threads_kept, use_threads
 from jdap.metrics.bootstrap import interval, resampled_means
 
 #: Runs over a batch that are timed; what counts is their median.
@@ -62,14 +62,13 @@ def _iou(counts_2C: np.ndarray) -> np.ndarray:
 
 def milliseconds(parser: Parser) -> dict[str, float]:
     """Processor milliseconds a crop of 128², of batches of 16 on one thread: median, least and most of nine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     crops = np.random.default_rng(0).integers(0, 256, (AT_ONCE, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
-    parser.shares(crops)
     spent = []
-    for _ in range(TIMED):
-        began = time.process_time()
+    with threads_kept():
+        use_threads(1)
         parser.shares(crops)
-        spent.append((time.process_time() - began) / AT_ONCE * 1e3)
-    torch.set_num_threads(threads)
+        for _ in range(TIMED):
+            began = time.process_time()
+            parser.shares(crops)
+            spent.append((time.process_time() - began) / AT_ONCE * 1e3)
     return {"median": statistics.median(spent), "least": min(spent), "most": max(spent)}

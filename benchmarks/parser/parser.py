@@ -13,7 +13,6 @@ import math
 import time
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from benchmarks import report
@@ -25,12 +24,13 @@ from jdap.faces.parser_net import SIDE_PX, load_studio_parser, save_parser
 from jdap.faces.parsing import Parser, ParserError
 from jdap.io.files import make_folder
 from jdap.io.progress import Telling
+from jdap.io.threads import use_threads
 
 
 def run(args: argparse.Namespace) -> int:
     """Train unless a parser is given, measure, print the tables, and write the files into ``args.out``."""
     console, began = Console(), time.monotonic()
-    torch.set_num_threads(1)
+    use_threads(1)
     make_folder(args.out)
     made: dict[str, Any] = {}
     if args.parser is None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from data_prep.choices import PAGE, PEOPLE_FACES, PEOPLE_LIST, REPORT
@@ -42,6 +41,7 @@ from data_prep.machine.faults import is_open
 from data_prep.machine.retry import STORAGE_FULL
 from data_prep.store import UNFINISHED, Store
 from jdap.io.progress import Telling
+from jdap.io.threads import threads_kept
 
 #: Folder of the runs' work folders, below ``$TMPDIR``.
 SCRATCH = "jdap-prepare"
@@ -86,7 +86,7 @@ def finish(
     first = len(todo) * engine.rank // engine.world  # ranks begin in different places, and seldom meet
     with _claims(store, plan, [*todo[first:], *todo[:first]], retry, staging) as claims:
         if todo:
-            with _threads():
+            with threads_kept():  # working in this process sets them to one
                 made = _do(claims, todo, work, engine, outcome, tell, what)
         outcome.others = len(todo) - outcome.made
         complete = _done(store) >= set(plan.units) and claims.win_from_dead("manifest")
@@ -177,16 +177,6 @@ def open_store(out: str | Path, retries: int, root: Path | None = None) -> Itera
             yield store, folder
         finally:
             store.remove_parts(store.owner)
-
-
-@contextmanager
-def _threads() -> Iterator[None]:
-    """Gives this process its threads back: working in it sets them to one."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def look(store: Store, overwrite: bool, engine: Engine) -> None:

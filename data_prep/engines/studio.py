@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from data_prep.clips.quality import KEPT, Thresholds
 from data_prep.clips.steps.pipeline import Task
 from data_prep.engines.hire import Engine
@@ -31,6 +29,7 @@ from data_prep.machine.watchdog import LIMIT_S
 from data_prep.store import Store
 from data_prep.studio.people import PersonJob, make_batch, person_id_of
 from data_prep.studio.photograph import Studio
+from jdap.io.threads import use_threads
 from jdap.shards.reader import read_samples
 from jdap.shards.sample import Sample
 from jdap.shards.writer import ShardWriter
@@ -104,7 +103,7 @@ def find_people(job: PersonJob, indices: range) -> list[InputFile]:
 def make(settings: StudioSettings) -> Callable[[Task], list[ClipRow]]:
     """What photographs a person, see :class:`data_prep.engines.unit.WorkOrder`; a process builds its studio once."""
     if multiprocessing.parent_process() is not None:
-        torch.set_num_threads(1)  # workers are the parallelism
+        use_threads(1)  # workers are the parallelism
     studio = studios.get(settings.device) or studios.setdefault(settings.device, Studio(settings.device))
     job, made = settings.job, dict[str, tuple[Sample, float]]()
     together = 1 if settings.device == "cpu" else max(GPU_FRAMES // job.frames, 1)

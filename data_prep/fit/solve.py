@@ -19,6 +19,8 @@ import torch
 from scipy.linalg import solveh_banded
 from torch import Tensor
 
+from jdap.io.threads import one_blas_thread
+
 
 @dataclass(frozen=True, eq=False)
 class NormalEquations:
@@ -90,7 +92,9 @@ def solve_banded(blocks_BFPP: Tensor, first_BFP: Tensor, second_BFP: Tensor, rig
         band = np.zeros((2 * own + 1, frames, own))  # of the matrix' lower half: its diagonals, column by column
         band[rows - columns, :, columns] = blocks.numpy()[:, rows, columns].T
         band[own, :-1], band[2 * own, :-2] = first.numpy(), second.numpy()
-        flat = solveh_banded(band.reshape(2 * own + 1, -1), right.flatten(0, 1).numpy(), lower=True, check_finite=False)
+        lower, columns_R = band.reshape(2 * own + 1, -1), right.flatten(0, 1).numpy()
+        with one_blas_thread():  # its many small products are no work for two
+            flat = solveh_banded(lower, columns_R, lower=True, check_finite=False)
         solved.append(torch.from_numpy(flat).view_as(right))
     return torch.stack(solved)
 

@@ -41,6 +41,7 @@ from jdap.faces import crop
 from jdap.faces.landmarker import Landmarker
 from jdap.geometry import PinholeCamera
 from jdap.io.files import write_whole
+from jdap.io.threads import use_threads
 from jdap.photos.read import PhotoError, read_photo
 from jdap.shards.sample import Sample
 from jdap.shards.schema import FITTED, Record
@@ -57,7 +58,7 @@ MOTION_SCORES = ("jitter_mm",)
 
 def make_people(settings: PhotoSettings) -> Callable[[Task], list[dict[str, Any]]]:
     """:func:`prepare_person` with the models that it needs, for a worker that computes with one thread."""
-    torch.set_num_threads(1)  # sums depend on the number of threads, and shards must not
+    use_threads(1)  # sums depend on the number of threads, and shards must not
     return functools.partial(prepare_person, tools=Tools(settings), settings=settings)
 
 

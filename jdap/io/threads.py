@@ -1,13 +1,23 @@
-"""How threads wait for each other.
+"""How many threads compute, and how they wait for each other.
 
 OpenMP's threads, which torch computes with, spin while they wait. Where other programs want the same cores that makes
 two threads several times slower than one. Threads that sleep while they wait cost next to nothing where the cores are
 free.
+
+The threads of OpenBLAS, which NumPy and SciPy compute with, cannot be told to sleep. They are others than torch's, and
+``torch.set_num_threads`` does not reach them: beside another busy process a fit takes up to thirty times as long with
+two of them as with one. So what calls BLAS often does so by one thread (:func:`one_blas_thread`), and workers compute
+with one thread altogether (:func:`use_threads`).
 """
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from threadpoolctl import ThreadpoolController
 
 #: Settings of OpenMP that say how threads wait: of the standard, of GNU's library and of Intel's and LLVM's.
 SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -20,3 +30,37 @@ def wait_asleep() -> None:
     """
     if not any(name in os.environ for name in SETTINGS):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def use_threads(count: int) -> None:
+    """From now on this process computes with ``count`` threads (at least 1): torch, and the BLAS of NumPy and SciPy."""
+    import torch  # not where wait_asleep() is imported, which comes before it
+
+    torch.set_num_threads(count)
+    _pools().limit(limits=count)
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Gives this process its threads back, whatever :func:`use_threads` sets meanwhile."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        with _pools().limit(limits=None):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """The BLAS of NumPy and SciPy computes with one thread meanwhile, in all of this process; torch as it did."""
+    return _pools().limit(limits=1, user_api="blas")
+
+
+@functools.cache
+def _pools() -> ThreadpoolController:
+    import numpy  # noqa: F401 - libraries are found once they are loaded, and each brings a BLAS of its own
+    import scipy.linalg  # noqa: F401
+
+    return ThreadpoolController()

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from data_prep.clips.clip import Clip
 from data_prep.clips.joining import join_segments
 from data_prep.clips.quality import FAILED, KEPT
@@ -29,6 +27,7 @@ from data_prep.machine.memory import give_back
 from data_prep.video.faces import FaceFinder
 from data_prep.video.tracks import Tracker
 from data_prep.video.video import FrameReader, UnreadableVideo
+from jdap.io.threads import use_threads
 
 #: The way of a segment of a video: each step takes the clips that are still in. A new step is one more line here.
 STEPS: tuple[tuple[str, ClipStep], ...] = (
@@ -121,7 +120,7 @@ def _broken(task: Task, error: Exception, at: str = "") -> dict[str, Any]:
 
 def make_pipeline(settings: PrepareSettings) -> Callable[[Task], list[dict[str, Any]] | Divided]:
     """:func:`prepare_video` with the models that it needs, for a worker that computes with one thread."""
-    torch.set_num_threads(1)  # sums depend on the number of threads, and shards must not
+    use_threads(1)  # sums depend on the number of threads, and shards must not
     return functools.partial(prepare_video, tools=Tools(settings))
 
 

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from data_prep.fit import solve as solving
 from data_prep.fit.solve import solve_banded, solve_cyclic
 
 
@@ -30,3 +32,20 @@ def test_bands_are_solved_as_the_whole_matrix(frames: int) -> None:
         expected = torch.linalg.solve(whole, right[track].flatten(0, 1)).view(frames, own, sides)
         for solve in (solve_banded, solve_cyclic):
             torch.testing.assert_close(solve(blocks, first, second, right)[track], expected, rtol=1e-9, atol=1e-10)
+
+
+def test_blas_solves_bands_by_one_thread(monkeypatch) -> None:
+    """Beside a busy process two take up to thirty times as long."""
+    used, solveh_banded = [], solving.solveh_banded
+
+    def told(*args, **options):
+        used.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return solveh_banded(*args, **options)
+
+    monkeypatch.setattr(solving, "solveh_banded", told)
+    blocks = torch.eye(2, dtype=torch.float64).expand(1, 3, 2, 2)
+    first, second, right = (torch.zeros(1, n, 2, dtype=torch.float64) for n in (2, 1, 3))
+    with threadpool_limits(2, user_api="blas"):
+        solve_banded(blocks, first, second, right[..., None])
+    assert used
+    assert set(used) == {1}

@@ -1,12 +1,15 @@
-"""Threads sleep while they wait: in the three programs and in their worker processes, unless the user set otherwise."""
+"""Threads sleep while they wait: in the three programs and in their worker processes, unless the user set otherwise.
+How many compute can be said, and is put back."""
 
 import os
 import subprocess
 import sys
 
 import pytest
+import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from jdap.io.threads import SETTINGS
+from jdap.io.threads import SETTINGS, one_blas_thread, threads_kept, use_threads
 
 #: A command that tells its own setting and that of a worker process, before and after which torch is or is not there.
 TOLD = """
@@ -48,3 +51,31 @@ def test_threads_sleep_in_every_program_and_its_workers(tmp_path, program, comma
 def test_the_users_own_setting_wins(tmp_path):
     assert told(tmp_path, *PROGRAMS[0], OMP_WAIT_POLICY="active") == "active active"
     assert told(tmp_path, *PROGRAMS[0], GOMP_SPINCOUNT="1000") == "None None"
+
+
+def blas() -> list[int]:
+    import numpy  # noqa: F401
+    import scipy.linalg  # noqa: F401
+
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def test_all_that_computes_has_the_threads_that_are_asked_for_and_gets_its_own_back():
+    before = torch.get_num_threads()
+    assert len(blas()) >= 1
+    with threadpool_limits(2, user_api="blas"):
+        with threads_kept():
+            use_threads(1)
+            assert torch.get_num_threads() == 1
+            assert set(blas()) == {1}
+        assert torch.get_num_threads() == before
+        assert set(blas()) == {2}
+
+
+def test_blas_alone_has_one_thread():
+    with threads_kept(), threadpool_limits(2):
+        torch.set_num_threads(2)
+        with one_blas_thread():
+            assert set(blas()) == {1}
+            assert torch.get_num_threads() == 2
+        assert set(blas()) == {2}
