@@ -151,6 +151,8 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "mediapipe": ("jdap/faces/landmarker.py", "benchmarks/cost/peer_scripts.py"),
     "onnxruntime": "jdap/io/onnx.py",
     "numba": "jdap/shape/compiled.py",
+    "zlib_ng": "jdap/shards/png.py",
+    "threadpoolctl": "jdap/io/threads.py",
     "scenedetect": "data_prep/video/shots.py",
     "dlib": "jdap/faces/embedding.py",
     "pillow_heif": "benchmarks/depth/heic.py",

@@ -2,7 +2,7 @@
 
 RGB: JPEG by quality and chroma subsampling, WebP, PNG. Depth: 16-bit PNG by effort, and lossless WebP of its two bytes.
 Skin and confidence, where shards have it: PNG by effort, and run lengths alone.
-Each is written and read by Pillow, as shards are; the coding of :mod:`jdap.shards.schema` is marked. Writes
+Each is written and read by Pillow, but for the coding of :mod:`jdap.shards.schema`, which is marked. Writes
 ``coding.json`` and ``coding.csv`` into a folder.
 
 Frames of shards have been through JPEG once. Coded anew on the same grid of blocks they lose less than a camera's
@@ -34,11 +34,13 @@ from benchmarks.cost.timing import best_seconds
 from jdap.data.shards import ALONE, ShardOrder, resolve_shards, usable
 from jdap.data.tars import BadSamplePolicy, read_tars
 from jdap.io.progress import track
-from jdap.shards import schema
+from jdap.shards import png, schema
 
 RGB, DEPTH, SKIN_MASK, CONFIDENCE = "rgb", "depth", "skin", "confidence"
 MEMBER_KINDS = (RGB, DEPTH, SKIN_MASK, CONFIDENCE)
 FRAMES_DECODED = 4
+#: Pillow's way to code nothing but runs of equal values.
+RUN_LENGTHS = {"compress_level": 5, "compress_type": Image.core.RLE}
 
 
 @dataclass(frozen=True)
@@ -72,25 +74,26 @@ def codings() -> list[Coding]:
     options += [(f"PNG level {level}", "PNG", {"compress_level": level}) for level in (1, 6)]
     for name, file_format, more in options:
         found.append(Coding(RGB, name, partial(_pillow, file_format=file_format, **more), schema.decode_rgb))
-    level = schema.PNG_LEVEL
-    found.append(Coding(DEPTH, f"shards: PNG level {level}", schema.encode_depth, schema.decode_depth))
+    found.append(Coding(DEPTH, f"shards: PNG up, level {png.PNG_LEVEL}", schema.encode_depth, schema.decode_depth))
     found += _pngs(DEPTH, schema.decode_depth)
     if features.check("webp"):
         found.append(Coding(DEPTH, "WebP of two bytes", _encode_bytes, _decode_bytes))
-    found.append(Coding(SKIN_MASK, "shards: PNG run lengths", schema.encode_skin, schema.decode_skin))
+    found.append(Coding(SKIN_MASK, "shards: PNG unfiltered", schema.encode_skin, schema.decode_skin))
     found += _pngs(SKIN_MASK, schema.decode_skin)
-    found.append(Coding(CONFIDENCE, "shards: PNG run lengths", _encode_grey, _decode_grey))
+    found.append(Coding(CONFIDENCE, "shards: PNG unfiltered", _encode_grey, _decode_grey))
     found += _pngs(CONFIDENCE, _decode_grey)
     return found
 
 
 def _pngs(kind: str, decode: Callable[[bytes], np.ndarray]) -> list[Coding]:
-    def png(**options: Any) -> Callable[[np.ndarray], bytes]:
+    def pillow_png(**options: Any) -> Callable[[np.ndarray], bytes]:
         return partial(_pillow, file_format="PNG", **options)
 
-    found = [Coding(kind, f"PNG level {level}", png(compress_level=level), decode) for level in (1, 3, 4, 5, 6, 9)]
-    found.append(Coding(kind, "PNG optimised", png(optimize=True), decode))
-    return [*found, Coding(kind, "PNG of run lengths", png(**schema.MASK_CODING), decode)]
+    found = [
+        Coding(kind, f"PNG level {level}", pillow_png(compress_level=level), decode) for level in (1, 3, 4, 5, 6, 9)
+    ]
+    found.append(Coding(kind, "PNG optimised", pillow_png(optimize=True), decode))
+    return [*found, Coding(kind, "PNG of run lengths", pillow_png(**RUN_LENGTHS), decode)]
 
 
 def _encode_grey(grey: np.ndarray) -> bytes:

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 #: Packages whose version may change what comes of a video.
-STAMPED_PACKAGES = ("jdap", "torch", "numpy", "scipy", "pillow", "mediapipe", "scenedetect", "decord", "av")
+STAMPED_PACKAGES = ("jdap", "torch", "numpy", "scipy", "pillow", "mediapipe", "scenedetect", "decord", "av", "zlib-ng")
 _HOUSES = ("data_prep", "jdap")
 
 

@@ -37,6 +37,7 @@ import numpy as np
 import safetensors.numpy
 from PIL import Image, UnidentifiedImageError
 
+from jdap.shards import png
 from jdap.units import SAMPLE_RATE
 
 #: Of samples that hold pictures, and of samples that hold latents (:mod:`jdap.shards.latents`).
@@ -49,10 +50,6 @@ FRAME_KINDS, OPTIONAL_KINDS = ("rgb", "depth", "skin"), ("meanhead", "confidence
 JPEG_QUALITY = 95
 #: Pictures of up to this side are coded for size rather than for speed.
 SMALL_PX = 256
-#: Of depth: level 9 takes nine times as long for 6 % fewer bytes (docs/coding.md).
-PNG_LEVEL = 5
-#: Of masks, which are long runs of equal values: coding nothing else is fastest, and nearly the smallest.
-MASK_CODING = {"compress_level": 5, "compress_type": Image.core.RLE}
 
 #: Arrays of a sample: name -> (shape after the frame axis, unit). float32; the first axis is F unless noted.
 #: A ``None`` size is free. ``landmarks_px`` may be absent (studio stills); the rest are always there.
@@ -176,7 +173,7 @@ def encode_depth(tenths: np.ndarray) -> bytes:
     """(S, S) uint16 tenths of a millimetre (:func:`jdap.depth.to_tenths`), 0 = no value → 16-bit PNG bytes."""
     if tenths.dtype != np.uint16:
         raise SchemaError(f"depth is stored as uint16 tenths of a millimetre, got {tenths.dtype}")
-    return _encode(Image.fromarray(tenths), "PNG", compress_level=PNG_LEVEL)
+    return png.encode_smooth(tenths)
 
 
 def decode_depth(data: bytes) -> np.ndarray:
@@ -189,7 +186,7 @@ def decode_depth(data: bytes) -> np.ndarray:
 
 def encode_skin(skin: np.ndarray) -> bytes:
     """(S, S) bool → 1-bit PNG bytes."""
-    return _encode(Image.fromarray(skin), "PNG", **MASK_CODING)
+    return png.encode_runs(skin)
 
 
 def decode_skin(data: bytes) -> np.ndarray:
@@ -201,7 +198,7 @@ def encode_confidence(confidence: np.ndarray) -> bytes:
     """(S, S) float32 in [0, 1] → 8-bit PNG bytes; rounded to 1/255."""
     if not (confidence.min(initial=0) >= 0 and confidence.max(initial=0) <= 1):
         raise SchemaError("confidence must lie in [0, 1]")
-    return _encode(Image.fromarray(np.rint(confidence * 255).astype(np.uint8)), "PNG", **MASK_CODING)
+    return png.encode_runs(np.rint(confidence * 255).astype(np.uint8))
 
 
 def decode_confidence(data: bytes) -> np.ndarray:

@@ -126,7 +126,7 @@ def test_the_command_writes_its_table(folder, tmp_path, capsys):
         assert [int(row["bytes"]) for row in csv.DictReader(file)] == [row["bytes"] for row in result["rows"]]
     printed = capsys.readouterr().out
     assert "shards: JPEG 95 4:4:4" in printed
-    assert "shards: PNG level 5" in printed
+    assert "shards: PNG up, level 5" in printed
 
 
 def test_bad_shards_are_one_line(folder, tmp_path, capsys):
