@@ -33,11 +33,11 @@ def wait_asleep() -> None:
 
 
 def use_threads(count: int) -> None:
-    """From now on this process computes with ``count`` threads (at least 1): torch, and the BLAS of NumPy and SciPy."""
+    """From now on this process computes with ``count`` threads (at least 1): torch, and every BLAS that is loaded."""
     import torch  # not where wait_asleep() is imported, which comes before it
 
     torch.set_num_threads(count)
-    _pools().limit(limits=count)
+    _loaded().limit(limits=count)
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def threads_kept() -> Iterator[None]:
 
     threads = torch.get_num_threads()
     try:
-        with _pools().limit(limits=None):
+        with _loaded().limit(limits=None):
             yield
     finally:
         torch.set_num_threads(threads)
@@ -55,11 +55,15 @@ def threads_kept() -> Iterator[None]:
 
 def one_blas_thread() -> AbstractContextManager[object]:
     """The BLAS of NumPy and SciPy computes with one thread meanwhile, in all of this process; torch as it did."""
-    return _pools().limit(limits=1, user_api="blas")
+    return _of_numpy_and_scipy().limit(limits=1, user_api="blas")
 
 
 @functools.cache
-def _pools() -> ThreadpoolController:
+def _of_numpy_and_scipy() -> ThreadpoolController:
+    return _loaded()  # to look for them takes a millisecond
+
+
+def _loaded() -> ThreadpoolController:
     import numpy  # noqa: F401 - libraries are found once they are loaded, and each brings a BLAS of its own
     import scipy.linalg  # noqa: F401
 
