@@ -40,7 +40,10 @@ class DepthMaps:
         spread."""
         if self.spread_mm_FHW is None:
             return None
-        return confidence(torch.from_numpy(self.spread_mm_FHW)).numpy()
+        trust = np.zeros_like(self.spread_mm_FHW)
+        for of_frame, spread_mm, skin in zip(trust, self.spread_mm_FHW, self.skin_FHW, strict=True):
+            of_frame[skin] = confidence(torch.from_numpy(spread_mm[skin])).numpy()
+        return trust
 
 
 class HeadRenderer:
@@ -65,7 +68,9 @@ class HeadRenderer:
 
         ``covariance_KK`` of the identity, as a :class:`data_prep.fit.fit.Fit` has it, asks for the spread of depth too.
         """
-        depth, skin, spread = [], [], []
+        shape = (len(rotation_F3), size, size)
+        depth, skin = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
+        spread = None if covariance_KK is None else np.zeros(shape, np.float32)
         spread_of = None if covariance_KK is None else self._spread.of(covariance_KK)
         still = self.model.vertices(identity_K[None], torch.zeros_like(expression_FE[:1]))
         for part in torch.arange(len(rotation_F3)).split(FRAMES_AT_ONCE):
@@ -75,16 +80,16 @@ class HeadRenderer:
             fragments = rasterise(
                 posed, self.model.faces_T3, camera_px_F3[part].to(posed), size, size, cull_back_faces=True
             )
-            depth.append(fragments.depth_mm.cpu().numpy())
+            own = slice(int(part[0]), int(part[-1]) + 1)
+            depth[own] = fragments.depth_mm.cpu().numpy()
             believed = fragments.samples(self.region_T)
-            mask = torch.zeros_like(fragments.face, dtype=torch.bool)
-            mask.view(-1)[believed.pixel_N] = True
-            skin.append(mask.cpu().numpy())
-            if spread_of is not None:
+            places = believed.pixel_N.cpu().numpy()
+            skin[own].reshape(-1)[places] = True
+            if spread is not None and spread_of is not None:
                 of_vertex = spread_of(posed, rotation_F3[part])[..., None]
                 of_pixel = believed.interpolate(self.model.faces_T3, of_vertex)[:, 0]
-                spread.append(torch.zeros_like(fragments.depth_mm).put_(believed.pixel_N, of_pixel).cpu().numpy())
-        return DepthMaps(np.concatenate(depth), np.concatenate(skin), np.concatenate(spread) if spread else None)
+                spread[own].reshape(-1)[places] = of_pixel.cpu().numpy()
+        return DepthMaps(depth, skin, spread)
 
     def render_mean(
         self, rotation_F3: Tensor, translation_mm_F3: Tensor, camera_px_F3: Tensor, size: int

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,12 @@ def draw(
     return depth, face, barycentric
 
 
+def seen(face_BHW: np.ndarray, of_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels that see a triangle of ``of_T`` bool: their places in the flattened (B, H, W), in order; the triangles."""
+    places, triangles = _compiled(_seen)(face_BHW.ravel(), of_T)
+    return places, triangles
+
+
 def relax(values_CHW: np.ndarray, known_HW: np.ndarray, rounds: int) -> np.ndarray:
     """Float values after so many rounds of :func:`jdap.shape.membrane.relaxed`."""
     now = np.pad(values_CHW, ((0, 0), (1, 1), (1, 1)), mode="edge")
@@ -50,7 +57,7 @@ def relax(values_CHW: np.ndarray, known_HW: np.ndarray, rounds: int) -> np.ndarr
 
 
 @functools.cache
-def _compiled(loops: Callable[..., None]) -> Callable[..., None]:
+def _compiled(loops: Callable[..., Any]) -> Callable[..., Any]:
     import numba
 
     try:
@@ -101,7 +108,7 @@ def _draw(
                 a0, a1, a2 = dx0 * (v + 0.5), dx1 * (v + 0.5), dx2 * (v + 0.5)
                 for u in range(int(left), int(right) + 1):
                     e0, e1, e2 = a0 - dy0 * (u + 0.5) + c0, a1 - dy1 * (u + 0.5) + c1, a2 - dy2 * (u + 0.5) + c2
-                    if e0 < 0 or e1 < 0 or e2 < 0:
+                    if min(e0, e1, e2) < 0:
                         continue
                     whole = e0 + e1 + e2
                     if whole <= 0:
@@ -116,6 +123,18 @@ def _draw(
                     barycentric_BHW3[b, v, u, 0] = w0 / total
                     barycentric_BHW3[b, v, u, 1] = w1 / total
                     barycentric_BHW3[b, v, u, 2] = w2 / total
+
+
+def _seen(face_P: np.ndarray, of_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    count = 0
+    for p in range(len(face_P)):
+        count += face_P[p] >= 0 and of_T[face_P[p]]
+    places, triangles, n = np.empty(count, np.int64), np.empty(count, np.int64), 0
+    for p in range(len(face_P)):
+        if face_P[p] >= 0 and of_T[face_P[p]]:
+            places[n], triangles[n] = p, face_P[p]
+            n += 1
+    return places, triangles
 
 
 def _relax(now_CHW: np.ndarray, next_CHW: np.ndarray, known_HW: np.ndarray, rounds: int) -> None:

@@ -57,11 +57,14 @@ class Fragments:
 
     def samples(self, of_T: Tensor | None = None) -> Samples:
         """The pixels that see something, picture by picture in reading order; ``of_T`` bool: of these triangles."""
-        pixel = (self.face.flatten() >= 0).nonzero()[:, 0]
-        face = self.face.take(pixel)
-        if of_T is not None:
-            chosen = of_T.take(face).nonzero()[:, 0]
-            pixel, face = pixel.take(chosen), face.take(chosen)
+        if of_T is not None and compiled.is_there() and self.face.device.type == "cpu":
+            pixel, face = map(torch.from_numpy, compiled.seen(self.face.numpy(), of_T.numpy()))
+        else:
+            pixel = (self.face.flatten() >= 0).nonzero()[:, 0]
+            face = self.face.take(pixel)
+            if of_T is not None:
+                chosen = of_T.take(face).nonzero()[:, 0]
+                pixel, face = pixel.take(chosen), face.take(chosen)
         picture, _ = _divide(pixel, self.face[0].numel())
         return Samples(pixel, picture, face, self.barycentric.view(-1, 3).index_select(0, pixel))
 

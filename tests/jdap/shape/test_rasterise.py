@@ -10,6 +10,7 @@ from trimesh.ray.ray_triangle import ray_triangle_id
 
 from data_prep.head.model import head_to_camera, load_ict
 from jdap.geometry import unproject
+from jdap.shape import compiled
 from jdap.shape.rasterise import Fragments, interpolate, per_face, rasterise
 
 CAMERA = torch.tensor([[70.3, 23.7, 24.9]])
@@ -247,6 +248,22 @@ def test_compiled_loops_give_the_same_bits(assets, culled):
     assert 0.1 < pictures[0].mask.float().mean() < 0.9
     for name in ("depth_mm", "face", "barycentric"):
         assert torch.equal(*(getattr(picture, name) for picture in pictures)), name
+
+
+@pytest.mark.parametrize("by_numba", [False, True])
+def test_samples_of_some_triangles_are_those_among_all(monkeypatch, by_numba):
+    if by_numba:
+        pytest.importorskip("numba")
+    monkeypatch.setattr(compiled, "is_there", lambda: by_numba)
+    generator = torch.Generator().manual_seed(0)
+    face = torch.randint(-1, 6, (2, 5, 7), generator=generator)
+    fragments = Fragments(torch.zeros(2, 5, 7), face, torch.rand(2, 5, 7, 3, generator=generator))
+    wanted = torch.tensor([True, False, True, False, False, True])
+    some, whole = fragments.samples(wanted), fragments.samples()
+    kept = wanted[whole.face_N]
+    for name in ("pixel_N", "picture_N", "face_N", "barycentric_N3"):
+        assert torch.equal(getattr(some, name), getattr(whole, name)[kept]), name
+    assert 0 < len(some.pixel_N) < len(whole.pixel_N)
 
 
 def test_back_faces():
