@@ -11,7 +11,8 @@ along a valley. So a change of log f moves the head, too: t_z grows as f does, a
 p_z), which is what perspective does and nothing else.
 
 Several tracks are one problem: their frames lie one after the other, and every frame knows its track
-(:class:`Layout`). Nothing is padded but the small system that is left after the frames' Jacobians are multiplied out.
+(:class:`data_prep.fit.layout.Layout`). Nothing is padded but the small system that is left after the frames' Jacobians
+are multiplied out (:mod:`data_prep.fit.rows`).
 
 Shapes: B tracks, M frames of all tracks, F frames of the longest, N landmarks, D pairs of them, K identity modes, E
 expressions, C = K + E, P = 6 + E unknowns of a frame (turn, translation, expressions), Q = K + 1 unknowns that a
@@ -20,14 +21,15 @@ track's frames share (identity, logarithm of the focal length over the camera's)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from data_prep.fit.layout import Layout
 from data_prep.fit.points import HeadPoints
+from data_prep.fit.rows import FitRows, fill
 from data_prep.fit.solve import NormalEquations
 from jdap.geometry import axis_angle_to_matrix, matrix_to_axis_angle
 
@@ -35,45 +37,6 @@ POSE = 6
 EQUATIONS_AT_ONCE = 64
 #: Added to the diagonal of a coefficient that is held at its bound, in inverse variances: it does not move.
 HOLD_FAST = 1e12
-
-
-class Layout:
-    """Frames of several tracks, one after the other: ``track_M`` and ``slot_M`` int64 are a frame's track and place.
-
-    ``lengths_B`` int64 says how many frames each track has.
-    """
-
-    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
-        self._lengths = list(lengths)
-        self.lengths_B = torch.tensor(self._lengths, device=device)
-        tracks = torch.arange(len(lengths), device=device)
-        self.track_M = tracks.repeat_interleave(self.lengths_B, output_size=sum(lengths))
-        first = self.lengths_B.cumsum(0) - self.lengths_B
-        self.slot_M = torch.arange(len(self.track_M), device=device) - first[self.track_M]
-        self.longest = max(lengths)
-
-    def slices(self) -> list[slice]:
-        """The frames of each track."""
-        ends = list(accumulate(self._lengths))
-        return [slice(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
-
-    def pad(self, values_M: Tensor, fill: float = 0.0) -> Tensor:
-        """(M, …) → (B, F, …), ``fill`` where a track has ended."""
-        out = values_M.new_full((len(self.lengths_B), self.longest, *values_M.shape[1:]), fill)
-        out[self.track_M, self.slot_M] = values_M
-        return out
-
-    def flat(self, values_BF: Tensor) -> Tensor:
-        """(B, F, …) → (M, …)."""
-        return values_BF[self.track_M, self.slot_M]
-
-    def total(self, values_M: Tensor) -> Tensor:
-        """(M,) → (B,): sums over tracks, each in the order of its frames."""
-        return self.pad(values_M).sum(1)
-
-    def inner(self) -> Tensor:
-        """(B, F - 2) bool: where frames f, f + 1 and f + 2 belong to the track."""
-        return torch.arange(max(self.longest - 2, 0), device=self.lengths_B.device) + 2 < self.lengths_B[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +178,9 @@ class FitProblem:
         """d residuals_px / d (turn, translation, expressions, identity, log f), (M, N, 2, P + Q)."""
         turned, points = self.camera_points(state, part)
         by_point, by_focal = self._by_point(state, points, part)
-        return self._rows(state, part, turned, by_point, by_focal, self.head.basis_N3C)
+        by_turn, _, by_shape = self._by_head(state, part, turned, by_point, self.head.basis_N3C)
+        modes = self.head.modes
+        return torch.cat([by_turn, by_point, by_shape[..., modes:], by_shape[..., :modes], by_focal[..., None]], -1)
 
     def _by_point(self, state: FitState, points_MN3: Tensor, part: slice) -> tuple[Tensor, Tensor]:
         """du/dp (M, N, 2, 3) and du/dlog f (M, N, 2), the head moved as :meth:`FitState.step` does."""
@@ -227,58 +192,67 @@ class FitProblem:
         nearer = 1 - state.translation_mm_M3[part, 2:] / z
         return by_point, points_MN3[..., :2] * (nearer * focal / z)[..., None]
 
-    def _rows(
-        self, state: FitState, part: slice, turned: Tensor, by_point: Tensor, by_focal: Tensor, basis_N3C: Tensor
-    ) -> Tensor:
+    def _by_head(
+        self, state: FitState, part: slice, turned: Tensor, by_point: Tensor, basis_N3C: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """By the head's turn (M, N, 2, 3), by a point of the head (M, N, 2, 3), by its shape (M, N, 2, C)."""
         by_turn = torch.linalg.cross(turned[:, :, None].expand_as(by_point), by_point, dim=-1)
         by_head = by_point @ state.rotation_M33[part, None]
-        by_shape = torch.einsum("mnij,njc->mnic", by_head, basis_N3C)
-        modes = self.head.modes
-        return torch.cat([by_turn, by_point, by_shape[..., modes:], by_shape[..., :modes], by_focal[..., None]], -1)
+        return by_turn, by_head, torch.einsum("mnij,njc->mnic", by_head, basis_N3C)
 
-    def _whitened(self, state: FitState, part: slice) -> tuple[Tensor, Tensor]:
-        """Rows of weighted least squares (M, 2 (N + D), P + Q) and their residuals, Huber's weights in both."""
-        w, basis = self.weights, self.head.basis_N3C
+    def _whitened(self, state: FitState, part: slice) -> FitRows:
+        """Rows of weighted least squares, landmarks and then openings, with Huber's weights."""
+        w, basis, modes = self.weights, self.head.basis_N3C, self.head.modes
         turned, points = self.camera_points(state, part)
         by_point, by_focal = self._by_point(state, points, part)
         r_px = self._residuals_px(state, points, part)
         r = (w.whiten_MN22[part] @ r_px[..., None])[..., 0]
         scale = _robust(r, w.huber)
         whiten = w.whiten_MN22[part] * scale[..., None, None]
-        rows = [self._rows(state, part, turned, whiten @ by_point, (whiten @ by_focal[..., None])[..., 0], basis)]
-        residuals = [r * scale[..., None]]
+        white = whiten @ by_point
+        by_turn, by_head, by_shape = self._by_head(state, part, turned, white, basis)
+        lines, own = r.shape[1], POSE + basis.shape[2] - modes
+        openings = 0 if w.opening_MD is None else len(self.head.pairs_D2)
+        table = r.new_empty(len(r), lines + openings, 2, own + 2 + modes)
+        fill(
+            table[:, :lines],
+            [by_turn, white, by_shape[..., modes:]],
+            whiten @ by_focal[..., None],
+            r * scale[..., None],
+            by_shape[..., :modes],
+        )
         if w.opening_MD is not None:
             first, second = self.head.pairs_D2.unbind(1)
-            ends = torch.cat([first, second])
-            ahead, back = self._rows(
-                state, part, turned[:, ends], by_point[:, ends], by_focal[:, ends], basis[ends]
-            ).chunk(2, dim=1)
             weight = w.opening_MD[part, :, None]
             apart = (r_px[:, first] - r_px[:, second]) * weight
             scale = _robust(apart, w.huber)[..., None]
-            rows.append((ahead - back) * (weight * scale)[..., None])
-            residuals.append(apart * scale)
-        return torch.cat(rows, 1).flatten(1, 2), torch.cat(residuals, 1).flatten(1)
+            ends, by_pair = torch.cat([first, second]), (weight * scale)[..., None]
+            by_turn, _, by_shape = self._by_head(state, part, turned[:, ends], by_point[:, ends], basis[ends])
+            by_turn, moved, by_shape, by_lens = (
+                (x[:, :openings] - x[:, openings:]) * by_pair
+                for x in (by_turn, by_point[:, ends], by_shape, by_focal[:, ends, :, None])
+            )
+            fill(
+                table[:, lines:], [by_turn, moved, by_shape[..., modes:]], by_lens, apart * scale, by_shape[..., :modes]
+            )
+        return FitRows(table.flatten(1, 2), own, by_head, basis[..., :modes])
 
     def linearise(self, state: FitState) -> NormalEquations:
         """The Gauss-Newton system at ``state``, with Huber's function as weights."""
-        w, layout, own = self.weights, self.layout, POSE + state.expression_ME.shape[1]
+        w, layout = self.weights, self.layout
         tracks, shared = len(layout.lengths_B), self.head.modes + 1
         frame, cross, right = [], [], []
         prior = torch.nn.functional.pad(w.identity_B[:, None].expand(-1, shared - 1), (0, 1), value=w.log_f)
         at = torch.cat([state.identity_BK, state.log_f_B[:, None]], 1).double()
         shared_BQQ, right_BQ = torch.diag_embed(prior), -prior * at
         for part in self.chunks():
-            a, b = self._whitened(state, part)
-            hessian = (a.transpose(1, 2) @ a).double()
-            gradient = (a.transpose(1, 2) @ b[..., None])[..., 0].double()
-            frame.append(hessian[:, :own, :own])
-            cross.append(hessian[:, :own, own:])
-            right.append(-gradient[:, :own])
             # Sums over a track by a product with its members: in a fixed order, on a GPU too.
             member = torch.nn.functional.one_hot(layout.track_M[part], tracks).double().T
-            shared_BQQ = shared_BQQ + (member @ hessian[:, own:, own:].flatten(1)).unflatten(1, (shared, shared))
-            right_BQ = right_BQ - member @ gradient[:, own:]
+            blocks, coupled, own, of_shared, own_right = self._whitened(state, part).products(member)
+            frame.append(blocks)
+            cross.append(coupled)
+            right.append(-own)
+            shared_BQQ, right_BQ = shared_BQQ + of_shared, right_BQ - own_right
         frames, rights = torch.cat(frame), torch.cat(right)
         rights[:, POSE:] -= w.expression * (state.expression_ME - w.prior_ME).double()
         frames.diagonal(dim1=1, dim2=2)[:, POSE:] += w.expression

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_prep.fit.equations import FitState, Layout
+from data_prep.fit.equations import FitState
+from data_prep.fit.layout import Layout
 from data_prep.fit.points import HeadPoints
 from data_prep.fit.start import start
 from jdap.geometry import PinholeCamera

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from data_prep.fit.equations import POSE, FitProblem, FitState, Layout, Weights
+from data_prep.fit.equations import POSE, FitProblem, FitState, Weights
+from data_prep.fit.layout import Layout
 from data_prep.fit.points import HeadPoints
 from jdap.geometry import axis_angle_to_matrix
 
@@ -61,6 +62,36 @@ def test_jacobian_is_the_derivative() -> None:
         ahead, back = state.step(shared, frames, problem.layout), state.step(-shared, -frames, problem.layout)
         numeric = (problem.residuals_px(ahead) - problem.residuals_px(back)) / (2 * size)
         torch.testing.assert_close(analytic[..., column], numeric, rtol=2e-2, atol=0.15)
+
+
+@pytest.mark.parametrize("openings", [True, False])
+def test_products_are_those_of_the_residuals_derivatives(openings: bool) -> None:
+    """By automatic differentiation of a step, frame by frame and track by track; Huber's weights are 1."""
+    problem, state = small_problem()
+    if not openings:
+        problem = replace(problem, weights=replace(problem.weights, opening_MD=None))
+    layout, weights = problem.layout, problem.weights
+
+    def residuals(shared: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        return problem.residuals(state.step(shared, frames, layout), slice(None)).flatten(1)
+
+    at = torch.zeros(TRACKS, MODES + 1), torch.zeros(FRAMES, OWN)
+    by_shared, by_frame = (found.double() for found in torch.autograd.functional.jacobian(residuals, at))
+    right, equations = residuals(*at).double(), problem.linearise(state)
+    shared = torch.einsum("mxbq,mxbr->bqr", by_shared, by_shared)
+    prior = torch.nn.functional.pad(weights.identity_B[:, None].expand(-1, MODES), (0, 1), value=weights.log_f)
+    torch.testing.assert_close(equations.shared_BQQ, shared + torch.diag_embed(prior), rtol=1e-4, atol=1e-2)
+    now = torch.cat([state.identity_BK, state.log_f_B[:, None]], 1)
+    expected = -torch.einsum("mxbq,mx->bq", by_shared, right) - prior * now
+    torch.testing.assert_close(equations.right_BQ, expected, rtol=1e-4, atol=1e-1)
+    for m in range(FRAMES):
+        own, track = by_frame[m, :, m], by_shared[m, :, layout.track_M[m]]
+        place = layout.track_M[m], layout.slot_M[m]
+        block = equations.frame_BFPP[place] - torch.diag(
+            torch.tensor([0.0] * POSE + [weights.expression] * EXPRESSIONS)
+        )
+        torch.testing.assert_close(block, own.T @ own, rtol=1e-4, atol=1e-2)
+        torch.testing.assert_close(equations.cross_BFPQ[place], own.T @ track, rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.parametrize("smooth", [0.0, 40.0])
