@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from jdap.app.photo import Seen, see
 from jdap.faces.crop import crop_frame
 from jdap.io.assets import SHIPPED_FOLDER
 from jdap.io.files import write_whole
-from jdap.photos import paste
+from jdap.photos import metadata, paste
 from jdap.photos.head import depth_of
 from jdap.photos.made import Made
 from jdap.pipelines.grid import depth_picture
@@ -22,17 +23,21 @@ from jdap.pose.depth import head_in_photo
 
 #: Draws that are averaged: they take a second, smooth the grain of a single one, and tell how sure it is.
 ENSEMBLE = 8
+#: Sampling steps of a draw.
+DEPTH_STEPS = 1
 #: The side of the pictures that are shown.
 HEAD_PX = 512
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """A photo that was ``seen``, with the normalised ``depth_SS`` of its face in [-1, 1] and its ``uncertainty_SS``."""
+    """A photo that was ``seen``, with the normalised ``depth_SS`` of its face in [-1, 1] and its ``uncertainty_SS``, by
+    a ``seed``."""
 
     seen: Seen
     depth_SS: np.ndarray
     uncertainty_SS: np.ndarray
+    seed: int
 
 
 def know(models: Models, seen: Seen, seed: int = 0) -> Known:
@@ -41,9 +46,9 @@ def know(models: Models, seen: Seen, seed: int = 0) -> Known:
         head = None
         if models.betters_heads:
             head = head_in_photo(models.heads, seen.photo, seen.window_px, models.portrait.size_px)
-        depth, uncertainty = depth_of(models.portrait, seen.photo, seen.window_px, 1, ENSEMBLE, seed, head)
+        depth, uncertainty = depth_of(models.portrait, seen.photo, seen.window_px, DEPTH_STEPS, ENSEMBLE, seed, head)
     assert uncertainty is not None
-    return Known(seen, depth, uncertainty)
+    return Known(seen, depth, uncertainty, seed)
 
 
 def warm(models: Models) -> None:
@@ -59,16 +64,22 @@ def pair(known: Known) -> tuple[Image.Image, Image.Image]:
     return head, Image.fromarray(((colour.numpy() + 1) * 127.5).round().astype(np.uint8))
 
 
-def write_depth(known: Known, folder: Path) -> list[Path]:
-    """Depth (16 bits), its uncertainty and a preview, as ``jdap depth`` writes them; the paths in that order."""
-    seen = known.seen
+def write_depth(models: Models, known: Known, folder: Path) -> list[Path]:
+    """Depth (16 bits), its uncertainty, a preview and the metadata, as ``jdap depth`` writes them; the paths in that
+    order. The metadata tell the window, without which a map of a photo that is no square cannot be given to another
+    command."""
+    seen, name_of = known.seen, partial(Made.DEPTH.of, known.seen.name)
     files: dict[str, Image.Image | np.ndarray] = {
-        Made.DEPTH.of(seen.name, "png"): paste.full_depth(known.depth_SS, seen.window_px, seen.photo),
-        Made.DEPTH.of(seen.name, "uncertainty.png"): paste.full_uncertainty(
-            known.uncertainty_SS, seen.window_px, seen.photo
-        ),
-        Made.DEPTH.of(seen.name, "preview.png"): paste.preview(known.depth_SS, seen.window_px, seen.photo),
+        name_of("png"): paste.full_depth(known.depth_SS, seen.window_px, seen.photo),
+        name_of("uncertainty.png"): paste.full_uncertainty(known.uncertainty_SS, seen.window_px, seen.photo),
+        name_of("preview.png"): paste.preview(known.depth_SS, seen.window_px, seen.photo),
     }
     for name, picture in files.items():
         write_whole(folder / name, paste.png(picture))
-    return [folder / name for name in files]
+    how = metadata.made_by(models.portrait, models.weights, DEPTH_STEPS, known.seed, models.dtype) | {
+        "ensemble": ENSEMBLE
+    }
+    said = metadata.where_from(seen.name, seen.photo, len(seen.windows_px), seen.window_px)
+    said |= metadata.what_depth_means(seen.name, known.uncertainty_SS) | {"made_by": how, "notes": list(seen.notes)}
+    write_whole(folder / name_of("json"), metadata.as_json(said))
+    return [folder / name for name in (*files, name_of("json"))]

@@ -7,6 +7,7 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Self
 
 import torch
@@ -28,6 +29,7 @@ from jdap.pose.heads import Heads
 class Models:
     """``portrait`` for depth, ``relight`` on it, ``talking``, a ``landmarker`` that finds faces, and ``heads`` to move.
 
+    ``weights`` is what the portrait's are called, and ``dtype`` what they compute in.
     ``talking`` is None where the weights that ship were not installed: a wheel holds none.
     Networks and landmarker are used under the ``lock``: they are fast when each has the machine to itself.
     """
@@ -35,6 +37,8 @@ class Models:
     portrait: PortraitPipeline
     talking: TalkingPipeline | None
     landmarker: Landmarker
+    weights: str
+    dtype: str
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
@@ -46,7 +50,9 @@ class Models:
         talking: TalkingPipeline | None = None
         with contextlib.suppress(NotInstalledError):
             talking = TalkingPipeline.from_pretrained(talk_weights, dtype=kind).quiet().to(on)
-        return cls(portrait, talking, Landmarker())
+        # of a folder of this machine its visitors are told the name alone
+        name = Path(weights).name if Path(weights).is_dir() else weights
+        return cls(portrait, talking, Landmarker(), name, dtype)
 
     @property
     def relight(self) -> RelightPipeline:

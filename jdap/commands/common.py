@@ -14,16 +14,14 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from jdap import __version__
 from jdap.choices import ALONE, FITTED, LARGEST
 from jdap.commands.arguments import CommandError
-from jdap.faces import crop
 from jdap.faces.landmarker import Landmarker
 from jdap.io.device import find_device, tell_of_bfloat16
 from jdap.io.fetch import AssetError
 from jdap.io.files import check_folder, make_folder, write_whole
 from jdap.io.progress import Telling
-from jdap.photos import folder, head, window
+from jdap.photos import folder, head, metadata, window
 from jdap.photos.head import AnyPipeline
 from jdap.photos.made import Made
 from jdap.photos.read import Photo, PhotoError
@@ -157,35 +155,13 @@ def check_steps(steps: int, pipeline: AnyPipeline) -> None:
 
 
 def describe(args: argparse.Namespace, pipeline: AnyPipeline) -> dict[str, object]:
-    """What made a file, for its metadata."""
-    return {
-        "weights": args.weights,
-        "preset": pipeline.preset,
-        "size_px": pipeline.size_px,
-        "steps": args.steps,
-        "seed": args.seed,
-        "device": str(pipeline.device),
-        "dtype": args.dtype,
-        "jdap": __version__,
-        "torch": torch.__version__,
-    }
+    """What made a file by the options, for its metadata."""
+    return metadata.made_by(pipeline, args.weights, args.steps, args.seed, args.dtype)
 
 
 def source(path: Path, photo: Photo, chosen: window.Windows, window_px: np.ndarray) -> dict[str, object]:
     """Where a window comes from, for metadata."""
-    left, top, size = (round(x, 3) for x in window_px.tolist())
-    return {
-        "source": str(path),
-        "photo": {"width": photo.width, "height": photo.height, "exif_orientation": photo.orientation}
-        | ({"turned_deg": 90 * photo.turned} if photo.turned else {}),
-        "faces_found": chosen.faces,
-        "window_px": {"left": left, "top": top, "size": size, "outside": round(outside(photo, window_px), 4)},
-    }
-
-
-def outside(photo: Photo, window_px: np.ndarray) -> float:
-    """The share of a window that lies outside of the photo, in [0, 1]."""
-    return float(crop.padded_share(window_px[None], photo.width, photo.height)[0])
+    return metadata.where_from(str(path), photo, chosen.faces, window_px)
 
 
 def run_all(photos: Sequence[Path], out: Path, made: Made, work: PhotoWork, *, as_json: bool = False) -> int:
@@ -214,7 +190,7 @@ def run_all(photos: Sequence[Path], out: Path, made: Made, work: PhotoWork, *, a
             told = row.files[0] + (f" ({row.message})" if row.message else "") if row.files else row.message
             console.print(f"{row.status:<6}  {row.source}: {told}", markup=False, highlight=False, soft_wrap=True)
     lines = [json.dumps(asdict(row), ensure_ascii=False) for row in rows]
-    write_whole(out / made.rows, _encoded("\n".join(lines) + "\n"))
+    write_whole(out / made.rows, metadata.utf8("\n".join(lines) + "\n"))
     failed = sum(row.status == FAILED for row in rows)
     if failed:
         console.print(f"{failed} of {len(rows)} photos failed", style="yellow")
@@ -223,12 +199,7 @@ def run_all(photos: Sequence[Path], out: Path, made: Made, work: PhotoWork, *, a
 
 def write_json(path: Path, data: Mapping[str, object]) -> None:
     """Write metadata, whole or not at all."""
-    write_whole(path, _encoded(json.dumps(data, indent=2, ensure_ascii=False) + "\n"))
-
-
-def _encoded(text: str) -> bytes:
-    """JSON as UTF-8. Bytes of a file's name that are no UTF-8 are JSON's escapes of what Python has for them."""
-    return text.encode("utf-8", "backslashreplace")
+    write_whole(path, metadata.as_json(data))
 
 
 def _spread(photos: Sequence[Path]) -> list[Path]:

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """Work on all photos; the exit status is 0, or 1 when any failed."""
     from jdap.commands import common as command
     from jdap.io.files import write_whole
-    from jdap.photos import paste
+    from jdap.photos import metadata, paste
     from jdap.photos.read import read_photo
 
     pipeline = command.load(args)
@@ -64,11 +64,11 @@ def run(args: argparse.Namespace) -> int:
                 found = command.depth_in(args, pipeline, heads, photo, window_px, args.steps)
                 depth_SS, uncertainty_SS, fitted = found
                 notes += found.notes
-                if (outside := command.outside(photo, window_px)) > 0.01:
+                if (outside := metadata.share_outside(photo, window_px)) > 0.01:
                     notes.append(f"{outside:.0%} of the window lie outside of the photo")
                 data = command.source(path, photo, chosen, window_px)
                 name_of = partial(Made.DEPTH.of, stem)
-                data["depth"] = {"files": [name_of("png")], **paste.FRAME}
+                data |= metadata.what_depth_means(stem, uncertainty_SS)
                 if fitted is not None:
                     data["head_fitted"] = fitted
                 pictures: dict[str, np.ndarray | Image.Image] = {
@@ -77,11 +77,6 @@ def run(args: argparse.Namespace) -> int:
                 }
                 if uncertainty_SS is not None:
                     pictures[name_of("uncertainty.png")] = paste.full_uncertainty(uncertainty_SS, window_px, photo)
-                    data["uncertainty"] = {
-                        "file": name_of("uncertainty.png"),
-                        **paste.UNCERTAINTY,
-                        "mean": round(float(uncertainty_SS.mean()), 5),
-                    }
                 for file, picture in pictures.items():
                     write_whole(args.out / file, paste.png(picture))
                 command.write_json(args.out / name_of("json"), data | {"made_by": made_by, "notes": notes})

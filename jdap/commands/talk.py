@@ -109,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
     from jdap.media.sound import first_seconds, open_sound
     from jdap.photos import paste
     from jdap.photos.film import Outputs, write_video
+    from jdap.photos.metadata import share_outside
     from jdap.photos.read import read_photo
 
     how = _settings(args)
@@ -123,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
         (window_px,) = chosen.windows_px
         talker.see(photo, args.photo, window_px)
         notes = [*photo.notes, *chosen.notes]
-        if (beyond := command.outside(photo, window_px)) > 0.01:
+        if (beyond := share_outside(photo, window_px)) > 0.01:
             notes.append(f"{beyond:.0%} of the window lie outside of the photo")
         stack.enter_context(ended_by_sigterm())
         for seed in range(args.seed, args.seed + args.seeds):

@@ -21,19 +21,21 @@ def add(desk: Desk) -> TabWork:
     )
     with gr.Row():
         whole = gr.DownloadButton("Depth, 16 bits (PNG)", interactive=False, size="md", elem_id="depth-file")
+        meaning = gr.DownloadButton("What its numbers mean (JSON)", interactive=False, size="md", elem_id="depth-json")
         unsure = gr.DownloadButton("How unsure it is (PNG)", interactive=False, size="md")
         preview = gr.DownloadButton("Preview (PNG)", interactive=False, size="md")
     gr.HTML(
         '<p class="hint">Depth is relative: how near each point is on this face, not how many millimetres away. It is '
-        f"the mean of {depth.ENSEMBLE} draws of the model; where they differ, it is unsure.</p>"
+        f"the mean of {depth.ENSEMBLE} draws of the model; where they differ, it is unsure. Keep the JSON beside the "
+        "16-bit PNG, by the names they come with: <code>jdap relight --depth</code> and others read both.</p>"
     )
-    files = (whole, unsure, preview)
+    files = (whole, unsure, preview, meaning)
 
     def work(seen: Seen | None, seed: float | None) -> tuple[Any, ...]:
         if seen is None:
             return None, None, *(gr.DownloadButton(value=None, interactive=False) for _ in files)
         known = depth.know(desk.models, seen, int(seed or 0))
-        written = depth.write_depth(known, desk.passing.new())
+        written = depth.write_depth(desk.models, known, desk.passing.new())
         return known, depth.pair(known), *(gr.DownloadButton(value=str(path), interactive=True) for path in written)
 
     return TabWork(work, [desk.seen, desk.seed], [desk.known, slider, *files])

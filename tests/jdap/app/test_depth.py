@@ -1,5 +1,6 @@
 """Depth of a visitor's photo, and its mesh, by the weights that ship."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ from jdap.__main__ import main
 from jdap.app import depth
 from jdap.app.depth import Known, know
 from jdap.app.models import Models
-from jdap.app.photo import Seen
+from jdap.app.photo import Seen, see
 from jdap.app.solid import write_solid
 from jdap.depth import from_uint16
 from jdap.io.assets import SHIPPED_FOLDER
+from jdap.photos.inputs import read_depth
+
+PEOPLE = sorted((SHIPPED_FOLDER / "app").glob("*.jpg"))
 
 
 def test_the_same_seed_gives_the_same_depth(models: Models, seen: Seen, known: Known) -> None:
@@ -34,13 +38,27 @@ def test_the_face_is_nearer_than_what_is_behind_it(known: Known) -> None:
 def test_files_are_those_of_the_command(models: Models, known: Known, tmp_path: Path) -> None:
     here, there = tmp_path / "app", tmp_path / "command"
     here.mkdir()
-    files = depth.write_depth(known, here)
+    *pictures, metadata = depth.write_depth(models, known, here)
     source = SHIPPED_FOLDER / "app" / "person-1.jpg"
     words = ["depth", str(source), "--out", str(there), "--ensemble", str(depth.ENSEMBLE), "--device", "cpu"]
     assert main(words) == 0
-    for path in files:
+    for path in pictures:
         assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(there / path.name)))
-    assert np.isfinite(from_uint16(np.asarray(Image.open(files[0])))).any()
+    assert np.isfinite(from_uint16(np.asarray(Image.open(pictures[0])))).any()
+    mine, other = (json.loads((folder / metadata.name).read_text()) for folder in (here, there))
+    assert mine.pop("source") == "person-1"  # a visitor's file has no path
+    assert other.pop("source") == str(source)
+    assert mine == other
+
+
+def test_another_command_reads_the_depth_of_a_photo_that_is_no_square(models: Models, tmp_path: Path) -> None:
+    person = Image.open(PEOPLE[0]).convert("RGB")
+    photo = Image.new("RGB", (2 * person.width, person.height), (90, 90, 90))
+    photo.paste(person, (person.width, 0))
+    photo.save(tmp_path / "wide.png")
+    known = know(models, see(models, tmp_path / "wide.png"))
+    depth_file = depth.write_depth(models, known, tmp_path)[0]
+    np.testing.assert_allclose(read_depth(depth_file, len(known.depth_SS)), known.depth_SS, atol=0.06)
 
 
 @pytest.mark.parametrize("end", [".glb", ".ply"])

@@ -3,6 +3,7 @@
 With ``JDAP_SHOTS=FOLDER`` the pictures of docs/app.md are written there.
 """
 
+import json
 import os
 import signal
 import socket
@@ -128,6 +129,9 @@ def test_a_photo_goes_through_all_tabs(app: App, window: Browser, tmp_path: Path
     depth = np.asarray(Image.open(window.download("#depth-file", PATIENCE_S)))
     assert depth.dtype == np.uint16
     assert len(np.unique(depth)) > 1000
+    meaning = window.download("#depth-json", PATIENCE_S)
+    assert meaning.name.endswith(".depth.json")
+    assert "window_px" in json.loads(meaning.read_text())
 
     go_to(window, "3D")
     until_solid(window)
@@ -145,6 +149,8 @@ def test_a_photo_goes_through_all_tabs(app: App, window: Browser, tmp_path: Path
     where = window.text("#pad .where")
     assert "right" in where
     shot(window, "light.png")
+    # where a new picture renders the pad anew, the keys are the lamp's again a moment later
+    window.wait("return document.activeElement?.classList.contains('stage')", PATIENCE_S, "the lamp's focus")
     before = window.js(f"return {LIT}")
     window.press(LEFT_KEY)
     window.wait(f"return {LIT} != arguments[0]", PATIENCE_S, "light by a key", before)
