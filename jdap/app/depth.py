@@ -32,12 +32,13 @@ HEAD_PX = 512
 @dataclass(frozen=True, eq=False)
 class Known:
     """A photo that was ``seen``, with the normalised ``depth_SS`` of its face in [-1, 1] and its ``uncertainty_SS``, by
-    a ``seed``."""
+    a ``seed``; ``fitted``: whether a fitted head was bettered, None for weights that better none."""
 
     seen: Seen
     depth_SS: np.ndarray
     uncertainty_SS: np.ndarray
     seed: int
+    fitted: bool | None = None
 
 
 def know(models: Models, seen: Seen, seed: int = 0) -> Known:
@@ -48,7 +49,7 @@ def know(models: Models, seen: Seen, seed: int = 0) -> Known:
             head = head_in_photo(models.heads, seen.photo, seen.window_px, models.portrait.size_px)
         depth, uncertainty = depth_of(models.portrait, seen.photo, seen.window_px, DEPTH_STEPS, ENSEMBLE, seed, head)
     assert uncertainty is not None
-    return Known(seen, depth, uncertainty, seed)
+    return Known(seen, depth, uncertainty, seed, None if not models.betters_heads else head is not None)
 
 
 def warm(models: Models) -> None:
@@ -80,6 +81,9 @@ def write_depth(models: Models, known: Known, folder: Path) -> list[Path]:
         "ensemble": ENSEMBLE
     }
     said = metadata.where_from(seen.name, seen.photo, len(seen.windows_px), seen.window_px)
-    said |= metadata.what_depth_means(seen.name, known.uncertainty_SS) | {"made_by": how, "notes": list(seen.notes)}
+    said |= metadata.what_depth_means(seen.name, known.uncertainty_SS)
+    if known.fitted is not None:
+        said["head_fitted"] = known.fitted
+    said |= {"made_by": how, "notes": list(seen.notes)}
     write_whole(folder / name_of("json"), metadata.as_json(said))
     return [folder / name for name in (*files, name_of("json"))]

@@ -23,6 +23,7 @@ from jdap.batch import ClipBatch, ClipLatentBatch
 from jdap.data import draw
 from jdap.data.curriculum import Source
 from jdap.data.latents import LatentExample, LatentReader, collate, maps_of
+from jdap.data.people import theirs
 from jdap.data.pose import mouth_px
 from jdap.data.position import Progress, StreamPosition
 from jdap.data.shards import (
@@ -151,14 +152,19 @@ def clip_processors(
     """
     choose = partial(choose_windows, frames=frames, stride=stride, windows=windows)
 
-    def examples(
-        urls: list[str], source: str | None, confidence: float | None, keep_bytes: int, place: StreamPosition
-    ) -> list[Processor]:
+    def examples(source: Source, name: str | None, keep_bytes: int, place: StreamPosition) -> list[Processor]:
         reading, decoding = BadSamplePolicy(strict=seed is None), BadSamplePolicy(strict=seed is None)
         return [
-            ShardOrder(urls, share, reading, seed or 0, endless=seed is not None, start=place),
+            ShardOrder(list(source.shards), share, reading, seed or 0, endless=seed is not None, start=place),
             partial(read_tars, faults=reading, keep_bytes=keep_bytes, start=place),
-            partial(usable, faults=reading, clip_frames=span(frames, stride), fps=fps, latents=latents),
+            partial(
+                usable,
+                faults=reading,
+                clip_frames=span(frames, stride),
+                fps=fps,
+                latents=latents,
+                people=theirs(source),
+            ),
             partial(split_by_sample, share=share),
             partial(draw_frames, seed=seed, choose=choose, stride=stride, start=place),
             *in_blocks(shuffle, seed, share, place),
@@ -168,8 +174,8 @@ def clip_processors(
                 size_px=size_px,
                 augmentation=augmentation,
                 audio_margin=audio_margin,
-                source=source,
-                confidence=confidence,
+                source=name,
+                confidence=source.confidence,
                 latents=latents,
             ),
         ]

@@ -30,11 +30,14 @@ class Source:
             ``[[step, weight], …]`` over the optimiser's steps: linear between them, constant before and after.
         confidence: how far its depth is trusted, 0 … 1, where its samples hold no map of their own. Null: by their
             depth_source, :data:`jdap.data.draw.CONFIDENCE_OF`.
+        people: who of it is trained on: so many (a hash of their names chooses: fewer are always among more), or these,
+            by their ``person_id``. Null: everyone. It is asked of shards of pictures, not of latents.
     """
 
     shards: str | list[str]
     weight: float | list[tuple[int, float]] = 1.0
     confidence: float | None = None
+    people: int | list[str] | None = None
 
     def weight_at(self, step: int) -> float:
         """The weight at an optimiser step."""
@@ -69,6 +72,8 @@ def used(sources: dict[str, Source]) -> dict[str, Source]:
             raise ValueError(f"{what}: weight must be finite and at least 0, got {source.weight}")
         if source.confidence is not None and not 0 <= source.confidence <= 1:
             raise ValueError(f"{what}: confidence must lie in [0, 1], got {source.confidence}")
+        if source.people == [] or (isinstance(source.people, int) and source.people < 1):
+            raise ValueError(f"{what}: people must be at least 1, or names, got {source.people}")
     # A sum of piecewise linear weights that are never negative can only be 0 where it is 0 at one of their points.
     for step in sorted({step for source in sources.values() for step, _ in source.points}):
         if not any(source.weight_at(step) > 0 for source in sources.values()):

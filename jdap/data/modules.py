@@ -34,9 +34,11 @@ from jdap.data.clips import clip_processors
 from jdap.data.curriculum import Source, used
 from jdap.data.latents import LatentReader, read_depth_sums
 from jdap.data.loader import Batches, Clock, TrainingBatches, TrainingLoader
+from jdap.data.people import chosen_people
 from jdap.data.shards import UNNAMED, Processor, image_processors, resolve_shards, source_names
 from jdap.data.transforms import augment
 from jdap.shards.reader import check_filled
+from jdap.shards.schema import SchemaError
 from jdap.shards.urls import ShardError
 from jdap.units import FPS
 
@@ -144,11 +146,12 @@ class ShardDataModule(LightningDataModule):
 
     def _readers_of(self, shards: list[str] | dict[str, Source], seed: int) -> dict[str, Any]:
         """What decides the order of the data: a place has a meaning for the same alone."""
-        sets = {name: list(s.shards) for name, s in shards.items()} if isinstance(shards, dict) else {UNNAMED: shards}
+        sets = shards if isinstance(shards, dict) else {UNNAMED: Source(shards)}
         return {
             "processes": self._place()[1],
             "workers": max(1, self.workers),
-            "shards": {name: len(urls) for name, urls in sets.items()},
+            "shards": {name: len(source.shards) for name, source in sets.items()},
+            "people": {name: source.people for name, source in sets.items()},
             "configured_seed": self.seed,
             "seed": seed,
         }
@@ -159,8 +162,10 @@ class ShardDataModule(LightningDataModule):
         found = {}
         for name, source in self.train.items():
             try:
-                found[name] = replace(source, shards=resolve_shards(source.shards))
-            except ShardError as error:
+                urls = resolve_shards(source.shards)
+                people = None if source.people is None else chosen_people(urls, source.people)
+                found[name] = replace(source, shards=urls, people=people)
+            except SchemaError as error:
                 raise ShardError(f"source {name!r}: {error}") from error
         return found
 

@@ -35,6 +35,7 @@ from jdap.data import draw
 from jdap.data.curriculum import Mix, Source
 from jdap.data.draw import Drawn
 from jdap.data.latents import LatentExample, LatentReader, collate, latent_batch
+from jdap.data.people import theirs
 from jdap.data.position import Progress, StreamPosition, shuffled
 from jdap.data.tars import BadSamplePolicy, RawSample, read_tars
 from jdap.data.transforms import Example, resize
@@ -113,10 +114,12 @@ def usable(
     clip_frames: int | None = None,
     fps: float | None = None,
     latents: LatentReader | None = None,
+    people: frozenset[str] | None = None,
 ) -> Iterator[tuple[RawSample, Record]]:
     """Samples with their records, all members there. Raises :class:`ShardError` for latents that ``latents`` refuses.
 
-    With ``clip_frames`` clips alone: stills are left out, and a clip that is shorter or not at ``fps`` is bad.
+    With ``clip_frames`` clips alone: stills are left out, and a clip that is shorter or not at ``fps`` is bad. With
+    ``people`` theirs alone; a turn in which a reader met none of them had nothing for it.
     """
     for sample in samples:
         try:
@@ -124,6 +127,8 @@ def usable(
             refusal = record.latents and (latents.refusal(record) if latents else ONLY_TRAINING)
             if refusal:  # nothing is wrong with it, so this is no fault to go on after
                 raise ShardError(f"{sample['__url__']}: {refusal}")
+            if people is not None and record.person_id not in people:
+                continue
             if clip_frames is not None:
                 if record.fps == 0:
                     continue
@@ -239,14 +244,12 @@ def image_processors(
 
     choose = partial(draw.choose_pairs, pairs=pairs, eval_frames=eval_frames, targets=targets)
 
-    def examples(
-        urls: list[str], source: str | None, confidence: float | None, keep_bytes: int, place: StreamPosition
-    ) -> list[Processor]:
+    def examples(source: Source, name: str | None, keep_bytes: int, place: StreamPosition) -> list[Processor]:
         reading, decoding = BadSamplePolicy(strict=seed is None), BadSamplePolicy(strict=seed is None)
         return [
-            ShardOrder(urls, share, reading, seed or 0, endless=seed is not None, start=place),
+            ShardOrder(list(source.shards), share, reading, seed or 0, endless=seed is not None, start=place),
             partial(read_tars, faults=reading, keep_bytes=keep_bytes, start=place),
-            partial(usable, faults=reading, latents=latents),
+            partial(usable, faults=reading, latents=latents, people=theirs(source)),
             partial(split_by_sample, share=share),
             partial(draw_frames, seed=seed, choose=choose, start=place),
             *in_blocks(shuffle, seed, share, place),
@@ -255,8 +258,8 @@ def image_processors(
                 faults=decoding,
                 size_px=size_px,
                 augmentation=augmentation,
-                source=source,
-                confidence=confidence,
+                source=name,
+                confidence=source.confidence,
                 latents=latents,
             ),
         ]
@@ -269,7 +272,7 @@ def image_processors(
 
 def of_all(
     shards: list[str] | dict[str, Source],
-    examples: Callable[[list[str], str | None, float | None, int, StreamPosition], list[Processor]],
+    examples: Callable[[Source, str | None, int, StreamPosition], list[Processor]],
     keep_bytes: int,
     seed: int | None,
     share: ReaderShard,
@@ -279,11 +282,9 @@ def of_all(
     """The processors to examples: of one set of shards as they are, of named sources behind the one that mixes them."""
     progress = progress or Progress.of(source_names(shards))
     if not isinstance(shards, dict):
-        return examples(shards, None, None, keep_bytes, progress.places[UNNAMED])
+        return examples(Source(shards), None, keep_bytes, progress.places[UNNAMED])
     each = keep_bytes // len(shards)
-    streams = {
-        name: examples(list(s.shards), name, s.confidence, each, progress.places[name]) for name, s in shards.items()
-    }
+    streams = {name: examples(source, name, each, progress.places[name]) for name, source in shards.items()}
     return [Mix(shards, streams, step, f"mix {seed} {share.index} of {share.count}", progress)]
 
 

@@ -318,3 +318,9 @@ def test_image_tokens_need_pictures(cached, codec, tmp_path):
     batch = next(iter(module(of(cached, "studio")).train_dataloader()))
     with pytest.raises(ValueError, match="image tokens"):
         stage.training_step(batch, 0)
+
+
+def test_people_are_not_chosen_of_latents(cached):
+    """Their mean depth was written for all of them."""
+    with pytest.raises(ShardError, match=r"source 'few': .*holds latents"):
+        ImageDataModule({"few": Source(str(cached / "studio"), people=1)}, size_px=32).check()
