@@ -15,6 +15,7 @@ _WHAT = (
         "image-to-depth on shards or on photos with measured depth: ours, baselines and the models of others",
     ),
     ("scan", "depth.scan", "the same on renders of a real, scanned head"),
+    ("scale", "depth.scale", "how depth's error falls with the number of people: runs of `depth`, and a power law"),
     (
         "modes",
         "modes.modes",

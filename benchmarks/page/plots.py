@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Plot
 
@@ -45,6 +46,27 @@ def curves(title: str, across: str, unit: str, lines: Mapping[str, Sequence[tupl
     axes.set(xlabel=across, ylabel=unit)
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize=8)
+    return _svg(plot)
+
+
+def growth(title: str, across: str, unit: str, lines: Mapping[str, Sequence[tuple[int, Figure]]]) -> str:
+    """A curve a series over numbers, both on logarithmic axes, where a power law is a straight line."""
+    plot, axes = _axes(title, 3.4)
+    for name, line in lines.items():
+        values = [one.value for _, one in line]
+        ends = [one.ends or (one.value, one.value) for _, one in line]
+        error = [[v - low for v, (low, _) in zip(values, ends, strict=True)]]
+        error.append([high - v for v, (_, high) in zip(values, ends, strict=True)])
+        axes.errorbar([n for n, _ in line], values, yerr=error, marker="o", capsize=3, label=name)
+    axes.set(xscale="log", yscale="log", xlabel=across, ylabel=unit)
+    numbers = sorted({n for line in lines.values() for n, _ in line})
+    axes.set_xticks(numbers, [str(n) for n in numbers])
+    axes.minorticks_off()
+    low, high = axes.get_ylim()
+    ticks = np.geomspace(low, high, 6)[1:-1]
+    axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return _svg(plot)
 

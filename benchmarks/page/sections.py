@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks import BenchmarkError
 from benchmarks.page.parts import Figure, PageTable, Section, count, figure, picture_uri, pivot
-from benchmarks.page.plots import curves, forest
+from benchmarks.page.plots import curves, forest, growth
 from benchmarks.report import FRAME_TITLES, PAPER_FIGURES
 from jdap.metrics.depth import METRIC, NORMALISED, SCALE_SHIFT, UNIT_OF_FRAME
 
@@ -96,6 +96,30 @@ def lipsync(data: dict[str, Any], section: Section) -> None:
         )
 
 
+def scale(data: dict[str, Any], section: Section) -> None:
+    """Errors by number, differences, the fitted power laws; a plot on logarithmic axes."""
+    stamp, rows = data["stamp"], data["rows"]
+    frame, unit = FRAME_TITLES[stamp["frame"]], UNIT_OF_FRAME[stamp["frame"]]
+    n = f"{stamp['pictures']} pictures of {stamp['people']} people"
+    errors: dict[str, list[tuple[int, Figure]]] = {}
+    for what in _of(rows, "what"):
+        some = [row for row in rows if row["what"] == what]
+        if some[0]["number"]:
+            heads = ["series", stamp["across"], "seeds", f"{what}, {unit}".rstrip(", ")]
+            lines: list[list[str | Figure]] = [
+                [r["series"], str(r["number"]), str(r["seeds"]), figure(r, signed=what != "RMSE")] for r in some
+            ]
+        else:
+            heads, lines = ["series", what], [[r["series"], figure(r)] for r in some]
+        section.sheets.append(PageTable(what, frame, n, heads, lines))
+        for row in some if what == "RMSE" else ():
+            errors.setdefault(row["series"], []).append((row["number"], figure(row)))
+    section.plots.append(
+        growth(f"RMSE by {stamp['across']}", stamp["across"], unit or "0.9 is the face's range", errors)
+    )
+    section.notes.append("Intervals are over people; what another seed of training changes is not in them.")
+
+
 def speed(data: dict[str, Any], section: Section) -> None:
     """Ratios, with their extremes over rounds for an interval."""
     stamp = data["stamp"]
@@ -119,6 +143,11 @@ def speed(data: dict[str, Any], section: Section) -> None:
 RESULT_KINDS: dict[str, tuple[str, str, Build]] = {
     "depth": ("Depth of pictures", "Image-to-depth on held-out people.", depth),
     "scan": ("Depth of a real, scanned head", "Renders of a scan at ten yaws; intervals are over views.", depth),
+    "scale": (
+        "How much data it takes",
+        "Depth's error against what was trained on, with error = c · N^(−b) fitted.",
+        scale,
+    ),
     "modes": ("Four questions to one model", "The model's answers between ceilings and floors.", answers(OF_PICTURES)),
     "audit": (
         "Do drawn depth and drawn picture belong together?",

@@ -18,6 +18,7 @@ from benchmarks import BenchmarkError, report
 from benchmarks.__main__ import main
 from benchmarks.depth.depth import publish
 from benchmarks.depth.method import CarriedDepth, FlatPlane, PosedMeanHead
+from benchmarks.depth.scale import ERROR, EXPONENT
 from benchmarks.depth.scores import measure
 from benchmarks.modes.modes import ModeScores
 from benchmarks.modes.modes import rows as mode_rows
@@ -97,7 +98,18 @@ def results(tmp_path: Path, fake_batch: FakeBatch) -> Path:
     (tmp_path / "lipsync").mkdir()
     said = {"rows": heard, "stamp": stamp | {"weights": {"talk": "x"}, "people": 5}}
     report.write_json(tmp_path / "lipsync" / "lipsync.json", said)
+    (tmp_path / "scale").mkdir()
+    numbers = {"n": 6, "seeds": 1, "across": "people", "unit": "0.1-1", "mean": 0.1, "mean_ci": [0.05, 0.15]}
+    grown = [numbers | {"series": "studio", "what": ERROR, "number": number} for number in (50, 200)]
+    grown.append(numbers | {"series": "studio", "what": EXPONENT, "number": 0, "unit": ""})
+    stamp |= {"across": "people", "frame": "normalised", "pictures": 6}
+    report.write_json(tmp_path / "scale" / "scale.json", {"rows": grown, "stamp": stamp})
     return tmp_path
+
+
+def test_a_plot_of_growth_names_its_numbers(results: Path) -> None:
+    text = page_of(results)
+    assert {"50", "200"} <= set(re.findall(r"<text[^>]*>(\d+)</text>", text))
 
 
 def page_of(results: Path, *more: object) -> str:
