@@ -7,6 +7,8 @@ METHODS = (CLEAN, REPAINT)
 GUIDANCE, RESCALE = 2.0, 0.7
 #: Share of the steps of a new portrait that go to its depth, on which the picture is then drawn: chosen so, too.
 DEPTH_FIRST = 0.3
+#: Draws of a new portrait, of which the command keeps the best.
+BEST_OF = 3
 #: What stands for the motion frames of the first window: nothing, or the reference.
 NULL, FROM_REFERENCE = "null", "reference"
 WINDOW_STARTS = (NULL, FROM_REFERENCE)
@@ -27,8 +29,8 @@ CRF = 18
 LARGEST, EVERY_FACE, REFUSE = "largest", "all", "refuse"
 SEVERAL = (LARGEST, EVERY_FACE, REFUSE)
 #: What depth of a photo starts from: a head fitted to its face, or the picture alone.
-FITTED, ALONE = "fit", "none"
-HEAD_STARTS = (FITTED, ALONE)
+FIT_HEAD, NO_HEAD = "fit", "none"
+HEAD_STARTS = (FIT_HEAD, NO_HEAD)
 #: How a changed head is drawn: from the photo's own texture, or by the model.
 BY_WARP, BY_MODEL = "warp", "model"
 RENDERERS = (BY_WARP, BY_MODEL)

@@ -42,7 +42,8 @@ RULES: dict[str, set[str]] = {
     "jdap.data.caching": LEAVES | {"jdap.shards", "jdap.data", "jdap.models"},  # makes latents, so it needs a codec
     # New light falls on what the parser says is the person.
     "jdap.pipelines": LEAVES
-    | {"jdap.faces.parser_net", "jdap.faces.parsing", "jdap.shape", "jdap.light", "jdap.models", "jdap.diffusion"},
+    | {"jdap.faces.parser_net", "jdap.faces.parsing", "jdap.shape", "jdap.light", "jdap.models", "jdap.diffusion"}
+    | {"jdap.metrics"},  # depth is aligned as where it is measured
     "jdap.photos": LEAVES | {"jdap.faces", "jdap.media", "jdap.shape", "jdap.light", "jdap.pipelines"},
     "jdap.stages.settings": LEAVES | {"jdap.diffusion"},
     "jdap.stages.parts": LEAVES

@@ -105,7 +105,7 @@ def house(tmp_path):
         ("jdap/data/shards.py", "from jdap.metrics import x", "jdap.metrics"),
         ("jdap/metrics/lips.py", "import jdap.data.shards as s", "jdap.data.shards"),
         ("jdap/pipelines/portrait.py", "from jdap.stages.image import x", "jdap.stages.image"),
-        ("jdap/pipelines/portrait.py", "from jdap.metrics import x", "jdap.metrics"),
+        ("jdap/pipelines/portrait.py", "from jdap.stages import x", "jdap.stages"),
         ("jdap/pipelines/portrait.py", "from jdap.faces.landmarker import x", "jdap.faces.landmarker"),
         ("jdap/stages/image.py", "from jdap.data import shards", "jdap.data.shards"),
         ("jdap/stages/image.py", "from jdap.stages.codec import x", "jdap.stages.codec"),

@@ -47,12 +47,13 @@ HEAD = 0.95
 @dataclass(frozen=True)
 class ModeSettings:
     """How the model is asked: DDIM ``steps`` of what is not one-step, ``guidance`` wherever RGB is drawn, RePaint's
-    ``resample`` where it is tried, and the ``seed``."""
+    ``resample`` where it is tried, the ``seed``, and of how many draws a new portrait is the best (``best_of``)."""
 
     steps: int = 20
     guidance: float = GUIDANCE
     resample: int = 2
     seed: int = 0
+    best_of: int = 1
 
 
 @dataclass
@@ -144,6 +145,7 @@ def portraits(pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSetti
         count=len(batch),
         steps=settings.steps,
         guidance=settings.guidance,
+        best_of=settings.best_of,
         generator=seeded(settings.seed, [JOINT_QUESTION, *batch.key]),
         output_type=PT,
     )

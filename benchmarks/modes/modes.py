@@ -138,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
         pipeline.schedule.spaced(args.steps)
     except ValueError as error:
         raise BenchmarkError(f"--steps: {error}") from error
-    settings = measure.ModeSettings(args.steps, args.guidance, args.resample, args.seed)
+    settings = measure.ModeSettings(args.steps, args.guidance, args.resample, args.seed, args.best_of)
     data = ImageDataModule(
         test=args.shards, batch_size=args.batch_size, size_px=pipeline.size_px, eval_frames=args.targets
     )
@@ -174,6 +174,7 @@ def run(args: argparse.Namespace) -> int:
         "steps": args.steps,
         "guidance": args.guidance,
         "resample": args.resample,
+        "best_of": args.best_of,
         "seed": args.seed,
         "size_px": pipeline.size_px,
         "pictures": len(scores.key),

@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=positive, default=20, help="sampling steps (default 20)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help=f"of the reference (default {GUIDANCE:g})")
     parser.add_argument(
+        "--best-of", type=positive, default=1, help="draws of each new portrait, of which the best is kept (default 1)"
+    )
+    parser.add_argument(
         "--resample", type=positive, default=2, help="RePaint's resampling, where it is tried (default 2)"
     )
     parser.add_argument("--targets", type=positive, default=1, help="pictures measured of each person (default 1)")

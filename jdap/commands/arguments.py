@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from jdap.choices import ALONE, DTYPES, FITTED, GUIDANCE, HEAD_STARTS, IMAGE_WEIGHTS, LARGEST, METHODS, SEVERAL
+from jdap.choices import DTYPES, FIT_HEAD, GUIDANCE, HEAD_STARTS, IMAGE_WEIGHTS, LARGEST, METHODS, NO_HEAD, SEVERAL
 from jdap.io.device import AUTO, DEVICE_HELP
 
 
@@ -73,8 +73,8 @@ def add_head(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--head",
         choices=HEAD_STARTS,
-        help=f"{FITTED}: a head is fitted to the face, and depth betters it, for real people (default, where faces are "
-        f"looked for and the weights have layers for it); {ALONE}: depth by the picture alone",
+        help=f"{FIT_HEAD}: a head is fitted to the face, and depth betters it: for real people (default where faces "
+        f"are looked for and the weights have layers for it); {NO_HEAD}: by the picture alone",
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from jdap.choices import ALONE, FITTED, LARGEST
+from jdap.choices import FIT_HEAD, LARGEST, NO_HEAD
 from jdap.commands.arguments import CommandError
 from jdap.faces.landmarker import Landmarker
 from jdap.io.device import find_device, tell_of_bfloat16
@@ -85,14 +85,16 @@ def fitting(args: argparse.Namespace, pipeline: PortraitPipeline) -> Iterator[He
     from jdap.pose.heads import Heads
 
     if pipeline.face_layers is None:
-        if args.head == FITTED:
-            raise CommandError(f"--head {FITTED}: the weights {args.weights} have no layers that better a fitted head")
+        if args.head == FIT_HEAD:
+            raise CommandError(
+                f"--head {FIT_HEAD}: the weights {args.weights} have no layers that better a fitted head"
+            )
         yield None
         return
-    if (args.head or (ALONE if args.no_crop or args.box is not None else FITTED)) == ALONE:
+    if (args.head or (NO_HEAD if args.no_crop or args.box is not None else FIT_HEAD)) == NO_HEAD:
         yield None
         return
-    otherwise = f"; or do without a fitted head: --head {ALONE}"
+    otherwise = f"; or do without a fitted head: --head {NO_HEAD}"
     with landmarks(otherwise) as landmarker:
         try:
             heads = Heads(landmarker)

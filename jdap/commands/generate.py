@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jdap.choices import DEPTH_FIRST, EVERY_FACE
+from jdap.choices import BEST_OF, DEPTH_FIRST, EVERY_FACE
 from jdap.commands.arguments import CommandError, add_depth, add_drawing_arguments, positive, refuse_idle, within
 from jdap.photos.made import Made
 
@@ -33,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"share of the steps that draw the depth, before the picture is drawn for it; 0: both together, in all "
         f"steps (default {DEPTH_FIRST:g})",
     )
+    parser.add_argument(
+        "--best-of",
+        type=positive,
+        default=BEST_OF,
+        metavar="N",
+        help=f"draws of each portrait, of which the one is kept whose picture and depth agree best (default {BEST_OF})",
+    )
     parser.add_argument("--count", type=positive, default=1, help="pictures of each, of seeds K, K + 1 …")
 
 
@@ -43,7 +50,7 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     if args.depth is None:
         refuse_idle(args, parser, ("method", "resample"), "without --depth")
     else:
-        refuse_idle(args, parser, ("depth_first",), "with --depth")
+        refuse_idle(args, parser, ("depth_first", "best_of"), "with --depth")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     made_by = command.describe(args, pipeline) | how
     depth = None
     if args.depth is None:
-        how |= {"depth_first": args.depth_first}
+        how |= {"depth_first": args.depth_first, "best_of": args.best_of}
         made_by |= how
     else:
         depth = torch.from_numpy(inputs.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(pipeline.device)

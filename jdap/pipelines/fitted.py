@@ -15,9 +15,9 @@ from jdap.blur import gaussian_blur
 from jdap.metrics.depth import scale_shift
 
 #: Pixels of 128: so far beyond the fitted face its depth goes, so soft is the edge, and so wide what suits it beside.
-GROWN_PX, EDGE_PX, BESIDE_PX, OF_PX = 2, 2.0, 6.0, 128
+GROWN_PX, LAID_SOFT_PX, BESIDE_PX, OF_PX = 2, 2.0, 6.0, 128
 #: From this depth on what lies behind the head stretches to 1, which is far and stays so in any frame.
-BEHIND = 0.6
+HEAD_ENDS = 0.6
 #: Fewer pixels are no face.
 FACE_PIXELS = 50
 
@@ -53,17 +53,17 @@ def lay_in(face_depth_B1SS: Tensor, depth_B1SS: Tensor, face_B1SS: Tensor) -> Te
     apart = ((face_depth_B1SS - depth_B1SS) * mask).flatten(1).sum(1) / count
     scale, shift = torch.where(scale > 0, scale, 1), torch.where(scale > 0, shift, apart)
     scale, shift = (x[:, None, None, None].to(depth_B1SS) for x in (scale, shift))
-    end = scale * BEHIND + shift
-    beyond = end + (1 - end) * (depth_B1SS - BEHIND) / (1 - BEHIND)
-    around = torch.where(depth_B1SS < BEHIND, scale * depth_B1SS + shift, beyond)
+    end = scale * HEAD_ENDS + shift
+    beyond = end + (1 - end) * (depth_B1SS - HEAD_ENDS) / (1 - HEAD_ENDS)
+    around = torch.where(depth_B1SS < HEAD_ENDS, scale * depth_B1SS + shift, beyond)
     side, known = depth_B1SS.shape[-1], face_B1SS.to(depth_B1SS)
     # What the two differ by at the face's edge goes on outside of it, and fades; not to what is far.
     near = gaussian_blur(known, BESIDE_PX * side / OF_PX)
     off = gaussian_blur((face_depth_B1SS - around) * known, BESIDE_PX * side / OF_PX) / near.clamp_min(1e-3)
-    head = ((1 - depth_B1SS) / (1 - BEHIND)).clamp(0, 1)
+    head = ((1 - depth_B1SS) / (1 - HEAD_ENDS)).clamp(0, 1)
     around = around + (2 * near).clamp(0, 1) * head * off
     reach = round(GROWN_PX * side / OF_PX)
     grown = F.max_pool2d(known, 2 * reach + 1, 1, reach)
-    share = ((gaussian_blur(grown, EDGE_PX * side / OF_PX) - 0.4) / 0.5).clamp(0, 1) * grown
+    share = ((gaussian_blur(grown, LAID_SOFT_PX * side / OF_PX) - 0.4) / 0.5).clamp(0, 1) * grown
     laid = (share * face_depth_B1SS + (1 - share) * around).clamp(-1, 1)
     return torch.where(found[:, None, None, None], laid, depth_B1SS)

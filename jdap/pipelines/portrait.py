@@ -16,6 +16,7 @@ from jdap.choices import DEPTH_FIRST, GUIDANCE, METHODS
 from jdap.diffusion import ensemble as ensembles
 from jdap.diffusion.denoiser import Generators, Pair
 from jdap.diffusion.onestep import ZEROS, from_head
+from jdap.pipelines.agreement import choose_best, disagreement
 from jdap.pipelines.base import LATENTS, Callback, question
 from jdap.pipelines.fitted import FittedDepth, lay_in
 from jdap.pipelines.masks import known_cells, known_parts, paste_known
@@ -81,6 +82,7 @@ class PortraitPipeline(PortraitNetworks):
         steps: int = 20,
         guidance: float = GUIDANCE,
         depth_first: float = DEPTH_FIRST,
+        best_of: int = 1,
         generator: Generators | None = None,
         output_type: str | None = None,
         callback_on_step_end: Callback | None = None,
@@ -92,9 +94,15 @@ class PortraitPipeline(PortraitNetworks):
         below 1, samples both halves; of that the depth is kept, and in the other steps RGB is sampled anew for it. What
         a picture shows is settled when its features are drawn, so more of the pictures are faces. At 0, and of networks
         that do no depth-to-image by clean depth, both halves are sampled together in all steps.
+
+        Each portrait is drawn ``best_of`` times, one draw after the other from the same generator, and the one is kept
+        whose depth comes out best when it is estimated again from the picture
+        (:func:`jdap.pipelines.agreement.disagreement`): what is no face has none.
         """
         if not 0 <= depth_first < 1:
             raise ValueError(f"depth_first must be within 0 … below 1, got {depth_first}")
+        if best_of < 1:
+            raise ValueError(f"best_of must be at least 1, got {best_of}")
         kind = kind_of(reference, output_type)
         latents = None
         if reference is None:
@@ -112,11 +120,21 @@ class PortraitPipeline(PortraitNetworks):
         }
         apart = self.joint and not self.shared_timestep and steps > 1
         first = max(1, round(depth_first * steps)) if apart and depth_first else steps
-        sampled = self._sample(network, Pair(like, like), generator, steps=first, to_come=steps - first, **told)
-        if first < steps:
-            how: dict[str, Any] = {"known_depth": sampled.depth, "steps": steps - first, "passed": first}
-            sampled = self._sample(network, sampled, generator, **how, **told)
-        made = decode(self.codec, sampled)
+        draws, off = [], []
+        for draw in range(best_of):
+            before, after = draw * steps, (best_of - 1 - draw) * steps
+            counts: dict[str, Any] = {"passed": before, "to_come": after + steps - first}
+            sampled = self._sample(network, Pair(like, like), generator, steps=first, **counts, **told)
+            if first < steps:
+                counts = {"passed": before + first, "to_come": after}
+                how: dict[str, Any] = {"known_depth": sampled.depth, "steps": steps - first}
+                sampled = self._sample(network, sampled, generator, **how, **counts, **told)
+            draws.append(decode(self.codec, sampled))
+            if best_of > 1:
+                seen = self.image_to_depth(draws[-1].rgb, generator=torch.Generator().manual_seed(0)).depth
+                off.append(disagreement(draws[-1].depth, seen))
+        made = draws[0] if best_of == 1 else choose_best(draws, off)
+        self._num_timesteps = best_of * steps
         return Portrait(rgb_as(kind, made.rgb), depth_as(kind, made.depth))
 
     __call__ = generate

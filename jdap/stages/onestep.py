@@ -44,7 +44,7 @@ from jdap.stages.settings.onestep import ONE_STEP_OPTIMIZER, OneStepLossSettings
 from jdap.stages.settings.optimizer import OptimizerSettings
 
 #: The start that is no input of one step but a head to better.
-HEAD = "head"
+HEAD_START = "head"
 
 
 class OneStepStage(DiffusionStage):
@@ -78,7 +78,7 @@ class OneStepStage(DiffusionStage):
     ) -> None:
         super().__init__()
         save_settings(self, locals())
-        check_choice("start", start, (*DEPTH_STARTS, HEAD))
+        check_choice("start", start, (*DEPTH_STARTS, HEAD_START))
         self.start, self.loss_settings, self.optimizer_settings = start, loss, optimizer
         self.given, self.seed = given, seed
         begun = PortraitPipeline.from_pretrained(init)
@@ -94,11 +94,11 @@ class OneStepStage(DiffusionStage):
         self.codec.requires_grad_(False)
         self.unet, self.reference, self.image_tokens = begun.unet, begun.reference, begun.image_tokens
         freeze_unasked(self.unet)
-        self.one_step_start = begun.one_step_start if start == HEAD else start
+        self.one_step_start = begun.one_step_start if start == HEAD_START else start
         self.face_layers: FaceLayers | None = None
-        if start == HEAD and gradient_checkpointing:  # it would compute again with the UNet's own layers
+        if start == HEAD_START and gradient_checkpointing:  # it would compute again with the UNet's own layers
             raise ValueError("model.gradient_checkpointing does not go with model.start head: leave it out")
-        if start == HEAD:
+        if start == HEAD_START:
             self.face_layers = FaceLayers.of(self.unet)
             self.unet.requires_grad_(False)
         # channels last: a fifth faster on a CPU, and what tensor cores want

@@ -20,7 +20,7 @@ from jdap.models.component import Component
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.loading import check_class, check_finite, read_json, read_tensors
 
-CONFIG_FILE, LAYERS_FILE = "config.json", "layers.safetensors"
+LAYERS_CONFIG, LAYERS_FILE = "config.json", "layers.safetensors"
 #: A module's name has no dots.
 _DOT = ":"
 
@@ -69,12 +69,12 @@ class FaceLayers(Component, ModelMixin):
         """``layers.safetensors``, and a config that names the class."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: value.detach().contiguous() for name, value in self.state().items()}, folder / LAYERS_FILE)
-        (folder / CONFIG_FILE).write_text(f'{{"_class_name": "{type(self).__name__}"}}\n', encoding="utf-8")
+        (folder / LAYERS_CONFIG).write_text(f'{{"_class_name": "{type(self).__name__}"}}\n', encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """The layers of a folder, in float32."""
-        check_class(read_json(folder / CONFIG_FILE), cls, folder / CONFIG_FILE)
+        check_class(read_json(folder / LAYERS_CONFIG), cls, folder / LAYERS_CONFIG)
         layers = read_tensors(folder / LAYERS_FILE)
         check_finite(layers, folder)
         return cls({name: value.to(torch.float32) for name, value in layers.items()}).eval()

@@ -17,17 +17,16 @@ from torch import Generator, Tensor
 
 from jdap import depth as depth_frames
 from jdap.blur import gaussian_blur
+from jdap.pipelines.fitted import FACE_PIXELS, OF_PX
 
 #: What is left of the mean head's error: uniform between these shares.
 LEFT_LEAST, LEFT_MOST = 0.0, 0.7
 #: Standard deviations of the tilt, as a share of the face's relief over the picture's side: up, and across.
 TILT_UP, TILT_ACROSS = 0.15, 0.08
 #: Pixels of 128: so far the skin's true depth is smoothed, and so wide is its edge to what the mean head says alone.
-SMOOTHED_PX, EDGE_PX, OF_PX = 1.5, 3.0, 128
+SMOOTHED_PX, EDGE_PX = 1.5, 3.0
 #: The share of pictures without a head: of a face that is not found there is none.
 ABSENT = 0.1
-#: Fewer pixels of skin are no face.
-FACE_PIXELS = 50
 
 
 def rough_heads(

@@ -12,6 +12,7 @@ from jdap.models.image.face_layers import FaceLayers
 from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.loading import WeightsError
+from jdap.pipelines.agreement import disagreement
 from jdap.pipelines.fitted import FittedDepth
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
@@ -287,3 +288,31 @@ def test_grids_show_what_they_say():
     assert image.getpixel((24, 40)) == (0, 0, 0)
     with pytest.raises(ValueError, match="labels"):
         labelled_grid([torch.ones(2, 3, 16, 16)], [])
+
+
+def test_the_best_of_several_draws_is_kept(pipeline):
+    references, steps = pictures(), []
+
+    def count(_, number, timestep, seen):
+        steps.append(number)
+        return {}
+
+    how = {"steps": 4, "depth_first": 0.5}
+    one = pipeline.generate(references, generator=seed(), callback_on_step_end=count, **how)
+    assert steps == [0, 1, 2, 3]
+    again = seed()
+    draws = [pipeline.generate(references, generator=again, **how) for _ in range(3)]
+    assert torch.equal(draws[0].rgb, one.rgb)
+    steps.clear()
+    best = pipeline.generate(references, generator=seed(), best_of=3, callback_on_step_end=count, **how)
+    assert steps == list(range(12))
+    assert pipeline.num_timesteps == 12
+    off = []
+    for draw in draws:
+        found = pipeline.image_to_depth(draw.rgb, generator=torch.Generator().manual_seed(0)).depth
+        off.append(disagreement(draw.depth, found))
+    for i, k in enumerate(torch.stack(off).argmin(0).tolist()):
+        assert torch.equal(best.rgb[i], draws[k].rgb[i])
+        assert torch.equal(best.depth[i], draws[k].depth[i])
+    with pytest.raises(ValueError, match="best_of must be at least 1"):
+        pipeline.generate(references, best_of=0)
