@@ -88,11 +88,14 @@ def read_photo(path: Path, most_pixels: int | None = None, kinds: tuple[str, ...
                     )
                 return upright_photo(path, image)
     except UnidentifiedImageError as error:
+        if not path.stat().st_size:
+            raise PhotoError(f"{path}: the file is empty; copy or download it again") from error
         if _is_heic(path):
             raise PhotoError(f"{path}: HEIC, which is not read; convert it to JPEG or PNG") from error
         raise PhotoError(f"{path}: no picture of a known kind; convert it to JPEG or PNG") from error
     except Image.DecompressionBombError as error:
-        raise PhotoError(f"{path}: too large: {error}; make it smaller") from error
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise PhotoError(f"{path}: too large: more than {most:.0f} million pixels; make it smaller") from error
     except PhotoError:
         raise
     # What Pillow's readers raise for damaged files, and for texts in them that are too long.

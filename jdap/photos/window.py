@@ -51,6 +51,11 @@ def by_faces(landmarker: Landmarker, several: str | int = LARGEST) -> Choose:
     """
 
     def choose(photo: Photo, path: Path) -> Windows:
+        if min(photo.width, photo.height) < LEAST_PX:
+            raise PhotoError(
+                f"{path}: {photo.width} x {photo.height} pixels are too few for a face; give a larger picture, of "
+                f"{LEAST_PX} pixels or more"
+            )
         quarters = quarters_to_upright(landmarker, photo.rgb_HW3)
         photo = photo.turn(quarters) if quarters else photo
         faces = landmarker.find(photo.rgb_HW3)

@@ -137,9 +137,9 @@ REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "missing": ("photo.png", lambda path: None, "no such file"),
     "HEIC": ("photo.heic", lambda path: path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(64)), "convert it to JPEG"),
     "text": ("photo.png", lambda path: path.write_text("a letter"), "no picture of a known kind"),
-    "empty": ("photo.jpg", empty_file, "no picture of a known kind"),
+    "empty": ("photo.jpg", empty_file, "the file is empty"),
     "cut short": ("photo.jpg", cut_short, "damaged"),
-    "too many pixels": ("photo.png", too_large, "too large"),
+    "too many pixels": ("photo.png", too_large, "more than 179 million pixels; make it smaller"),
     "not square": ("photo.png", lambda path: head().crop((0, 0, SIZE, 40)).save(path), "no square"),
     "one pixel": ("photo.png", lambda path: head(1).save(path), "16 pixels or more"),
     "numbers with a point": (

@@ -121,7 +121,7 @@ def cut(data: bytes) -> bytes:
         ("p.png", cut, "damaged, cannot be read"),
         ("p.png", lambda data: data[:60] + b"\xff" * 30 + data[90:], "damaged, cannot be read"),
         ("p.tif", cut, "damaged, cannot be read|no picture of a known kind"),
-        ("p.png", lambda data: b"", "no picture of a known kind; convert it to JPEG or PNG"),
+        ("p.png", lambda data: b"", "the file is empty; copy or download it again"),
         ("p.jpg", lambda data: b"<html>", "no picture of a known kind; convert it to JPEG or PNG"),
     ],
 )

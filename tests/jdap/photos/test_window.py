@@ -47,6 +47,11 @@ def astronaut(assets: Path) -> Photo:
     return read_photo(assets / "portraits" / "astronaut.png")
 
 
+def test_a_photo_of_a_few_pixels_is_said_to_be_small(landmarker: Landmarker) -> None:
+    with pytest.raises(PhotoError, match=r"photo\.jpg: 8 x 40 pixels are too few"):
+        window.by_faces(landmarker)(blank(8, 40), PATH)
+
+
 def test_a_face_is_cropped_as_preparation_crops(landmarker: Landmarker, astronaut: Photo) -> None:
     chosen = window.by_faces(landmarker)(astronaut, PATH)
     assert chosen.faces == 1
