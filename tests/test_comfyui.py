@@ -127,6 +127,29 @@ def test_portraits_of_anything_and_of_a_depth(pack: ModuleType, pipeline: Any) -
     assert not torch.equal(posed, rgb)
 
 
+def test_a_single_depth_or_person_is_that_of_all_pictures(pack: ModuleType, pipeline: Any) -> None:
+    depth = torch.linspace(0, 1, 48)[:, None, None].expand(1, 48, 48, 3)
+    (both,) = call(pack, "JdapRelight", pipeline=pipeline, image=heads(), depth=depth)
+    (alone,) = call(pack, "JdapRelight", pipeline=pipeline, image=heads()[1:], depth=depth)
+    torch.testing.assert_close(both[1:], alone, atol=1e-4, rtol=0)
+    posed, _ = call(
+        pack, "JdapPortrait", pipeline=pipeline, reference=heads(1), steps=2, depth=depth.repeat(2, 1, 1, 1)
+    )
+    again, _ = call(pack, "JdapPortrait", pipeline=pipeline, reference=heads(1), steps=2, depth=depth)
+    assert posed.shape[0] == 2
+    torch.testing.assert_close(posed[:1], again, atol=1e-4, rtol=0)
+
+
+def test_a_mask_of_another_size_is_refused(pack: ModuleType, pipeline: Any) -> None:
+    with pytest.raises(ValueError, match="64 x 32 pixels, the picture 48 x 48"):
+        call(pack, "JdapRelight", pipeline=pipeline, image=heads(1), mask=torch.zeros(1, 32, 64))
+
+
+def test_a_picture_without_a_face_is_numbered(pack: ModuleType, assets: Path) -> None:
+    with pytest.raises(ValueError, match="picture 1: no face is found; cut the head out"):
+        call(pack, "JdapHead", image=torch.zeros(1, 64, 64, 3), size=64)
+
+
 def test_what_is_no_square_is_refused(pack: ModuleType, pipeline: Any) -> None:
     with pytest.raises(ValueError, match="48 x 40 pixels are no square"):
         call(pack, "JdapDepth", pipeline=pipeline, image=heads()[:, :40])

@@ -19,7 +19,7 @@ from jdap.faces.crop import crop_frame
 from jdap.faces.landmarker import Landmarker
 from jdap.io.device import AUTO, find_device
 from jdap.light.sources import from_direction
-from jdap.photos.read import Photo
+from jdap.photos.read import Photo, PhotoError
 from jdap.photos.window import by_faces
 from jdap.shape.assumed import foreground
 
@@ -70,6 +70,11 @@ def sized(pictures_BCHW: Tensor, side: int) -> Tensor:
     return F.interpolate(pictures_BCHW, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
 
 
+def one_each(pictures_B: Tensor, count: int) -> Tensor:
+    """A picture of its own for each of so many: a single one is everybody's."""
+    return pictures_B.expand(count, *pictures_B.shape[1:]) if len(pictures_B) == 1 else pictures_B
+
+
 def noise(seed: int, count: int) -> list[torch.Generator]:
     """A generator for each picture."""
     return [torch.Generator().manual_seed(seed + i) for i in range(count)]
@@ -109,11 +114,14 @@ class JdapHead:
     CATEGORY = CATEGORY
 
     def cut(self, image: Tensor, size: int) -> tuple[Tensor]:
-        """The heads. Raises ``jdap.photos.read.PhotoError`` for a picture without a face."""
+        """The heads. Raises ValueError for a picture without a face."""
         heads = []
         with Landmarker() as landmarker:
             for i, pixels in enumerate((image[..., :3].clamp(0, 1) * 255).round().byte().cpu().numpy()):
-                found = by_faces(landmarker)(Photo(pixels), Path(f"picture {i + 1}"))
+                try:
+                    found = by_faces(landmarker)(Photo(pixels), Path(f"picture {i + 1}"))
+                except PhotoError as error:
+                    raise ValueError(f"picture {i + 1}: no face is found; cut the head out by hand, square") from error
                 heads.append(torch.from_numpy(crop_frame(found.photo.rgb_HW3, found.windows_px[0], size).copy()))
         return (torch.stack(heads).float() / 255,)
 
@@ -177,7 +185,7 @@ class JdapRelight:
         made = RelightPipeline(pipeline)(
             pictures,
             from_direction(azimuth, elevation, strength, ambient),
-            depth=None if depth is None else to_depth(depth, pipeline.size_px),
+            depth=None if depth is None else one_each(to_depth(depth, pipeline.size_px), len(pictures)),
             brightness=2.0**exposure,
             generator=noise(seed, len(pictures)),
         )
@@ -185,7 +193,11 @@ class JdapRelight:
         if mask is None:
             return (new,)
         if mask.shape[-2:] != new.shape[1:3]:
-            raise ValueError(f"the mask is {tuple(mask.shape[-2:])}, the picture {tuple(new.shape[1:3])}")
+            (tall, wide), (height, width) = mask.shape[-2:], new.shape[1:3]
+            raise ValueError(
+                f"the mask is {wide} x {tall} pixels, the picture {width} x {height}: make it of this picture, or "
+                "leave it out (Load Image gives one of 64 x 64 where a picture has no transparency)"
+            )
         return (torch.lerp(image[..., :3].float().cpu(), new, mask.float().cpu()[..., None]),)
 
 
@@ -217,11 +229,13 @@ class JdapPortrait:
     ) -> tuple[Tensor, Tensor]:
         """Pictures and depth, at the size of the weights."""
         people = sized(to_pictures(reference, "reference"), pipeline.size_px)
-        how: dict[str, Any] = {"steps": steps, "guidance": guidance, "generator": noise(seed, len(people))}
+        count = len(people) if depth is None else max(len(people), len(depth))
+        people = one_each(people, count)
+        how: dict[str, Any] = {"steps": steps, "guidance": guidance, "generator": noise(seed, count)}
         if depth is None:
             made = pipeline.generate(people, **how)
             return to_image(made.rgb), to_image(-made.depth)
-        given = to_depth(depth, pipeline.size_px)
+        given = one_each(to_depth(depth, pipeline.size_px), count)
         return to_image(pipeline.depth_to_image(given, reference=people, **how)), to_image(-given)
 
 
