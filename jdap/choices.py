@@ -7,8 +7,6 @@ METHODS = (CLEAN, REPAINT)
 GUIDANCE, RESCALE = 2.0, 0.7
 #: Share of the steps of a new portrait that go to its depth, on which the picture is then drawn: chosen so, too.
 DEPTH_FIRST = 0.3
-#: Draws of a new portrait, of which the command keeps the best.
-BEST_OF = 3
 #: What stands for the motion frames of the first window: nothing, or the reference.
 NULL, FROM_REFERENCE = "null", "reference"
 WINDOW_STARTS = (NULL, FROM_REFERENCE)

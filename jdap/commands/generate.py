@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jdap.choices import BEST_OF, DEPTH_FIRST, EVERY_FACE
+from jdap.choices import DEPTH_FIRST, EVERY_FACE
 from jdap.commands.arguments import CommandError, add_depth, add_drawing_arguments, positive, refuse_idle, within
 from jdap.photos.made import Made
 
@@ -36,9 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--best-of",
         type=positive,
-        default=BEST_OF,
+        default=1,
         metavar="N",
-        help=f"draws of each portrait, of which the one is kept whose picture and depth agree best (default {BEST_OF})",
+        help="draws of each portrait, of which the one is kept whose picture and depth agree best (default 1)",
     )
     parser.add_argument("--count", type=positive, default=1, help="pictures of each, of seeds K, K + 1 …")
 

@@ -97,7 +97,7 @@ class PortraitPipeline(PortraitNetworks):
 
         Each portrait is drawn ``best_of`` times, one draw after the other from the same generator, and the one is kept
         whose depth comes out best when it is estimated again from the picture
-        (:func:`jdap.pipelines.agreement.disagreement`): what is no face has none.
+        (:func:`jdap.pipelines.agreement.disagreement`).
         """
         if not 0 <= depth_first < 1:
             raise ValueError(f"depth_first must be within 0 … below 1, got {depth_first}")
