@@ -22,8 +22,7 @@ from jdap.faces.landmarker import FACE_LANDMARKS, Face, Landmarker, face_width_p
 from jdap.faces.parser import load_parser
 from jdap.metrics.depth import NORMALISED, align_scale_shift, rmse, within
 from jdap.metrics.ssi import MIN_PIXELS
-from jdap.shape.assumed import assumed_camera, in_mm
-from jdap.shape.normals import edge_normals
+from jdap.shape.clay import clay
 
 #: What is measured → (unit, whether higher is better).
 CHECKS = {
@@ -61,7 +60,7 @@ class Auditor:
         where something cannot be told: no face is found in the RGB, or none in the relief of the depth.
         """
         side = rgb.shape[-1]
-        shaded = relief(depth)
+        shaded = clay(depth, HEAD)
         faces = [self._faces(picture) for picture in rgb]
         seen = [self._faces(picture) for picture in shaded]
         fitted = torch.stack([self._fitted(found, side) for found in faces]).to(depth)
@@ -110,17 +109,6 @@ def iou(a_B1SS: Tensor, b_B1SS: Tensor) -> Tensor:
     """(B,) intersection over union of two masks; NaN where both are empty."""
     both, either = ((x.flatten(1).sum(1).double()) for x in (a_B1SS & b_B1SS, a_B1SS | b_B1SS))
     return both / torch.where(either > 0, either, torch.nan)
-
-
-def relief(depth: Tensor) -> Tensor:
-    """Depth (B, 1, S, S) as a picture of clay lit from the camera, (B, 3, S, S) in [-1, 1], before an assumed lens.
-
-    What is at the end of the range is background, grey.
-    """
-    camera = assumed_camera(depth.shape[-1]).to(depth).expand(len(depth), 3)
-    mm = in_mm(depth.float(), farthest=HEAD)
-    light = -edge_normals(mm, camera, smooth=1)[:, 2:]
-    return torch.where(mm > 0, light.clamp(0, 1) * 1.8 - 0.9, 0.4).expand(-1, 3, -1, -1)
 
 
 def fronts(depth_SS: np.ndarray, prominence: float = PROMINENCE) -> int:

@@ -55,11 +55,12 @@ class Identity:
         others, lonely = modes.other_people(batch.person_id)
         for question, outcome in outcomes.items():
             if question == modes.JOINT_QUESTION:
-                drawn_at, drawn_found = self.landmarks(outcome.rgb[modes.JOINT_QUESTION])
-                outcome.add(modes.JOINT_QUESTION, FACE_FOUND, drawn_found.double())
+                for answer in (modes.JOINT_QUESTION, modes.KEPT_FACE):
+                    if (rgb := outcome.rgb.get(answer)) is not None:
+                        drawn_at, drawn_found = self.landmarks(rgb)
+                        outcome.add(answer, FACE_FOUND, drawn_found.double())
+                        outcome.add(answer, IDENTITY, distance(self.embed(rgb, drawn_at), reference))
                 outcome.add(modes.TRUE, FACE_FOUND, found.double())
-                drawn = self.embed(outcome.rgb[modes.JOINT_QUESTION], drawn_at)
-                outcome.add(modes.JOINT_QUESTION, IDENTITY, distance(drawn, reference))
                 outcome.add(modes.TRUE, IDENTITY, distance(true, reference))
                 outcome.add(modes.OTHER, IDENTITY, modes.without(distance(true[others], reference), lonely))
             elif question in (modes.DEPTH_TO_IMAGE_QUESTION, modes.INPAINT_BOTH, modes.INPAINT_RGB):

@@ -25,12 +25,16 @@ from jdap.models.image.separate import SeparateUNets
 from jdap.pipelines.masks import fill_unknown, paste_known
 from jdap.pipelines.pictures import PT, Portrait
 from jdap.pipelines.portrait import GUIDANCE, PortraitPipeline
+from jdap.pose.heads import Heads
+from jdap.pose.likeness import face_in_picture, keep_likeness
 
 #: Answers that are not the model's.
 CODEC, REFERENCE, OTHER, TRUE, NEAREST, MEAN = "codec", "reference", "other person", "true", "nearest pixel", "mean"
 IMAGE_TO_DEPTH_QUESTION, DEPTH_TO_IMAGE_QUESTION, JOINT_QUESTION = "image-to-depth", "depth-to-image", "joint"
 #: The model's answers, where they are not just named by their method.
 ONE_STEP, EITHER, RESAMPLED = "clean, 1 step", "either", "resampled"
+#: A drawn portrait with the reference's own texture on its face (:mod:`jdap.pose.likeness`).
+KEPT_FACE = "reference's face"
 #: What the hole is cut out of.
 INPAINT_BOTH, INPAINT_RGB, INPAINT_DEPTH = "inpaint both", "inpaint rgb", "inpaint depth"
 
@@ -102,11 +106,16 @@ def image_to_depth(
 
 
 def depth_to_image(
-    pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSettings, estimator: PortraitPipeline | None = None
+    pipeline: PortraitPipeline,
+    batch: ImageBatch,
+    settings: ModeSettings,
+    estimator: PortraitPipeline | None = None,
+    heads: Heads | None = None,
 ) -> Answers:
     """Pictures of the true depth and the reference, against the true ones; ``depth_rmse``: is the depth still theirs?
 
-    It is estimated by ``estimator`` (None: the pipeline itself). Separate networks have no answer of their own.
+    It is estimated by ``estimator`` (None: the pipeline itself). Separate networks have no answer of their own. With
+    ``heads`` the answer by clean depth is also measured with the reference's face.
 
     Beside: the codec's reconstruction of the true picture; the reference picture; the true picture of another person.
     """
@@ -120,6 +129,8 @@ def depth_to_image(
             method=method,
             generator=seeded(settings.seed, [DEPTH_TO_IMAGE_QUESTION, *batch.key]),
         )
+    if heads is not None and CLEAN in out.rgb:
+        out.rgb[KEPT_FACE] = with_faces(heads, out.rgb[CLEAN], batch.depth, batch)
     out.rgb[CODEC] = pipeline.codec.decode(pipeline.codec.encode(batch.rgb)).clamp(-1, 1)
     out.rgb[REFERENCE] = batch.reference_rgb
     others, lonely = other_people(batch.person_id)
@@ -151,23 +162,38 @@ def portraits(pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSetti
     )
 
 
+def with_faces(heads: Heads, rgb: Tensor, depth: Tensor, batch: ImageBatch) -> Tensor:
+    """Drawn pictures (B, 3, H, W) of this depth with the faces of the batch's references."""
+    faces = [face_in_picture(heads, picture) for picture in batch.reference_rgb]
+    return keep_likeness(heads, Portrait(rgb, depth), faces).rgb
+
+
 def joint(
-    pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSettings, estimator: PortraitPipeline | None = None
+    pipeline: PortraitPipeline,
+    batch: ImageBatch,
+    settings: ModeSettings,
+    estimator: PortraitPipeline | None = None,
+    heads: Heads | None = None,
 ) -> Answers:
     """Portraits drawn from the reference: is the depth that is drawn the depth of the picture that is drawn?
 
     Depth is estimated again from the drawn RGB (by ``estimator``; None: the pipeline itself) and compared with the
     drawn depth on the head (depth under :data:`HEAD`), after scale and shift. Beside: the same with true pictures and
     their depth (what estimating costs); the depth estimated of another person's drawn picture (no alignment of the
-    halves at all).
+    halves at all). With ``heads`` they are also measured with the reference's face, on the depth that was drawn.
     """
     out = Answers()
     estimator = estimator or pipeline
     made = portraits(pipeline, batch, settings)
     others, lonely = other_people(batch.person_id)
     again = estimated(estimator, made.rgb, settings, batch.key)
+    compared = []
+    if heads is not None and reference_of(pipeline, batch) is not None:
+        rgb = with_faces(heads, made.rgb, made.depth, batch)
+        compared.append((KEPT_FACE, rgb, made.depth, estimated(estimator, rgb, settings, batch.key)))
     for answer, rgb, depth, found in (
         (JOINT_QUESTION, made.rgb, made.depth, again),
+        *compared,
         (TRUE, batch.rgb, batch.depth, estimated(estimator, batch.rgb, settings, batch.key)),
         (OTHER, made.rgb[others], made.depth, again[others]),
     ):

@@ -31,9 +31,11 @@ from jdap.choices import CLEAN, MEAN_DEPTH_FILE, REPAINT
 from jdap.data.modules import ImageDataModule
 from jdap.io.assets import resolve
 from jdap.io.device import find_device
+from jdap.io.fetch import AssetError
 from jdap.io.progress import Telling
 from jdap.pipelines.grid import depth_picture, labelled_grid
 from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pose.heads import Heads
 
 #: measure -> (unit, whether higher is better)
 MODE_MEASURES: answers.Measures = {
@@ -53,6 +55,8 @@ PAIRS_COMPARED = (
     (measure.ONE_STEP, REPAINT),
     (CLEAN, REPAINT),
     (measure.EITHER, measure.RESAMPLED),
+    (measure.KEPT_FACE, CLEAN),
+    (measure.KEPT_FACE, measure.JOINT_QUESTION),
 )
 
 #: Of the picture with its hole, in the sheet.
@@ -86,8 +90,10 @@ def ask(
     estimator: PortraitPipeline | None = None,
     holes: Mapping[str, Tensor] | None = None,
     questions: Sequence[str] = QUESTION_NAMES,
+    heads: Heads | None = None,
 ) -> tuple[dict[str, measure.Answers], dict[str, float]]:
-    """Questions about a batch, and the seconds that each took; ``holes``: part → what is hidden of it."""
+    """Questions about a batch, and the seconds that each took; ``holes``: part → what is hidden of it; ``heads``: what
+    fits them, to measure portraits with their reference's face, too."""
     by_part = {measure.inpaint_part(part): hole for part, hole in (holes or {}).items()}
     outcomes: dict[str, measure.Answers] = {}
     seconds: dict[str, float] = {}
@@ -96,9 +102,9 @@ def ask(
         if question == measure.IMAGE_TO_DEPTH_QUESTION:
             outcomes[question] = measure.image_to_depth(pipeline, batch, settings, mean_depth)
         elif question == measure.DEPTH_TO_IMAGE_QUESTION:
-            outcomes[question] = measure.depth_to_image(pipeline, batch, settings, estimator)
+            outcomes[question] = measure.depth_to_image(pipeline, batch, settings, estimator, heads)
         elif question == measure.JOINT_QUESTION:
-            outcomes[question] = measure.joint(pipeline, batch, settings, estimator)
+            outcomes[question] = measure.joint(pipeline, batch, settings, estimator, heads)
         else:
             outcomes[question] = measure.inpaint(pipeline, batch, settings, question, by_part.get(question))
         # The numbers are on the CPU by now: a GPU has been waited for.
@@ -146,11 +152,14 @@ def run(args: argparse.Namespace) -> int:
     scores, columns, seconds = ModeScores(), [], dict[str, float]()
     columns_of: list[str] = []
     with modes_identity.identity() as (identity, reason), part_holes(args.part) as parts:
+        heads, no_heads = fitting(identity)
         total = count_pictures(args.shards, args.limit, args.targets)
         with Telling("picture", total, console=console) as telling:
             for batch in pictures(data.test_dataloader(), device, args.limit):
                 mean_depth = mean.predict(batch) if mean else None
-                outcomes, took = ask(pipeline, batch, settings, mean_depth, estimator, parts.of(batch), args.questions)
+                outcomes, took = ask(
+                    pipeline, batch, settings, mean_depth, estimator, parts.of(batch), args.questions, heads
+                )
                 if identity is not None:
                     identity.add(outcomes, batch)
                 if (missing := args.drawn - len(scores.key)) > 0:
@@ -181,7 +190,7 @@ def run(args: argparse.Namespace) -> int:
         "people": len(set(scores.person_id)),
         "seconds_per_picture": {question: s / len(scores.key) for question, s in seconds.items()},
         "identity_separation": separation,
-        "left_out": {"identity": reason} if reason else {},
+        "left_out": {n: why for n, why in (("identity", reason), (measure.KEPT_FACE, no_heads)) if why},
     }
     per_picture = {"key": scores.key, "person_id": scores.person_id, "values": scores.values}
     report.write_json(args.out / "modes.json", {"rows": table, "stamp": stamp, "pictures": per_picture})
@@ -190,6 +199,16 @@ def run(args: argparse.Namespace) -> int:
     labelled_grid(cells, columns_of).save(args.out / "modes.png")
     print_table(table, stamp, console)
     return 0
+
+
+def fitting(identity: modes_identity.Identity | None) -> tuple[Heads | None, str]:
+    """What fits heads and "", or None and why it cannot be had here."""
+    if identity is None:
+        return None, "it is judged by identity, which is left out"
+    try:
+        return Heads(identity.landmarker), ""
+    except AssetError as error:
+        return None, str(error)
 
 
 def panels(batch: ImageBatch, outcomes: dict[str, measure.Answers]) -> dict[str, Tensor]:
@@ -208,8 +227,10 @@ def panels(batch: ImageBatch, outcomes: dict[str, measure.Answers]) -> dict[str,
         ("image-to-depth", (measure.IMAGE_TO_DEPTH_QUESTION, measure.ONE_STEP), "depth"),
         ("… repaint", (measure.IMAGE_TO_DEPTH_QUESTION, REPAINT), "depth"),
         ("depth-to-image", (measure.DEPTH_TO_IMAGE_QUESTION, CLEAN), "rgb"),
+        ("… its face", (measure.DEPTH_TO_IMAGE_QUESTION, measure.KEPT_FACE), "rgb"),
         ("… repaint ", (measure.DEPTH_TO_IMAGE_QUESTION, REPAINT), "rgb"),
         ("joint", (measure.JOINT_QUESTION, measure.JOINT_QUESTION), "rgb"),
+        ("… its face ", (measure.JOINT_QUESTION, measure.KEPT_FACE), "rgb"),
         ("joint: depth", (measure.JOINT_QUESTION, measure.JOINT_QUESTION), "depth"),
         ("half hidden", (measure.INPAINT_BOTH, HIDDEN), "rgb"),
         ("inpainted", both, "rgb"),

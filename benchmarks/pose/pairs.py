@@ -64,9 +64,9 @@ def _pair(sample: Sample, pipeline: PosePipeline) -> PosePair:
     f_px, cx_px, cy_px = one.camera_px_3.tolist()
     camera = PinholeCamera(f_px, cx_px, cy_px, one.size, one.size)
     other = pipeline.fit(new, camera)
-    fitted = Mover(heads, one, GRID_PX).to(_as(heads, one, other))
+    fitted = Mover(heads, one, GRID_PX).to(heads.acting(one, other))
     first, second = (_true_head(heads, sample, k) for k in (0, 1))
-    true = Mover(heads, first, GRID_PX).to(_seen_by(_as(heads, first, second), second, first))
+    true = Mover(heads, first, GRID_PX).to(_seen_by(heads.acting(first, second), second, first))
     depth_mm = torch.from_numpy(sample.depth_mm_FHW[1])[None, None]
     skin = torch.from_numpy(sample.skin_FHW[1])[None, None]
     depth = normalise(depth_mm, skin_range_mm(depth_mm, skin))
@@ -86,12 +86,6 @@ def _true_head(heads: Heads, sample: Sample, frame: int) -> FittedHead:
         sample.record.size_px,
         0.0,
     )
-
-
-def _as(heads: Heads, head: FittedHead, other: FittedHead) -> Tensor:
-    """(V, 3): the first head with the expression and in the place of the other, by the other's camera."""
-    local = head.shape_V3 + (other.expression_E @ heads.model.expression_EV3.flatten(1)).view_as(head.shape_V3)
-    return local @ other.rotation_33.T + other.translation_mm_3
 
 
 def _seen_by(points_V3: Tensor, theirs: FittedHead, ours: FittedHead) -> Tensor:

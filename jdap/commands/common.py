@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from jdap.choices import FIT_HEAD, LARGEST, NO_HEAD
+from jdap.choices import FIT_HEAD, LARGEST, MODEL_FACE, NO_HEAD, REFERENCE_FACE
 from jdap.commands.arguments import CommandError
 from jdap.faces.landmarker import Landmarker
 from jdap.io.device import find_device, tell_of_bfloat16
@@ -82,8 +82,6 @@ def fitting(args: argparse.Namespace, pipeline: PortraitPipeline) -> Iterator[He
 
     Raises :class:`CommandError` where the model of faces or heads cannot be had, or the weights have no use for heads.
     """
-    from jdap.pose.heads import Heads
-
     if pipeline.face_layers is None:
         if args.head == FIT_HEAD:
             raise CommandError(
@@ -94,7 +92,27 @@ def fitting(args: argparse.Namespace, pipeline: PortraitPipeline) -> Iterator[He
     if (args.head or (NO_HEAD if args.no_crop or args.box is not None else FIT_HEAD)) == NO_HEAD:
         yield None
         return
-    otherwise = f"; or do without a fitted head: --head {NO_HEAD}"
+    with _heads(f"; or do without a fitted head: --head {NO_HEAD}") as heads:
+        yield heads
+
+
+@contextlib.contextmanager
+def keeping_faces(args: argparse.Namespace) -> Iterator[Heads | None]:
+    """What fits heads where portraits keep their reference's face (``--face``); None where the model's own stays.
+
+    Raises :class:`CommandError` where the model of faces or heads cannot be had.
+    """
+    if (args.face or (MODEL_FACE if args.no_crop or args.box is not None else REFERENCE_FACE)) == MODEL_FACE:
+        yield None
+        return
+    with _heads(f"; or leave the face as the model draws it: --face {MODEL_FACE}") as heads:
+        yield heads
+
+
+@contextlib.contextmanager
+def _heads(otherwise: str) -> Iterator[Heads]:
+    from jdap.pose.heads import Heads
+
     with landmarks(otherwise) as landmarker:
         try:
             heads = Heads(landmarker)

@@ -1,5 +1,8 @@
 """``jdap generate --reference IMAGE --out DIR``: new portraits of the person in a photo, with their depth.
 
+The face is the reference's own: its texture, moved onto the head that was drawn (``--face``, docs/likeness.md). Where
+no face is found in the one or the other it stays as the model drew it, and the row says so.
+
 With ``--depth FILE`` that depth is given, and portraits are made for it (depth-to-image).
 
 For each reference NAME and seed K: ``NAME.seedK.png`` (the portrait), ``NAME.seedK.depth.png`` (16-bit, encoded as by
@@ -10,9 +13,10 @@ colour) and ``NAME.seed.json``.
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 
-from jdap.choices import DEPTH_FIRST, EVERY_FACE
+from jdap.choices import DEPTH_FIRST, EVERY_FACE, MODEL_FACE, REFERENCE_FACE, WHOSE_FACE
 from jdap.commands.arguments import CommandError, add_depth, add_drawing_arguments, positive, refuse_idle, within
 from jdap.photos.made import Made
 
@@ -40,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="draws of each portrait, of which the one is kept whose picture and depth agree best (default 1)",
     )
+    parser.add_argument(
+        "--face",
+        choices=WHOSE_FACE,
+        help=f"{REFERENCE_FACE}: its texture, moved onto the head that is drawn (default where faces are looked for); "
+        f"{MODEL_FACE}: as the model draws it",
+    )
     parser.add_argument("--count", type=positive, default=1, help="pictures of each, of seeds K, K + 1 …")
 
 
@@ -65,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from jdap.photos.read import read_photo
     from jdap.pipelines.grid import depth_picture, labelled_grid
     from jdap.pipelines.portrait import Portrait
+    from jdap.pose.likeness import face_in_photo, keep_likeness
 
     pipeline = command.load(args)
     how = {"steps": args.steps, "guidance": args.guidance}
@@ -77,7 +88,9 @@ def run(args: argparse.Namespace) -> int:
         depth = torch.from_numpy(inputs.read_depth(args.depth, pipeline.size_px).copy())[None, None].to(pipeline.device)
         how |= {"method": args.method, "resample": args.resample}
         made_by |= {"depth": str(args.depth), **how}
-    with command.choosing(args) as (choose, _):
+    with contextlib.ExitStack() as stack:
+        choose, _ = stack.enter_context(command.choosing(args))
+        heads = stack.enter_context(command.keeping_faces(args))
 
         def work(path: Path, name: str) -> tuple[list[str], list[str]]:
             photo = read_photo(path)
@@ -85,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
             photo = chosen.photo
             (window_px,) = chosen.windows_px
             reference = head.cropped(pipeline, photo, window_px)
+            face = None if heads is None else face_in_photo(heads, photo, window_px)
+            kept: dict[str, bool] = {}
             files: list[str] = []
             columns, labels = [reference], ["reference"]
             if depth is not None:
@@ -96,6 +111,9 @@ def run(args: argparse.Namespace) -> int:
                 else:
                     rgb = pipeline.depth_to_image(depth, reference=reference, generator=generator, **how)
                     made = Portrait(rgb, depth)
+                if heads is not None:
+                    found = keep_likeness(heads, made, [face])
+                    made, kept[str(seed)] = Portrait(found.rgb, made.depth), bool(found.kept)
                 pixels = ((made.rgb[0].float().permute(1, 2, 0) + 1) * 127.5).round().byte().cpu().numpy()
                 files.append(Made.NEW.of(name, "png", seed))
                 write_whole(args.out / files[-1], paste.png(np.ascontiguousarray(pixels)))
@@ -107,8 +125,13 @@ def run(args: argparse.Namespace) -> int:
             files += [Made.NEW.of(name, end) for end in ("preview.png", "json")]
             write_whole(args.out / files[-2], paste.png(labelled_grid(columns, labels)))
             notes = [*photo.notes, *chosen.notes]
+            if heads is not None and face is None:
+                notes.append("no face is found in the reference: faces are as the model drew them")
+            elif lost := [seed for seed, own in kept.items() if not own]:
+                notes.append(f"no face is found in the portrait of seed {', '.join(lost)}: it is as the model drew it")
             data = command.source(path, photo, chosen, window_px) | {
                 "depth": paste.FRAME,
+                "face_of_reference": kept or None,
                 "made_by": made_by,
                 "notes": notes,
             }

@@ -119,17 +119,26 @@ class Heads:
         """Expressions that can be set."""
         return self.model.expression_names
 
+    def find(self, rgb_SS3: np.ndarray) -> Face | None:
+        """The face of a square picture (S, S, 3) uint8: of several the one nearest to the middle."""
+        middle = rgb_SS3.shape[0] / 2
+        faces = self.landmarker.detect(rgb_SS3)
+        return min(faces, key=lambda f: np.linalg.norm(f.landmarks_px_N3[:, :2].mean(0) - middle), default=None)
+
     def fit(self, rgb_SS3: np.ndarray, camera: PinholeCamera | None = None, *, corrected: bool = True) -> FittedHead:
         """The head in a square picture (S, S, 3) uint8; ``camera`` is the picture's, if it is known and believable.
 
-        It is ``corrected`` to lie on the landmarks, or as the model has it. Of several faces the one nearest to the
-        middle counts. Raises :class:`PoseError` where there is none.
+        It is ``corrected`` to lie on the landmarks, or as the model has it. Raises :class:`PoseError` where there is no
+        face.
         """
-        size = rgb_SS3.shape[0]
-        faces = self.landmarker.detect(rgb_SS3)
-        if not faces:
+        if (face := self.find(rgb_SS3)) is None:
             raise PoseError("no face is found in the head's window, so that no head can be fitted")
-        face = min(faces, key=lambda f: float(np.linalg.norm(f.landmarks_px_N3[:, :2].mean(0) - size / 2)))
+        return self.fit_face(face, rgb_SS3.shape[0], camera, corrected=corrected)
+
+    def fit_face(
+        self, face: Face, size: int, camera: PinholeCamera | None = None, *, corrected: bool = True
+    ) -> FittedHead:
+        """The head of a face that was found in a picture of ``size`` pixels a side, as :meth:`fit` has it."""
         seen = self._observed([face], size, size, camera)
         (found,) = fit_tracks([seen], self.model, self.correspondence, FitSettings().unordered())
         rotation = axis_angle_to_matrix(found.rotation_F3[0]) * torch.tensor(HEAD_TO_VIEWER)
@@ -181,6 +190,11 @@ class Heads:
         local = head.shape_V3 + (expression_E @ self.model.expression_EV3.flatten(1)).view_as(head.shape_V3)
         turn = head.sight_33 @ turn_33 @ head.sight_33.T
         return (local - torch.tensor(PIVOT_MM)) @ (turn @ head.rotation_33).T + head.pivot_mm_3
+
+    def acting(self, head: FittedHead, other: FittedHead) -> Tensor:
+        """(V, 3) space of the other's camera, mm: the head with the expression of another, in its place."""
+        local = head.shape_V3 + (other.expression_E @ self.model.expression_EV3.flatten(1)).view_as(head.shape_V3)
+        return local @ other.rotation_33.T + other.translation_mm_3
 
     def _correction(self, head: FittedHead, residual_px_N2: Tensor) -> Tensor:
         """(V, 3) head space, mm: what brings the head's landmarks onto those that were seen, smooth over the skin.

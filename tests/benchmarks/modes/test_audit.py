@@ -14,9 +14,8 @@ from skimage.morphology import disk, h_maxima, label
 
 from benchmarks.__main__ import main
 from benchmarks.modes.audit import AuditScores, rows, worst
-from benchmarks.modes.audit_measures import CHECKS, PROMINENCE, disagreement, fronts, iou, relief
+from benchmarks.modes.audit_measures import CHECKS, PROMINENCE, disagreement, fronts, iou
 from jdap.metrics.depth import NORMALISED, within
-from jdap.shape.assumed import assumed_camera, assumed_range_mm
 
 
 def hills(*places: tuple[float, float, float], size: int = 48) -> np.ndarray:
@@ -70,24 +69,6 @@ def test_disagreement_is_the_rmse_of_the_aligned_map() -> None:
     left = d - columns @ np.linalg.lstsq(columns, d, rcond=None)[0]
     assert got[0].item() == pytest.approx(np.sqrt(np.mean(left**2)), abs=1e-6)
     assert got[1].isnan()
-
-
-def test_relief_is_clay_lit_from_the_camera() -> None:
-    side = 32
-    flat = torch.full((1, 1, side, side), 0.2)
-    flat[..., :4] = 1.0
-    shaded = relief(flat)
-    assert shaded.shape == (1, 3, side, side)
-    assert (shaded[..., :4] == shaded[0, 0, 0, 0]).all()  # background
-    assert shaded[0, 0, 16, 16].item() == pytest.approx(0.9, abs=1e-3)  # faces the camera
-    # A plane that leans by 45 degrees has cos 45° of that light.
-    near, far = assumed_range_mm()
-    camera = assumed_camera(side)
-    u = torch.arange(side) + 0.5
-    mm = 640 / (1 - (u - camera[1]) / camera[0])
-    leaning = (2 * (mm - near) / (far - near) - 1).expand(1, 1, side, side)
-    inner = relief(leaning)[0, 0, 16, 14:18]
-    assert inner.tolist() == pytest.approx([1.8 * np.cos(np.pi / 4) - 0.9] * 4, abs=0.02)
 
 
 def drawn_scores(count: int = 20) -> AuditScores:
