@@ -38,9 +38,16 @@ _LINES: tuple[tuple[str, tuple[str, str, str, int], str, tuple[str, str], tuple[
     (
         "a face is found in a new portrait ↑",
         (modes.JOINT_QUESTION, "face_found", " %", 100),
-        modes.JOINT_QUESTION,
+        modes.KEPT_FACE,
         (modes.TRUE, "true pictures"),
         None,
+    ),
+    (
+        "… whose it is, distance of face embeddings ↓",
+        (modes.JOINT_QUESTION, "identity", "", 1),
+        modes.KEPT_FACE,
+        (modes.TRUE, "another picture of the person"),
+        (modes.OTHER, "a stranger"),
     ),
     (
         "portrait and depth together, do they fit, RMSE ↓",

@@ -84,8 +84,9 @@ def results(tmp_path: Path, fake_batch: FakeBatch) -> Path:
     for question, answers in ASKED.items():
         for answer, name in answers.items():
             asked.values.setdefault(question, {})[answer] = {name: rng.uniform(0.1, 1, 6).tolist()}
-    for answer in ("joint", "true"):
-        asked.values["joint"][answer]["face_found"] = [1.0, 1, 1, 0, 1, 1] if answer == "joint" else [1.0] * 6
+    for answer in ("reference's face", "true"):
+        found = [1.0] * 6 if answer == "true" else [1.0, 1, 1, 0, 1, 1]
+        asked.values["joint"].setdefault(answer, {})["face_found"] = found
     stamp = report.software_stamp() | {"people": 6, "seed": 3, "device": "cpu", "left_out": {}}
     (tmp_path / "modes").mkdir()
     report.write_json(tmp_path / "modes" / "modes.json", {"rows": mode_rows(asked, 0), "stamp": stamp})
