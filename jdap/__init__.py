@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "ClipDataModule": "data.modules",
     "CodecStage": "stages.codec",
-    "DepthEstimate": "pipelines.portrait",
+    "DepthEstimate": "pipelines.pictures",
     "ImageDataModule": "data.modules",
     "ImageStage": "stages.image",
     "OneStepStage": "stages.onestep",

@@ -43,8 +43,7 @@ def lay_in(face_depth_B1SS: Tensor, depth_B1SS: Tensor, face_B1SS: Tensor) -> Te
 
     All is in the frame of ``face_depth``: the depth around is brought there by the scale and shift that suit it best on
     the face (least squares), for each is known up to these; 1, far, stays 1. Where that would turn it inside out, it is
-    shifted alone.
-    A picture without a face stays as it is.
+    shifted alone. A picture without a face stays as it is.
     """
     found = FittedDepth(face_depth_B1SS, face_B1SS).found
     mask = face_B1SS | ~found[:, None, None, None]  # something to align by; such pictures are taken back below

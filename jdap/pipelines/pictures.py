@@ -44,6 +44,16 @@ class Portrait(NamedTuple):
     depth: Any
 
 
+class DepthEstimate(NamedTuple):
+    """Normalised ``depth``, far largest, and of an ensemble its ``uncertainty`` ≥ 0; as tensors (B, 1, H, W).
+
+    Uncertainty is the standard deviation over the aligned draws, in the depth's unit; None for a single draw.
+    """
+
+    depth: Any
+    uncertainty: Any = None
+
+
 def kind_of(given: Pictures, output_type: str | None) -> str:
     """The kind of an answer, one of :data:`OUTPUT_TYPES`. Raises ValueError for another ``output_type``."""
     if output_type is not None:

@@ -6,21 +6,21 @@ Shapes: B pictures, R references of a person, K draws, C latent channels, H = W 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from jdap import depth as depth_frames
 from jdap.choices import DEPTH_FIRST, GUIDANCE, METHODS
 from jdap.diffusion import ensemble as ensembles
 from jdap.diffusion.denoiser import Generators, Pair
-from jdap.diffusion.onestep import ZEROS, from_head
+from jdap.diffusion.onestep import ZEROS
 from jdap.pipelines.agreement import choose_best, disagreement
 from jdap.pipelines.base import LATENTS, Callback, question
 from jdap.pipelines.fitted import FittedDepth, lay_in
 from jdap.pipelines.masks import known_cells, known_parts, paste_known
 from jdap.pipelines.pictures import (
+    DepthEstimate,
     Pictures,
     Portrait,
     check_pictures,
@@ -35,16 +35,6 @@ from jdap.pipelines.pictures import (
 from jdap.pipelines.portrait_networks import PortraitNetworks
 
 __all__ = ["GUIDANCE", "METHODS", "DepthEstimate", "Portrait", "PortraitPipeline"]
-
-
-class DepthEstimate(NamedTuple):
-    """Normalised ``depth``, far largest, and of an ensemble its ``uncertainty`` ≥ 0; as tensors (B, 1, H, W).
-
-    Uncertainty is the standard deviation over the aligned draws, in the depth's unit; None for a single draw.
-    """
-
-    depth: Any
-    uncertainty: Any = None
 
 
 class PortraitPipeline(PortraitNetworks):
@@ -103,6 +93,8 @@ class PortraitPipeline(PortraitNetworks):
             raise ValueError(f"depth_first must be within 0 … below 1, got {depth_first}")
         if best_of < 1:
             raise ValueError(f"best_of must be at least 1, got {best_of}")
+        if best_of > 1 and self.shared_timestep:  # their one step of image-to-depth sees noise in place of the picture
+            raise ValueError("weights that know halves at the same timestep alone tell no best draw: leave best_of 1")
         kind = kind_of(reference, output_type)
         latents = None
         if reference is None:
@@ -165,7 +157,8 @@ class PortraitPipeline(PortraitNetworks):
 
         ``head``: heads fitted to the pictures (:mod:`jdap.pose.depth` makes them). Weights with ``face_layers`` better
         each by its picture, in one step more, and the face of that is laid into the depth
-        (:func:`jdap.pipelines.fitted.lay_in`). Pictures without a face keep theirs. Others refuse heads.
+        (:func:`jdap.pipelines.fitted.lay_in`). Pictures without a face keep theirs. Weights without such layers refuse
+        heads by a ValueError.
         """
         if ensemble < 1:
             raise ValueError(f"ensemble must be at least 1, got {ensemble}")
@@ -173,7 +166,7 @@ class PortraitPipeline(PortraitNetworks):
             self._refuse("an ensemble, whose draws would be equal")
         kind, pictures = kind_of(rgb, output_type), self._here(rgb_of(rgb, "pictures", self.size_px))
         check_pictures(pictures, "pictures")
-        bettered = None if head is None else self._face_depth(pictures, head)
+        bettered = None if head is None else self._better(pictures, head)
         known = self.codec.encode(pictures)
         draws = []
         for _ in range(ensemble):
@@ -196,23 +189,6 @@ class PortraitPipeline(PortraitNetworks):
         return DepthEstimate(
             depth_as(kind, depth.clamp(-1, 1)), None if uncertainty is None else spread_as(kind, uncertainty)
         )
-
-    def _face_depth(self, pictures: Tensor, head: FittedDepth) -> Tensor | None:
-        """What the face layers make of fitted heads, (B, 1, H, W) in [-1, 1]; None where no picture has one."""
-        if self.face_layers is None:
-            raise ValueError("these weights have no layers that better a fitted head: leave head out")
-        if not head.relief.shape == head.face.shape == pictures[:, :1].shape:
-            raise ValueError(
-                f"head must be of the pictures' number and size, got {tuple(head.relief.shape)} and "
-                f"{tuple(head.face.shape)} for {tuple(pictures.shape)}"
-            )
-        check_pictures(head.relief, "head", 1)
-        if not head.found.any():
-            return None
-        relief = self._here(depth_frames.to_codec(head.relief))
-        rgb, start = self.codec.encode(torch.cat([pictures, relief])).chunk(2)
-        latents = from_head(self.denoiser, self.face_layers.around(self.unet), rgb, start)
-        return depth_frames.from_codec(self.codec.decode(latents).float())
 
     @question
     def depth_to_image(
@@ -259,12 +235,6 @@ class PortraitPipeline(PortraitNetworks):
             **({} if strength == 1 else self._start(rgb, strength, steps)),
         )
         return rgb_as(kind, self.codec.decode(sampled.rgb).float().clamp(-1, 1))
-
-    def _start(self, rgb: Pictures, strength: float, steps: int) -> dict[str, Any]:
-        """What sampling needs to start from pictures with some of the noise."""
-        start = self._here(rgb_of(rgb, "pictures", self.size_px))
-        check_pictures(start, "pictures")
-        return {"start_rgb": self.codec.encode(start), "skip": steps - max(1, round(strength * steps))}
 
     @question
     def edit(

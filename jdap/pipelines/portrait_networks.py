@@ -14,9 +14,10 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
+from jdap import depth as depth_frames
 from jdap.choices import CLEAN, REPAINT, RESCALE
 from jdap.diffusion.denoiser import Generators, Network, Pair, randn_pair
-from jdap.diffusion.onestep import DEPTH_STARTS, ZEROS
+from jdap.diffusion.onestep import DEPTH_STARTS, ZEROS, from_head
 from jdap.diffusion.samplers import ddim, guided, network_calls
 from jdap.diffusion.schedule import NoiseSchedule
 from jdap.models.codec import DiffusersCodec, ImageCodec
@@ -26,6 +27,7 @@ from jdap.models.image.joint_unet import JointUNet
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.image.separate import SeparateUNets
 from jdap.pipelines.base import Callback, JointPipeline
+from jdap.pipelines.fitted import FittedDepth
 from jdap.pipelines.pictures import Pictures, check_pictures, rgb_of
 
 
@@ -181,6 +183,29 @@ class PortraitNetworks(JointPipeline):
             if how.get("known_rgb") is None or how.pop("rgb_cells", None) is not None:
                 how["known_rgb"] = sample(**of_rgb).rgb
         return sample(**how)
+
+    def _better(self, pictures: Tensor, head: FittedDepth) -> Tensor | None:
+        """What the face layers make of fitted heads, (B, 1, H, W) in [-1, 1]; None where no picture has one."""
+        if self.face_layers is None:
+            raise ValueError("these weights have no layers that better a fitted head: leave head out")
+        if not head.relief.shape == head.face.shape == pictures[:, :1].shape:
+            raise ValueError(
+                f"head must be of the pictures' number and size, got {tuple(head.relief.shape)} and "
+                f"{tuple(head.face.shape)} for {tuple(pictures.shape)}"
+            )
+        check_pictures(head.relief, "head", 1)
+        if not head.found.any():
+            return None
+        relief = self._here(depth_frames.to_codec(head.relief))
+        rgb, start = self.codec.encode(torch.cat([pictures, relief])).chunk(2)
+        latents = from_head(self.denoiser, self.face_layers.around(self.unet), rgb, start)
+        return depth_frames.from_codec(self.codec.decode(latents).float())
+
+    def _start(self, rgb: Pictures, strength: float, steps: int) -> dict[str, Any]:
+        """What sampling needs to start from pictures with some of the noise."""
+        start = self._here(rgb_of(rgb, "pictures", self.size_px))
+        check_pictures(start, "pictures")
+        return {"start_rgb": self.codec.encode(start), "skip": steps - max(1, round(strength * steps))}
 
     def _check_one_step(self, how: dict[str, Any]) -> None:
         """Raises ValueError for questions that weights of one step do not answer."""

@@ -113,6 +113,8 @@ def test_a_shared_timestep_is_asked_by_inpainting(pipeline):
     assert torch.equal(depth, pipeline.image_to_depth(x, steps=3, method="repaint", generator=seed()).depth)
     with pytest.raises(ValueError, match="method must be repaint"):
         shared.image_to_depth(x, steps=3, method="clean")
+    with pytest.raises(ValueError, match="leave best_of 1"):  # in one step they see nothing of a picture
+        shared.generate(x, steps=2, best_of=2)
 
 
 def test_the_index_says_what_was_ablated(pipeline, tmp_path):
