@@ -196,8 +196,8 @@ def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         refuse_idle(args, parser, ("ambient",), "without --light or --turntable")
     if not args.redraw:
         refuse_idle(args, parser, ("steps", "guidance"), "without --redraw")
-    if args.depth is not None and args.like is None:
-        refuse_idle(args, parser, ("ensemble", "head"), "with --depth")
+    if args.depth is not None:  # --like estimates depth too, but fits no head to its photo
+        refuse_idle(args, parser, ("head",) if args.like is not None else ("ensemble", "head"), "with --depth")
 
 
 def _fixed_lights(args: argparse.Namespace) -> list[tuple[str, Light]]:

@@ -22,6 +22,8 @@ CACHE = ["cache-latents", "--shards", "a", "--out", "nowhere"]
         ([*RELIGHT, "--like", "b.png", "--ambient", "0.5"], "--ambient"),
         ([*RELIGHT, "--light", "0,0", "--steps", "4", "--guidance", "1"], "--steps, --guidance"),
         ([*RELIGHT, "--light", "0,0", "--depth", "d.png", "--ensemble", "4"], "--ensemble"),
+        ([*RELIGHT, "--light", "0,0", "--depth", "d.png", "--head", "fit"], "--head"),
+        ([*RELIGHT, "--like", "b.png", "--depth", "d.png", "--head", "fit", "--ensemble", "4"], "--head"),
         (["edit", "a.png", "--out", "nowhere", "--mask", "m.png", "--parser", "p.onnx"], "--parser"),
         (["generate", "--reference", "a.png", "--out", "nowhere", "--resample", "2"], "--resample"),
         ([*EXPORT, "a.png", "--max-frames", "4"], "--max-frames"),
