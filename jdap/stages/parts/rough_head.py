@@ -25,8 +25,6 @@ LEFT_LEAST, LEFT_MOST = 0.0, 0.7
 TILT_UP, TILT_ACROSS = 0.15, 0.08
 #: Pixels of 128: so far the skin's true depth is smoothed, and so wide is its edge to what the mean head says alone.
 SMOOTHED_PX, EDGE_PX = 1.5, 3.0
-#: The share of pictures without a head: of a face that is not found there is none.
-ABSENT = 0.1
 
 
 def rough_heads(
@@ -43,9 +41,9 @@ def rough_heads(
     rough = mean_head_mm_B1SS.clone()
     at = torch.linspace(-0.5, 0.5, side)
     for i, generator in enumerate(generators):
-        absent, share = torch.rand(2, generator=generator).tolist()
+        share = float(torch.rand((), generator=generator))
         up, across = torch.randn(2, generator=generator).tolist()
-        if absent < ABSENT or int(face[i].sum()) < FACE_PIXELS:
+        if int(face[i].sum()) < FACE_PIXELS:
             rough[i] = 0
             continue
         left = LEFT_LEAST + share * (LEFT_MOST - LEFT_LEAST)

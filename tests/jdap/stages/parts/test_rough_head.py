@@ -1,11 +1,10 @@
 """Rough heads are between the mean head and the truth, and lean."""
 
-import pytest
 import torch
 
 from jdap.depth import NO_DEPTH
 from jdap.stages.parts import rough_head
-from jdap.stages.parts.rough_head import ABSENT, rough_heads
+from jdap.stages.parts.rough_head import rough_heads
 
 S = 48
 
@@ -43,16 +42,14 @@ def test_they_lie_between_the_mean_head_and_the_truth(monkeypatch):
     assert most + 0.02 > out[-1] > least + 0.8 * (most - least)
 
 
-def test_some_pictures_have_none(monkeypatch):
-    truth, mean, skin = faces(300)
-    made = rough_heads(truth, mean, skin, generators(300))
-    none = (made == NO_DEPTH).flatten(1).all(1).float().mean()
-    assert float(none) == pytest.approx(ABSENT, abs=0.05)
+def test_a_picture_without_skin_has_none_and_others_have():
+    truth, mean, skin = faces(20)
+    skin[3] = False
+    made = rough_heads(truth, mean, skin, generators(20))
+    none = (made == NO_DEPTH).flatten(1).all(1)
+    assert none.nonzero()[:, 0].tolist() == [3]
     assert made.min() >= -1
     assert made.max() <= 1
-    monkeypatch.setattr(rough_head, "ABSENT", 0.0)
-    without = rough_heads(truth[:2], mean[:2], torch.zeros_like(skin[:2]), generators(2))
-    assert (without == NO_DEPTH).all()
 
 
 def test_what_is_drawn_is_the_generators():
@@ -65,7 +62,6 @@ def test_what_is_drawn_is_the_generators():
 
 
 def test_they_lean(monkeypatch):
-    monkeypatch.setattr(rough_head, "ABSENT", 0.0)
     truth, mean, skin = faces(60)
     made = rough_heads(truth, mean, skin, generators(60))[:, 0]
     lean = made[:, S // 2 - 14, S // 2] - made[:, S // 2 + 14, S // 2]
