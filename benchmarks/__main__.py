@@ -47,6 +47,7 @@ _WHAT = (
         "talking.talking",
         "likeness, depth, steadiness and window borders of talking clips; memory and speed of a long one",
     ),
+    ("drift", "talking.drift", "whether a long talking video stays who, and as, it was: a row a minute"),
     ("overfit", "modes.overfit", "samples of an overfitted model beside the codec's own reconstruction"),
     (
         "speed",

@@ -29,6 +29,15 @@ def read_frames(path: Path) -> Iterator[tuple[np.ndarray, float]]:
     As they are stored: a phone's note that they lie on their side is not followed. Raises :class:`FramesError` for what
     is no video, and for damage where it comes.
     """
+    return _read(path, "rgb24")
+
+
+def read_grey(path: Path) -> Iterator[tuple[np.ndarray, float]]:
+    """The same as 16-bit grey (H, W) uint16: how depth is stored. Raises as :func:`read_frames`."""
+    return _read(path, "gray16le")
+
+
+def _read(path: Path, kind: str) -> Iterator[tuple[np.ndarray, float]]:
     try:
         with open_container(path) as container:
             if not container.streams.video:
@@ -36,6 +45,6 @@ def read_frames(path: Path) -> Iterator[tuple[np.ndarray, float]]:
             stream = container.streams.video[0]
             fps = float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
             for frame in container.decode(stream):
-                yield frame.to_ndarray(format="rgb24"), fps
+                yield frame.to_ndarray(format=kind), fps
     except (OSError, av.error.FFmpegError) as error:
         raise FramesError(f"{path}: cannot be read as a video: {error.strerror or error}") from error

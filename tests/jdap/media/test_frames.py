@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jdap.media.frames import FramesError, read_frames
-from jdap.media.video import VideoWriter
+from jdap.media.frames import FramesError, read_frames, read_grey
+from jdap.media.video import DepthVideoWriter, VideoWriter
 
 
 def test_frames_come_back_in_order(tmp_path: Path) -> None:
@@ -17,6 +17,14 @@ def test_frames_come_back_in_order(tmp_path: Path) -> None:
     assert [rate for _, rate in found] == [12.5] * 4
     assert all(rgb.shape == (32, 48, 3) for rgb, _ in found)
     np.testing.assert_allclose([rgb.mean() for rgb, _ in found], [0, 60, 120, 180], atol=3)
+
+
+def test_grey_of_sixteen_bits_comes_back_to_the_bit(tmp_path: Path) -> None:
+    given = np.random.default_rng(0).integers(0, 65536, (3, 24, 32), dtype=np.uint16)
+    with DepthVideoWriter(tmp_path / "d.mkv", 25.0) as video:
+        for picture in given:
+            video.frame(picture)
+    np.testing.assert_array_equal(np.stack([grey for grey, _ in read_grey(tmp_path / "d.mkv")]), given)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video" * 30, b"ffconcat version 1.0\nfile /etc/passwd\n"])
