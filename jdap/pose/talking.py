@@ -39,6 +39,10 @@ HEARD = FPS
 AHEAD = 1
 #: Motion is made on a grid of this side: a quarter of the time of a still's, and no difference that one sees.
 TALK_GRID_PX = 256
+#: Nobody says an m with a broad grin: while there is something to say, smiles fall to so much, over so many frames.
+SMILES, SPEAKING_SMILE, SMILE_EASE = ("mouthSmile", "mouthDimple"), 0.4, 12
+#: Somebody speaks where lips part by between so many mm within so many frames; in silence less is heard.
+PARTED_MM, PARTED_FRAMES = (0.5, 2.5), 10
 
 
 class Speaker:
@@ -76,6 +80,7 @@ class Speaker:
         self._mouth = mouth_of_shape(self.heads.model, self.head.shape_V3)
         self._columns = [[self.heads.names.index(one) for one in named(n, self.heads.names)] for n in face.names]
         self._closes = self.heads.names.index(CLOSES)
+        self._smiles = [self.heads.names.index(one) for n in SMILES for one in named(n, self.heads.names)]
         self._lids = [self.heads.names.index(one) for one in named(BLINK, self.heads.names)]
 
     @torch.no_grad()
@@ -114,15 +119,20 @@ class Speaker:
     @torch.no_grad()
     def hear(self, windows: SoundWindows, first: int, frames: int, lips: float = 1.0, ahead: int = AHEAD) -> Tensor:
         """(F, E) expressions of frames ``first`` … of a sound, in [0, 1], lids as in the photo."""
-        around = self.face.context_frames
-        heard = windows.cut(first + ahead - around, frames + 2 * around)
-        strength_FE, opening_mm_F = (
-            x[0, around : around + frames] for x in self.face(heard[None], frames + 2 * around)
-        )
+        beyond = PARTED_FRAMES + SMILE_EASE
+        around, wide = self.face.context_frames, frames + 2 * beyond
+        heard = windows.cut(first + ahead - around - beyond, wide + 2 * around)
+        said = self.face(heard[None], wide + 2 * around)
+        strength_FE, opening_mm_F = (x[0, around + beyond : around + beyond + frames] for x in said)
         expression = self.head.expression_E.repeat(frames, 1)
+        smiles_FK = expression[:, self._smiles]
+        less = speaks(said.opening_mm_BF[0, around : around + wide])[:, None]
+        expression[:, self._smiles] = torch.lerp(smiles_FK, smiles_FK.clamp_max(SPEAKING_SMILE), less)
         for columns, values_F in zip(self._columns, (strength_FE * lips).clamp(0, 1).unbind(1), strict=True):
             expression[:, columns] = values_F[:, None]
         # What the lips leave open is solved for on this very mouth: half of what one sees of speech is when they meet.
+        # The photo's own closing is not what they then do, and must not count as done.
+        expression[:, self._closes] = 0.0
         open_F3 = self._mouth.openings_mm(expression.double().numpy())
         wanted_F = (opening_mm_F * lips).clamp_min(0).double().numpy()
         closed_F = (1 - wanted_F / np.maximum(open_F3.max(1), 1e-3)).clip(0, 1)
@@ -136,3 +146,12 @@ class Speaker:
         rgb_SS3 = drawn(self._square_SS3, np.array([0.0, 0.0, self.side]), self.heads, motion)
         rgb = torch.from_numpy(rgb_SS3).permute(2, 0, 1)[None] / 127.5 - 1
         return rgb, self.pipeline.new_depth(self._depth_11SS, motion)
+
+
+def speaks(opening_mm_F: Tensor) -> Tensor:
+    """How much somebody speaks (F − 2 (:data:`PARTED_FRAMES` + :data:`SMILE_EASE`),) in [0, 1], by how far the lips are
+    heard to part: 1 in words and the short pauses between them, 0 in silence, going over smoothly."""
+    least_mm, most_mm = PARTED_MM
+    parted = ((opening_mm_F - least_mm) / (most_mm - least_mm)).clamp(0, 1)[None]
+    near = F.max_pool1d(parted, 2 * PARTED_FRAMES + 1, 1)
+    return F.avg_pool1d(near, 2 * SMILE_EASE + 1, 1)[0]

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from jdap.faces.crop import crop_frame
+from jdap.pose.gaps import beside
 from jdap.pose.heads import Heads
 from jdap.pose.motion import Motion, grown
 
@@ -48,12 +49,16 @@ def drawn(rgb_HW3: np.ndarray, window_px: np.ndarray, heads: Heads, motion: Moti
     where = torch.stack([(x - left) / side * 2 - 1, (y - top) / side * 2 - 1], -1)[None]
     crop = torch.from_numpy(crop_frame(rgb_HW3, window_px, motion.size).copy()).permute(2, 0, 1).float() / 255
     (inside, cover), (other, share) = _inside(crop, heads, motion), _other_half(crop, motion)
-    grid = torch.cat([motion.from_2SS * (side / motion.size), cover[None], share[None], inside, other])[None]
-    at = F.grid_sample(grid, where, mode="bilinear", padding_mode="border", align_corners=False)[0]
-    source = torch.stack([(x + at[0]) / width * 2 - 1, (y + at[1]) / height * 2 - 1], -1)[None]
+    scale = side / motion.size
+    layers = [motion.from_2SS * scale, cover[None], share[None], inside, other, motion.inner_SS[None]]
+    at = F.grid_sample(torch.cat(layers)[None], where, mode="bilinear", padding_mode="border", align_corners=False)[0]
+    was = where + (at[:2] * 2 / side).permute(1, 2, 0)
+    way = F.grid_sample(motion.way_2SS[None] * scale, was, mode="nearest", padding_mode="border", align_corners=False)
+    dx, dy = beside(at[:2], way[0], at[10], side / 512)
+    source = torch.stack([(x + dx) / width * 2 - 1, (y + dy) / height * 2 - 1], -1)[None]
     picture = torch.from_numpy(rgb_HW3).permute(2, 0, 1)[None].float() / 255
     moved = F.grid_sample(picture, source, mode="bicubic", padding_mode="border", align_corners=False)[0].clamp(0, 1)
-    mixed = torch.lerp(torch.lerp(moved, at[7:], at[3]), at[4:7], at[2])
+    mixed = torch.lerp(torch.lerp(moved, at[7:10], at[3]), at[4:7], at[2])
     still = (at[:2].abs().amax(0) < 1e-3) & (at[2:4].amax(0) < 1e-3)
     made = rgb_HW3.copy()
     part = (mixed.permute(1, 2, 0) * 255).round().byte().numpy()

@@ -216,16 +216,11 @@ def test_without_weights_that_ship_the_remedy_is_told(
     assert "weights that talk: `jdap train-video`" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_leaves_nothing_half_written(
-    talking_weights: Path, given: tuple[Path, Path, Path], number: int, status: int, hears_sigint: None
-) -> None:
-    portrait, out, folder = given
-    speech = speak(folder / "long.wav", 120)
+def interrupted(number: int, out: Path, *words: object) -> tuple[int, list[str]]:
+    """The status of a talk that a signal ends once pictures have been written, and the names that were there then."""
     seen: list[str] = []
 
     def interrupt() -> None:
-        """Once pictures have been written."""
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not any((out / "a.depth.part").glob("000005.png")):
             time.sleep(0.05)
@@ -236,17 +231,40 @@ def test_an_interrupted_run_leaves_nothing_half_written(
     thread = threading.Thread(target=interrupt)
     thread.start()
     try:
-        ended = jdap(
-            *("talk", portrait, speech, "-o", out / "a.mp4", "--weights", talking_weights, "--no-crop"),
-            *("--steps", 1, "--depth-format", "png"),
-        )
+        ended = jdap("talk", *words, "-o", out / "a.mp4", "--depth-format", "png")
     except SystemExit as stop:
         ended = stop.code  # type: ignore[assignment]
     thread.join()
+    assert signal.getsignal(number) == before
+    return ended, seen
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_nothing_half_written(
+    talking_weights: Path, given: tuple[Path, Path, Path], number: int, status: int, hears_sigint: None
+) -> None:
+    portrait, out, folder = given
+    speech = speak(folder / "long.wav", 120)
+    how = ["--weights", talking_weights, "--no-crop", "--steps", 1]
+    ended, seen = interrupted(number, out, portrait, speech, *how)
     assert ended == status
     assert seen == ["a.depth.part", "a.mp4.part", "a.preview.mp4.part"]
     assert names(out) == []
-    assert signal.getsignal(number) == before
+
+
+def test_a_moved_photo_that_is_interrupted_leaves_what_was_there(
+    assets: Path, small_weights: Path, given: tuple[Path, Path, Path]
+) -> None:
+    _, out, folder = given
+    out.mkdir(exist_ok=True)
+    (out / "a.mp4").write_bytes(b"of before")
+    speech, portrait = speak(folder / "long.wav", 120), assets / "portraits" / "astronaut.png"
+    how = ["--by", "warp", "--box", "80,10,300", "--weights", small_weights]
+    ended, seen = interrupted(signal.SIGTERM, out, portrait, speech, *how)
+    assert ended == 143
+    assert seen == ["a.depth.part", "a.mp4", "a.mp4.part", "a.preview.mp4.part"]
+    assert names(out) == ["a.mp4"]
+    assert (out / "a.mp4").read_bytes() == b"of before"
 
 
 def test_a_real_portrait_says_real_speech(talking_weights: Path, assets: Path, tmp_path: Path) -> None:
