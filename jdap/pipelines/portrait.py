@@ -149,16 +149,16 @@ class PortraitPipeline(PortraitNetworks):
     ) -> DepthEstimate:
         """Depth of pictures: the RGB half is given, the depth half is sampled.
 
-        No reference is asked: it would change nothing. Of ``ensemble`` draws the depth is the mean, after alignment in
-        closed form (:func:`jdap.diffusion.ensemble.align`), and the uncertainty their standard deviation.
+        No reference is asked: it would change nothing. Of ``ensemble`` draws, every second of the mirrored picture, the
+        depth is the mean, aligned in closed form (:func:`jdap.diffusion.ensemble.align`), and the uncertainty their
+        standard deviation.
 
         Weights that were fine-tuned to one step start from their own input. From zeros the answer does not depend on
         the generator; an ensemble, like other steps, is refused by a ValueError.
 
         ``head``: heads fitted to the pictures (:mod:`jdap.pose.depth` makes them). Weights with ``face_layers`` better
         each by its picture, in one step more, and the face of that is laid into the depth
-        (:func:`jdap.pipelines.fitted.lay_in`). Pictures without a face keep theirs. Weights without such layers refuse
-        heads by a ValueError.
+        (:func:`jdap.pipelines.fitted.lay_in`). Pictures without a face keep theirs. Other weights refuse heads.
         """
         if ensemble < 1:
             raise ValueError(f"ensemble must be at least 1, got {ensemble}")
@@ -167,9 +167,10 @@ class PortraitPipeline(PortraitNetworks):
         kind, pictures = kind_of(rgb, output_type), self._here(rgb_of(rgb, "pictures", self.size_px))
         check_pictures(pictures, "pictures")
         bettered = None if head is None else self._better(pictures, head)
-        known = self.codec.encode(pictures)
+        seen = [self.codec.encode(x) for x in (pictures, pictures.flip(-1))[:ensemble]]
         draws = []
-        for _ in range(ensemble):
+        for draw in range(ensemble):
+            known = seen[draw % 2]
             sampled = self._sample(
                 self.unet,
                 Pair(known, known),
@@ -182,7 +183,8 @@ class PortraitPipeline(PortraitNetworks):
                 callback_on_step_end=callback_on_step_end,
                 callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
             )
-            draws.append(depth_frames.from_codec(self.codec.decode(sampled.depth).float()))
+            depth = depth_frames.from_codec(self.codec.decode(sampled.depth).float())
+            draws.append(depth.flip(-1) if draw % 2 else depth)
         depth, uncertainty = (draws[0], None) if ensemble == 1 else ensembles.combine(torch.stack(draws))
         if head is not None and bettered is not None:
             depth = lay_in(bettered, depth, head.face.to(depth.device))

@@ -80,7 +80,9 @@ def test_shapes_and_ranges(pipeline):
 
 def test_an_ensemble_is_its_draws_combined(pipeline):
     generator = seed()
-    one = [pipeline.image_to_depth(pictures(), steps=2, generator=generator) for _ in range(3)]
+    asked = pictures(), pictures().flip(-1), pictures()
+    one = [pipeline.image_to_depth(x, steps=2, generator=generator) for x in asked]
+    one[1] = one[1]._replace(depth=one[1].depth.flip(-1))  # every second draw sees the mirrored picture
     assert one[0].uncertainty is None
     assert not torch.allclose(one[0].depth, one[1].depth, atol=1e-4)
     together = pipeline.image_to_depth(pictures(), steps=2, ensemble=3, generator=seed())
