@@ -124,6 +124,11 @@ def _put_on(heads: Heads, rgb_3SS: Tensor, face: Face, reference: ReferenceFace)
     near = gaussian_blur(mask, LIGHT_SHARE * side).clamp_min(1e-3)
     lit = moved + gaussian_blur((rgb_3SS[None] - moved) * mask, LIGHT_SHARE * side) / near
     share = ((gaussian_blur(mask, EDGE_SHARE * side) - 0.1) / 0.8).clamp(0, 1)
+    # Skin that the reference does not show is the model's: stretched from beside it, it has scratches. Where the other
+    # half of the face stands in for it, glasses and brows would end in the middle: there it is half of each.
+    hidden = motion.stretched_SS.float() * torch.where(motion.mirrored_SS, 0.5, 1.0)
+    hidden = F.interpolate(hidden[None, None], (side, side), mode="area")
+    share = share * (1 - gaussian_blur(hidden, EDGE_SHARE * side))
     return torch.lerp(rgb_3SS[None], lit, share).clamp(-1, 1)[0]
 
 
