@@ -23,6 +23,9 @@ from jdap.models.clip.conditions import Conditions
 from jdap.pipelines.sound_windows import SoundWindows
 from jdap.pipelines.talking import TalkingPipeline, WindowShape
 
+#: Of :func:`drift`.
+OVER_CLIP = "over the clip"
+
 
 def depth_of_clip(made_F1HW: Tensor, clip: ClipBatch) -> dict[str, float]:
     """AbsRel, delta1 and RMSE on skin in the normalised frame, means over frames; one scale and shift for the clip."""
@@ -39,6 +42,17 @@ def likeness(made_F3HW: Tensor, clip: ClipBatch) -> dict[str, float]:
     head = clip.depth_mm[0] > 0
     true = clip.rgb[0]
     return {"psnr": float(psnr(made_F3HW, true, head).nanmean()), "ssim": float(ssim(made_F3HW, true, head).nanmean())}
+
+
+def drift(distances_K: Tensor) -> dict[str, float]:
+    """How faces leave the reference as a clip goes on, by their K ≥ 2 distances at even steps from its first frame to
+    its last: those distances by their time, as a share of the clip, and :data:`OVER_CLIP`, the last minus the first,
+    along the straight line of least squares. NaN stays NaN."""
+    count = len(distances_K)
+    time = torch.linspace(0, 1, count, dtype=torch.float64)
+    found = {f"at {round(100 * float(t))} %": float(x) for t, x in zip(time, distances_K, strict=True)}
+    centred = time - time.mean()
+    return found | {OVER_CLIP: float((distances_K.double() * centred).sum() / centred.square().sum())}
 
 
 def head_of(depth_F1HW: Tensor) -> Tensor:

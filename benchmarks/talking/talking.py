@@ -42,9 +42,12 @@ from jdap.pipelines.talking import TalkingPipeline
 from jdap.units import SAMPLE_RATE
 
 TRUE, CODEC, STILL, OTHER, BY_FRAME = "true", "codec", "still portrait", "other person", "frame by frame"
-LIKENESS, DEPTH_QUESTION, STEADY, STEADY_DRAWN, BORDERS = (
-    "likeness", "depth", "steadiness on true frames", "steadiness on drawn frames", "window borders",
+LIKENESS, DRIFT, DEPTH_QUESTION, STEADY, STEADY_DRAWN, BORDERS = (
+    "likeness", "drift of identity", "depth", "steadiness on true frames", "steadiness on drawn frames",
+    "window borders",
 )  # fmt: skip
+#: Frames of each clip whose faces are compared.
+FACES = 6
 #: measure -> (unit, whether higher is better; None: neither)
 TALKING_MEASURES: dict[str, tuple[str, bool | None]] = {
     "identity": ("distance", False),
@@ -61,9 +64,8 @@ TALKING_MEASURES: dict[str, tuple[str, bool | None]] = {
     "depth_jump": ("ratio", None),
     "rgb_above": ("share", None),
     "depth_above": ("share", None),
+    **dict.fromkeys(measure.drift(torch.zeros(FACES)), ("distance", False)),
 }
-#: Frames of each clip whose faces are compared.
-FACES = 6
 #: Clips in the picture.
 CLIPS_IN_PICTURE = 3
 
@@ -183,6 +185,9 @@ class Measuring:
             if found is not None and own is not None:
                 near = distance(found[0], own[0].expand_as(found[0]))
                 values |= {"identity": float(near.mean()), "face_found": float(found[1].double().mean())}
+                # of a clip of fewer frames there are no such times
+                at_times = near if len(near) == FACES else torch.full((FACES,), torch.nan)
+                self.scores.add(DRIFT, name, measure.drift(at_times))
             self.scores.add(LIKENESS, name, values)
         true = faces[TRUE]
         if own is not None and true is not None:

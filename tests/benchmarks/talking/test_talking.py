@@ -148,8 +148,12 @@ def test_talking_from_weights_to_files(weights, shards, tmp_path, capsys):
     data = json.loads((tmp_path / "talking.json").read_text())
     found = {(r["question"], r["answer"], r["measure"]): r["mean"] for r in data["rows"]}
     assert {r["question"] for r in data["rows"]} == {
-        "likeness", "depth", "steadiness on true frames", "steadiness on drawn frames", "window borders",
+        "likeness", "drift of identity", "depth", "steadiness on true frames", "steadiness on drawn frames",
+        "window borders",
     }  # fmt: skip
+    for answer in ("with", "codec", "true"):
+        times = [found["drift of identity", answer, f"at {20 * k} %"] for k in range(6)]
+        assert np.mean(times) == pytest.approx(found["likeness", answer, "identity"])
     for answer in ("with, drawn", "with, of true frames", "frame by frame", "codec", "still portrait"):
         assert found["depth", answer, "rmse"] > 0
     assert ("depth", "with, drawn − codec", "absrel") in found
@@ -162,6 +166,16 @@ def test_talking_from_weights_to_files(weights, shards, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "window borders" in shown
     assert "0.9 s of video in" in shown
+
+
+def test_drift_is_the_slope_over_a_clip():
+    far = torch.tensor([0.3, 0.35, 0.3, 0.45, 0.4, 0.5])
+    found = measure.drift(far)
+    assert list(found) == ["at 0 %", "at 20 %", "at 40 %", "at 60 %", "at 80 %", "at 100 %", measure.OVER_CLIP]
+    assert [found[f"at {20 * k} %"] for k in range(6)] == pytest.approx(far.tolist())
+    slope, _ = np.polyfit(np.linspace(0, 1, 6), far.numpy(), 1)
+    assert found[measure.OVER_CLIP] == pytest.approx(slope)
+    assert math.isnan(measure.drift(torch.full((6,), torch.nan))[measure.OVER_CLIP])
 
 
 @torch.no_grad()
