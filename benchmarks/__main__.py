@@ -22,6 +22,7 @@ _WHAT = (
         "image-to-depth, depth-to-image, joint generation and inpainting by one model, beside baselines",
     ),
     ("audit", "modes.audit", "whether the depth and the picture that a model draws together belong together"),
+    ("kid", "modes.kid", "whether drawn portraits, as a set, look like true pictures: the kernel distance of features"),
     (
         "personal",
         "modes.personal",

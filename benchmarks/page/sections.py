@@ -154,6 +154,11 @@ RESULT_KINDS: dict[str, tuple[str, str, Build]] = {
         "Depth estimated again from drawn RGB against the depth drawn with it; true pictures are the floor.",
         answers("drawn depth's range is 0.9; shares of pictures and of areas; offsets in % of the face's width"),
     ),
+    "kid": (
+        "Do drawn portraits look like true pictures?",
+        "Kernel distance of features (KID) of sets with one picture a person to the set of true pictures.",
+        answers("features of pictures; two sets of one kind have 0 in the mean", "people"),
+    ),
     "lipsync": ("Lip sync", "Correlation of the drawn mouth's opening with the true one.", lipsync),
     "talking": ("Talking clips", "Likeness, depth, steadiness, window borders.", answers(OF_PICTURES, "clips")),
     "relight": ("Relighting", "Studio pictures brought into another light.", answers("8-bit sRGB; degrees")),
