@@ -30,8 +30,8 @@ FakeBatch = Callable[..., ImageBatch]
 #: Questions of ``modes`` that the README's table is made of, with some numbers a picture.
 ASKED = {
     "image-to-depth": {"clean, 1 step": "rmse", "codec": "rmse", "mean": "rmse"},
-    "depth-to-image": {"clean": "psnr", "codec": "psnr", "reference": "psnr"},
-    "joint": {"joint": "depth_rmse", "true": "depth_rmse", "other person": "depth_rmse"},
+    "depth-to-image": {"reference's face": "psnr", "codec": "psnr", "reference": "psnr"},
+    "joint": {"reference's face": "depth_rmse", "true": "depth_rmse", "other person": "depth_rmse"},
 }
 
 
