@@ -24,7 +24,7 @@ def test_a_face_gets_a_head(assets: Path, tmp_path: Path) -> None:
     assert jdap("depth", photo, "--out", tmp_path, *WEIGHTS) == 0
     assert json.loads((tmp_path / "astronaut.depth.json").read_text())["head_fitted"] is True
     depth = relief(tmp_path / "astronaut.depth.png")
-    assert np.nanmin(depth) < -0.9
+    assert np.nanmin(depth) < -0.8
     v, u = np.unravel_index(int(np.nanargmin(depth)), depth.shape)
     assert (v, u) == (pytest.approx(130, abs=20), pytest.approx(228, abs=15))  # the tip of the nose
 
