@@ -24,5 +24,10 @@ SPEED_DTYPES = ("float32", "bfloat16")
 CLOCKS = {"wall": "wall_s", "processor": "processor_s"}
 #: Channels of the UNets that the accepted costs of the reference were set for.
 TARGET_WIDTHS = (64, 128, 256, 256)
+#: How a photo that is moved turns its head: by chance, not at all, or as the true head.
+SWAY, STILL_HEAD, TRUE_TURNS = "sway", "still", "true"
+MOVED_TURNS = (SWAY, STILL_HEAD, TRUE_TURNS)
+#: By what mouths hear, in `benchmarks hearing`.
+EARS = ("mel", "moonshine")
 #: Which frame of a clip is the reference.
 FIRST, MIDDLE = "first", "middle"

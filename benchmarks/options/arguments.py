@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.choices import ALIGNMENT_NAMES, FIRST, METHOD_NAMES, MIDDLE
+from benchmarks.choices import ALIGNMENT_NAMES, FIRST, METHOD_NAMES, MIDDLE, MOVED_TURNS, SWAY
 from jdap.choices import DTYPES
 from jdap.commands.arguments import positive as positive
 from jdap.commands.arguments import refuse_idle as refuse_idle
@@ -81,6 +81,9 @@ def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
         help="weights of jdap train-video, or shipped:NAME; may be given several times",
     )  # fmt: skip
     parser.add_argument("--moved", action="store_true", help="beside them the reference moved, as jdap talk --by warp")
+    parser.add_argument(
+        "--turns", choices=MOVED_TURNS, default=SWAY, help=f"of --moved: how the head turns (default {SWAY}: by chance)"
+    )
     parser.add_argument("--shards", default="shipped:talking/test", help="held-out clips (default: those that ship)")
     parser.add_argument("--out", type=Path, required=True, help="folder for results; files there are replaced")
     parser.add_argument("--steps", type=positive, default=10, help="sampling steps of each window (default 10)")

@@ -21,10 +21,12 @@ from jdap.media.frames import FramesError, read_frames
 from jdap.media.sound import SoundError, open_sound
 from jdap.metrics.lips import amplitude_ratio, best_lag, correlation
 from jdap.models.audio.frames import FRAME_SAMPLES
-from jdap.models.audio.speaking import SpeakingFace
+from jdap.models.audio.speaking import Articulation
 from jdap.pose.talking import AHEAD
 from jdap.units import FPS
 
+#: Sound (B, 640 F) and F → what the face does: :class:`jdap.models.audio.speaking.SpeakingFace`, or another like it.
+Hears = Callable[[Tensor, int], Articulation]
 #: What is measured → (unit, whether higher is better).
 SPEAKING_MEASURES = {
     "opening": ("correlation", True),
@@ -49,7 +51,7 @@ class SeenVideo(NamedTuple):
 
 
 @torch.inference_mode()
-def of_speakers(face: SpeakingFace, spoken: Spoken, seed: int) -> list[dict[str, Any]]:
+def of_speakers(face: Hears, spoken: Spoken, seed: int) -> list[dict[str, Any]]:
     """Rows of drawn speakers: by their own sound, and by the next one's."""
     frames = spoken.expression_NFE.shape[1]
     parts = [face(audio, frames) for audio in spoken.audio_NS.split(_AT_ONCE)]
@@ -62,7 +64,7 @@ def of_speakers(face: SpeakingFace, spoken: Spoken, seed: int) -> list[dict[str,
 
 
 @torch.inference_mode()
-def of_videos(face: SpeakingFace, videos: Sequence[SeenVideo], seed: int) -> list[dict[str, Any]]:
+def of_videos(face: Hears, videos: Sequence[SeenVideo], seed: int) -> list[dict[str, Any]]:
     """Rows of people in videos, whose lips landmarks measure; heard ahead, as a photo that talks does."""
     values: dict[str, dict[str, list[float]]] = {_OWN: {}, _OTHER: {}}
     heard = [_ahead(face(one.audio_S[None], len(one.opening_mm_F)).opening_mm_BF) for one in videos]

@@ -46,8 +46,7 @@ def train(
     """
     torch.manual_seed(seed)
     net, mean = SpeakingFace(SPOKEN).train(), SpeakingFace(SPOKEN)
-    target_NFE = torch.cat([spoken.expression_NFE, spoken.opening_mm_NF[..., None] / OPENING_MM], 2)
-    spread_E = target_NFE.flatten(0, 1).std(0)
+    target_NFE, spread_E = targets(spoken)
     with torch.no_grad():
         net.leave.bias.copy_(target_NFE.flatten(0, 1).mean(0))
         net.leave.weight.mul_(0.1)
@@ -56,14 +55,12 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps, pct_start=0.1)
     begun_with = {"steps": steps, "speakers": len(spoken), "seed": seed}
     run = Resumable(checkpoint, begun_with, net=net, mean=mean, optimizer=optimizer, schedule=schedule)
-    weight_E = torch.tensor([_JAW, *[1.0] * (len(SPOKEN) - 1), _OPENING])
     while run.goes_on(steps, seconds):
         generator = Generator().manual_seed(seed * 1_000_003 + run.done)
         audio, target = _windows(spoken.audio_NS, target_NFE, net.context_frames, generator)
         said = net.said(net.encoder.hear(changed(mel_power(audio, net.encoder.bands), generator), _WINDOW))
         found = torch.cat([said.expression_BFE, said.opening_mm_BF[..., None] / OPENING_MM], 2)
-        error = (found - target) / spread_E
-        loss = (error.square() * weight_E).mean() + _CHANGE * (error.diff(dim=1).square() * weight_E).mean()
+        loss = error_of(found, target, spread_E)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -78,6 +75,19 @@ def train(
             run.keep()
     run.keep()
     return mean.eval(), run.done, run.spent
+
+
+def targets(spoken: Spoken) -> tuple[Tensor, Tensor]:
+    """(N, F, E) expressions and, last, the lips' opening in the network's unit; (E,) how far each is spread."""
+    target_NFE = torch.cat([spoken.expression_NFE, spoken.opening_mm_NF[..., None] / OPENING_MM], 2)
+    return target_NFE, target_NFE.flatten(0, 1).std(0)
+
+
+def error_of(found_BFE: Tensor, target_BFE: Tensor, spread_E: Tensor) -> Tensor:
+    """The loss: weighted squared error over the spread, of what is found and of how it changes, a scalar."""
+    weight_E = torch.tensor([_JAW, *[1.0] * (len(SPOKEN) - 1), _OPENING])
+    error = (found_BFE - target_BFE) / spread_E
+    return (error.square() * weight_E).mean() + _CHANGE * (error.diff(dim=1).square() * weight_E).mean()
 
 
 def changed(power_BMT: Tensor, generator: Generator) -> Tensor:

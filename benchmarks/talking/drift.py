@@ -86,6 +86,8 @@ def trend(table: Sequence[dict[str, Any]], name: str) -> tuple[float, float]:
     pairs = [(row["minute"], row[name]) for row in table if math.isfinite(row[name])]
     if len(pairs) < 3:
         return math.nan, math.nan
+    if len({value for _, value in pairs}) == 1:
+        return 0.0, 0.0
     line = linregress(*zip(*pairs, strict=True))
     return float(line.slope), float(line.stderr * t.ppf(0.975, len(pairs) - 2))
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from torch import Tensor
 
 from benchmarks import BenchmarkError, report
-from benchmarks.choices import FIRST
+from benchmarks.choices import FIRST, TRUE_TURNS
 from benchmarks.clips import talking_clips
 from benchmarks.mouth.curves import Curves, read_all, rows
 from benchmarks.mouth.curves_report import plot, print_table
@@ -135,7 +135,9 @@ def moved_reference(
         return None
     if landmarker is None:
         raise BenchmarkError(f"--moved: {reason}")
-    return MovedReference(image, landmarker, args.seed)
+    if args.turns == TRUE_TURNS and args.reference != FIRST:
+        raise BenchmarkError(f"--turns {TRUE_TURNS}: they are those since the first frame, so --reference {FIRST}")
+    return MovedReference(image, landmarker, args.seed, args.turns)
 
 
 @torch.inference_mode()
@@ -155,9 +157,9 @@ def run(args: argparse.Namespace) -> int:
         arms: dict[str, Callable[[Tensor, Tensor], Portrait]] = {
             name: partial(spoken, pipeline, args=args) for name, pipeline in pipelines.items()
         }
-        if moved is not None:
-            arms[MOVED_REFERENCE] = moved.spoken
         for i, clip in enumerate(clips):
+            if moved is not None:
+                arms[MOVED_REFERENCE] = partial(moved.spoken, pose_F6=clip.pose[0])
             beside(drawn, clip, seeing, args.reference, readers, landmarker)
             for name, arm_of in arms.items():
                 for what, (sound, curve) in sounds(clips, i, name in controlled).items():
@@ -184,7 +186,10 @@ def run(args: argparse.Namespace) -> int:
         "weights": dict(args.weights),
         "reader": str(args.reader),
         "shards": args.shards,
-        **{name: getattr(args, name) for name in ("steps", "guidance", "audio_guidance", "reference", "seed", "dtype")},
+        **{
+            name: getattr(args, name)
+            for name in ("steps", "guidance", "audio_guidance", "reference", "turns", "seed", "dtype")
+        },
         "clips": len(clips),
         "people": len({clip.person_id[0] for clip in clips}),
         "seconds_per_frame": drawn.seconds / max(1, drawn.frames),
@@ -194,7 +199,7 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     report.write_json(args.out / "lipsync.json", {"rows": table, "stamp": stamp, "clips": clips_json(drawn.curves)})
     report.write_csv(args.out / "lipsync.csv", table)
-    plot(drawn.curves, (CODEC, *arms), args.out / "lipsync.png", drawn.strips, CLIPS_SHOWN)
+    plot(drawn.curves, (CODEC, *names), args.out / "lipsync.png", drawn.strips, CLIPS_SHOWN)
     print_table(table, stamp, console)
     return 0
 

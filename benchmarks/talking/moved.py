@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.choices import SWAY, TRUE_TURNS
 from jdap.choices import SPEAKING
 from jdap.faces.landmarker import Landmarker
+from jdap.geometry import axis_angle_to_matrix
 from jdap.io.assets import resolve
 from jdap.models.audio.frames import FRAME_SAMPLES
 from jdap.models.audio.speaking import SpeakingFace
@@ -29,15 +31,16 @@ MOVED_REFERENCE = "photo moved"
 class MovedReference:
     """Makes clips of reference frames; ``faceless`` counts those in which no face was found, which stand still.
 
-    ``image``: sees the depth of a reference.
+    ``image``: sees the depth of a reference. ``turns``: one of :data:`benchmarks.choices.MOVED_TURNS`.
     """
 
-    def __init__(self, image: PortraitPipeline, landmarker: Landmarker, seed: int) -> None:
+    def __init__(self, image: PortraitPipeline, landmarker: Landmarker, seed: int, turns: str = SWAY) -> None:
         self.face: SpeakingFace = load_strict(SpeakingFace, resolve(SPEAKING))
         self.pipeline, self.seed, self.faceless = PosePipeline(image, Heads(landmarker)), seed, 0
+        self.turns = turns
 
-    def spoken(self, reference_13HW: Tensor, sound_S: Tensor) -> Portrait:
-        """All frames of a video, at the reference's size."""
+    def spoken(self, reference_13HW: Tensor, sound_S: Tensor, pose_F6: Tensor) -> Portrait:
+        """All frames of a video, at the reference's size; ``pose_F6`` of the true frames, the reference's first."""
         rgb_HW3 = ((reference_13HW[0].permute(1, 2, 0).cpu() + 1) * 127.5).round().byte().numpy()
         window_px = np.array([0.0, 0.0, rgb_HW3.shape[0]])
         try:
@@ -50,5 +53,9 @@ class MovedReference:
             depth = portrait.image_to_depth(reference_13HW.to(portrait.device)).depth.cpu()
             return Portrait(reference_13HW.cpu().expand(frames, -1, -1, -1), depth.expand(frames, -1, -1, -1))
         # The clips are the studio's, whose mouths are no farther ahead than what hears them has learnt.
-        windows = list(speaker.talk(sound_S.cpu(), seed=self.seed, ahead=0))
+        turns = None
+        if self.turns != SWAY:
+            rotation = axis_angle_to_matrix(pose_F6[:, :3].cpu())
+            turns = rotation @ rotation[0].T if self.turns == TRUE_TURNS else torch.eye(3)[None]
+        windows = list(speaker.talk(sound_S.cpu(), seed=self.seed, ahead=0, turns=turns))
         return Portrait(*(torch.cat(x) for x in zip(*windows, strict=True)))

@@ -125,7 +125,9 @@ class Measuring:
             for name, pipeline in self.pipelines.items()
         }
         if self.moved is not None:
-            made[MOVED_REFERENCE] = Portrait(*(x[:frames] for x in self.moved.spoken(reference, clip.audio[0])))
+            made[MOVED_REFERENCE] = Portrait(
+                *(x[:frames] for x in self.moved.spoken(reference, clip.audio[0], clip.pose[0]))
+            )
         seen = {
             name: measure.estimate(pipeline, rgb, reference, clip.audio[0], self.args.steps, self.args.seed)
             for name, pipeline in self.pipelines.items()
@@ -242,7 +244,7 @@ def run(args: argparse.Namespace) -> int:
         "weights": dict(args.weights),
         **{
             n: getattr(args, n)
-            for n in ("image", "shards", "steps", "guidance", "audio_guidance", "reference", "seed", "dtype")
+            for n in ("image", "shards", "steps", "guidance", "audio_guidance", "reference", "turns", "seed", "dtype")
         },
         "clips": len(clips),
         "people": len(set(measuring.scores.person_id)),

@@ -66,6 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--motion", type=within(0, 3), default=1.0, metavar="M", help="of --by warp: sway; 0 keeps still (default 1)"
     )
     parser.add_argument(
+        "--turns", type=Path, metavar="VIDEO", help="of --by warp: turn as the head in this video does, not by chance"
+    )
+    parser.add_argument(
         "--speaking", default=SPEAKING, metavar="DIR", help=f"of --by warp: what hears speech (default {SPEAKING})"
     )
     parser.add_argument("--seeds", type=positive, default=1, help="videos, of seeds K, K + 1 … (default 1)")
@@ -185,6 +188,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 def _check_way(args: argparse.Namespace) -> None:
     """Raises CommandError for options of the other way to make a video."""
     of_warp = {"lips": args.lips != 1, "motion": args.motion != 1, "speaking": args.speaking != SPEAKING}
+    of_warp["turns"] = args.turns is not None
     of_model = {name: getattr(args, name) is not None for name in OF_MODEL} | {"few_step": args.few_step}
     others, way = (of_model, BY_MODEL) if args.by == BY_WARP else (of_warp, BY_WARP)
     if wrong := [f"--{name.replace('_', '-')}" for name, given in others.items() if given]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from jdap.choices import BY_MODEL, BY_WARP, IMAGE_WEIGHTS, TALK_WEIGHTS
 from jdap.commands import common as command
@@ -22,12 +23,15 @@ from jdap.models.loading import load_strict
 from jdap.photos.film import Talking, tellers
 from jdap.photos.head import cropped
 from jdap.photos.read import Photo, PhotoError
+from jdap.photos.window import by_faces
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pipelines.talking import TalkingPipeline
 from jdap.pose.change import PoseError
 from jdap.pose.heads import Heads
+from jdap.pose.photo import BOTH, read_performance
 from jdap.pose.pipeline import PosePipeline
 from jdap.pose.talking import Speaker
+from jdap.pose.turns import turns_of
 from jdap.units import FPS
 
 
@@ -87,7 +91,16 @@ class WarpTalker:
         folder = find_folder(args.speaking, "make it with `python -m benchmarks speaking`")
         self.face: SpeakingFace = load_strict(SpeakingFace, folder)
         portrait = command.pipeline_of(PortraitPipeline, args)
-        self.pipeline = PosePipeline(portrait, Heads(stack.enter_context(Landmarker())))
+        landmarker = stack.enter_context(Landmarker())
+        self.pipeline = PosePipeline(portrait, Heads(landmarker))
+        self.turns = None if args.turns is None else self._turns(args.turns, landmarker)
+
+    def _turns(self, path: Path, landmarker: Landmarker) -> Tensor:
+        performance = read_performance(path, self.pipeline.heads, by_faces(landmarker), BOTH)
+        try:
+            return turns_of(performance, self.fps)
+        except PoseError as error:
+            raise CommandError(f"--turns {path}: {error}") from error
 
     def see(self, photo: Photo, path: Path, window_px: np.ndarray) -> None:
         """As :class:`Talker` has it."""
@@ -98,13 +111,15 @@ class WarpTalker:
 
     def talking(self, seed: int, tell: Callable[[float], None]) -> Talking:
         """As :class:`Talker` has it."""
-        return partial(self.speaker.talk, lips=self.args.lips, motion=self.args.motion, seed=seed), tell
+        how = {"lips": self.args.lips, "motion": self.args.motion, "turns": self.turns}
+        return partial(self.speaker.talk, seed=seed, **how), tell
 
     def told(self) -> dict[str, Any]:
         """As :class:`Talker` has it."""
         assert self.pipeline.portrait is not None
         made_by = command.describe(self.args, self.pipeline.portrait)
         own = {name: getattr(self.args, name) for name in ("speaking", "lips", "motion")} | {"steps": 1}  # of the depth
+        own |= {"turns": self.args.turns and str(self.args.turns)}
         return {"made_by": {"by": BY_WARP} | made_by | own}
 
 

@@ -30,6 +30,7 @@ from jdap.pose.idle import BLINK, Idle
 from jdap.pose.motion import Mover
 from jdap.pose.photo import fit_photo
 from jdap.pose.pipeline import MOTION_SIDE_PX, PosePipeline
+from jdap.pose.turns import turn_at
 from jdap.pose.warp import drawn
 from jdap.units import FPS
 
@@ -92,6 +93,7 @@ class Speaker:
         motion: float = 1.0,
         seed: int = 0,
         ahead: int = AHEAD,
+        turns: Tensor | None = None,
     ) -> Iterator[Portrait]:
         """Frames at 25 a second, some at a time: ``rgb`` (F, 3, S, S) and ``depth`` (F, 1, S, S) in [-1, 1].
 
@@ -101,6 +103,7 @@ class Speaker:
             motion: how much the head sways; at 0 it keeps still and does not blink.
             seed: of sway and blinks.
             ahead: frames by which mouths are ahead of their sound beyond what the studio's are.
+            turns: (T, 3, 3), how the head is turned in each frame instead of its sway (:mod:`jdap.pose.turns`).
 
         Raises:
             ValueError: for sound that is empty or out of range, and as :class:`jdap.pose.idle.Idle` for ``motion``.
@@ -113,7 +116,7 @@ class Speaker:
                     raise ValueError("the sound is empty: there is nothing to say")
                 return
             said = self.hear(windows, first, frames, lips, ahead)
-            made = [self._frame(said[k], idle, (first + k) / FPS) for k in range(frames)]
+            made = [self._frame(said[k], idle, first + k, turns) for k in range(frames)]
             yield Portrait(*(torch.cat(x) for x in zip(*made, strict=True)))
 
     @torch.no_grad()
@@ -139,10 +142,11 @@ class Speaker:
         expression[:, self._closes] = torch.from_numpy(self._mouth.closing(open_F3, closed_F)).float()
         return expression
 
-    def _frame(self, expression_E: Tensor, idle: Idle, time_s: float) -> tuple[Tensor, Tensor]:
-        expression = expression_E.clone()
+    def _frame(self, expression_E: Tensor, idle: Idle, frame: int, turns_T33: Tensor | None) -> tuple[Tensor, Tensor]:
+        expression, time_s = expression_E.clone(), frame / FPS
         expression[self._lids] = expression[self._lids].clamp_min(idle.lids(time_s))
-        motion = self._mover.to(self.heads.place(self.head, expression, idle.turn(time_s).rotation()))
+        turn_33 = idle.turn(time_s).rotation() if turns_T33 is None else turn_at(turns_T33, frame)
+        motion = self._mover.to(self.heads.place(self.head, expression, turn_33))
         rgb_SS3 = drawn(self._square_SS3, np.array([0.0, 0.0, self.side]), self.heads, motion)
         rgb = torch.from_numpy(rgb_SS3).permute(2, 0, 1)[None] / 127.5 - 1
         return rgb, self.pipeline.new_depth(self._depth_11SS, motion)

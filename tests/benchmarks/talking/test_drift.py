@@ -59,6 +59,7 @@ def test_a_trend_is_the_slope_of_the_minutes() -> None:
     slope, half = trend(table, "identity")
     assert slope == pytest.approx(0.01)
     assert half == pytest.approx(0, abs=1e-9)
+    assert trend([row | {"identity": 1.0} for row in table], "identity") == (0, 0)
     rng = np.random.default_rng(1)
     noisy = [{"minute": k, "identity": v} for k, v in enumerate(rng.normal(0, 1, 12))]
     slope, half = trend(noisy, "identity")

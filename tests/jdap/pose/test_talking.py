@@ -16,6 +16,7 @@ from jdap.models.audio.speaking import SpeakingFace
 from jdap.models.loading import load_strict
 from jdap.photos.read import Photo
 from jdap.pipelines.sound_windows import SoundWindows
+from jdap.pose.change import Change
 from jdap.pose.heads import Heads
 from jdap.pose.pipeline import PosePipeline
 from jdap.pose.talking import AHEAD, PARTED_FRAMES, SMILE_EASE, SPEAKING_SMILE, Speaker, speaks
@@ -129,3 +130,17 @@ def test_who_speaks_is_told_by_lips_that_part_nearby() -> None:
         for k in range(beyond, 101 - beyond)
     ]
     assert found.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_head_turns_as_it_is_told(speaker: Speaker, landmarker: Landmarker) -> None:
+    turn = Change(yaw=12.0).rotation()
+    (made,) = speaker.talk(np.zeros(640, np.float32), turns=turn[None])
+    (still,) = speaker.talk(np.zeros(640, np.float32), turns=torch.eye(3)[None])
+
+    def nose(rgb_3SS: torch.Tensor) -> float:
+        """How far the nose is right of the middle between the cheeks, over the face's width."""
+        (face,) = landmarker.detect(((rgb_3SS.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy())
+        left, right = face.landmarks_px_N3[234, 0], face.landmarks_px_N3[454, 0]
+        return float((face.landmarks_px_N3[1, 0] - (left + right) / 2) / (right - left))
+
+    assert nose(made.rgb[0]) > nose(still.rgb[0]) + 0.08
