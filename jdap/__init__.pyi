@@ -1,7 +1,7 @@
 from jdap.data.modules import ClipDataModule as ClipDataModule
 from jdap.data.modules import ImageDataModule as ImageDataModule
-from jdap.pipelines.pictures import Portrait as Portrait
 from jdap.pipelines.pictures import DepthEstimate as DepthEstimate
+from jdap.pipelines.pictures import Portrait as Portrait
 from jdap.pipelines.portrait import PortraitPipeline as PortraitPipeline
 from jdap.pipelines.relight import RelightPipeline as RelightPipeline
 from jdap.pipelines.talking import TalkingPipeline as TalkingPipeline

@@ -22,7 +22,7 @@ FOR_PREPARATION = {*LEAVES, "jdap.shards", "jdap.media", "jdap.faces", "jdap.sha
 FOR_PREPARATION -= {"jdap.batch", "jdap.configs"}
 BENCHMARKS = {
     *("jdap", "data_prep", "benchmarks.choices", "benchmarks.report", "benchmarks.answers"),
-    *("benchmarks.clips", "benchmarks.counts", "benchmarks.resumable"),
+    *("benchmarks.clips", "benchmarks.counts", "benchmarks.loading", "benchmarks.resumable"),
 }
 #: room → what it may import of ours beside itself. The longest prefix decides. A room stands below those that may
 #: import it, so whatever imports a room that comes later in this list runs back up the stairs.
@@ -123,6 +123,7 @@ RULES: dict[str, set[str]] = {
     "benchmarks.answers": {"benchmarks.report"},
     "benchmarks.clips": {"jdap"},
     "benchmarks.counts": {"jdap"},
+    "benchmarks.loading": {"jdap"},
     "benchmarks.resumable": set(),
     "benchmarks.cost": BENCHMARKS,
     "benchmarks.codec": BENCHMARKS | {"benchmarks.cost.timing"},

@@ -22,6 +22,7 @@ from benchmarks.answers import table as shown_as
 from benchmarks.counts import count_pictures
 from benchmarks.depth.depth import pictures
 from benchmarks.depth.method import seeded
+from benchmarks.loading import load_named
 from benchmarks.modes import measure
 from benchmarks.modes.trunk import Trunk, trunk_of
 from jdap.batch import ImageBatch
@@ -122,19 +123,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _load(args: argparse.Namespace, device: torch.device) -> dict[str, PortraitPipeline]:
     """The pipelines by name. Raises :class:`BenchmarkError` for what cannot be compared."""
-    if len({name for name, _ in args.weights}) < len(args.weights):
-        raise BenchmarkError(f"--weights: names must differ, got {', '.join(name for name, _ in args.weights)}")
-    found = {name: PortraitPipeline.from_pretrained(place).quiet().to(device) for name, place in args.weights}
+    found = load_named(PortraitPipeline, args.weights, device, args.steps)
     for name, pipeline in found.items():
         if pipeline.one_step_start is not None:
             raise BenchmarkError(f"--weights {name}: they only estimate depth in one step, and draw no portraits")
-        try:
-            pipeline.schedule.spaced(args.steps)
-        except ValueError as error:
-            raise BenchmarkError(f"--steps: {error}") from error
-    sizes = {name: pipeline.size_px for name, pipeline in found.items()}
-    if len(set(sizes.values())) > 1:
-        raise BenchmarkError(f"--weights: their pictures have different sides in pixels: {sizes}")
     return found
 
 

@@ -74,6 +74,17 @@ class Answers:
         self.values.setdefault(answer, {})[measure] = values_B.double().cpu()
 
 
+class ReferenceFaces:
+    """The faces of a batch's references, to be put on what is drawn of them; ``heads`` fits them, once."""
+
+    def __init__(self, heads: Heads, batch: ImageBatch) -> None:
+        self.heads, self.faces = heads, [face_in_picture(heads, picture) for picture in batch.reference_rgb]
+
+    def on(self, rgb: Tensor, depth: Tensor) -> Tensor:
+        """Drawn pictures (B, 3, H, W) of this depth with them."""
+        return keep_likeness(self.heads, Portrait(rgb, depth), self.faces).rgb
+
+
 def image_to_depth(
     pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSettings, mean_depth: Tensor | None = None
 ) -> Answers:
@@ -110,12 +121,12 @@ def depth_to_image(
     batch: ImageBatch,
     settings: ModeSettings,
     estimator: PortraitPipeline | None = None,
-    heads: Heads | None = None,
+    faces: ReferenceFaces | None = None,
 ) -> Answers:
     """Pictures of the true depth and the reference, against the true ones; ``depth_rmse``: is the depth still theirs?
 
     It is estimated by ``estimator`` (None: the pipeline itself). Separate networks have no answer of their own. With
-    ``heads`` the answer by clean depth is also measured with the reference's face.
+    ``faces`` the answer by clean depth is also measured with the reference's face.
 
     Beside: the codec's reconstruction of the true picture; the reference picture; the true picture of another person.
     """
@@ -129,8 +140,8 @@ def depth_to_image(
             method=method,
             generator=seeded(settings.seed, [DEPTH_TO_IMAGE_QUESTION, *batch.key]),
         )
-    if heads is not None and CLEAN in out.rgb:
-        out.rgb[KEPT_FACE] = with_faces(heads, out.rgb[CLEAN], batch.depth, batch)
+    if faces is not None and CLEAN in out.rgb:
+        out.rgb[KEPT_FACE] = faces.on(out.rgb[CLEAN], batch.depth)
     out.rgb[CODEC] = pipeline.codec.decode(pipeline.codec.encode(batch.rgb)).clamp(-1, 1)
     out.rgb[REFERENCE] = batch.reference_rgb
     others, lonely = other_people(batch.person_id)
@@ -162,25 +173,19 @@ def portraits(pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSetti
     )
 
 
-def with_faces(heads: Heads, rgb: Tensor, depth: Tensor, batch: ImageBatch) -> Tensor:
-    """Drawn pictures (B, 3, H, W) of this depth with the faces of the batch's references."""
-    faces = [face_in_picture(heads, picture) for picture in batch.reference_rgb]
-    return keep_likeness(heads, Portrait(rgb, depth), faces).rgb
-
-
 def joint(
     pipeline: PortraitPipeline,
     batch: ImageBatch,
     settings: ModeSettings,
     estimator: PortraitPipeline | None = None,
-    heads: Heads | None = None,
+    faces: ReferenceFaces | None = None,
 ) -> Answers:
     """Portraits drawn from the reference: is the depth that is drawn the depth of the picture that is drawn?
 
     Depth is estimated again from the drawn RGB (by ``estimator``; None: the pipeline itself) and compared with the
     drawn depth on the head (depth under :data:`HEAD`), after scale and shift. Beside: the same with true pictures and
     their depth (what estimating costs); the depth estimated of another person's drawn picture (no alignment of the
-    halves at all). With ``heads`` they are also measured with the reference's face, on the depth that was drawn.
+    halves at all). With ``faces`` they are also measured with the reference's face, on the depth that was drawn.
     """
     out = Answers()
     estimator = estimator or pipeline
@@ -188,8 +193,8 @@ def joint(
     others, lonely = other_people(batch.person_id)
     again = estimated(estimator, made.rgb, settings, batch.key)
     compared = []
-    if heads is not None and reference_of(pipeline, batch) is not None:
-        rgb = with_faces(heads, made.rgb, made.depth, batch)
+    if faces is not None and reference_of(pipeline, batch) is not None:
+        rgb = faces.on(made.rgb, made.depth)
         compared.append((KEPT_FACE, rgb, made.depth, estimated(estimator, rgb, settings, batch.key)))
     for answer, rgb, depth, found in (
         (JOINT_QUESTION, made.rgb, made.depth, again),

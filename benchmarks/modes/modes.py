@@ -23,6 +23,7 @@ from benchmarks.choices import QUESTION_NAMES
 from benchmarks.counts import count_pictures
 from benchmarks.depth.depth import pictures
 from benchmarks.depth.method import MethodSettings, TrainingMean
+from benchmarks.loading import check_steps
 from benchmarks.modes import identity as modes_identity
 from benchmarks.modes import measure
 from benchmarks.modes.parts import part_holes
@@ -90,10 +91,10 @@ def ask(
     estimator: PortraitPipeline | None = None,
     holes: Mapping[str, Tensor] | None = None,
     questions: Sequence[str] = QUESTION_NAMES,
-    heads: Heads | None = None,
+    faces: measure.ReferenceFaces | None = None,
 ) -> tuple[dict[str, measure.Answers], dict[str, float]]:
-    """Questions about a batch, and the seconds that each took; ``holes``: part → what is hidden of it; ``heads``: what
-    fits them, to measure portraits with their reference's face, too."""
+    """Questions about a batch, and the seconds that each took; ``holes``: part → what is hidden of it; with
+    ``faces`` portraits are also measured with their reference's."""
     by_part = {measure.inpaint_part(part): hole for part, hole in (holes or {}).items()}
     outcomes: dict[str, measure.Answers] = {}
     seconds: dict[str, float] = {}
@@ -102,9 +103,9 @@ def ask(
         if question == measure.IMAGE_TO_DEPTH_QUESTION:
             outcomes[question] = measure.image_to_depth(pipeline, batch, settings, mean_depth)
         elif question == measure.DEPTH_TO_IMAGE_QUESTION:
-            outcomes[question] = measure.depth_to_image(pipeline, batch, settings, estimator, heads)
+            outcomes[question] = measure.depth_to_image(pipeline, batch, settings, estimator, faces)
         elif question == measure.JOINT_QUESTION:
-            outcomes[question] = measure.joint(pipeline, batch, settings, estimator, heads)
+            outcomes[question] = measure.joint(pipeline, batch, settings, estimator, faces)
         else:
             outcomes[question] = measure.inpaint(pipeline, batch, settings, question, by_part.get(question))
         # The numbers are on the CPU by now: a GPU has been waited for.
@@ -140,10 +141,7 @@ def run(args: argparse.Namespace) -> int:
     estimator = None
     if args.estimator is not None:
         estimator = PortraitPipeline.from_pretrained(args.estimator).quiet().to(device)
-    try:
-        pipeline.schedule.spaced(args.steps)
-    except ValueError as error:
-        raise BenchmarkError(f"--steps: {error}") from error
+    check_steps(pipeline, args.steps)
     settings = measure.ModeSettings(args.steps, args.guidance, args.resample, args.seed, args.best_of)
     data = ImageDataModule(
         test=args.shards, batch_size=args.batch_size, size_px=pipeline.size_px, eval_frames=args.targets
@@ -157,8 +155,9 @@ def run(args: argparse.Namespace) -> int:
         with Telling("picture", total, console=console) as telling:
             for batch in pictures(data.test_dataloader(), device, args.limit):
                 mean_depth = mean.predict(batch) if mean else None
+                faces = None if heads is None else measure.ReferenceFaces(heads, batch)
                 outcomes, took = ask(
-                    pipeline, batch, settings, mean_depth, estimator, parts.of(batch), args.questions, heads
+                    pipeline, batch, settings, mean_depth, estimator, parts.of(batch), args.questions, faces
                 )
                 if identity is not None:
                     identity.add(outcomes, batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.options.arguments import add_drawing_arguments
+from benchmarks.options.arguments import add_drawing_arguments, refuse_idle
 from jdap.choices import READERS
 
 
@@ -17,3 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="mouth.safetensors that `python -m benchmarks mouth` wrote (default: those that ship)",
     )
     parser.add_argument("--no-controls", action="store_true", help="leave out another's sound and silence")
+
+
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Raises CommandError for options that would do nothing."""
+    if not args.moved:
+        refuse_idle(args, parser, ("turns",), "without --moved")

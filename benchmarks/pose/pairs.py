@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks import BenchmarkError
 from jdap.depth import normalise, skin_range_mm
-from jdap.geometry import HEAD_TO_VIEWER, PinholeCamera, axis_angle_to_matrix
+from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix
 from jdap.pose.change import PoseError
 from jdap.pose.heads import FittedHead, Heads
 from jdap.pose.motion import Motion, Mover
@@ -61,9 +61,7 @@ def read_pose_pairs(shards: str, pipeline: PosePipeline, limit: int | None = Non
 def _pair(sample: Sample, pipeline: PosePipeline) -> PosePair:
     heads, old, new = pipeline.heads, sample.rgb_FHW3[0], sample.rgb_FHW3[1]
     one = pipeline.fit(old)
-    f_px, cx_px, cy_px = one.camera_px_3.tolist()
-    camera = PinholeCamera(f_px, cx_px, cy_px, one.size, one.size)
-    other = pipeline.fit(new, camera)
+    other = pipeline.fit(new, one.camera)
     fitted = Mover(heads, one, GRID_PX).to(heads.acting(one, other))
     first, second = (_true_head(heads, sample, k) for k in (0, 1))
     true = Mover(heads, first, GRID_PX).to(_seen_by(heads.acting(first, second), second, first))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import Generator, Tensor, nn
 
-from benchmarks import BenchmarkError, answers, report
+from benchmarks import BenchmarkError, report
 from benchmarks.choices import EARS
 from benchmarks.speaking import measure, people
 from benchmarks.speaking.training import error_of, targets
@@ -129,16 +128,6 @@ def heard(ear: Ear, audio_NS: Tensor, tell: Callable[[int], None]) -> Tensor:
     return torch.cat(found)
 
 
-def _seen(folder: Path, console: Console) -> list[measure.SeenVideo]:
-    """The videos of a folder, as they are seen and heard."""
-    videos = []
-    with Telling("video", console=console) as telling:
-        for one in measure.see(folder, lambda line: console.print(line, style="yellow", soft_wrap=True)):
-            videos.append(one)
-            telling.tell(len(videos), one.name)
-    return videos
-
-
 def run(args: argparse.Namespace) -> int:
     """Train every arm, measure it, print the tables, and write the files into ``args.out``."""
     console = Console()
@@ -150,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
             for there in people.draw_missing(args.drawn, split, count):
                 telling.tell(there)
     spoken, test = people.read(args.drawn, "train", args.speakers), people.read(args.drawn, "test", args.test_speakers)
-    videos = _seen(args.videos, console) if args.videos else []
+    videos = measure.seen_in(args.videos, console) if args.videos else []
     arms: dict[str, tuple[Ear, int, Callable[[Tensor], Tensor]]] = {
         name: (ear, width, lambda x: x) for name, (ear, width) in ears.items()
     }
@@ -171,9 +160,5 @@ def run(args: argparse.Namespace) -> int:
         rows += [row | {"answer": f"{name}: {row['answer']}"} for row in found]
     settings = {name: getattr(args, name) for name in ("speakers", "test_speakers", "steps", "seed")}
     stamp = report.software_stamp() | settings | {"videos": len(videos)}
-    report.write_json(args.out / "hearing.json", {"rows": rows, "stamp": stamp})
-    report.write_csv(args.out / "hearing.csv", rows)
-    for whom in dict.fromkeys(row["whom"] for row in rows):
-        console.print(whom, style="bold")
-        report.show(answers.table([row for row in rows if row["whom"] == whom], measure.SPEAKING_MEASURES), console)
+    measure.publish(args.out / "hearing", rows, stamp, console)
     return 0

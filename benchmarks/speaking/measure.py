@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor
 
-from benchmarks import answers
+from benchmarks import BenchmarkError, answers, report
 from benchmarks.speaking.people import SPOKEN, Spoken
 from data_prep.video.find import find_videos
 from jdap.faces.landmarker import Landmarker, face_width_px
+from jdap.io.progress import Telling
 from jdap.media.frames import FramesError, read_frames
 from jdap.media.sound import SoundError, open_sound
 from jdap.metrics.lips import amplitude_ratio, best_lag, correlation
@@ -99,6 +101,30 @@ def see(folder: Path, tell: Callable[[str], None] = lambda line: None) -> Iterat
             tell(f"{path}: {found}")
         else:
             yield found
+
+
+def seen_in(folder: Path, console: Console) -> list[SeenVideo]:
+    """The same as a list, with progress and a line for what is left out.
+
+    Raises :class:`benchmarks.BenchmarkError` where nothing is left.
+    """
+    videos = []
+    with Telling("video", console=console) as telling:
+        for one in see(folder, lambda line: console.print(line, style="yellow", soft_wrap=True)):
+            videos.append(one)
+            telling.tell(len(videos), one.name)
+    if not videos:
+        raise BenchmarkError(f"--videos {folder}: in none of them a face and a sound are found")
+    return videos
+
+
+def publish(stem: Path, rows: Sequence[dict[str, Any]], stamp: dict[str, Any], console: Console) -> None:
+    """Write ``stem.json`` and ``stem.csv``, and print a table for each kind of speaker."""
+    report.write_json(stem.with_suffix(".json"), {"rows": rows, "stamp": stamp})
+    report.write_csv(stem.with_suffix(".csv"), rows)
+    for whom in dict.fromkeys(row["whom"] for row in rows):
+        console.print(whom, style="bold")
+        report.show(answers.table([row for row in rows if row["whom"] == whom], SPEAKING_MEASURES), console)
 
 
 def _see(path: Path, name: str) -> SeenVideo | str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import BenchmarkError, answers, report
+from benchmarks import BenchmarkError, report
 from benchmarks.speaking import measure, people
 from benchmarks.speaking.training import train
 from jdap.io.assets import find_folder
@@ -42,20 +42,9 @@ def run(args: argparse.Namespace) -> int:
     _draw(args, "test", args.test_speakers, console)
     rows = measure.of_speakers(face, people.read(args.out / "drawn", "test", args.test_speakers), args.seed)
     if args.videos is not None:
-        with Telling("video", console=console) as telling:
-            videos = []
-            for one in measure.see(args.videos, lambda line: console.print(line, style="yellow", soft_wrap=True)):
-                videos.append(one)
-                telling.tell(len(videos), one.name)
-        if not videos:
-            raise BenchmarkError(f"--videos {args.videos}: in none of them a face and a sound are found")
-        rows += measure.of_videos(face, videos, args.seed)
+        rows += measure.of_videos(face, measure.seen_in(args.videos, console), args.seed)
     stamp = report.software_stamp() | made | {"speaking": args.speaking or "trained", "seed": args.seed}
-    report.write_json(args.out / "speaking.json", {"rows": rows, "stamp": stamp})
-    report.write_csv(args.out / "speaking.csv", rows)
-    for whom in dict.fromkeys(row["whom"] for row in rows):
-        console.print(whom, style="bold")
-        report.show(answers.table([row for row in rows if row["whom"] == whom], measure.SPEAKING_MEASURES), console)
+    measure.publish(args.out / "speaking", rows, stamp, console)
     return 0
 
 

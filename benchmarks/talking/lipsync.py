@@ -27,6 +27,7 @@ from torch import Tensor
 from benchmarks import BenchmarkError, report
 from benchmarks.choices import FIRST, TRUE_TURNS
 from benchmarks.clips import talking_clips
+from benchmarks.loading import load_named
 from benchmarks.mouth.curves import Curves, read_all, rows
 from benchmarks.mouth.curves_report import plot, print_table
 from benchmarks.mouth.mouth import CODEC, TRUE, clips_json, landmarks
@@ -56,23 +57,6 @@ class SampledClips:
     strips: dict[str, list[Tensor]] = field(default_factory=dict)
     seconds: float = 0.0
     frames: int = 0
-
-
-def load_arms(arms: list[tuple[str, str]], device: torch.device, steps: int, dtype: str) -> dict[str, TalkingPipeline]:
-    """The pipelines by arm. Raises :class:`benchmarks.BenchmarkError` for names that meet, or steps that do not fit."""
-    if len({name for name, _ in arms}) < len(arms):
-        raise BenchmarkError(f"--weights: names must differ, got {', '.join(name for name, _ in arms)}")
-    kind = getattr(torch, dtype)
-    found = {name: TalkingPipeline.from_pretrained(folder, dtype=kind).quiet().to(device) for name, folder in arms}
-    for pipeline in found.values():
-        try:
-            pipeline.schedule.spaced(steps)
-        except ValueError as error:
-            raise BenchmarkError(f"--steps: {error}") from error
-    sizes = {name: pipeline.size_px for name, pipeline in found.items()}
-    if len(set(sizes.values())) > 1:
-        raise BenchmarkError(f"--weights: their pictures have different sides in pixels: {sizes}")
-    return found
 
 
 def reference_of(clip: ClipBatch, which: str) -> Tensor:
@@ -145,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw, read, print the table, and write the files into ``args.out``."""
     console, device = Console(), find_device(args.device)
     readers = load_readers(Path(resolve(args.reader)))
-    pipelines = load_arms(args.weights, device, args.steps, args.dtype)
+    pipelines = load_named(TalkingPipeline, args.weights, device, args.steps, dtype=getattr(torch, args.dtype))
     image = image_of(args, device)
     seeing = next(iter(pipelines.values()), image)
     clips = list(talking_clips(args.shards, seeing.size_px, args.limit))

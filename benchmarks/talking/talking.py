@@ -25,10 +25,11 @@ from torch import Tensor
 from benchmarks import BenchmarkError, answers, report
 from benchmarks.clips import talking_clips
 from benchmarks.depth.method import seeded
+from benchmarks.loading import load_named
 from benchmarks.modes import identity as modes_identity
 from benchmarks.mouth.training import through_codec
 from benchmarks.talking import measure
-from benchmarks.talking.lipsync import image_of, load_arms, moved_reference, reference_of, spoken
+from benchmarks.talking.lipsync import image_of, moved_reference, reference_of, spoken
 from benchmarks.talking.long import Long, long_video
 from benchmarks.talking.moved import MOVED_REFERENCE, MovedReference
 from benchmarks.talking.picture import plot_clips, plot_long
@@ -215,7 +216,7 @@ class Measuring:
 def run(args: argparse.Namespace) -> int:
     """Draw, measure, print the table, and write the files into ``args.out``."""
     console, device = Console(), find_device(args.device)
-    pipelines = load_arms(args.weights, device, args.steps, args.dtype)
+    pipelines = load_named(TalkingPipeline, args.weights, device, args.steps, dtype=getattr(torch, args.dtype))
     image = image_of(args, device, args.image)
     first = next(iter(pipelines), None)
     if first is not None and image.size_px != pipelines[first].size_px:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from jdap.choices import FIT_HEAD, LARGEST, MODEL_FACE, NO_HEAD, REFERENCE_FACE
+from jdap.choices import FIT_HEAD, LARGEST, MODEL_FACE, NO_HEAD
 from jdap.commands.arguments import CommandError
 from jdap.faces.landmarker import Landmarker
 from jdap.io.device import find_device, tell_of_bfloat16
@@ -89,10 +89,7 @@ def fitting(args: argparse.Namespace, pipeline: PortraitPipeline) -> Iterator[He
             )
         yield None
         return
-    if (args.head or (NO_HEAD if args.no_crop or args.box is not None else FIT_HEAD)) == NO_HEAD:
-        yield None
-        return
-    with _heads(f"; or do without a fitted head: --head {NO_HEAD}") as heads:
+    with _heads_for(args, args.head, f"; or do without a fitted head: --head {NO_HEAD}", NO_HEAD) as heads:
         yield heads
 
 
@@ -102,15 +99,20 @@ def keeping_faces(args: argparse.Namespace) -> Iterator[Heads | None]:
 
     Raises :class:`CommandError` where the model of faces or heads cannot be had.
     """
-    if (args.face or (MODEL_FACE if args.no_crop or args.box is not None else REFERENCE_FACE)) == MODEL_FACE:
-        yield None
-        return
-    with _heads(f"; or leave the face as the model draws it: --face {MODEL_FACE}") as heads:
+    otherwise = f"; or leave the face as the model draws it: --face {MODEL_FACE}"
+    with _heads_for(args, args.face, otherwise, MODEL_FACE) as heads:
         yield heads
 
 
 @contextlib.contextmanager
-def _heads(otherwise: str) -> Iterator[Heads]:
+def _heads_for(args: argparse.Namespace, asked: str | None, otherwise: str, without: str) -> Iterator[Heads | None]:
+    """Heads, unless ``without`` them is ``asked``, or nothing is and no faces are looked for.
+
+    ``otherwise`` is the way out where they cannot be had.
+    """
+    if asked == without or (asked is None and (args.no_crop or args.box is not None)):
+        yield None
+        return
     from jdap.pose.heads import Heads
 
     with landmarks(otherwise) as landmarker:

@@ -193,6 +193,10 @@ def _check_way(args: argparse.Namespace) -> None:
     others, way = (of_model, BY_MODEL) if args.by == BY_WARP else (of_warp, BY_WARP)
     if wrong := [f"--{name.replace('_', '-')}" for name, given in others.items() if given]:
         raise CommandError(f"{', '.join(wrong)}: only with --by {way}")
+    if args.turns is not None and args.motion not in (0, 1):
+        raise CommandError(
+            "--motion is how much the head sways, and with --turns it does not: leave it out (0: no blinks)"
+        )
 
 
 def _frames(fps: float, sound: Sound, max_seconds: float | None) -> int | None:

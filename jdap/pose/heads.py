@@ -67,6 +67,12 @@ class FittedHead:
     gaps_px: tuple[np.ndarray, ...] = ()
 
     @property
+    def camera(self) -> PinholeCamera:
+        """That of the picture."""
+        f_px, cx_px, cy_px = self.camera_px_3.tolist()
+        return PinholeCamera(f_px, cx_px, cy_px, self.size, self.size)
+
+    @property
     def pivot_mm_3(self) -> Tensor:
         """The middle about which the head turns, camera space, mm."""
         return self.rotation_33 @ torch.tensor(PIVOT_MM) + self.translation_mm_3
@@ -192,14 +198,17 @@ class Heads:
 
     def place(self, head: FittedHead, expression_E: Tensor, turn_33: Tensor) -> Tensor:
         """(V, 3) camera space, mm: the head with an expression, turned about its middle in the axes of its sight."""
-        local = head.shape_V3 + (expression_E @ self.model.expression_EV3.flatten(1)).view_as(head.shape_V3)
+        local = self._with(head, expression_E)
         turn = head.sight_33 @ turn_33 @ head.sight_33.T
         return (local - torch.tensor(PIVOT_MM)) @ (turn @ head.rotation_33).T + head.pivot_mm_3
 
     def acting(self, head: FittedHead, other: FittedHead) -> Tensor:
         """(V, 3) space of the other's camera, mm: the head with the expression of another, in its place."""
-        local = head.shape_V3 + (other.expression_E @ self.model.expression_EV3.flatten(1)).view_as(head.shape_V3)
-        return local @ other.rotation_33.T + other.translation_mm_3
+        return self._with(head, other.expression_E) @ other.rotation_33.T + other.translation_mm_3
+
+    def _with(self, head: FittedHead, expression_E: Tensor) -> Tensor:
+        """(V, 3) head space, mm: the head with an expression."""
+        return head.shape_V3 + (expression_E @ self.model.expression_EV3.flatten(1)).view_as(head.shape_V3)
 
     def _correction(self, head: FittedHead, residual_px_N2: Tensor) -> Tensor:
         """(V, 3) head space, mm: what brings the head's landmarks onto those that were seen, smooth over the skin.

@@ -2,9 +2,10 @@
 
 The model settles pose, expression, light, hair and all around the face; small weights blur what tells a person from
 another. That is in the reference. A head is fitted to the reference, and one to what was drawn: to the mean of the
-landmarks that are found in the picture and in its depth, seen as clay. The reference's head takes the drawn one's
-expression and place, and the photo's texture goes with it (:mod:`jdap.pose.motion`, :mod:`jdap.pose.warp`). The light
-stays that of the drawing: what the two pictures differ by over a wide Gaussian is taken off.
+landmarks that are found in the picture and in its depth, seen as clay. The reference's head goes to the drawn one's
+place, and some of the way to its expression, and the photo's texture goes with it (:mod:`jdap.pose.motion`,
+:mod:`jdap.pose.warp`). The light stays that of the drawing: what the two pictures differ by over a wide Gaussian is
+taken off.
 
 Shapes: B portraits, S x S pixels.
 """
@@ -23,11 +24,10 @@ from torch import Tensor
 from jdap.blur import gaussian_blur
 from jdap.faces.crop import crop_frame
 from jdap.faces.landmarker import Face
-from jdap.geometry import PinholeCamera
 from jdap.photos.read import Photo
 from jdap.pipelines.pictures import Portrait
 from jdap.pose.change import PoseError
-from jdap.pose.heads import FittedHead, Heads
+from jdap.pose.heads import Heads
 from jdap.pose.motion import Mover
 from jdap.pose.photo import fit_photo
 from jdap.pose.pipeline import MOTION_SIDE_PX
@@ -46,10 +46,11 @@ LEAST_FACE = 0.006
 
 
 class ReferenceFace(NamedTuple):
-    """A square picture ``rgb_SS3`` (uint8) of :data:`jdap.pose.pipeline.MOTION_SIDE_PX` pixels, and its head."""
+    """A square picture ``rgb_SS3`` (uint8) of :data:`jdap.pose.pipeline.MOTION_SIDE_PX` pixels, and its head, ready to
+    be moved."""
 
     rgb_SS3: np.ndarray
-    head: FittedHead
+    mover: Mover
 
 
 class Likeness(NamedTuple):
@@ -66,14 +67,15 @@ def face_in_photo(heads: Heads, photo: Photo, window_px: np.ndarray) -> Referenc
         head = fit_photo(heads, photo, window_px)
     except PoseError:
         return None
-    return ReferenceFace(crop_frame(photo.rgb_HW3, window_px, MOTION_SIDE_PX).copy(), head)
+    pixels = crop_frame(photo.rgb_HW3, window_px, MOTION_SIDE_PX).copy()
+    return ReferenceFace(pixels, Mover(heads, head, LIKENESS_GRID_PX))
 
 
 def face_in_picture(heads: Heads, rgb_3SS: Tensor) -> ReferenceFace | None:
     """The same of a small picture by itself, (3, S, S) in [-1, 1]."""
     pixels = _large(rgb_3SS)
     try:
-        return ReferenceFace(pixels, heads.fit(pixels))
+        return ReferenceFace(pixels, Mover(heads, heads.fit(pixels), LIKENESS_GRID_PX))
     except PoseError:
         return None
 
@@ -107,11 +109,10 @@ def _drawn_face(heads: Heads, rgb_3SS: Tensor, relief_3SS: Tensor) -> Face | Non
 
 def _put_on(heads: Heads, rgb_3SS: Tensor, face: Face, reference: ReferenceFace) -> Tensor | None:
     """(3, S, S): the drawn picture with the reference's face; None where too little of it would be seen."""
-    head, side = reference.head, rgb_3SS.shape[-1]
-    f_px, cx_px, cy_px = head.camera_px_3.tolist()
-    other = heads.fit_face(face, MOTION_SIDE_PX, PinholeCamera(f_px, cx_px, cy_px, head.size, head.size))
+    head, side = reference.mover.head, rgb_3SS.shape[-1]
+    other = heads.fit_face(face, MOTION_SIDE_PX, head.camera)
     other = replace(other, expression_E=torch.lerp(head.expression_E, other.expression_E, DRAWN_EXPRESSION))
-    motion = Mover(heads, head, LIKENESS_GRID_PX).to(heads.acting(head, other))
+    motion = reference.mover.to(heads.acting(head, other))
     face_T = heads.face_T & (heads.model.skin_T | heads.mouth_T | heads.eyes_T)
     seen = (face_T[motion.part_SS.clamp_min(0)] & (motion.part_SS >= 0))[None, None].float()
     mask = (F.interpolate(seen, (side, side), mode="area") > 0.5).float()

@@ -11,6 +11,8 @@ OUT = ("--out", "nowhere")
     ("words", "idle"),
     [
         (["depth", "--photos", "a", *OUT, "--no-regions", "--workers", "2"], "--no-regions, --workers"),
+        (["lipsync", "--weights", "a", *OUT, "--turns", "still"], "--turns"),
+        (["talking", "--weights", "a", *OUT, "--turns", "still"], "--turns"),
         (["mouth", "--reader", "a", *OUT, "--train", "b", "--stride", "1"], "--train, --stride"),
         (["parser", "--parser", "shipped", *OUT, "--people", "3", "--minutes", "1"], "--people, --minutes"),
         (["footprint", "--frames", "3"], "--frames"),

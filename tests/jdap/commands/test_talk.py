@@ -316,6 +316,7 @@ def test_videos_of_several_seeds_are_those_of_single_ones(
         (["--by", "warp", "--few-step"], "--few-step: only with --by model"),
         (["--lips", 2, "--motion", 0], "--lips, --motion: only with --by warp"),
         (["--turns", "nod.mp4"], "--turns: only with --by warp"),
+        (["--by", "warp", "--turns", "nod.mp4", "--motion", 2], "with --turns it does not: leave it out"),
     ],
 )
 def test_options_of_the_other_way_are_refused(

@@ -94,10 +94,10 @@ def test_references_are_photos_or_small_pictures(
     small = face_in_picture(heads, true[0])
     assert small is not None
     assert small.rgb_SS3.shape == reference.rgb_SS3.shape == (512, 512, 3)
-    apart = (small.head.pivot_mm_3 - reference.head.pivot_mm_3).norm()
-    assert float(apart) < 0.06 * float(reference.head.pivot_mm_3.norm())
+    apart = (small.mover.head.pivot_mm_3 - reference.mover.head.pivot_mm_3).norm()
+    assert float(apart) < 0.06 * float(reference.mover.head.pivot_mm_3.norm())
 
 
 def test_a_head_that_acts_as_itself_is_itself(heads: Heads, reference: ReferenceFace) -> None:
-    head = reference.head
+    head = reference.mover.head
     assert torch.allclose(heads.acting(head, head), heads.vertices(head), atol=1e-3)
