@@ -37,6 +37,7 @@ _WHAT = (
         "speaking.speaking",
         "what a face does when it says a sound: trains what `jdap talk --by warp` hears by, and measures it",
     ),
+    ("likeness", "likeness.likeness", "trains the network by which portraits are drawn of a moved reference"),
     ("hearing", "speaking.hearing", "by what a mouth hears best: log-mel against a speech recogniser's encoder"),
     ("parser", "parser.parser", "what a head's pixels show: trains the parser that ships, and measures parsers"),
     (

@@ -29,9 +29,10 @@ SEVERAL = (LARGEST, EVERY_FACE, REFUSE)
 #: What depth of a photo starts from: a head fitted to its face, or the picture alone.
 FIT_HEAD, NO_HEAD = "fit", "none"
 HEAD_STARTS = (FIT_HEAD, NO_HEAD)
-#: Whose face a drawn portrait has: the reference's own texture, moved onto the head, or what the model draws.
-REFERENCE_FACE, MODEL_FACE = "reference", "model"
-WHOSE_FACE = (REFERENCE_FACE, MODEL_FACE)
+#: Whose face a drawn portrait has: the reference's own texture, moved onto the head; what the model draws, to which the
+#: moved reference is shown; or what it draws of the reference as it is.
+REFERENCE_FACE, SHOWN_FACE, MODEL_FACE = "reference", "shown", "model"
+WHOSE_FACE = (REFERENCE_FACE, SHOWN_FACE, MODEL_FACE)
 #: How a changed head is drawn: from the photo's own texture, or by the model.
 BY_WARP, BY_MODEL = "warp", "model"
 RENDERERS = (BY_WARP, BY_MODEL)

@@ -133,6 +133,7 @@ RULES: dict[str, set[str]] = {
     "benchmarks.mouth": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.pose": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.parser": BENCHMARKS | {"benchmarks.fit"},
+    "benchmarks.likeness": BENCHMARKS | {"benchmarks.pose"},
     "benchmarks.speaking": BENCHMARKS,
     "benchmarks.relight": BENCHMARKS | {"benchmarks.depth"},
     "benchmarks.talking": BENCHMARKS | {"benchmarks.depth", "benchmarks.modes", "benchmarks.mouth"},

@@ -55,7 +55,7 @@ class Identity:
         others, lonely = modes.other_people(batch.person_id)
         for question, outcome in outcomes.items():
             if question == modes.JOINT_QUESTION:
-                for answer in (modes.JOINT_QUESTION, modes.KEPT_FACE):
+                for answer in (modes.JOINT_QUESTION, modes.BY_MOVED, modes.KEPT_FACE):
                     if (rgb := outcome.rgb.get(answer)) is not None:
                         drawn_at, drawn_found = self.landmarks(rgb)
                         outcome.add(answer, FACE_FOUND, drawn_found.double())

@@ -23,18 +23,20 @@ from jdap.choices import CLEAN, METHODS, REPAINT
 from jdap.metrics.depth import DEPTH_MEASURES, FAR, NEAR, NORMALISED, align_scale_shift, ground_truth, rmse
 from jdap.models.image.separate import SeparateUNets
 from jdap.pipelines.masks import fill_unknown, paste_known
+from jdap.pipelines.moved import MoveReference
 from jdap.pipelines.pictures import PT, Portrait
 from jdap.pipelines.portrait import GUIDANCE, PortraitPipeline
 from jdap.pose.heads import Heads
-from jdap.pose.likeness import face_in_picture, keep_likeness
+from jdap.pose.likeness import face_in_picture, keep_likeness, reference_mover
 
 #: Answers that are not the model's.
 CODEC, REFERENCE, OTHER, TRUE, NEAREST, MEAN = "codec", "reference", "other person", "true", "nearest pixel", "mean"
 IMAGE_TO_DEPTH_QUESTION, DEPTH_TO_IMAGE_QUESTION, JOINT_QUESTION = "image-to-depth", "depth-to-image", "joint"
 #: The model's answers, where they are not just named by their method.
 ONE_STEP, EITHER, RESAMPLED = "clean, 1 step", "either", "resampled"
-#: A drawn portrait with the reference's own texture on its face (:mod:`jdap.pose.likeness`).
-KEPT_FACE = "reference's face"
+#: A portrait that is drawn by the reference where its head is, and the same, or the model's own of weights that cannot
+#: do that, with the reference's texture on its face (:mod:`jdap.pose.likeness`).
+BY_MOVED, KEPT_FACE = "moved reference", "reference's face"
 #: What the hole is cut out of.
 INPAINT_BOTH, INPAINT_RGB, INPAINT_DEPTH = "inpaint both", "inpaint rgb", "inpaint depth"
 
@@ -79,6 +81,8 @@ class ReferenceFaces:
 
     def __init__(self, heads: Heads, batch: ImageBatch) -> None:
         self.heads, self.faces = heads, [face_in_picture(heads, picture) for picture in batch.reference_rgb]
+        #: Brings the references to drawn heads.
+        self.move = reference_mover(heads, self.faces)
 
     def on(self, rgb: Tensor, depth: Tensor) -> Tensor:
         """Drawn pictures (B, 3, H, W) of this depth with them."""
@@ -126,22 +130,30 @@ def depth_to_image(
     """Pictures of the true depth and the reference, against the true ones; ``depth_rmse``: is the depth still theirs?
 
     It is estimated by ``estimator`` (None: the pipeline itself). Separate networks have no answer of their own. With
-    ``faces`` the answer by clean depth is also measured with the reference's face.
+    ``faces`` it is also asked by clean depth with the references moved, by weights that look at these, and measured
+    with the reference's face.
 
     Beside: the codec's reconstruction of the true picture; the reference picture; the true picture of another person.
     """
     out = Answers()
-    for method in () if isinstance(pipeline.unet, SeparateUNets) else methods_of(pipeline):
-        out.rgb[method] = pipeline.depth_to_image(
+
+    def asked(method: str, move: MoveReference | None = None) -> Tensor:
+        return pipeline.depth_to_image(
             batch.depth,
             reference=reference_of(pipeline, batch),
             steps=settings.steps,
             guidance=settings.guidance,
             method=method,
+            move=move,
             generator=seeded(settings.seed, [DEPTH_TO_IMAGE_QUESTION, *batch.key]),
         )
+
+    for method in () if isinstance(pipeline.unet, SeparateUNets) else methods_of(pipeline):
+        out.rgb[method] = asked(method)
     if faces is not None and CLEAN in out.rgb:
-        out.rgb[KEPT_FACE] = faces.on(out.rgb[CLEAN], batch.depth)
+        if pipeline.likeness_net is not None:
+            out.rgb[BY_MOVED] = asked(CLEAN, faces.move)
+        out.rgb[KEPT_FACE] = faces.on(out.rgb.get(BY_MOVED, out.rgb[CLEAN]), batch.depth)
     out.rgb[CODEC] = pipeline.codec.decode(pipeline.codec.encode(batch.rgb)).clamp(-1, 1)
     out.rgb[REFERENCE] = batch.reference_rgb
     others, lonely = other_people(batch.person_id)
@@ -160,14 +172,17 @@ def depth_to_image(
     return out
 
 
-def portraits(pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSettings) -> Portrait:
-    """A portrait and its depth from the reference of each of a batch's pictures."""
+def portraits(
+    pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSettings, move: MoveReference | None = None
+) -> Portrait:
+    """A portrait and its depth from the reference of each of a batch's pictures, which ``move`` moves."""
     return pipeline.generate(
         reference_of(pipeline, batch),
         count=len(batch),
         steps=settings.steps,
         guidance=settings.guidance,
         best_of=settings.best_of,
+        move=move,
         generator=seeded(settings.seed, [JOINT_QUESTION, *batch.key]),
         output_type=PT,
     )
@@ -185,7 +200,8 @@ def joint(
     Depth is estimated again from the drawn RGB (by ``estimator``; None: the pipeline itself) and compared with the
     drawn depth on the head (depth under :data:`HEAD`), after scale and shift. Beside: the same with true pictures and
     their depth (what estimating costs); the depth estimated of another person's drawn picture (no alignment of the
-    halves at all). With ``faces`` they are also measured with the reference's face, on the depth that was drawn.
+    halves at all). With ``faces`` they are also drawn by the moved references, by weights that look at these, and
+    measured with the reference's face, on the depth that was drawn.
     """
     out = Answers()
     estimator = estimator or pipeline
@@ -194,8 +210,12 @@ def joint(
     again = estimated(estimator, made.rgb, settings, batch.key)
     compared = []
     if faces is not None and reference_of(pipeline, batch) is not None:
-        rgb = faces.on(made.rgb, made.depth)
-        compared.append((KEPT_FACE, rgb, made.depth, estimated(estimator, rgb, settings, batch.key)))
+        shown = made
+        if pipeline.likeness_net is not None:
+            shown = portraits(pipeline, batch, settings, faces.move)
+            compared.append((BY_MOVED, *shown, estimated(estimator, shown.rgb, settings, batch.key)))
+        rgb = faces.on(shown.rgb, shown.depth)
+        compared.append((KEPT_FACE, rgb, shown.depth, estimated(estimator, rgb, settings, batch.key)))
     for answer, rgb, depth, found in (
         (JOINT_QUESTION, made.rgb, made.depth, again),
         *compared,
@@ -210,14 +230,20 @@ def joint(
 
 
 def inpaint(
-    pipeline: PortraitPipeline, batch: ImageBatch, settings: ModeSettings, what: str, hole: Tensor | None = None
+    pipeline: PortraitPipeline,
+    batch: ImageBatch,
+    settings: ModeSettings,
+    what: str,
+    hole: Tensor | None = None,
+    faces: ReferenceFaces | None = None,
 ) -> Answers:
     """Half of the face is hidden (:func:`half_face`) in RGB, in depth, or in both, and drawn from the rest.
 
     ``what`` is one of INPAINT_BOTH, INPAINT_RGB, INPAINT_DEPTH: what is hidden; the other half of the latents is known
     whole. Or it is :func:`inpaint_part` of a ``hole`` (B, 1, H, W) bool, which is hidden in both. Where both are hidden
-    the two methods are one, and it is asked with and without resampling (a part: without). Beside, in the hole: the
-    codec's reconstruction, the nearest known pixel, and another person.
+    the two methods are one, and it is asked with and without resampling (a part: without), and with ``faces`` by the
+    moved references, of weights that look at these. Beside, in the hole: the codec's reconstruction, the nearest known
+    pixel, and another person.
     """
     named = hole is not None
     hole = half_face(batch.skin) if hole is None else hole
@@ -230,6 +256,8 @@ def inpaint(
         asked = {EITHER: (method, 1)}
         if not named:
             asked[f"{RESAMPLED} {settings.resample}x"] = (method, settings.resample)
+            if faces is not None and pipeline.likeness_net is not None:
+                asked[BY_MOVED] = (method, 1)
     for answer, (method, resample) in asked.items():
         out.rgb[answer], out.depth[answer] = pipeline.edit(
             batch.rgb,
@@ -241,6 +269,7 @@ def inpaint(
             guidance=settings.guidance,
             method=method,
             resample=resample,
+            move=faces.move if faces is not None and answer == BY_MOVED else None,
             generator=seeded(settings.seed, [what, *batch.key]),
         )
     others, lonely = other_people(batch.person_id)

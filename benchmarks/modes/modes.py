@@ -56,6 +56,9 @@ PAIRS_COMPARED = (
     (measure.ONE_STEP, REPAINT),
     (CLEAN, REPAINT),
     (measure.EITHER, measure.RESAMPLED),
+    (measure.BY_MOVED, CLEAN),
+    (measure.BY_MOVED, measure.JOINT_QUESTION),
+    (measure.BY_MOVED, measure.EITHER),
     (measure.KEPT_FACE, CLEAN),
     (measure.KEPT_FACE, measure.JOINT_QUESTION),
 )
@@ -107,7 +110,7 @@ def ask(
         elif question == measure.JOINT_QUESTION:
             outcomes[question] = measure.joint(pipeline, batch, settings, estimator, faces)
         else:
-            outcomes[question] = measure.inpaint(pipeline, batch, settings, question, by_part.get(question))
+            outcomes[question] = measure.inpaint(pipeline, batch, settings, question, by_part.get(question), faces)
         # The numbers are on the CPU by now: a GPU has been waited for.
         seconds[question] = time.perf_counter() - start
     return outcomes, seconds
@@ -226,14 +229,17 @@ def panels(batch: ImageBatch, outcomes: dict[str, measure.Answers]) -> dict[str,
         ("image-to-depth", (measure.IMAGE_TO_DEPTH_QUESTION, measure.ONE_STEP), "depth"),
         ("… repaint", (measure.IMAGE_TO_DEPTH_QUESTION, REPAINT), "depth"),
         ("depth-to-image", (measure.DEPTH_TO_IMAGE_QUESTION, CLEAN), "rgb"),
+        ("… shown", (measure.DEPTH_TO_IMAGE_QUESTION, measure.BY_MOVED), "rgb"),
         ("… its face", (measure.DEPTH_TO_IMAGE_QUESTION, measure.KEPT_FACE), "rgb"),
         ("… repaint ", (measure.DEPTH_TO_IMAGE_QUESTION, REPAINT), "rgb"),
         ("joint", (measure.JOINT_QUESTION, measure.JOINT_QUESTION), "rgb"),
+        ("… shown ", (measure.JOINT_QUESTION, measure.BY_MOVED), "rgb"),
         ("… its face ", (measure.JOINT_QUESTION, measure.KEPT_FACE), "rgb"),
         ("joint: depth", (measure.JOINT_QUESTION, measure.JOINT_QUESTION), "depth"),
         ("half hidden", (measure.INPAINT_BOTH, HIDDEN), "rgb"),
         ("inpainted", both, "rgb"),
         ("… depth", both, "depth"),
+        ("… shown  ", (measure.INPAINT_BOTH, measure.BY_MOVED), "rgb"),
         ("… resampled", (measure.INPAINT_BOTH, measure.RESAMPLED), "rgb"),
         ("depth known", (measure.INPAINT_RGB, CLEAN), "rgb"),
         ("… repaint  ", (measure.INPAINT_RGB, REPAINT), "rgb"),

@@ -63,15 +63,16 @@ def _pair(sample: Sample, pipeline: PosePipeline) -> PosePair:
     one = pipeline.fit(old)
     other = pipeline.fit(new, one.camera)
     fitted = Mover(heads, one, GRID_PX).to(heads.acting(one, other))
-    first, second = (_true_head(heads, sample, k) for k in (0, 1))
-    true = Mover(heads, first, GRID_PX).to(_seen_by(heads.acting(first, second), second, first))
+    first, second = (true_head(heads, sample, k) for k in (0, 1))
+    true = Mover(heads, first, GRID_PX).to(seen_by(heads.acting(first, second), second, first))
     depth_mm = torch.from_numpy(sample.depth_mm_FHW[1])[None, None]
     skin = torch.from_numpy(sample.skin_FHW[1])[None, None]
     depth = normalise(depth_mm, skin_range_mm(depth_mm, skin))
     return PosePair(old, new, depth, depth_mm[0, 0] > 0, fitted, true, sample.key, sample.record.person_id)
 
 
-def _true_head(heads: Heads, sample: Sample, frame: int) -> FittedHead:
+def true_head(heads: Heads, sample: Sample, frame: int) -> FittedHead:
+    """The head of a frame of the studio, as it was drawn."""
     arrays = {name: torch.from_numpy(values[frame]) for name, values in sample.arrays.items()}
     model = heads.model
     still = torch.zeros(1, len(model.expression_names))
@@ -86,7 +87,7 @@ def _true_head(heads: Heads, sample: Sample, frame: int) -> FittedHead:
     )
 
 
-def _seen_by(points_V3: Tensor, theirs: FittedHead, ours: FittedHead) -> Tensor:
+def seen_by(points_V3: Tensor, theirs: FittedHead, ours: FittedHead) -> Tensor:
     """Points that lie by our camera where the given ones lie by theirs, at the same depth."""
     f, f_own = theirs.camera_px_3[0], ours.camera_px_3[0]
     shift = theirs.camera_px_3[1:] - ours.camera_px_3[1:]

@@ -1,7 +1,7 @@
 """``jdap generate --reference IMAGE --out DIR``: new portraits of the person in a photo, with their depth.
 
-The face is the reference's own: its texture, moved onto the head that was drawn (``--face``, docs/likeness.md). Where
-no face is found in the one or the other it stays as the model drew it, and the row says so.
+The reference is moved to where the drawn depth has a head; the model draws by it, and its face is put on (``--face``,
+docs/likeness.md). Where no face is found in the one or the other it stays as the model drew it, and the row says so.
 
 With ``--depth FILE`` that depth is given, and portraits are made for it (depth-to-image).
 
@@ -16,7 +16,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from jdap.choices import DEPTH_FIRST, EVERY_FACE, MODEL_FACE, REFERENCE_FACE, WHOSE_FACE
+from jdap.choices import DEPTH_FIRST, EVERY_FACE, MODEL_FACE, REFERENCE_FACE, SHOWN_FACE, WHOSE_FACE
 from jdap.commands.arguments import CommandError, add_depth, add_drawing_arguments, positive, refuse_idle, within
 from jdap.photos.made import Made
 
@@ -48,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--face",
         choices=WHOSE_FACE,
         help=f"{REFERENCE_FACE}: its texture, moved onto the head that is drawn (default where faces are looked for); "
-        f"{MODEL_FACE}: as the model draws it",
+        f"{SHOWN_FACE}: as the model draws it, shown the reference where that head is; {MODEL_FACE}: as it draws it of "
+        "the reference as that is",
     )
     parser.add_argument("--count", type=positive, default=1, help="pictures of each, of seeds K, K + 1 …")
 
@@ -75,9 +76,14 @@ def run(args: argparse.Namespace) -> int:
     from jdap.photos.read import read_photo
     from jdap.pipelines.grid import depth_picture, labelled_grid
     from jdap.pipelines.portrait import Portrait
-    from jdap.pose.likeness import face_in_photo, keep_likeness
+    from jdap.pose.likeness import face_in_photo, keep_likeness, reference_mover
 
     pipeline = command.load(args)
+    shows = pipeline.likeness_net is not None and (args.depth is not None or args.depth_first > 0)
+    if args.face == SHOWN_FACE and not shows:
+        raise CommandError(
+            f"--face {SHOWN_FACE}: it takes weights with a likeness_net, and depth that is drawn first (--depth-first)"
+        )
     how = {"steps": args.steps, "guidance": args.guidance}
     made_by = command.describe(args, pipeline) | how
     depth = None
@@ -99,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
             (window_px,) = chosen.windows_px
             reference = head.cropped(pipeline, photo, window_px)
             face = None if heads is None else face_in_photo(heads, photo, window_px)
+            move = reference_mover(heads, [face]) if heads is not None and face is not None and shows else None
             kept: dict[str, bool] = {}
             files: list[str] = []
             columns, labels = [reference], ["reference"]
@@ -107,11 +114,11 @@ def run(args: argparse.Namespace) -> int:
             for seed in range(args.seed, args.seed + args.count):
                 generator = torch.Generator().manual_seed(seed)
                 if depth is None:
-                    made = pipeline.generate(reference, generator=generator, **how)
+                    made = pipeline.generate(reference, move=move, generator=generator, **how)
                 else:
-                    rgb = pipeline.depth_to_image(depth, reference=reference, generator=generator, **how)
+                    rgb = pipeline.depth_to_image(depth, reference=reference, move=move, generator=generator, **how)
                     made = Portrait(rgb, depth)
-                if heads is not None:
+                if heads is not None and args.face != SHOWN_FACE:
                     found = keep_likeness(heads, made, [face])
                     made, kept[str(seed)] = Portrait(found.rgb, made.depth), bool(found.kept)
                 pixels = ((made.rgb[0].float().permute(1, 2, 0) + 1) * 127.5).round().byte().cpu().numpy()
@@ -132,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
             data = command.source(path, photo, chosen, window_px) | {
                 "depth": paste.FRAME,
                 "face_of_reference": kept or None,
+                "shown_where_it_belongs": move is not None,
                 "made_by": made_by,
                 "notes": notes,
             }

@@ -33,10 +33,10 @@ def pack(
     """Write the pipeline of ``weights``, which makes portraits or talks, to ``out``, whole or not at all.
 
     ``codec`` is a folder whose decoder replaces the one in ``weights``. ``half`` stores weights in bfloat16, whose
-    exponents zip well, codec and face layers in float16; loading turns them into float32 again. ``lean`` stores zeros
-    for what no answer depends on: cross-attention where there are no image tokens, and the ReferenceNet's end. Files
-    that stand beside the networks (the benchmark's mean depth, how it was trained) go along. ``image``, of weights that
-    talk: the image model that the folder then names rather than holds.
+    exponents zip well, and the smaller networks (codec, face layers, likeness net) in float16; loading turns them into
+    float32 again. ``lean`` stores zeros for what no answer depends on: cross-attention where there are no image tokens,
+    and the ReferenceNet's end. Files that stand beside the networks (the benchmark's mean depth, how it was trained) go
+    along. ``image``, of weights that talk: the image model that the folder then names rather than holds.
 
     Raises :class:`jdap.models.loading.WeightsError` for folders that cannot be read and codecs of other latents.
     """
@@ -52,8 +52,9 @@ def pack(
         _empty(pipeline)
     if half:
         pipeline.codec.half()
-        if isinstance(pipeline, PortraitPipeline) and pipeline.face_layers is not None:
-            pipeline.face_layers.half()
+        if isinstance(pipeline, PortraitPipeline):
+            for small in filter(None, (pipeline.face_layers, pipeline.likeness_net)):
+                small.half()
         audio = pipeline.audio if isinstance(pipeline, TalkingPipeline) else None
         for network in filter(None, (pipeline.unet, pipeline.reference, audio)):
             network.bfloat16()

@@ -15,10 +15,12 @@ from jdap.choices import DEPTH_FIRST, GUIDANCE, METHODS
 from jdap.diffusion import ensemble as ensembles
 from jdap.diffusion.denoiser import Generators, Pair
 from jdap.diffusion.onestep import ZEROS
+from jdap.diffusion.samplers import network_calls
 from jdap.pipelines.agreement import choose_best, disagreement
 from jdap.pipelines.base import LATENTS, Callback, question
 from jdap.pipelines.fitted import FittedDepth, lay_in
 from jdap.pipelines.masks import known_cells, known_parts, paste_known
+from jdap.pipelines.moved import MoveReference
 from jdap.pipelines.pictures import (
     DepthEstimate,
     Pictures,
@@ -73,6 +75,7 @@ class PortraitPipeline(PortraitNetworks):
         guidance: float = GUIDANCE,
         depth_first: float = DEPTH_FIRST,
         best_of: int = 1,
+        move: MoveReference | None = None,
         generator: Generators | None = None,
         output_type: str | None = None,
         callback_on_step_end: Callback | None = None,
@@ -84,6 +87,9 @@ class PortraitPipeline(PortraitNetworks):
         below 1, samples both halves; of that the depth is kept, and in the other steps RGB is sampled anew for it. What
         a picture shows is settled when its features are drawn, so more of the pictures are faces. At 0, and of networks
         that do no depth-to-image by clean depth, both halves are sampled together in all steps.
+
+        ``move`` brings the references to the heads of that depth (:func:`jdap.pose.likeness.reference_mover`), and the
+        picture is drawn by what they show there, which weights with a ``likeness_net`` do.
 
         Each portrait is drawn ``best_of`` times, one draw after the other from the same generator, and the one is kept
         whose depth comes out best when it is estimated again from the picture
@@ -112,6 +118,8 @@ class PortraitPipeline(PortraitNetworks):
         }
         apart = self.joint and not self.shared_timestep and steps > 1
         first = max(1, round(depth_first * steps)) if apart and depth_first else steps
+        if move is not None and first == steps:
+            raise ValueError("with move, depth is drawn first: depth_first must be above 0, and there must be 2 steps")
         draws, off = [], []
         for draw in range(best_of):
             before, after = draw * steps, (best_of - 1 - draw) * steps
@@ -120,11 +128,14 @@ class PortraitPipeline(PortraitNetworks):
             if first < steps:
                 counts = {"passed": before + first, "to_come": after}
                 how: dict[str, Any] = {"known_depth": sampled.depth, "steps": steps - first}
-                sampled = self._sample(network, sampled, generator, **how, **counts, **told)
+                seen = (
+                    network if move is None else self._led(network, move(*decode(self.codec, sampled)), sampled.depth)
+                )
+                sampled = self._sample(seen, sampled, generator, **how, **counts, **told)
             draws.append(decode(self.codec, sampled))
             if best_of > 1:
-                seen = self.image_to_depth(draws[-1].rgb, generator=torch.Generator().manual_seed(0)).depth
-                off.append(disagreement(draws[-1].depth, seen))
+                again = self.image_to_depth(draws[-1].rgb, generator=torch.Generator().manual_seed(0)).depth
+                off.append(disagreement(draws[-1].depth, again))
         made = draws[0] if best_of == 1 else choose_best(draws, off)
         self._num_timesteps = best_of * steps
         return Portrait(rgb_as(kind, made.rgb), depth_as(kind, made.depth))
@@ -200,6 +211,7 @@ class PortraitPipeline(PortraitNetworks):
         reference: Pictures | None = None,
         rgb: Pictures | None = None,
         strength: float = 1.0,
+        move: MoveReference | None = None,
         steps: int = 20,
         guidance: float = GUIDANCE,
         method: str | None = None,
@@ -214,7 +226,8 @@ class PortraitPipeline(PortraitNetworks):
 
         ``reference`` says who it is, one for all or one for each; without one it is anybody, and ``guidance`` has no
         meaning. Of ``rgb``, pictures of that depth, drawing starts from as much noise as ``strength`` says (above 0,
-        to 1: noise alone), and takes that share of the steps.
+        to 1: noise alone), and takes that share of the steps. ``move`` as in :meth:`generate`; where the depth alone
+        shows no face, a picture is drawn before, to find it in that.
         """
         if not 0 < strength <= 1 or (strength < 1 and rgb is None):
             raise ValueError(f"strength must be above 0, to 1, and below 1 with rgb to start from, got {strength}")
@@ -223,8 +236,11 @@ class PortraitPipeline(PortraitNetworks):
         kind, given = kind_of(depth, output_type), self._here(depth_of(depth, "depth", self.size_px))
         check_pictures(given, "depth", 1)
         known = self.codec.encode(depth_frames.to_codec(given))
+        network = self.network(reference, guidance, len(known))
+        if move is not None:
+            network = self._led(network, self._moved_to(move, given, known, network, steps), known)
         sampled = self._sample(
-            self.network(reference, guidance, len(known)),
+            network,
             Pair(known, known),
             generator,
             known_depth=known,
@@ -253,6 +269,7 @@ class PortraitPipeline(PortraitNetworks):
         resample: int = 1,
         jump: int = 1,
         feather_px: float = 0.0,
+        move: MoveReference | None = None,
         generator: Generators | None = None,
         output_type: str | None = None,
         callback_on_step_end: Callback | None = None,
@@ -266,7 +283,8 @@ class PortraitPipeline(PortraitNetworks):
         sampled around a hole. Known pixels then come back exactly as they were given; with ``feather_px`` above 0 those
         within that distance of a mask's edge fade into what is sampled (:func:`jdap.pipelines.masks.paste_known`).
 
-        ``reference`` as in :meth:`depth_to_image`.
+        ``reference`` as in :meth:`depth_to_image`. With ``move``, as in :meth:`generate`, RGB is then drawn once more,
+        for the depth that was made.
         """
         kind, size = kind_of(rgb, output_type), self.size_px
         parts = known_parts(rgb, known_rgb, "rgb", 3, size), known_parts(depth, known_depth, "depth", 1, size)
@@ -280,21 +298,25 @@ class PortraitPipeline(PortraitNetworks):
             )
         exact, filled = filled, Pair(*map(self._here, filled))
         known = Pair(*self.codec.encode(torch.cat([filled.rgb, depth_frames.to_codec(filled.depth)])).chunk(2))
+        network = self.network(reference, guidance, len(known.rgb))
+        cells = Pair(*(known_cells(mask, self.codec.factor) for mask in masks))
+        how: dict[str, Any] = {
+            "known_rgb": known.rgb,
+            "rgb_cells": cells.rgb,
+            "steps": steps,
+            "method": method,
+            "resample": resample,
+            "jump": jump,
+            "callback_on_step_end": callback_on_step_end,
+            "callback_on_step_end_tensor_inputs": callback_on_step_end_tensor_inputs,
+        }
+        again = 0 if move is None else network_calls(steps, resample, jump)
         sampled = self._sample(
-            self.network(reference, guidance, len(known.rgb)),
-            known,
-            generator,
-            known_rgb=known.rgb,
-            known_depth=known.depth,
-            rgb_cells=known_cells(masks.rgb, self.codec.factor),
-            depth_cells=known_cells(masks.depth, self.codec.factor),
-            steps=steps,
-            method=method,
-            resample=resample,
-            jump=jump,
-            callback_on_step_end=callback_on_step_end,
-            callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
+            network, known, generator, known_depth=known.depth, depth_cells=cells.depth, to_come=again, **how
         )
+        if move is not None:
+            network = self._led(network, move(*decode(self.codec, sampled)), sampled.depth)
+            sampled = self._sample(network, known, generator, known_depth=sampled.depth, passed=again, **how)
         made = decode(self.codec, sampled)
         made = Portrait(*(paste_known(x, k.float(), m, feather_px) for x, k, m in zip(made, exact, masks, strict=True)))
         return Portrait(rgb_as(kind, made.rgb), depth_as(kind, made.depth))

@@ -5,12 +5,11 @@ Shapes: B pictures, R references of a person, C latent channels, H x W pixels, h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NoReturn
 
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
@@ -24,11 +23,14 @@ from jdap.models.codec import DiffusersCodec, ImageCodec
 from jdap.models.image.face_layers import FaceLayers
 from jdap.models.image.image_tokens import ImageTokens
 from jdap.models.image.joint_unet import JointUNet
+from jdap.models.image.likeness_net import LikenessNet
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.image.separate import SeparateUNets
 from jdap.pipelines.base import Callback, JointPipeline
 from jdap.pipelines.fitted import FittedDepth
+from jdap.pipelines.moved import MovedLatents, MovedReferences, MoveReference, cells_of, check_moved, likened
 from jdap.pipelines.pictures import Pictures, check_pictures, rgb_of
+from jdap.pipelines.portrait_parts import check_image_model, check_settings
 
 
 class PortraitNetworks(JointPipeline):
@@ -41,6 +43,7 @@ class PortraitNetworks(JointPipeline):
         image_tokens: what makes tokens of reference pictures for the cross-attention; None: the networks see none.
         face_layers: outer layers of the UNet that better the depth of a fitted face; None: depth is that of the
             picture alone.
+        likeness_net: what betters drawn RGB by a reference that was moved to the drawn head; None: RGB is the UNet's.
         preset: the name of the builder that made the networks.
         size_px: the side of the pictures that the weights were trained on; it must be given.
         one_step_start: of weights that were fine-tuned to depth in one step (:mod:`jdap.stages.onestep`), what the
@@ -59,9 +62,10 @@ class PortraitNetworks(JointPipeline):
         "scheduler": (DDIMScheduler,),
         "image_tokens": (ImageTokens,),
         "face_layers": (FaceLayers,),
+        "likeness_net": (LikenessNet,),
     }
-    _optional_components = ["reference", "image_tokens", "face_layers"]  # noqa: RUF012
-    model_cpu_offload_seq = "image_tokens->reference->unet->codec"  # type: ignore[assignment]
+    _optional_components = ["reference", "image_tokens", "face_layers", "likeness_net"]  # noqa: RUF012
+    model_cpu_offload_seq = "image_tokens->reference->unet->likeness_net->codec"  # type: ignore[assignment]
     remedy = "make train-image"
 
     def __init__(
@@ -72,6 +76,7 @@ class PortraitNetworks(JointPipeline):
         scheduler: DDIMScheduler | NoiseSchedule,
         image_tokens: ImageTokens | None = None,
         face_layers: FaceLayers | None = None,
+        likeness_net: LikenessNet | None = None,
         *,
         preset: str = "",
         size_px: int = 0,
@@ -85,6 +90,8 @@ class PortraitNetworks(JointPipeline):
         check_image_model(codec, unet, reference, image_tokens, size_px)
         if face_layers is not None and not face_layers.fits(unet):
             raise ValueError("face_layers are not the outer layers of such a unet: they are not of one model")
+        if likeness_net is not None and likeness_net.config["latent_channels"] != codec.latent_channels:
+            raise ValueError("likeness_net and codec have different latent channels: they are not of one model")
         self._register(
             {
                 "codec": codec,
@@ -93,6 +100,7 @@ class PortraitNetworks(JointPipeline):
                 "scheduler": scheduler,
                 "image_tokens": image_tokens,
                 "face_layers": face_layers,
+                "likeness_net": likeness_net,
             },
             {
                 "preset": preset,
@@ -201,6 +209,34 @@ class PortraitNetworks(JointPipeline):
         latents = from_head(self.denoiser, self.face_layers.around(self.unet), rgb, start)
         return depth_frames.from_codec(self.codec.decode(latents).float())
 
+    def _led(self, network: Network, moved: MovedReferences, depth_BChw: Tensor) -> Network:
+        """The network, led by moved references besides, where RGB is drawn for this depth (latents)."""
+        if self.likeness_net is None:
+            raise ValueError("these weights have no likeness_net that looks at moved references: leave move out")
+        check_moved(moved, len(depth_BChw), self.size_px)
+        here = moved.found.to(depth_BChw.device)[:, None, None, None]
+        latents = self.codec.encode(self._here(moved.rgb)) * here
+        at = MovedLatents(latents, cells_of(self._here(moved.seen), self.codec.factor), depth_BChw)
+        return likened(network, self.likeness_net, self.denoiser, at)
+
+    def _moved_to(
+        self, move: MoveReference, given: Tensor, known: Tensor, network: Network, steps: int
+    ) -> MovedReferences:
+        """References moved to given depth (B, 1, H, W), ``known`` as latents.
+
+        Where the depth alone shows no face, the picture that the network draws for it is asked, too. Its noise is
+        always the same, so that the answer's own does not depend on whether it was asked.
+        """
+        moved = move(None, given)
+        if moved.found.all():
+            return moved
+        same = [torch.Generator().manual_seed(0) for _ in known]
+        told: dict[str, Any] = {"callback_on_step_end": None, "callback_on_step_end_tensor_inputs": ()}
+        drawn = self._sample(network, Pair(known, known), same, known_depth=known, steps=steps, **told)
+        other = move(self.codec.decode(drawn.rgb).float().clamp(-1, 1), given)
+        here = moved.found[:, None, None, None]
+        return MovedReferences(*(torch.where(here, a, b) for a, b in zip(moved, other, strict=True)))
+
     def _start(self, rgb: Pictures, strength: float, steps: int) -> dict[str, Any]:
         """What sampling needs to start from pictures with some of the noise."""
         start = self._here(rgb_of(rgb, "pictures", self.size_px))
@@ -229,35 +265,3 @@ class PortraitNetworks(JointPipeline):
             return self.codec.encode(pictures)
         check_pictures(pictures.flatten(0, 1), "references")
         return self.codec.encode(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
-
-
-def check_settings(settings: dict[str, tuple[Any, type]]) -> None:
-    """Raises ValueError for a setting that is not of its type, or not given."""
-    for name, (value, kind) in settings.items():
-        if type(value) is not kind or (kind is not bool and not value):
-            raise ValueError(f"{name} must be {kind.__name__}, and given, got {value!r}")
-
-
-def check_image_model(codec: Any, unet: Any, reference: Any, image_tokens: Any, size_px: int) -> None:
-    """Raises ValueError where components that are sound by themselves do not go together."""
-    plain: UNet2DConditionModel = unet.rgb if isinstance(unet, SeparateUNets) else unet.unet
-    channels = {"codec": codec.latent_channels, "unet": unet.latent_channels}
-    if reference is not None:
-        channels["reference"] = reference.unet.config["in_channels"]
-        if _self_attention(plain) != _self_attention(reference.unet):
-            raise ValueError("unet and reference have different layers of self-attention: they are not of one model")
-    if len(set(channels.values())) != 1:
-        raise ValueError(f"latent channels differ: {', '.join(f'{name} {c}' for name, c in channels.items())}")
-    if size_px < 1 or size_px % codec.factor:
-        raise ValueError(f"size_px {size_px} is no multiple of the codec's factor {codec.factor}")
-    if image_tokens is not None and image_tokens.cross_attention_dim != plain.config["cross_attention_dim"]:
-        raise ValueError(
-            f"image_tokens has tokens of {image_tokens.cross_attention_dim} channels, which unet does not take"
-        )
-
-
-def _self_attention(unet: UNet2DConditionModel) -> dict[str, int]:
-    """Channels by layer, of spatial layers."""
-    names = [name.removesuffix(".processor") for name in unet.attn_processors if ".attn1." in name]
-    layer: Callable[[str], Any] = unet.get_submodule
-    return {name: layer(name).to_k.in_features for name in names if "motion_modules" not in name}

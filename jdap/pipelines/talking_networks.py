@@ -17,7 +17,7 @@ from jdap.models.image.image_tokens import ImageTokens
 from jdap.models.image.reference import ReferenceNet
 from jdap.pipelines.base import JointPipeline
 from jdap.pipelines.image_sharing import IMAGE
-from jdap.pipelines.portrait_networks import check_image_model, check_settings
+from jdap.pipelines.portrait_parts import check_image_model, check_settings
 from jdap.pipelines.talking_weights import IMAGE_PARTS, WindowShape, check_fit, named_image
 from jdap.pipelines.weights import read_part
 

@@ -18,21 +18,32 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def test_a_portrait_has_the_face_of_its_reference(assets: Path, tmp_path: Path) -> None:
-    photo = assets / "portraits" / "astronaut.png"
-    for face in ("model", "reference"):
+    photo, faces = assets / "portraits" / "astronaut.png", ("model", "shown", "reference")
+    for face in faces:
         asked = () if face == "reference" else ("--face", face)
         assert jdap("generate", "--reference", photo, "--out", tmp_path / face, *WEIGHTS, *asked) == 0
-    own, kept = (pixels(tmp_path / face / "astronaut.seed0.png") for face in ("model", "reference"))
-    written = [json.loads((tmp_path / face / "astronaut.seed.json").read_text()) for face in ("model", "reference")]
-    assert [found["face_of_reference"] for found in written] == [None, {"0": True}]
+    alone, own, kept = (pixels(tmp_path / face / "astronaut.seed0.png") for face in faces)
+    written = [json.loads((tmp_path / face / "astronaut.seed.json").read_text()) for face in faces]
+    assert [found["face_of_reference"] for found in written] == [None, None, {"0": True}]
+    assert [found["shown_where_it_belongs"] for found in written] == [False, True, True]
+    assert (np.abs(own - alone).max(2) > 2).mean() > 0.5  # hair and background are drawn by the reference, too
     changed = np.abs(own - kept).max(2) > 0
     assert 0.05 < changed.mean() < 0.5
     with Landmarker() as landmarker:
         (found,) = landmarker.find(np.asarray(Image.fromarray(kept.astype(np.uint8)).resize((512, 512))))
     inside = changed[tuple((found.landmarks_px_N3[:468, 1::-1] / 4).astype(int).clip(0, 127).T)]
     assert inside.mean() > 0.8  # it is the face that was put on
-    depths = [(tmp_path / face / "astronaut.seed0.depth.png").read_bytes() for face in ("model", "reference")]
-    assert depths[0] == depths[1]
+    depths = {(tmp_path / face / "astronaut.seed0.depth.png").read_bytes() for face in faces}
+    assert len(depths) == 1
+
+
+def test_what_cannot_be_shown_is_refused(
+    assets: Path, small_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = assets / "portraits" / "astronaut.png"
+    for asked in (("--weights", small_weights), (*WEIGHTS, "--depth-first", "0")):
+        assert jdap("generate", "--reference", photo, "--out", tmp_path, *asked, "--face", "shown") == 2
+        assert "--face shown: it takes weights with a likeness_net" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_reference_without_a_face_is_told(assets: Path, tmp_path: Path) -> None:

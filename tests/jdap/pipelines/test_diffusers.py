@@ -83,7 +83,7 @@ def test_a_round_trip_keeps_components_settings_and_answers(pipe, folder, tmp_pa
     again = PortraitPipeline.from_pretrained(tmp_path / "again").quiet()
     a, b = (p(pictures(), steps=2, generator=seed()) for p in (pipe, again))
     assert same(a, b)
-    names = {"codec", "unet", "reference", "scheduler", "image_tokens", "face_layers"}
+    names = {"codec", "unet", "reference", "scheduler", "image_tokens", "face_layers", "likeness_net"}
     assert set(again.components) == names
     assert again.image_tokens is None
     first, second = ((f / "model_index.json").read_text() for f in (folder, tmp_path / "again"))

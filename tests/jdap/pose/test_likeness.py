@@ -13,7 +13,7 @@ from jdap.photos.read import Photo
 from jdap.pipelines.pictures import Portrait
 from jdap.pose.depth import head_in_picture
 from jdap.pose.heads import Heads
-from jdap.pose.likeness import ReferenceFace, face_in_photo, face_in_picture, keep_likeness
+from jdap.pose.likeness import ReferenceFace, face_in_photo, face_in_picture, keep_likeness, reference_mover
 
 WINDOW_PX = np.array([125.0, 14.0, 200.0])
 SIDE = 128
@@ -101,3 +101,26 @@ def test_references_are_photos_or_small_pictures(
 def test_a_head_that_acts_as_itself_is_itself(heads: Heads, reference: ReferenceFace) -> None:
     head = reference.mover.head
     assert torch.allclose(heads.acting(head, head), heads.vertices(head), atol=1e-3)
+
+
+def test_a_reference_is_moved_to_where_the_head_is(heads: Heads, true: Tensor, reference: ReferenceFace) -> None:
+    shifted = torch.roll(true, (6, -5), (2, 3))
+    both = torch.cat([true, shifted, shifted])
+    move = reference_mover(heads, [reference, reference, None])
+    moved = move(both, BACKGROUND.repeat(3, 1, 1, 1))
+    assert moved.found.tolist() == [True, True, False]
+    assert off(moved.rgb[:1], true) < 0.1
+    assert off(moved.rgb[1:2].roll((-6, 5), (2, 3)), true) < 0.5 * off(true.roll((-6, 5), (2, 3)), true)
+    assert (moved.rgb[2] == 0).all()
+    face, shown = moved.seen[0]
+    assert (shown <= face + 1e-6).all()
+    assert face[CORNER].max() == 0
+    assert face[FACE].mean() > 0.9
+    with pytest.raises(ValueError, match="3 references for 1 portraits"):
+        move(None, BACKGROUND)
+
+
+def test_depth_alone_says_where_it_goes(heads: Heads, true: Tensor, reference: ReferenceFace) -> None:
+    moved = reference_mover(heads, [reference])(None, head_in_picture(heads, true[0]).relief)
+    assert moved.found.tolist() == [True]
+    assert off(moved.rgb, true) < 0.7 * off(moved.rgb.roll((6, -5), (2, 3)), true)

@@ -1,0 +1,86 @@
+"""The network that looks at moved references: its pairs, and its training."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import BenchmarkError
+from benchmarks.__main__ import main
+from benchmarks.likeness.pairs import MET, Tried, read_tried
+from benchmarks.likeness.training import train, usual_error
+from jdap.io.assets import SHIPPED_FOLDER
+from jdap.pipelines.portrait import PortraitPipeline
+
+
+@pytest.fixture
+def tried() -> Tried:
+    """A UNet that sees noise, and a moved reference that is the truth where it is seen."""
+    generator = torch.Generator().manual_seed(0)
+    noisy, target, depth = (torch.randn(40, 3, 8, 8, generator=generator) for _ in range(3))
+    seen = torch.ones(40, 2, 8, 8)
+    return Tried(
+        *(noisy, target + 0.5 * torch.randn(target.shape, generator=generator), target, target, depth, seen),
+        torch.ones(40, 1, 8, 8),
+        torch.linspace(-5, 2, 40),
+    )
+
+
+def test_training_learns_and_goes_on_where_it_was_interrupted(tried: Tried, tmp_path: Path) -> None:
+    losses: list[float] = []
+    whole, done, _ = train(tried, 30, tmp_path / "whole.pt", on_step=lambda step, loss: losses.append(loss))
+    assert (done, len(losses)) == (30, 30)
+    assert losses[0] == pytest.approx(0.9, abs=0.1)  # the UNet's own, but for what an untrained network takes over
+    assert sum(losses[-3:]) / 3 < 0.6 * losses[0]
+
+    class Stop(Exception):
+        pass
+
+    def stop(step: int, loss: float) -> None:
+        if step == 3:
+            raise Stop
+
+    train(tried, 30, tmp_path / "parts.pt", seconds=0)  # nothing yet, but begun
+    with pytest.raises(Stop):
+        train(tried, 30, tmp_path / "parts.pt", on_step=stop)
+    again, _, _ = train(tried, 30, tmp_path / "parts.pt")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+    with pytest.raises(BenchmarkError, match=r"parts.pt.*begun with"):
+        train(tried, 31, tmp_path / "parts.pt")
+
+
+def test_what_is_usual_is_the_error_at_such_noise(tried: Tried) -> None:
+    noise = tried.log_snr[:, None, None, None].exp()
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    worse = tried._replace(clean=tried.target + noise)
+    usual = usual_error(Tried(*(x[order] for x in worse)))
+    error = noise.square().flatten()[order]
+    assert usual[error.argsort()].diff().min() >= 0
+    assert error.min() < usual.min() < usual.max() < error.max()
+
+
+@pytest.mark.slow
+def test_weights_come_out_of_sittings(assets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shards = tmp_path / "sittings"
+    studio = ["--split", "val", "--people", "2", "--frames", "3", "--sittings", "--size", "128"]
+    from data_prep.__main__ import main as prepare
+
+    assert prepare(["studio", "--out", str(shards), *studio]) == 0
+    asked = ["likeness", "--shards", str(shards), "--steps", "2", "--out", str(tmp_path / "out")]
+    assert main([*asked, "--minutes", "0"]) == 0
+    assert "the same command goes on" in capsys.readouterr().out
+    assert main(asked) == 0
+    tried = read_tried(tmp_path / "out" / "pairs")
+    assert len(tried.log_snr) == 2 * 2 * MET
+    assert (tried.seen[:, 1] <= tried.seen[:, 0]).all()
+    assert tried.seen.flatten(1).amax(1).min() > 0.9
+    # the reference, moved, is nearer to the picture than noise is
+    assert (tried.moved - tried.target).float().square().mean() < 0.6 * tried.target.float().square().mean()
+    weights = PortraitPipeline.from_pretrained(tmp_path / "out" / "weights")
+    assert weights.likeness_net is not None
+    assert (SHIPPED_FOLDER / "image-tiny").is_dir()
+
+
+def test_shards_without_sittings_and_weights_that_draw_nothing_are_refused(tmp_path: Path, assets: Path) -> None:
+    assert main(["likeness", "--shards", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
