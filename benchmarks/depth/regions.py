@@ -50,7 +50,8 @@ def find_landmarks(landmarker: Landmarker, rgb_B3HW: Tensor) -> np.ndarray:
     for one, picture in zip(points, pixels, strict=True):
         if faces := landmarker.find(picture):
             one[...] = faces[0].landmarks_px_N3[:FACE_LANDMARKS]
-    return points * (rgb_B3HW.shape[-1] / FINDING_SIDE_PX)
+    height, width = rgb_B3HW.shape[-2:]
+    return points * (np.array([width, height, width]) / FINDING_SIDE_PX)
 
 
 def find_regions(landmarker: Landmarker, batch: ImageBatch) -> Tensor:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks import BenchmarkError
 from benchmarks.depth.regions import find_landmarks
 from benchmarks.modes import measure as modes
 from jdap.batch import ImageBatch
-from jdap.faces.embedding import FaceEmbedder
+from jdap.faces.embedding import Embedder, load_embedder
 from jdap.faces.landmarker import Landmarker
 from jdap.io.fetch import AssetError
 from jdap.metrics.identity import distance, separation
@@ -26,7 +28,7 @@ IDENTITY, FACE_FOUND = "identity", "face_found"
 class Identity:
     """Adds ``identity`` to the outcomes of :mod:`benchmarks.modes.measure`; keeps the true pictures' embeddings."""
 
-    def __init__(self, embedder: FaceEmbedder, landmarker: Landmarker) -> None:
+    def __init__(self, embedder: Embedder, landmarker: Landmarker) -> None:
         self.embed, self.landmarker = embedder, landmarker
         self.people: list[str] = []
         self.embeddings: list[Tensor] = []
@@ -78,11 +80,17 @@ class Identity:
 
 
 @contextmanager
-def identity() -> Iterator[tuple[Identity | None, str]]:
-    """The measure and "", or None and why it cannot be had here (not installed, no landmark model)."""
+def identity(path: Path | None = None) -> Iterator[tuple[Identity | None, str]]:
+    """The measure and "", or None and why it cannot be had here (not installed, no landmark model).
+
+    ``path``: a file of ONNX in place of dlib's network. It was asked for, so what is missing then is a
+    :class:`BenchmarkError`.
+    """
     try:
-        embedder, landmarker = FaceEmbedder(), Landmarker()
+        embedder, landmarker = load_embedder(path), Landmarker()
     except (AssetError, ImportError) as error:
+        if path is not None:
+            raise BenchmarkError(f"--embedder {path}: {error}") from error
         yield None, str(error)
         return
     with landmarker:

@@ -152,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
     mean = TrainingMean(MethodSettings(folder)) if (folder / MEAN_DEPTH_FILE).is_file() else None
     scores, columns, seconds = ModeScores(), [], dict[str, float]()
     columns_of: list[str] = []
-    with modes_identity.identity() as (identity, reason), part_holes(args.part) as parts:
+    with modes_identity.identity(args.embedder) as (identity, reason), part_holes(args.part) as parts:
         heads, no_heads = fitting(identity)
         total = count_pictures(args.shards, args.limit, args.targets)
         with Telling("picture", total, console=console) as telling:
@@ -191,6 +191,7 @@ def run(args: argparse.Namespace) -> int:
         "pictures": len(scores.key),
         "people": len(set(scores.person_id)),
         "seconds_per_picture": {question: s / len(scores.key) for question, s in seconds.items()},
+        "embedder": None if identity is None else identity.embed.name,
         "identity_separation": separation,
         "left_out": {n: why for n, why in (("identity", reason), (measure.KEPT_FACE, no_heads)) if why},
     }

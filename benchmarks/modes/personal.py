@@ -155,7 +155,10 @@ def run(args: argparse.Namespace) -> int:
     ).test_dataloader()
     known, found = references(args.reference, size_px), PersonalScores()
     total = count_pictures(args.shards, args.limit, args.targets)
-    with modes_identity.identity() as (identity, reason), Telling("picture", total, console=console) as telling:
+    with (
+        modes_identity.identity(args.embedder) as (identity, reason),
+        Telling("picture", total, console=console) as telling,
+    ):
         for batch in led_by(pictures(data, device, args.limit), known, args.reference):
             found.add(ask(pipelines, batch, settings, identity), batch, args.block)
             telling.advance(len(batch))
@@ -167,6 +170,7 @@ def run(args: argparse.Namespace) -> int:
         "size_px": size_px,
         "pictures": len(found.key),
         "blocks": len(set(found.block)),
+        "embedder": None if identity is None else identity.embed.name,
         "left_out": {"identity": reason} if reason else {},
     }
     per_picture = {"key": found.key, "block": found.block, "values": found.values}

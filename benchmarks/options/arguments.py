@@ -41,6 +41,16 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default=AUTO, help=DEVICE_HELP)
 
 
+def add_embedder(parser: argparse.ArgumentParser) -> None:
+    """``--embedder``."""
+    parser.add_argument(
+        "--embedder",
+        type=Path,
+        metavar="FILE.onnx",
+        help="a network of your own that faces are compared by, from faces cut out as ArcFace's (default: dlib's)",
+    )
+
+
 def add_method_arguments(parser: argparse.ArgumentParser, known: Sequence[str] = METHOD_NAMES) -> None:
     """Options of every benchmark of depth: which of the ``known`` methods, how they run, and where results go."""
     parser.add_argument("--weights", help="weights folder, or shipped:NAME (methods jdap, jdap_head and mean)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from benchmarks.options.arguments import add_embedder
 from jdap.commands.arguments import within
 
 
@@ -16,3 +17,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--every", type=within(0.04, 60), default=1.0, metavar="S", help="seconds from sample to sample (default 1)"
     )
+    add_embedder(parser)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.choices import QUESTION_NAMES
-from benchmarks.options.arguments import add_device, positive, words_of
+from benchmarks.options.arguments import add_device, add_embedder, positive, words_of
 from jdap.choices import GUIDANCE, HEAD_PARTS
 
 
@@ -38,5 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--part", choices=HEAD_PARTS, action="append", default=[], help=hidden)
     parser.add_argument("--drawn", type=positive, default=6, help="pictures in modes.png (default 6)")
     parser.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
+    add_embedder(parser)
     add_device(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and the bootstrap (default 0)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.options.arguments import add_device, positive
+from benchmarks.options.arguments import add_device, add_embedder, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,5 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--block", type=positive, default=5, help="frames of a block of the interval (default 5)")
     parser.add_argument("--drawn", type=positive, default=12, help="pictures in personal.png (default 12)")
     parser.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
+    add_embedder(parser)
     add_device(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and the bootstrap (default 0)")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from benchmarks.counts import count_clips
 from benchmarks.depth.method import seeded
 from benchmarks.depth.photo_heads import FACE_LOOK_PX, face_of
 from benchmarks.pose.pairs import PosePair, read_pose_pairs
-from jdap.faces.embedding import FaceEmbedder, IdentityError
+from jdap.faces.embedding import Embedder, IdentityError, load_embedder
 from jdap.faces.landmarker import FACE_LANDMARKS, Landmarker, face_width_px
 from jdap.io.device import find_device
 from jdap.io.progress import Telling
@@ -63,13 +64,14 @@ PEOPLE_SHOWN = 8
 
 
 class Reader:
-    """Landmarks and, where dlib is installed, embeddings of pictures: readers that know nothing of head models."""
+    """Landmarks and, where dlib is installed or a file of ONNX is named, embeddings of pictures: readers that know
+    nothing of head models."""
 
-    def __init__(self, landmarker: Landmarker) -> None:
+    def __init__(self, landmarker: Landmarker, embedder: Path | None = None) -> None:
         self.landmarker = landmarker
         self.why_not = ""
         try:
-            self.embed: FaceEmbedder | None = FaceEmbedder()
+            self.embed: Embedder | None = load_embedder(embedder)
         except IdentityError as error:
             self.embed, self.why_not = None, str(error)
 
@@ -108,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         Landmarker() as landmarker,
         Telling("person", count_clips(args.shards, args.limit), console=console) as telling,
     ):
-        pipeline, reader = PosePipeline(portrait, Heads(landmarker)), Reader(landmarker)
+        pipeline, reader = PosePipeline(portrait, Heads(landmarker)), Reader(landmarker, args.embedder)
         pairs = read_pose_pairs(args.shards, pipeline, args.limit)
         while some := list(islice(pairs, args.batch_size)):
             lost += [one for one in some if isinstance(one, str)]
@@ -133,6 +135,7 @@ def run(args: argparse.Namespace) -> int:
     names = ("shards", "weights", "redraw", "steps", "seed")
     stamp = report.software_stamp() | {name: getattr(args, name) for name in names}
     stamp |= {"pairs": len(done), "no_face": lost, "left_out": {"identity": reader.why_not} if reader.why_not else {}}
+    stamp["embedder"] = None if reader.embed is None else reader.embed.name
     numbers_of = {"key": [pair.key for pair in done], "person_id": people, "values": values}
     result = {"rows": table, "differences": differences, "stamp": stamp, "pictures": numbers_of}
     report.write_json(args.out / "pose.json", result)

@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
         left_out["depth"] = f"{depth} is not there"
         depth = None
     try:
-        with identity() as (faces, reason), Telling("sample", console=console) as telling:
+        with identity(args.embedder) as (faces, reason), Telling("sample", console=console) as telling:
             samples = samples_of(args.video, depth, args.every, faces, telling)
     except FramesError as error:
         raise BenchmarkError(str(error)) from error
@@ -138,6 +138,7 @@ def run(args: argparse.Namespace) -> int:
     names = [name for name in DRIFT_MEASURES if name in table[0]]
     trends = {name: trend(table, name) for name in names}
     stamp = report.software_stamp() | {"video": str(args.video), "every_s": args.every, "left_out": left_out}
+    stamp["embedder"] = None if faces is None else faces.embed.name
     args.out.mkdir(parents=True, exist_ok=True)
     results = {"rows": table, "trend_a_minute": trends, "samples": samples, "stamp": stamp}
     report.write_json(args.out / "drift.json", results)

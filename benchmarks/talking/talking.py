@@ -223,7 +223,7 @@ def run(args: argparse.Namespace) -> int:
         raise BenchmarkError(f"--image {args.image}: its pictures have {image.size_px} pixels, not those of --weights")
     clips = list(talking_clips(args.shards, image.size_px, args.limit))
     long: Long | None = None
-    faces: AbstractContextManager = modes_identity.identity()
+    faces: AbstractContextManager = modes_identity.identity(args.embedder)
     with faces as (identity, reason):
         moved = moved_reference(args, image, None if identity is None else identity.landmarker, reason)
         measuring = Measuring(pipelines, image, args, identity, moved)
@@ -249,6 +249,7 @@ def run(args: argparse.Namespace) -> int:
         },
         "clips": len(clips),
         "people": len(set(measuring.scores.person_id)),
+        "embedder": None if identity is None else identity.embed.name,
         "left_out": {"identity": reason} if reason else {},
     }
     args.out.mkdir(parents=True, exist_ok=True)

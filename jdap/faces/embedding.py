@@ -1,7 +1,8 @@
 """What a face looks like, as numbers in which pictures of one person lie near each other.
 
 The network is dlib's face recognition ResNet (its weights are CC0), trained on photographs of real people: 128 numbers
-of an aligned crop; 0.6 is its authors' threshold for photographs. It is an extra, ``jdap[identity]``.
+of an aligned crop; 0.6 is its authors' threshold for photographs. It is an extra, ``jdap[identity]``. In its place a
+file of ONNX may be named (:mod:`jdap.faces.embedding_onnx`).
 
 Faces are not looked for. Whoever asks gives landmarks, so that a picture that was drawn for a known geometry is cropped
 as the true one was, and a failed drawing still has an embedding.
@@ -12,7 +13,8 @@ Shapes: B pictures, H x W pixels, N landmarks, E = 128 numbers of an embedding.
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jdap.faces import crop
+from jdap.faces.embedding_onnx import OnnxEmbedder
 from jdap.faces.landmarker import FACE_LANDMARKS
 
 #: mediapipe's landmarks in the order of dlib's five: outer and inner corner of the eye at the picture's right, of the
@@ -35,8 +38,28 @@ class IdentityError(ImportError):
     """The embedding network is not installed; the message says how to get it."""
 
 
+class Embedder(Protocol):
+    """Faces → embeddings that lie nearer together the more likely they are of one person; ``name`` says by what."""
+
+    name: str
+
+    def __call__(self, rgb_B3HW: Tensor, landmarks_px_BN2: np.ndarray) -> Tensor:
+        """(B, E) float32 of pictures (B, 3, H, W) in [-1, 1] and mediapipe's landmarks (B, N, 2) in their pixels."""
+
+
+def load_embedder(path: Path | None = None) -> Embedder:
+    """dlib's network, or the one of a file of ONNX.
+
+    Raises :class:`jdap.faces.embedding_onnx.EmbedderError` for a file that is no network for faces, and ImportError,
+    with the extra to install, where what it is run by is not there.
+    """
+    return FaceEmbedder() if path is None else OnnxEmbedder(path)
+
+
 class FaceEmbedder:
     """Embeddings of faces, on the CPU. Raises :class:`IdentityError` where dlib or its weights are not installed."""
+
+    name = "dlib's ResNet"
 
     def __init__(self) -> None:
         try:
@@ -55,10 +78,10 @@ class FaceEmbedder:
 
         ``landmarks_px`` (B, N, 2) are mediapipe's, N ≥ 468, in pixels of the pictures.
         """
-        scale = IDENTITY_SIDE_PX / rgb_B3HW.shape[-1]
+        scale = IDENTITY_SIDE_PX / np.array([rgb_B3HW.shape[-1], rgb_B3HW.shape[-2]])
         large = F.interpolate(rgb_B3HW.float().cpu(), (IDENTITY_SIDE_PX, IDENTITY_SIDE_PX), mode="bicubic").clamp(-1, 1)
         pixels = ((large + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-        chips = [self._chip(p, x * scale) for p, x in zip(pixels, landmarks_px_BN2, strict=True)]
+        chips = [self._chip(p, x[:, :2] * scale) for p, x in zip(pixels, landmarks_px_BN2, strict=True)]
         if not chips:
             return torch.zeros(0, 128)
         return torch.from_numpy(np.array(self._network.compute_face_descriptor(chips), dtype=np.float32))
@@ -74,7 +97,7 @@ class FaceEmbedder:
 
     def _chip(self, pixels_HW3: np.ndarray, landmarks_px_N2: np.ndarray) -> np.ndarray:
         dlib = self._dlib
-        points = [dlib.point(*np.rint(landmarks_px_N2[k, :2]).astype(int).tolist()) for k in FIVE_POINTS]
+        points = [dlib.point(*np.rint(landmarks_px_N2[k]).astype(int).tolist()) for k in FIVE_POINTS]
         low, high = (np.rint(f(0)).astype(int).tolist() for f in (landmarks_px_N2.min, landmarks_px_N2.max))
-        face = dlib.full_object_detection(dlib.rectangle(*low[:2], *high[:2]), points)
+        face = dlib.full_object_detection(dlib.rectangle(*low, *high), points)
         return dlib.get_face_chip(pixels_HW3, face, size=CHIP_PX, padding=CHIP_PADDING)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx_files import write_mean
+from PIL import Image
 
 from benchmarks.__main__ import main
 from benchmarks.talking.drift import minutes_of, trend
@@ -50,6 +52,34 @@ def test_depth_of_another_length_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert "name its own with --depth" in capsys.readouterr().err
     assert main(["drift", str(tmp_path / "none.mp4"), "--out", str(tmp_path / "found")]) == 2
     assert "none.mp4" in capsys.readouterr().err
+
+
+def test_faces_are_compared_by_a_network_of_ones_own(assets: Path, tmp_path: Path) -> None:
+    """By its mean colour a face that turns from red to green is no longer who it was."""
+    whole = Image.open(assets / "portraits" / "000002.jpg").convert("RGB").resize((256, 256))
+    grey = np.asarray(whole).mean(2, keepdims=True).repeat(3, 2)
+    with VideoWriter(tmp_path / "a.mp4", 1.0, sound=False, crf=1) as video:
+        for tint in ([1, 0.6, 0.6], [1, 0.6, 0.6], [0.6, 1, 0.6]):
+            video.frame((grey * tint).round().astype(np.uint8))
+    network = write_mean(tmp_path / "mean.onnx", ("n", 3, 112, 112), (2, 3))
+    words = ["drift", str(tmp_path / "a.mp4"), "--out", str(tmp_path), "--embedder", str(network)]
+    assert main(words) == 0
+    data = json.loads((tmp_path / "drift.json").read_text())
+    first, same, other = (sample["identity"] for sample in data["samples"])
+    assert first == pytest.approx(0, abs=1e-6)
+    assert same < 0.02
+    assert other > 0.2
+    assert data["stamp"]["embedder"] == "mean.onnx"
+
+
+def test_a_network_that_was_asked_for_is_not_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = write(tmp_path, 3, 3)
+    (tmp_path / "none.onnx").write_text("no network")
+    words = ["drift", str(video), "--out", str(tmp_path / "found"), "--embedder", str(tmp_path / "none.onnx")]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "none.onnx: cannot be read as ONNX" in error
+    assert error.count("\n") == 1
 
 
 def test_a_trend_is_the_slope_of_the_minutes() -> None:
