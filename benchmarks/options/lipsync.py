@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from benchmarks.options.arguments import add_drawing_arguments, refuse_idle
 from jdap.choices import READERS
@@ -15,6 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reader",
         default=READERS,
         help="mouth.safetensors that `python -m benchmarks mouth` wrote (default: those that ship)",
+    )
+    parser.add_argument(
+        "--syncnet",
+        type=Path,
+        metavar="FILE",
+        help="also judge by a SyncNet of yours (LSE-D, LSE-C): .onnx, .safetensors or TorchScript; slow on a CPU",
     )
     parser.add_argument("--no-controls", action="store_true", help="leave out another's sound and silence")
 

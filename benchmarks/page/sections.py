@@ -87,13 +87,17 @@ def answers(frame: str, what: str = "pictures") -> Build:
 
 
 def lipsync(data: dict[str, Any], section: Section) -> None:
-    """A table a reader."""
+    """A table a reader, and one of the judge that the user named."""
     for reader in dict.fromkeys(row["reader"] for row in data["rows"]):
         some = [row for row in data["rows"] if row["reader"] == reader]
         heads, lines = pivot(some, "arm", "measure")
         section.sheets.append(
             PageTable(f"Read by {reader}", "opening of the mouth", count(some, "clips"), heads, lines)
         )
+    if judged := data["sync"]:
+        heads, lines = pivot(judged, "answer", "measure")
+        title = f"Judged by {data['stamp']['syncnet']}"
+        section.sheets.append(PageTable(title, "vectors of lips and sound", count(judged, "clips"), heads, lines))
 
 
 def scale(data: dict[str, Any], section: Section) -> None:

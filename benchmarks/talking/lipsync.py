@@ -3,8 +3,9 @@
 Each held-out clip's reference frame and sound go through the talking pipeline of every weights folder; readers
 (:mod:`benchmarks.mouth.curves`) say how far the drawn mouth is open in each frame, and the curve is correlated with the
 true one. Beside: the true frames and what the codec makes of them (what the readers can see at best), the reference
-repeated, and on the first weights two controls: another clip's sound, and silence. docs/benchmarks.md says how to read
-it. Writes ``lipsync.json`` (with every curve), ``lipsync.csv`` and ``lipsync.png`` into a folder.
+repeated, and on the first weights two controls: another clip's sound, and silence. With ``--syncnet`` a network of the
+user's judges all of them, too (:mod:`benchmarks.talking.judge`). docs/benchmarks.md says how to read it. Writes
+``lipsync.json`` (with every curve), ``lipsync.csv`` and ``lipsync.png`` into a folder.
 
 Shapes: F frames, H = W pixels, S audio samples.
 """
@@ -24,7 +25,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor
 
-from benchmarks import BenchmarkError, report
+from benchmarks import BenchmarkError, answers, report
 from benchmarks.choices import FIRST, TRUE_TURNS
 from benchmarks.clips import talking_clips
 from benchmarks.loading import load_named
@@ -32,7 +33,9 @@ from benchmarks.mouth.curves import Curves, read_all, rows
 from benchmarks.mouth.curves_report import plot, print_table
 from benchmarks.mouth.mouth import CODEC, TRUE, clips_json, landmarks
 from benchmarks.mouth.training import through_codec
+from benchmarks.talking.judge import SYNC_MEASURES, SyncJudge
 from benchmarks.talking.moved import MOVED_REFERENCE, MovedReference
+from data_prep.video.syncnet import load_syncnet
 from jdap.batch import ClipBatch
 from jdap.choices import IMAGE_WEIGHTS
 from jdap.faces.landmarker import Landmarker
@@ -45,6 +48,8 @@ from jdap.pipelines.talking import TalkingPipeline
 
 STILL = "still portrait"
 OTHERS, OTHERS_CURVE, SILENCE = "another's sound", "another's sound and curve", "silence"
+#: Of the judge alone: what it says where nothing belongs together.
+TRUE_OTHERS = f"{TRUE}, {OTHERS}"
 #: Clips in the picture.
 CLIPS_SHOWN = 4
 
@@ -124,6 +129,18 @@ def moved_reference(
     return MovedReference(image, landmarker, args.seed, args.turns)
 
 
+def sync_judge(
+    args: argparse.Namespace, landmarker: Landmarker | None, reason: str, device: torch.device
+) -> SyncJudge | None:
+    """The user's SyncNet, if asked for; :class:`benchmarks.BenchmarkError` where faces cannot be looked for."""
+    if args.syncnet is None:
+        return None
+    net = load_syncnet(args.syncnet, str(device))
+    if landmarker is None:
+        raise BenchmarkError(f"--syncnet: {reason}")
+    return SyncJudge(net, landmarker, str(device))
+
+
 @torch.inference_mode()
 def run(args: argparse.Namespace) -> int:
     """Draw, read, print the table, and write the files into ``args.out``."""
@@ -138,13 +155,15 @@ def run(args: argparse.Namespace) -> int:
     total = len(clips) * (len(names) + 2 * len(controlled))
     with landmarks() as (landmarker, reason), Telling("clip", total, console=console) as telling:
         drawn, moved = SampledClips(), moved_reference(args, image, landmarker, reason)
+        judge = sync_judge(args, landmarker, reason, device)
         arms: dict[str, Callable[[Tensor, Tensor], Portrait]] = {
             name: partial(spoken, pipeline, args=args) for name, pipeline in pipelines.items()
         }
         for i, clip in enumerate(clips):
             if moved is not None:
                 arms[MOVED_REFERENCE] = partial(moved.spoken, pose_F6=clip.pose[0])
-            beside(drawn, clip, seeing, args.reference, readers, landmarker)
+            of_others = {TRUE_OTHERS: sounds(clips, i, controls)[OTHERS][0]} if controls else {}
+            beside(drawn, clip, seeing, args.reference, readers, landmarker, judge, of_others)
             for name, arm_of in arms.items():
                 for what, (sound, curve) in sounds(clips, i, name in controlled).items():
                     start = time.perf_counter()
@@ -157,6 +176,9 @@ def run(args: argparse.Namespace) -> int:
                     drawn.curves.add(arm, found)
                     if curve is not None:
                         drawn.curves.add(f"{name}, {OTHERS_CURVE}", found, curve)
+                    if judge is not None:
+                        as_drawn = {} if curve is None else {f"{name}, {OTHERS_CURVE}": sound}
+                        judge.add(made.rgb, {arm: clip.audio[0], **as_drawn})
                     if i < CLIPS_SHOWN and not what:
                         drawn.strips.setdefault(arm, []).append(made.rgb)
                     telling.advance()
@@ -179,12 +201,20 @@ def run(args: argparse.Namespace) -> int:
         "seconds_per_frame": drawn.seconds / max(1, drawn.frames),
         "left_out": {"landmarks": reason} if reason else {},
         **({} if moved is None else {"moved_faceless": moved.faceless}),
+        "syncnet": None if args.syncnet is None else args.syncnet.name,
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    report.write_json(args.out / "lipsync.json", {"rows": table, "stamp": stamp, "clips": clips_json(drawn.curves)})
+    people = drawn.curves.person_id
+    judged = [] if judge is None else judge.rows([*pairs, (TRUE, TRUE_OTHERS)], people, args.seed)
+    per_clip = clips_json(drawn.curves) | ({} if judge is None else {"sync": judge.values})
+    results = {"rows": table, "sync": judged, "stamp": stamp, "clips": per_clip}
+    report.write_json(args.out / "lipsync.json", results)
     report.write_csv(args.out / "lipsync.csv", table)
     plot(drawn.curves, (CODEC, *names), args.out / "lipsync.png", drawn.strips, CLIPS_SHOWN)
     print_table(table, stamp, console)
+    if judged:
+        console.print(f"judged by {args.syncnet.name}", style="bold")
+        report.show(answers.table(judged, SYNC_MEASURES), console)
     return 0
 
 
@@ -195,8 +225,13 @@ def beside(
     which: str,
     readers: Any,
     landmarker: Any,
+    judge: SyncJudge | None,
+    of_others: dict[str, Tensor],
 ) -> None:
-    """Note a clip and what drawn ones are compared with: true frames, the codec's, and the reference repeated."""
+    """Note a clip and what drawn ones are compared with: true frames, the codec's, and the reference repeated.
+
+    The judge hears the clip's own sound, and with the true frames those ``of_others``.
+    """
     curves = drawn.curves
     curves.key += clip.key
     curves.person_id += clip.person_id
@@ -208,5 +243,10 @@ def beside(
     at = 0 if which == FIRST else len(rgb) // 2
     still = [x[at : at + 1].expand(len(rgb), -1, -1, -1) for x in coded]
     curves.add(STILL, read_all(readers, landmarker, *still))
+    if judge is not None:
+        own = clip.audio[0]
+        judge.add(rgb, {TRUE: own, **of_others})
+        judge.add(coded[0], {CODEC: own})
+        judge.add(still[0], {STILL: own})
     if len(curves.key) <= CLIPS_SHOWN:
         drawn.strips.setdefault(TRUE, []).append(rgb)

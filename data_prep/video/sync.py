@@ -4,32 +4,31 @@ Chung & Zisserman, "Out of time: automated lip sync in the wild", 2016: 5 pictur
 and the 20 frames of MFCC that sound with them become two vectors of 1024 numbers that are near where they belong
 together. Distances are averaged over a clip for every shift of the sound by up to :data:`MOST_SHIFT` pictures. The
 confidence is their median minus their minimum, and the offset is where the minimum lies. Clips of speech that belong
-together have about 5 and more with the published weights; without those weights the numbers mean nothing.
+together have about 5 and more with the published weights; without those weights the numbers mean nothing. Of generated
+clips the minimum is called LSE-D and the confidence LSE-C (Prajwal et al., "A lip sync expert is all you need", 2020).
 
-Weights are not ours to ship. A file of safetensors holds the published model's tensors by their names (the layout is
-:class:`SyncNet`'s); a TorchScript file (``.pt``) has the methods ``forward_lip`` and ``forward_aud``.
+The network is the user's (:mod:`data_prep.video.syncnet`).
 
 Shapes: F pictures, K = F − 4 windows of five, S audio samples, M = frames of MFCC.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Protocol
+from typing import NamedTuple
 
 import numpy as np
-import safetensors.torch
 import torch
 from scipy.fft import dct
 from scipy.ndimage import median_filter
 from torch import Tensor, nn
 
+from data_prep.video.syncnet import MFCC_WINDOW, SYNC_SIDE_PX, WINDOW, Embedders
 from jdap.faces import crop
 from jdap.faces.landmarker import face_box
 from jdap.units import SAMPLE_RATE
 
 #: A picture lasts 40 ms, a frame of MFCC 10 ms.
-SYNC_SIDE_PX, WINDOW, MFCC_A_PICTURE, MFCC_WINDOW = 224, 5, 4, 20
+MFCC_A_PICTURE = 4
 MOST_SHIFT = 15
 #: The picture is this many half face sizes wide, and its middle this many below the face's.
 CROP, DROP = 2.8, 0.4
@@ -37,107 +36,13 @@ CROP, DROP = 2.8, 0.4
 WINDOWS_AT_ONCE = 16
 
 
-class SyncError(ValueError):
-    """Weights that are no SyncNet's."""
+class Sync(NamedTuple):
+    """How far sound and lips belong together: confidence (LSE-C; more is better), the offset in pictures (positive: the
+    sound comes late), and the distance there (LSE-D; less is better)."""
 
-
-class Embedders(Protocol):
-    """(B, 3, 5, 224, 224) BGR 0 … 255 and (B, 1, 13, 20) MFCC → (B, 1024) each."""
-
-    def forward_lip(self, bgr_B35hw: Tensor) -> Tensor:
-        """Of five pictures."""
-
-    def forward_aud(self, mfcc_B1CM: Tensor) -> Tensor:
-        """Of the sound that goes with them."""
-
-
-def _convolutions(kind: str, layers: list[tuple[Any, ...]]) -> nn.Sequential:
-    """Convolutions, each with norm and ReLU: (in, out, kernel, stride, padding[, pool's kernel, stride, padding])."""
-    conv, norm, pool = {
-        "2d": (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d),
-        "3d": (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d),
-    }[kind]
-    modules: list[nn.Module] = []
-    for inside, outside, kernel, stride, padding, *pooled in layers:
-        modules += [conv(inside, outside, kernel, stride, padding), norm(outside), nn.ReLU()]
-        if pooled:
-            modules.append(pool(*pooled))
-    return nn.Sequential(*modules)
-
-
-def _head() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 1024))
-
-
-class SyncNet(nn.Module):
-    """The published network: layer sizes of the paper's table 1, tensors named as in its weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.netcnnaud = _convolutions(
-            "2d",
-            [
-                (1, 64, 3, 1, 1, 1, 1, 0),
-                (64, 192, 3, 1, 1, 3, (1, 2), 0),
-                (192, 384, 3, 1, 1),
-                (384, 256, 3, 1, 1),
-                (256, 256, 3, 1, 1, 3, 2, 0),
-                (256, 512, (5, 4), 1, 0),
-            ],
-        )
-        third = ((1, 3, 3), 1, (0, 1, 1))
-        self.netcnnlip = _convolutions(
-            "3d",
-            [
-                (3, 96, (5, 7, 7), (1, 2, 2), 0, (1, 3, 3), (1, 2, 2), 0),
-                (96, 256, (1, 5, 5), (1, 2, 2), (0, 1, 1), (1, 3, 3), (1, 2, 2), (0, 1, 1)),
-                (256, 256, *third),
-                (256, 256, *third),
-                (256, 256, *third, (1, 3, 3), (1, 2, 2), 0),
-                (256, 512, (1, 6, 6), 1, 0),
-            ],
-        )
-        self.netfcaud, self.netfclip = _head(), _head()
-
-    def forward_lip(self, bgr_B35hw: Tensor) -> Tensor:
-        """(B, 3, 5, 224, 224) → (B, 1024)."""
-        out: Tensor = self.netfclip(self.netcnnlip(bgr_B35hw).flatten(1))
-        return out
-
-    def forward_aud(self, mfcc_B1CM: Tensor) -> Tensor:
-        """(B, 1, 13, 20) → (B, 1024)."""
-        out: Tensor = self.netfcaud(self.netcnnaud(mfcc_B1CM).flatten(1))
-        return out
-
-
-def load_syncnet(path: Path, device: str = "cpu") -> Embedders:
-    """The user's network; raises :class:`SyncError` for a file that is neither of the two kinds, or not whole."""
-    if path.suffix == ".safetensors":
-        net = SyncNet()
-        try:
-            tensors = safetensors.torch.load_file(path)
-        except Exception as error:  # safetensors raises its own type, and OSError
-            raise SyncError(f"{path} cannot be read ({error}): give SyncNet's weights as safetensors") from error
-        want = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-        got = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        off = sorted(name for name in want.keys() | got.keys() if want.get(name) != got.get(name))
-        off = [name for name in off if not name.endswith("num_batches_tracked")]
-        if off:
-            raise SyncError(
-                f"{path} is not SyncNet's: {len(off)} tensors missing, unknown or of another shape: {off[0]}"
-            )
-        net.load_state_dict(tensors, strict=False)
-        return net.eval().to(device)
-    if path.suffix in (".pt", ".ts"):
-        try:
-            script = torch.jit.load(str(path), map_location=device)
-        except (RuntimeError, ValueError, OSError) as error:
-            raise SyncError(f"{path} is no TorchScript ({str(error).splitlines()[0]}); pickles are not read") from error
-        if not (hasattr(script, "forward_lip") and hasattr(script, "forward_aud")):
-            raise SyncError(f"{path} lacks the methods forward_lip and forward_aud")
-        script.eval()
-        return script
-    raise SyncError(f"{path}: give SyncNet's weights as .safetensors, or as TorchScript (.pt)")
+    confidence: float
+    offset: float
+    distance: float
 
 
 class SyncMeter:
@@ -155,10 +60,11 @@ class SyncMeter:
         if len(self._pictures) == WINDOWS_AT_ONCE + WINDOW - 1:
             self._embed()
 
-    def finish(self, audio_S: np.ndarray) -> tuple[float, float]:
-        """(confidence, offset in pictures) with the sound at 16 kHz that begins with the first picture.
+    def finish(self, audio_S: np.ndarray) -> Sync:
+        """What the pictures have to do with a sound at 16 kHz that begins with the first of them; NaN of sound that is
+        shorter than a window. May be asked of several sounds.
 
-        A positive offset: the sound comes late. Raises ValueError for less than :data:`WINDOW` pictures.
+        Raises ValueError for less than :data:`WINDOW` pictures.
         """
         self._embed()
         if not self._lips:
@@ -167,7 +73,7 @@ class SyncMeter:
         mfccs = torch.from_numpy(mfcc(audio_S)).float()
         count = min(len(lips), (mfccs.shape[1] - MFCC_WINDOW) // MFCC_A_PICTURE + 1)
         if count < 1:
-            return float("nan"), float("nan")
+            return Sync(float("nan"), float("nan"), float("nan"))
         windows = mfccs.unfold(1, MFCC_WINDOW, MFCC_A_PICTURE)[:, :count].transpose(0, 1)[:, None]
         with torch.inference_mode():
             heard = torch.cat(
@@ -185,13 +91,13 @@ class SyncMeter:
         self._pictures = self._pictures[-(WINDOW - 1) :]
 
 
-def best_shift(lips_KD: Tensor, heard_KD: Tensor) -> tuple[float, float]:
-    """(confidence, offset) from vectors of pictures and sound (K, D); see the module. Beyond the ends sound is 0."""
+def best_shift(lips_KD: Tensor, heard_KD: Tensor) -> Sync:
+    """From vectors of pictures and sound (K, D); see the module. Beyond the ends sound is 0."""
     padded = nn.functional.pad(heard_KD, (0, 0, MOST_SHIFT, MOST_SHIFT))
     shifts = range(2 * MOST_SHIFT + 1)
     distance = torch.stack([(lips_KD - padded[s : s + len(lips_KD)]).norm(dim=1).mean() for s in shifts])
     best = int(distance.argmin())
-    return float(distance.median() - distance[best]), float(best - MOST_SHIFT)
+    return Sync(float(distance.median() - distance[best]), float(best - MOST_SHIFT), float(distance[best]))
 
 
 def face_windows(landmarks_px_FN: np.ndarray) -> np.ndarray:

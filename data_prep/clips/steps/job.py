@@ -28,7 +28,7 @@ from data_prep.machine.software import version_of
 from data_prep.machine.watchdog import beat
 from data_prep.video.faces import FaceFinder
 from data_prep.video.shots import ShotFrame
-from data_prep.video.sync import load_syncnet
+from data_prep.video.syncnet import load_syncnet
 from data_prep.video.tracks import Tracker
 from data_prep.video.video import FrameReader, UnreadableVideo, Video, open_video, whole_picture
 from jdap.faces.landmarker import Face, Landmarker

@@ -127,8 +127,8 @@ class _Drawing:
         clip.fingerprint = fingerprint(list(self._hashed.values()), clip.scores)
         if self._sync is not None and clip.audio is not None:
             with self.job.timed("sync"):
-                confidence, offset = self._sync.finish(clip.audio)
-            clip.numbers |= {"sync_confidence": confidence, "sync_offset_frames": offset}
+                found = self._sync.finish(clip.audio)
+            clip.numbers |= {"sync_confidence": found.confidence, "sync_offset_frames": found.offset}
         with self.job.timed("sheet"):
             write_whole(
                 self.job.sheets / f"{clip.clip_id}{contact_sheet.SHEET_END}", contact_sheet.render_sheet(self._sheet)

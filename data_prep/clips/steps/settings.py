@@ -27,7 +27,7 @@ class PrepareSettings:
     * ``thresholds``: score → (least, most), see :mod:`data_prep.clips.quality`; ``hold``: whether clips that fail them
       are drawn and stored apart, so that other thresholds can admit them
     * ``parser``: what tells skin from what covers it (:func:`jdap.faces.parser.load_parser`)
-    * ``sync_weights``: the user's SyncNet (:mod:`data_prep.video.sync`), or empty
+    * ``sync_weights``: the user's SyncNet (:mod:`data_prep.video.syncnet`), or empty
     * ``voice``: what tells a voice (:func:`data_prep.clips.heard.voice_detector`)
     * ``segment_s``: longer videos are parted into segments of at most so many seconds; 0: none is
     """

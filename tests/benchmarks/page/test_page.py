@@ -97,7 +97,7 @@ def results(tmp_path: Path, fake_batch: FakeBatch) -> Path:
         for arm, mean in (("codec", 0.9), ("talk", 0.4), ("talk, another's sound", 0.0))
     ]
     (tmp_path / "lipsync").mkdir()
-    said = {"rows": heard, "stamp": stamp | {"weights": {"talk": "x"}, "people": 5}}
+    said = {"rows": heard, "sync": [], "stamp": stamp | {"weights": {"talk": "x"}, "people": 5}}
     report.write_json(tmp_path / "lipsync" / "lipsync.json", said)
     (tmp_path / "scale").mkdir()
     numbers = {"n": 6, "seeds": 1, "across": "people", "unit": "0.1-1", "mean": 0.1, "mean_ci": [0.05, 0.15]}

@@ -80,6 +80,8 @@ def test_lipsync_from_weights_to_files(weights, shards, tmp_path, capsys):
     assert (tmp_path / "lipsync.csv").stat().st_size > 100
     assert Image.open(tmp_path / "lipsync.png").width > 100
     assert "read from rgb" in capsys.readouterr().out
+    assert data["sync"] == []
+    assert data["stamp"]["syncnet"] is None
 
 
 def test_sounds_that_are_not_the_clips_own(clips):
@@ -129,6 +131,7 @@ def test_a_shorter_sound_of_another_ends_its_curve(clips):
         (["--steps", "9999"], "--steps: "),
         (["--reader", "none.safetensors"], "none.safetensors: no readers of mouths"),
         (["--shards", "nowhere"], "nowhere"),
+        (["--syncnet", "none.bin"], "none.bin: give SyncNet's weights as"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_a_line(weights, shards, tmp_path, capsys, more, says):

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from onnx_files import Node, Shape, write_mean, write_network
 
-from data_prep.video.sync import SyncError, SyncMeter, SyncNet, best_shift, face_windows, load_syncnet, mfcc
+from data_prep.video.sync import SyncMeter, best_shift, face_windows, mfcc
+from data_prep.video.syncnet import SyncError, SyncNet, load_syncnet
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +61,12 @@ def test_mfcc_is_that_of_the_published_weights() -> None:
 def test_a_shift_of_the_vectors_is_found() -> None:
     torch.manual_seed(0)
     lips = torch.randn(60, 8)
-    confidence, offset = best_shift(lips, torch.cat([torch.randn(4, 8), lips])[:60])
-    assert offset == 4  # what is heard comes four pictures late
-    assert confidence > 1
-    assert best_shift(lips, torch.randn(60, 8))[0] < 0.7
+    found = best_shift(lips, torch.cat([torch.randn(4, 8), lips])[:60])
+    assert found.offset == 4  # what is heard comes four pictures late
+    assert found.confidence > 1
+    # The last four have nothing to be compared with but 0.
+    assert found.distance == pytest.approx(float(lips[-4:].norm(dim=1).sum()) / 60)
+    assert best_shift(lips, torch.randn(60, 8)).confidence < 0.7
 
 
 def test_the_meter_gives_the_network_what_belongs_together(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +80,7 @@ def test_the_meter_gives_the_network_what_belongs_together(weights: Path, monkey
     for k, frame in enumerate(frames):
         meter.add(k, frame)
     audio = rng.normal(0, 0.1, len(frames) * 640).astype(np.float32)
-    confidence, offset = meter.finish(audio)
+    found = meter.finish(audio)
 
     window = face_windows(points)[0]
     assert window == pytest.approx([55 - 21, 45 + 0.4 * 15 - 21, 42])
@@ -91,7 +95,62 @@ def test_the_meter_gives_the_network_what_belongs_together(weights: Path, monkey
             lips.append(net.forward_lip(five))
             heard.append(net.forward_aud(cepstra[None, None, :, 4 * k : 4 * k + 20]))
     expected = best_shift(torch.cat(lips), torch.cat(heard))
-    assert (confidence, offset) == pytest.approx(expected, abs=1e-4)
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert meter.finish(audio) == found  # another sound may be asked for
+
+
+def write_judge(path: Path, batch: int | str = "n", mfcc_frames: int = 20) -> Path:
+    """Of pictures the brightness of each of the five; of sound the means of five stretches of the cepstra in turn."""
+    count = mfcc_frames // 4
+    stretches = np.kron(np.eye(count), np.full((4, 1), 1 / 4)).astype(np.float32)
+    inputs: dict[str, Shape] = {"sound": (batch, 1, 13, mfcc_frames), "lips": (batch, 3, 5, 224, 224)}
+    nodes = [
+        # a side at a time: float32 is too short for sums of so many pixels
+        Node("ReduceMean", ["lips"], "rows", {"axes": [4], "keepdims": 0}),
+        Node("ReduceMean", ["rows"], "colours", {"axes": [3], "keepdims": 0}),
+        Node("ReduceMean", ["colours"], "bright", {"axes": [1], "keepdims": 0}),
+        Node("ReduceMean", ["sound"], "loud", {"axes": [1, 2], "keepdims": 0}),
+        Node("MatMul", ["loud", "stretches"], "heard"),
+    ]
+    return write_network(path, nodes, inputs, {"heard": (batch, count), "bright": (batch, 5)}, {"stretches": stretches})
+
+
+@pytest.mark.parametrize("batch", ["n", 1, 4])
+def test_a_network_in_onnx_judges_as_computed_by_hand(tmp_path: Path, batch: int | str) -> None:
+    pytest.importorskip("onnxruntime")
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 255, 30)
+    points = np.tile(np.array([[40.0, 30.0], [70.0, 60.0]]), (len(grey), 1, 1))
+    audio = rng.normal(0, 0.1, len(grey) * 640).astype(np.float32)
+    meter = SyncMeter(load_syncnet(write_judge(tmp_path / "mine.onnx", batch)), points)
+    for k, value in enumerate(grey):
+        meter.add(k, np.full((200, 200, 3), value, np.uint8))
+    found = meter.finish(audio)
+
+    lips = np.lib.stride_tricks.sliding_window_view(grey.astype(float), 5)
+    cepstra = mfcc(audio).mean(0)
+    heard = np.stack([cepstra[4 * k : 4 * k + 20].reshape(5, 4).mean(1) for k in range((len(cepstra) - 20) // 4 + 1)])
+    count = min(len(lips), len(heard))
+    assert count > 20
+    far = {}
+    for shift in range(-15, 16):
+        pairs = [heard[k + shift] if 0 <= k + shift < count else np.zeros(5) for k in range(count)]
+        far[shift] = np.linalg.norm(lips[:count] - pairs, axis=1).mean()
+    best = min(far, key=far.__getitem__)
+    assert found.offset == best
+    assert found.distance == pytest.approx(far[best], rel=1e-4)
+    assert found.confidence == pytest.approx(np.median(list(far.values())) - far[best], abs=1e-2)
+
+
+def test_other_networks_in_onnx_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "none.onnx").write_text("no network")
+    write_mean(tmp_path / "half.onnx", ("n", 3, 5, 224, 224), (2, 3, 4))
+    write_judge(tmp_path / "mel.onnx", mfcc_frames=16)
+    for name, says in (("none", "cannot be read as ONNX"), ("half", "must take"), ("mel", r"1, 13, 16")):
+        with pytest.raises(SyncError, match=rf"{name}\.onnx.*{says}") as caught:
+            load_syncnet(tmp_path / f"{name}.onnx")
+        assert "\n" not in str(caught.value)
 
 
 def test_torchscript_is_taken_and_other_files_are_refused(weights: Path, tmp_path: Path) -> None:
