@@ -50,6 +50,11 @@ _WHAT = (
         "talking.talking",
         "likeness, depth, steadiness and window borders of talking clips; memory and speed of a long one",
     ),
+    (
+        "kvd",
+        "talking.kvd",
+        "whether drawn clips, as a set, look and move like true ones: kernel distance by a video network of yours",
+    ),
     ("drift", "talking.drift", "whether a long talking video stays who, and as, it was: a row a minute"),
     ("overfit", "modes.overfit", "samples of an overfitted model beside the codec's own reconstruction"),
     (

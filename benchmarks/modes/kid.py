@@ -63,8 +63,9 @@ def drawn(
     return found
 
 
-def kid_rows(features: Mapping[str, Tensor], true_NE: Tensor, seed: int) -> list[dict[str, Any]]:
-    """A row an answer, features (N, E) of one picture a person: distance to the true set, its interval over people.
+def kid_rows(features: Mapping[str, Tensor], true_NE: Tensor, seed: int, measure: str = KID) -> list[dict[str, Any]]:
+    """A row an answer, features (N, E) of one picture a person (or of a clip, where the ``measure`` has that name):
+    distance to the true set, its interval over people.
 
     Then the differences of every other answer and the first, on the same draws of people.
     """
@@ -77,7 +78,7 @@ def kid_rows(features: Mapping[str, Tensor], true_NE: Tensor, seed: int) -> list
         means[name], draws[name] = means[first] - means[other], draws[first] - draws[other]
     unit, better = KID_MEASURES[KID]
     return [
-        {"answer": answer, "measure": KID, "n": len(true_NE), "mean": 1000 * mean}
+        {"answer": answer, "measure": measure, "n": len(true_NE), "mean": 1000 * mean}
         | {"mean_ci": list(interval(1000 * draws[answer])), "unit": unit, "higher_is_better": better}
         for answer, mean in means.items()
     ]

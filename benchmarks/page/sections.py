@@ -163,6 +163,11 @@ RESULT_KINDS: dict[str, tuple[str, str, Build]] = {
         "Kernel distance of features (KID) of sets with one picture a person to the set of true pictures.",
         answers("features of pictures; two sets of one kind have 0 in the mean", "people"),
     ),
+    "kvd": (
+        "Do drawn clips look and move like true ones?",
+        "Kernel distance of a video network's features (KVD) of sets with one clip a person to the set of true clips.",
+        answers("features of clips; two sets of one kind have 0 in the mean", "people"),
+    ),
     "lipsync": ("Lip sync", "Correlation of the drawn mouth's opening with the true one.", lipsync),
     "talking": ("Talking clips", "Likeness, depth, steadiness, window borders.", answers(OF_PICTURES, "clips")),
     "relight": ("Relighting", "Studio pictures brought into another light.", answers("8-bit sRGB; degrees")),
