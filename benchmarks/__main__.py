@@ -14,6 +14,11 @@ _WHAT = (
         "depth.command",
         "image-to-depth on shards or on photos with measured depth: ours, baselines and the models of others",
     ),
+    (
+        "steadiness",
+        "steadiness.steadiness",
+        "depth of photos without true depth, by what must hold anyway: mirrored, cut, grey, left as right",
+    ),
     ("scan", "depth.scan", "the same on renders of a real, scanned head"),
     ("scale", "depth.scale", "how depth's error falls with the number of people: runs of `depth`, and a power law"),
     (

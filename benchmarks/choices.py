@@ -6,6 +6,9 @@ from pathlib import Path
 METHOD_NAMES = ("jdap", "jdap_head", "mean", "posed_mean_head", "flat")
 #: These, and those of :data:`benchmarks.depth.method.PHOTO_METHODS`.
 PHOTO_METHOD_NAMES = (*METHOD_NAMES, "expressive_head", "mediapipe_z", "fit")
+#: Those that `benchmarks steadiness` asks, and others that it can.
+STEADY_DEFAULT = ("jdap", "jdap_head", "mean", "posed_mean_head", "mediapipe_z", "fit")
+STEADY_METHOD_NAMES = (*STEADY_DEFAULT, "expressive_head")
 #: The alignments of :data:`jdap.metrics.alignment.ALIGNMENTS`.
 ALIGNMENT_NAMES = ("scale_shift", "disparity", "l1", "scale", "none")
 #: A scan in the folder of development assets.

@@ -51,15 +51,13 @@ def add_embedder(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_method_arguments(parser: argparse.ArgumentParser, known: Sequence[str] = METHOD_NAMES) -> None:
-    """Options of every benchmark of depth: which of the ``known`` methods, how they run, and where results go."""
+def add_models(parser: argparse.ArgumentParser, known: Sequence[str], default: str) -> None:
+    """Options that name methods of depth: which of the ``known`` ones (``default`` says which without being told), how
+    they run, and where results go."""
     parser.add_argument("--weights", help="weights folder, or shipped:NAME (methods jdap, jdap_head and mean)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the table (JSON, CSV) and the picture")
-    parser.add_argument(
-        "--methods",
-        type=words_of(known),
-        help=f"comma-separated, of {','.join(known)}; by default all that the data can serve",
-    )
+    methods = f"comma-separated, of {','.join(known)}; {default}"
+    parser.add_argument("--methods", type=words_of(known), help=methods)
     for option, place, what in (
         ("marigold", "FOLDER", "weights of diffusers' Marigold pipeline"),
         ("transformers", "FOLDER", "weights of transformers' depth estimation (Depth Anything …)"),
@@ -69,6 +67,16 @@ def add_method_arguments(parser: argparse.ArgumentParser, known: Sequence[str] =
             f"--{option}", type=named, action="append", default=[], metavar=f"[NAME=]{place}",
             help=f"also measure {what}; may be given several times",
         )  # fmt: skip
+    parser.add_argument("--steps", type=positive, default=1, help="sampling steps of ours (default 1)")
+    parser.add_argument("--ensemble", type=positive, default=1, help="seeds of ours that are averaged (default 1)")
+    parser.add_argument("--size", type=positive, help="side of the pictures in pixels (default: the pipeline's)")
+    add_device(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and of the bootstrap (default 0)")
+
+
+def add_method_arguments(parser: argparse.ArgumentParser, known: Sequence[str] = METHOD_NAMES) -> None:
+    """Options of every benchmark that compares depth with the truth: :func:`add_models`, and how it is compared."""
+    add_models(parser, known, "by default all that the data can serve")
     parser.add_argument(
         "--alignments",
         type=words_of(ALIGNMENT_NAMES),
@@ -76,12 +84,7 @@ def add_method_arguments(parser: argparse.ArgumentParser, known: Sequence[str] =
         help=f"of {','.join(ALIGNMENT_NAMES)} (default all)",
     )
     parser.add_argument("--no-regions", action="store_true", help="do not look for the regions of faces")
-    parser.add_argument("--steps", type=positive, default=1, help="sampling steps of ours (default 1)")
-    parser.add_argument("--ensemble", type=positive, default=1, help="seeds of ours that are averaged (default 1)")
     parser.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
-    parser.add_argument("--size", type=positive, help="side of the pictures in pixels (default: the pipeline's)")
-    add_device(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of the sampler's noise and of the bootstrap (default 0)")
 
 
 def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:

@@ -139,9 +139,21 @@ def recolour(example: Example, colour: Colour) -> Example:
     """The same :class:`Colour` on the reference and every target frame; depth is untouched."""
     return replace(
         example,
-        reference_3HW=_recolour(example.reference_3HW, colour),
-        rgb_F3HW=_recolour(example.rgb_F3HW, colour),
+        reference_3HW=recoloured(example.reference_3HW, colour),
+        rgb_F3HW=recoloured(example.rgb_F3HW, colour),
     )
+
+
+def recoloured(rgb: Tensor, colour: Colour) -> Tensor:
+    """A :class:`Colour` on pictures (..., 3, H, W) in [0, 1]; the same shape and range."""
+    c, s = math.cos(colour.hue) * colour.saturation, math.sin(colour.hue) * colour.saturation
+    turn = torch.tensor([[1.0, 0, 0], [0, c, -s], [0, s, c]])
+    # Everything up to the clipping is one affine map of RGB: contrast (x − ½) + ½, times brightness.
+    matrix = colour.brightness * colour.contrast * (_YIQ_TO_RGB @ turn @ _RGB_TO_YIQ)
+    offset = colour.brightness * (1 - colour.contrast) / 2
+    mixed = (matrix @ rgb.flatten(-2)).add_(offset).clamp_(0, 1)
+    # x^gamma as exp(gamma log x), which takes half the time; log 0 = −inf comes back as 0.
+    return mixed.log_().mul_(colour.gamma).exp_().clamp_(0, 1).reshape(rgb.shape)
 
 
 def augment(
@@ -195,15 +207,3 @@ def _each_map(example: Example, change: Callable[[Tensor], Tensor]) -> dict[str,
         "confidence_F1HW": change(example.confidence_F1HW),
         "mean_head_mm_F1HW": None if mean_head is None else change(mean_head),
     }
-
-
-def _recolour(rgb: Tensor, colour: Colour) -> Tensor:
-    """(..., 3, H, W) in [0, 1] → the same."""
-    c, s = math.cos(colour.hue) * colour.saturation, math.sin(colour.hue) * colour.saturation
-    turn = torch.tensor([[1.0, 0, 0], [0, c, -s], [0, s, c]])
-    # Everything up to the clipping is one affine map of RGB: contrast (x − ½) + ½, times brightness.
-    matrix = colour.brightness * colour.contrast * (_YIQ_TO_RGB @ turn @ _RGB_TO_YIQ)
-    offset = colour.brightness * (1 - colour.contrast) / 2
-    mixed = (matrix @ rgb.flatten(-2)).add_(offset).clamp_(0, 1)
-    # x^gamma as exp(gamma log x), which takes half the time; log 0 = −inf comes back as 0.
-    return mixed.log_().mul_(colour.gamma).exp_().clamp_(0, 1).reshape(rgb.shape)
