@@ -51,7 +51,8 @@ def list_people(inputs: Sequence[str | Path], folder: Path, within: float, faces
     path = folder / PEOPLE_LIST
     known = {file: person for person, files in read_list(path).items() for file in files} if path.is_file() else {}
     pictures = [one for one in everybody if Path(one.path) in known or _can_be_listed(Path(one.path), folder)]
-    others = [*lists, *(Path(one.path) for one in everybody if one not in pictures)]
+    listed = {one.path for one in pictures}
+    others = [*lists, *(Path(one.path) for one in everybody if one.path not in listed)]
     if not pictures:
         return others
     if any(Path(one.path) not in known for one in pictures):

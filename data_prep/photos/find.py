@@ -11,6 +11,7 @@ import csv
 import functools
 import hashlib
 import os
+import stat
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -151,15 +152,18 @@ def _is_picture(path: Path) -> bool:
 def same_files(people: Iterable[tuple[PhotoPerson, Sequence[Path]]]) -> dict[str, str]:
     """Picture → the earlier person's picture that is the same file under another name, byte by byte.
 
-    Who is right nobody knows; but one face must not be two people, who may come into two splits.
+    Who is right nobody knows; but one face must not be two people, who may come into two splits. Pipes and devices are
+    never opened, and empty files are no picture of anybody.
     """
     by_size: dict[int, list[tuple[int, Path]]] = defaultdict(list)
     for number, (_, files) in enumerate(people):
         for path in files:
             try:
-                by_size[path.stat().st_size].append((number, path))
+                status = path.stat()
             except OSError:  # its row says so
                 continue
+            if stat.S_ISREG(status.st_mode) and status.st_size:
+                by_size[status.st_size].append((number, path))
     found: dict[str, str] = {}
     for places in by_size.values():
         if len({number for number, _ in places}) < 2:
@@ -167,7 +171,8 @@ def same_files(people: Iterable[tuple[PhotoPerson, Sequence[Path]]]) -> dict[str
         first: dict[bytes, tuple[int, Path]] = {}
         for number, path in places:
             try:
-                digest = hashlib.sha256(path.read_bytes()).digest()
+                with path.open("rb") as file:  # in blocks: it may be larger than memory
+                    digest = hashlib.file_digest(file, "sha256").digest()
             except OSError:
                 continue
             owner, earlier = first.setdefault(digest, (number, path))

@@ -30,7 +30,7 @@ def photos_in(folder: Path) -> list[Path]:
 def is_made_here(path: Path) -> bool:
     """Whether a command of ours made this picture: by its name, and by the metadata beside it."""
     beside = metadata_of(path)
-    if beside is None:
+    if beside is None or not beside.is_file():  # a pipe would be waited for
         return False
     try:
         return "jdap" in json.loads(beside.read_text(encoding="utf-8"))["made_by"]

@@ -75,7 +75,8 @@ def read_photo(path: Path, most_pixels: int | None = None, kinds: tuple[str, ...
     if path.is_dir():
         raise PhotoError(f"{path}: a folder that cannot be searched; change its rights")
     if not path.is_file():
-        raise PhotoError(f"{path}: no such file")
+        what = "a pipe or a device, no file of a picture" if path.exists() else "no such file"
+        raise PhotoError(f"{path}: {what}")
     try:
         with warnings.catch_warnings():
             # Phones take more pixels than Pillow finds likely; what it refuses as an attack is still refused.

@@ -1,5 +1,8 @@
 """Whose pictures there are, without opening any."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -123,3 +126,23 @@ def test_one_file_under_two_peoples_names_is_the_firsts(tmp_path: Path) -> None:
     (root / "a/again.jpg").write_bytes((root / "a/1.jpg").read_bytes())
     people = [(person, pictures_of(person.path)) for person in find_people([root])]
     assert same_files(people) == {str(root / "b/copy.jpg"): str(root / "a/1.jpg")}
+
+
+def test_pipes_and_devices_are_not_read_and_empty_files_are_nobodys_picture(tmp_path: Path) -> None:
+    root = touch(tmp_path / "set", "a/1.jpg", "b/1.jpg")
+    for person in "ab":
+        os.mkfifo(root / person / "pipe.jpg")
+        os.symlink(os.devnull, root / person / "device.jpg")
+        (root / person / "empty.jpg").touch()
+    people = [(person, pictures_of(person.path)) for person in find_people([root])]
+    assert [len(files) for _, files in people] == [4, 4]
+    # All of one size. Who opens a pipe waits for ever: not in this thread, then.
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(same_files, people)
+        try:
+            assert found.result(timeout=10) == {}
+        finally:
+            while not found.done():  # lets a reader go on that waits
+                for person in "ab":
+                    with suppress(OSError):
+                        os.close(os.open(root / person / "pipe.jpg", os.O_WRONLY | os.O_NONBLOCK))

@@ -1,5 +1,6 @@
 """Photos of every kind come out as the same upright sRGB, or as one line that says why not."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,12 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, damage, says: str) -
 def test_what_is_not_there_or_too_large_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PhotoError, match=r"nowhere\.jpg: no such file"):
         read_photo(tmp_path / "nowhere.jpg")
+    (tmp_path / "round.jpg").symlink_to("round.jpg")
+    with pytest.raises(PhotoError, match=r"round\.jpg: no such file"):
+        read_photo(tmp_path / "round.jpg")
+    (tmp_path / "device.jpg").symlink_to(os.devnull)
+    with pytest.raises(PhotoError, match=r"device\.jpg: a pipe or a device"):
+        read_photo(tmp_path / "device.jpg")
     Image.fromarray(scene()).save(tmp_path / "p.png")
     # Pillow warns from its limit on, as phones exceed it, and refuses from twice the limit on.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HEIGHT * WIDTH - 1)
