@@ -40,7 +40,7 @@ NO_TRUTH = "none"
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class ViewAnswers:
     """Of one photo: ``rgb_SS3`` uint8 and ``skin_SS`` bool as it is, ``pairs_px_M22`` landmarks there that are each
     other's fellows, and what each method says of all views, (V, 1, S, S), larger = farther."""
 
@@ -63,7 +63,7 @@ class Asker:
         self.heads = Heads(landmarker) if betters else None
         self.parser = load_parser(SHIPPED_PARSER)
 
-    def __call__(self, person: PhotoPerson) -> Answers:
+    def __call__(self, person: PhotoPerson) -> ViewAnswers:
         """A person's first photo by name. Raises :class:`jdap.photos.read.PhotoError` for one that cannot be read, or
         in a view of which no face is found, and OSError for a folder that cannot be read."""
         path = pictures_of(person.path)[0]
@@ -79,7 +79,9 @@ class Asker:
         batch = self._batch(path.name, person.name, small, faces)
         points = faces[0].landmarks_px_N3[:FACE_LANDMARKS, :2] * (self.size / VIEW_PX)
         answers = {method.name: timed_prediction(method, batch)[0].float().cpu() for method in self.methods}
-        return Answers(path.name, person.name, small[0], self._skin(small[0], points), points[list(FELLOWS)], answers)
+        return ViewAnswers(
+            path.name, person.name, small[0], self._skin(small[0], points), points[list(FELLOWS)], answers
+        )
 
     def _face(self, path: Path, check: str, rgb_SS3: np.ndarray) -> Face:
         """The face in the middle of a view."""

@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 from benchmarks.answers import Measures
-from benchmarks.steadiness.asking import Answers
+from benchmarks.steadiness.asking import ViewAnswers
 from benchmarks.steadiness.symmetry import Symmetry, symmetry
-from benchmarks.steadiness.views import GREY, JITTERED, MIRRORED, SHIFTED, VIEWS, ZOOMED
+from benchmarks.steadiness.views import CHECK_GREY, CHECK_JITTERED, CHECK_MIRRORED, CHECK_SHIFTED, CHECK_ZOOMED, VIEWS
 from jdap.depth import FAR_QUANTILE, NEAR_QUANTILE
 from jdap.metrics.depth import FAR, NEAR, align_scale_shift, rmse
 from jdap.metrics.ssi import MIN_PIXELS
 
-SYMMETRY, OTHERS = "symmetry", "between people"
+SYMMETRY, BETWEEN_PEOPLE = "symmetry", "between people"
 #: The checks of views, in the order of tables.
-VIEW_CHECKS = (MIRRORED, SHIFTED, ZOOMED, GREY, JITTERED)
+VIEW_CHECKS = (CHECK_MIRRORED, CHECK_SHIFTED, CHECK_ZOOMED, CHECK_GREY, CHECK_JITTERED)
 #: Normalised frame. How far apart people are is neither good nor bad.
 STEADY_MEASURES: Measures = {
     **{name: ("of .9", False) for name in (*VIEW_CHECKS, SYMMETRY)},
-    OTHERS: ("of .9", None),
+    BETWEEN_PEOPLE: ("of .9", None),
 }
 
 
@@ -46,7 +46,7 @@ def apart(made_11SS: Tensor, target_11SS: Tensor, mask_11SS: Tensor) -> float:
 class Steadiness:
     """What a method's answers about a photo are worth: :data:`STEADY_MEASURES`, and the maps behind them."""
 
-    def __init__(self, answers: Answers, method: str) -> None:
+    def __init__(self, answers: ViewAnswers, method: str) -> None:
         self.skin = torch.from_numpy(answers.skin_SS)[None, None]
         depths = answers.depth_V1SS[method].split(1)
         # Of a few pixels nothing can be said, nor of an answer without relief.

@@ -24,7 +24,7 @@ from benchmarks.choices import STEADY_DEFAULT
 from benchmarks.depth.depth import build_methods
 from benchmarks.depth.method import Method
 from benchmarks.steadiness.asking import Asker
-from benchmarks.steadiness.measure import OTHERS, STEADY_MEASURES, VIEW_CHECKS, Steadiness
+from benchmarks.steadiness.measure import BETWEEN_PEOPLE, STEADY_MEASURES, VIEW_CHECKS, Steadiness
 from benchmarks.steadiness.sheet import Shown, plot_shown
 from data_prep.photos.find import PeopleError, PhotoPerson, find_people
 from jdap.faces.landmarker import Landmarker
@@ -34,7 +34,7 @@ from jdap.photos.read import PhotoError
 #: Side of the views, when no method asks for one.
 STEADY_SIZE_PX = 128
 #: Rank from the worst → its title in the picture; the median is shown, too.
-WORST = {-1: "worst", -2: "second worst", -3: "third worst"}
+WORST_RANKS = {-1: "worst", -2: "second worst", -3: "third worst"}
 
 
 @dataclass
@@ -94,7 +94,7 @@ def measure_people(asker: Asker, people: Sequence[PhotoPerson], console: Console
         for method in found.depth_V1SS:
             mine = Steadiness(found, method)
             numbers = mine.scores()
-            numbers[OTHERS] = mine.from_other(before[method]) if method in before else float("nan")
+            numbers[BETWEEN_PEOPLE] = mine.from_other(before[method]) if method in before else float("nan")
             for measure, number in numbers.items():
                 scores.values.setdefault(method, {}).setdefault(measure, []).append(number)
             before[method] = mine
@@ -106,7 +106,7 @@ def worst_shown(asker: Asker, scores: SteadyScores) -> list[Shown]:
     name = asker.methods[0].name
     means = np.mean([scores.values[name][check] for check in VIEW_CHECKS], axis=0)
     order = [int(i) for i in np.argsort(means, kind="stable") if np.isfinite(means[i])]
-    titles = {order[rank]: title for rank, title in WORST.items() if -rank <= len(order)}
+    titles = {order[rank]: title for rank, title in WORST_RANKS.items() if -rank <= len(order)}
     if order:
         titles.setdefault(order[(len(order) - 1) // 2], "median")
     shown = []

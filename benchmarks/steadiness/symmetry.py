@@ -27,7 +27,7 @@ SCALE_WITHIN, SCALE_PULL = 2.0, 0.005
 STEEPEST_DEG = 70.0
 #: So much of the skin must have its fellow in the picture; every so manyth pixel takes part; how often fellows are
 #: chosen anew.
-LEAST_SEEN, STEP_PX, ROUNDS = 0.4, 2, 6
+LEAST_SEEN, STEP_PX, MIRROR_ROUNDS = 0.4, 2, 6
 #: Fewer points than this make no plane.
 _LEAST_POINTS = 50
 
@@ -91,7 +91,7 @@ def symmetry(relief_HW: np.ndarray, skin_HW: np.ndarray, pairs_px_M22: np.ndarra
     v_N, u_N = np.nonzero(skin_HW & grid)
     reach = np.log(SCALE_WITHIN)
     ends = [np.inf, np.inf, np.inf, usual + reach]
-    for _ in range(ROUNDS):
+    for _ in range(MIRROR_ROUNDS):
         *_, counts_N = surface.mirrored(v_N, u_N, plane_4)
         if counts_N.sum() < _LEAST_POINTS:
             break

@@ -16,14 +16,20 @@ from torch import Tensor
 from jdap.data.transforms import Colour, draw_colour, recoloured
 from jdap.faces import crop
 
-MIRRORED, SHIFTED, ZOOMED, GREY, JITTERED = "mirrored", "shifted", "zoomed", "grey", "jittered"
+CHECK_MIRRORED, CHECK_SHIFTED, CHECK_ZOOMED, CHECK_GREY, CHECK_JITTERED = (
+    "mirrored",
+    "shifted",
+    "zoomed",
+    "grey",
+    "jittered",
+)
 #: By how much of its side a window is moved, how much wider or narrower it is, and how strong other colours are
 #: (:func:`jdap.data.transforms.draw_colour`).
-SHIFT, ZOOMS, JITTER = 0.05, (0.9, 1.1), 0.2
+SHIFTED_BY, ZOOMED_BY, JITTER_STRENGTH = 0.05, (0.9, 1.1), 0.2
 
 
 @dataclass(frozen=True)
-class View:
+class PhotoView:
     """A way to look at a photo, for one ``check``: its window moved by ``shift`` (across, down) of its side and
     ``zoom`` times as wide; then mirrored."""
 
@@ -59,19 +65,21 @@ class View:
         return F.grid_sample(depth_11SS, grid, padding_mode="border", align_corners=False), seen
 
     def _colour(self, seed: int) -> Colour | None:
-        if self.check == GREY:
+        if self.check == CHECK_GREY:
             return Colour(saturation=0.0)
-        return draw_colour(JITTER, torch.Generator().manual_seed(seed)) if self.check == JITTERED else None
+        return (
+            draw_colour(JITTER_STRENGTH, torch.Generator().manual_seed(seed)) if self.check == CHECK_JITTERED else None
+        )
 
 
 #: The photo as it is, then what is compared with it.
 VIEWS = (
-    View("as it is"),
-    View(MIRRORED, mirrored=True),
-    *(View(SHIFTED, shift=(side * SHIFT, side * SHIFT)) for side in (-1, 1)),
-    *(View(ZOOMED, zoom=zoom) for zoom in ZOOMS),
-    View(GREY),
-    View(JITTERED),
+    PhotoView("as it is"),
+    PhotoView(CHECK_MIRRORED, mirrored=True),
+    *(PhotoView(CHECK_SHIFTED, shift=(side * SHIFTED_BY, side * SHIFTED_BY)) for side in (-1, 1)),
+    *(PhotoView(CHECK_ZOOMED, zoom=zoom) for zoom in ZOOMED_BY),
+    PhotoView(CHECK_GREY),
+    PhotoView(CHECK_JITTERED),
 )
 
 
