@@ -15,8 +15,11 @@ from benchmarks.__main__ import main
 from benchmarks.modes import identity as modes_identity
 from benchmarks.modes import measure, modes
 from jdap.diffusion.schedule import NoiseSchedule
+from jdap.faces.landmarker import Landmarker
+from jdap.models.image.likeness_net import LikenessNet
 from jdap.models.image.separate import separated
 from jdap.pipelines.portrait import PortraitPipeline
+from jdap.pose.heads import Heads
 
 
 @pytest.fixture(scope="module")
@@ -244,3 +247,21 @@ def test_from_the_command_line(pipeline, shards, tmp_path, capsys, monkeypatch):
     assert "left out: identity" in printed
     assert main([*asked, "--steps", "9999"]) == 2
     assert "--steps: steps must be within" in capsys.readouterr().err
+
+
+def test_weights_that_look_at_moved_references_are_asked_that_way_too(assets, fake_batch):
+    pipeline, batch = small_pipeline(32, 32), fake_batch()
+    settings = measure.ModeSettings(steps=3)
+    questions = (measure.DEPTH_TO_IMAGE_QUESTION, measure.JOINT_QUESTION, measure.INPAINT_BOTH)
+    with Landmarker() as landmarker:
+        faces = measure.ReferenceFaces(Heads(landmarker), batch)
+        without, _ = modes.ask(pipeline, batch, settings, questions=questions, faces=faces)
+        pipeline.register_modules(likeness_net=LikenessNet(pipeline.codec.latent_channels, 8, 8, 1))
+        found, _ = modes.ask(pipeline, batch, settings, questions=questions, faces=faces)
+    own = (measure.CLEAN, measure.JOINT_QUESTION, measure.EITHER)
+    for question, answer in zip(questions, own, strict=True):
+        assert measure.BY_MOVED not in without[question].rgb
+        assert found[question].values[measure.BY_MOVED].keys() == found[question].values[answer].keys()
+    # These pictures have no faces: portraits are as they are without.
+    for question, answer in zip(questions[:2], own[:2], strict=True):
+        assert torch.equal(found[question].rgb[measure.BY_MOVED], found[question].rgb[answer])
