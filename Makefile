@@ -172,7 +172,8 @@ shipped-weights: install  ## make codec and image model as they ship, from nothi
 	$(RUN) data_prep studio --out $(OUT)/heads-val --split val --people 24 --frames 2 --mean-head
 	test -e $(OUT)/head/weights || $(RUN) jdap train-depth --config jdap/configs/depth-tiny.yaml --config jdap/configs/depth-head.yaml \
 	  --out $(OUT)/head --resume auto --model.init $(OUT)/last/weights --data.train $(OUT)/heads --data.val $(OUT)/heads-val
-	$(RUN) jdap pack $(OUT)/head/weights --half --lean --out $(OUT)/image-tiny
+	test -e $(OUT)/likeness/weights || $(RUN) benchmarks likeness --weights $(OUT)/head/weights --shards $(OUT)/sittings --minutes 600 --out $(OUT)/likeness
+	$(RUN) jdap pack $(OUT)/likeness/weights --half --lean --out $(OUT)/image-tiny
 	$(RUN) benchmarks modes --weights $(OUT)/image-tiny --shards $(OUT)/val --out $(OUT)/modes
 
 clean:  ## remove what runs have written

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 from rich.console import Console
 
@@ -16,10 +17,12 @@ from benchmarks import BenchmarkError
 from benchmarks.likeness.pairs import read_tried, try_missing
 from benchmarks.likeness.training import train
 from jdap.faces.landmarker import Landmarker
+from jdap.io.assets import resolve
 from jdap.io.files import make_folder
 from jdap.io.progress import Telling
 from jdap.models.image.likeness_net import LikenessNet
 from jdap.models.loading import load_strict
+from jdap.pipelines.pack import beside
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pose.heads import Heads
 
@@ -27,7 +30,8 @@ from jdap.pose.heads import Heads
 def run(args: argparse.Namespace) -> int:
     """Make the pairs, train, and write the weights; the exit status is 0."""
     console, began, limit = Console(), time.monotonic(), 60 * args.minutes
-    pipeline = PortraitPipeline.from_pretrained(args.weights).quiet()
+    folder = Path(resolve(args.weights))
+    pipeline = PortraitPipeline.from_pretrained(folder).quiet()
     if not pipeline.joint or pipeline.shared_timestep or pipeline.reference is None or pipeline.one_step_start:
         raise BenchmarkError(f"--weights {args.weights}: they draw no picture of a reference on depth that is given")
     make_folder(args.out)
@@ -57,6 +61,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     net.half().save_pretrained(args.out / "likeness_net")
     pipeline.register_modules(likeness_net=load_strict(LikenessNet, args.out / "likeness_net"))
-    pipeline.save_pretrained(args.out / "weights")
+    pipeline.save_pretrained(args.out / "weights", beside(folder))
     console.print(f"{args.out / 'weights'}: {args.weights} with the network")
     return 0

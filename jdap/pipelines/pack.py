@@ -7,6 +7,7 @@ with another encoder does not, and is refused.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -58,15 +59,26 @@ def pack(
         audio = pipeline.audio if isinstance(pipeline, TalkingPipeline) else None
         for network in filter(None, (pipeline.unet, pipeline.reference, audio)):
             network.bfloat16()
-    others = {path.name: path.read_bytes() for path in weights.iterdir() if path.is_file() and path.name != INDEX}
+    others = beside(weights)
 
     def extras(folder: Path) -> None:
-        for name, data in others.items():
-            (folder / name).write_bytes(data)
+        others(folder)
         if image is not None:
             share_image(folder, image)
 
     pipeline.save_pretrained(out, extras)
+
+
+def beside(weights: Path) -> Callable[[Path], None]:
+    """What puts the files that stand beside the networks of a weights folder, but its index, into another, for
+    ``extras`` of ``save_pretrained``."""
+    others = {path.name: path.read_bytes() for path in weights.iterdir() if path.is_file() and path.name != INDEX}
+
+    def write(folder: Path) -> None:
+        for name, data in others.items():
+            (folder / name).write_bytes(data)
+
+    return write
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from networks import small_pipeline
 
 from benchmarks import BenchmarkError
 from benchmarks.__main__ import main
@@ -79,8 +80,20 @@ def test_weights_come_out_of_sittings(assets: Path, tmp_path: Path, capsys: pyte
     assert (tried.moved - tried.target).float().square().mean() < 0.6 * tried.target.float().square().mean()
     weights = PortraitPipeline.from_pretrained(tmp_path / "out" / "weights")
     assert weights.likeness_net is not None
-    assert (SHIPPED_FOLDER / "image-tiny").is_dir()
+    mean = "mean_depth.safetensors"  # what stands beside the networks comes along
+    assert (tmp_path / "out" / "weights" / mean).read_bytes() == (SHIPPED_FOLDER / "image-tiny" / mean).read_bytes()
 
 
-def test_shards_without_sittings_and_weights_that_draw_nothing_are_refused(tmp_path: Path, assets: Path) -> None:
-    assert main(["likeness", "--shards", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+def test_shards_without_people_and_weights_that_draw_nothing_are_refused(
+    assets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    pipeline = small_pipeline(32, 32)
+    pipeline.save_pretrained(tmp_path / "small")
+    assert main(["likeness", "--shards", str(tmp_path), "--weights", str(tmp_path / "small"), *out]) == 2
+    assert str(tmp_path) in " ".join(capsys.readouterr().err.split())
+    pipeline.register_modules(reference=None)
+    pipeline.save_pretrained(tmp_path / "nobody")
+    asked = ["likeness", "--shards", "shipped:shards/val", "--weights", str(tmp_path / "nobody"), *out]
+    assert main(asked) == 2
+    assert "they draw no picture of a reference" in " ".join(capsys.readouterr().err.split())
