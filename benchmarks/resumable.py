@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Generator, Tensor, nn
 
 from benchmarks import BenchmarkError
 
@@ -45,3 +47,44 @@ class Resumable:
         part = self.path.with_suffix(".part")
         torch.save(state | {"begun_with": self.begun_with, "done": self.done, "spent": self.spent}, part)
         part.replace(self.path)
+
+    def learn(
+        self,
+        loss_of: Callable[[Generator], Tensor],
+        share: Callable[[int], float],
+        steps: int,
+        seconds: float,
+        *,
+        seed: int,
+        keep_every: int,
+        on_step: Callable[[int, float], None],
+    ) -> None:
+        """Train the part ``net`` until ``steps`` are done or ``seconds`` have passed, and keep it.
+
+        What a step sees follows from the seed and the step, by the generator that ``loss_of`` gets. After each the part
+        ``mean`` goes to the network by the ``share`` for so many steps done, and ``on_step`` is told.
+        """
+        net, mean, optimizer, schedule = (self.parts[name] for name in ("net", "mean", "optimizer", "schedule"))
+        while self.goes_on(steps, seconds):
+            loss = loss_of(Generator().manual_seed(seed * 1_000_003 + self.done))
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            self.done += 1
+            _average(mean, net, share(self.done))
+            on_step(self.done, float(loss.detach()))
+            if self.done % keep_every == 0:
+                self.keep()
+        self.keep()
+
+
+@torch.no_grad()
+def _average(mean: nn.Module, net: nn.Module, share: float) -> None:
+    """Move the averaged network by a share towards the one that learns, running statistics included."""
+    for old, new in zip(mean.state_dict().values(), net.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, share)
+        else:
+            old.copy_(new)

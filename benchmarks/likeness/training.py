@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -58,24 +59,13 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     begun_with = {"steps": steps, "pictures": len(usual_N), "seed": seed}
     run = Resumable(checkpoint, begun_with, net=net, mean=mean, optimizer=optimizer, schedule=schedule)
-    while run.goes_on(steps, seconds):
-        generator = Generator().manual_seed(seed * 1_000_003 + run.done)
+
+    def loss_of(generator: Generator) -> Tensor:
         which = torch.randint(len(usual_N), (_BATCH,), generator=generator)
-        some = Tried(*(x[which].float() for x in tried))
-        loss = error_of(net, some, usual_N[which])
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        with torch.no_grad():
-            for old, new in zip(mean.parameters(), net.parameters(), strict=True):
-                old.lerp_(new, max(_FORGET, 1 / (run.done + 2)))
-        run.done += 1
-        on_step(run.done, float(loss.detach()))
-        if run.done % _KEEP_EVERY == 0:
-            run.keep()
-    run.keep()
+        return error_of(net, Tried(*(x[which].float() for x in tried)), usual_N[which])
+
+    how: dict[str, Any] = {"seed": seed, "keep_every": _KEEP_EVERY, "on_step": on_step}
+    run.learn(loss_of, lambda done: max(_FORGET, 1 / (done + 1)), steps, seconds, **how)
     return mean.eval(), run.done, run.spent
 
 

@@ -59,9 +59,7 @@ class _OnnxFeatures:
         self.name, self._path = path.name, path
         try:
             self._session = open_onnx(path)
-        except ImportError as error:
-            raise BenchmarkError(f"{path}: networks in ONNX need onnxruntime: pip install 'jdap[parser]'") from error
-        except ValueError as error:
+        except (ImportError, ValueError) as error:
             raise BenchmarkError(str(error)) from error
         (entry, *others), (leave, *_) = self._session.get_inputs(), self._session.get_outputs()
         self.shape = list(entry.shape)

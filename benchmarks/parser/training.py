@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Generator
+from torch import Generator, Tensor
 
 from benchmarks.parser.augment import augmented
 from benchmarks.parser.people import Labelled
@@ -49,31 +50,13 @@ def train(
     begun_with = {"steps": steps, "pictures": len(people), "seed": seed}
     run = Resumable(checkpoint, begun_with, net=net, mean=mean, optimizer=optimizer, schedule=schedule)
     weights = torch.tensor(CLASS_WEIGHTS)
-    while run.goes_on(steps, seconds):
-        generator = Generator().manual_seed(seed * 1_000_003 + run.done)
+
+    def loss_of(generator: Generator) -> Tensor:
         which = torch.randint(len(people), (BATCH,), generator=generator).numpy()
         rgb, label = augmented(people.rgb_NSS3[which], people.label_NSS[which], generator)
         logits = net(rgb.to(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits, label, weights, label_smoothing=0.02)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        run.done += 1
-        average(mean, net, max(FORGET, 1 / run.done))
-        on_step(run.done, float(loss.detach()))
-        if run.done % KEEP_EVERY == 0:
-            run.keep()
-    run.keep()
+        return F.cross_entropy(logits, label, weights, label_smoothing=0.02)
+
+    how: dict[str, Any] = {"seed": seed, "keep_every": KEEP_EVERY, "on_step": on_step}
+    run.learn(loss_of, lambda done: max(FORGET, 1 / done), steps, seconds, **how)
     return mean.eval(), run.done, run.spent
-
-
-@torch.no_grad()
-def average(mean: ParserNet, net: ParserNet, share: float) -> None:
-    """Move the averaged network by a share towards the one that learns, running statistics included."""
-    for old, new in zip(mean.state_dict().values(), net.state_dict().values(), strict=True):
-        if old.is_floating_point():
-            old.lerp_(new, share)
-        else:
-            old.copy_(new)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,25 +56,15 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps, pct_start=0.1)
     begun_with = {"steps": steps, "speakers": len(spoken), "seed": seed}
     run = Resumable(checkpoint, begun_with, net=net, mean=mean, optimizer=optimizer, schedule=schedule)
-    while run.goes_on(steps, seconds):
-        generator = Generator().manual_seed(seed * 1_000_003 + run.done)
+
+    def loss_of(generator: Generator) -> Tensor:
         audio, target = _windows(spoken.audio_NS, target_NFE, net.context_frames, generator)
         said = net.said(net.encoder.hear(changed(mel_power(audio, net.encoder.bands), generator), _WINDOW))
         found = torch.cat([said.expression_BFE, said.opening_mm_BF[..., None] / OPENING_MM], 2)
-        loss = error_of(found, target, spread_E)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        with torch.no_grad():
-            for old, new in zip(mean.parameters(), net.parameters(), strict=True):
-                old.lerp_(new, max(_FORGET, 1 / (run.done + 2)))
-        run.done += 1
-        on_step(run.done, float(loss.detach()))
-        if run.done % _KEEP_EVERY == 0:
-            run.keep()
-    run.keep()
+        return error_of(found, target, spread_E)
+
+    how: dict[str, Any] = {"seed": seed, "keep_every": _KEEP_EVERY, "on_step": on_step}
+    run.learn(loss_of, lambda done: max(_FORGET, 1 / (done + 1)), steps, seconds, **how)
     return mean.eval(), run.done, run.spent
 
 

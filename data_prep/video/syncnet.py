@@ -107,10 +107,6 @@ class OnnxSyncNet:
         self._path = path
         try:
             self._session = open_onnx(path)
-        except ImportError as error:
-            raise ImportError(
-                f"{path}: it needs onnxruntime: pip install 'jdap[parser]'", name="onnxruntime"
-            ) from error
         except ValueError as error:
             raise SyncError(str(error)) from error
         halves = zip(self._session.get_inputs(), self._session.get_outputs(), strict=False)

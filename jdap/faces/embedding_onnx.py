@@ -74,10 +74,6 @@ class OnnxEmbedder:
         (self._low, self._high), self._bgr = _told(path)
         try:
             self._session = open_onnx(path)
-        except ImportError as error:
-            raise ImportError(
-                f"{path}: it needs onnxruntime: pip install 'jdap[parser]'", name="onnxruntime"
-            ) from error
         except ValueError as error:
             raise EmbedderError(str(error)) from error
         (entry, *others), (leave, *_) = self._session.get_inputs(), self._session.get_outputs()

@@ -29,8 +29,6 @@ from jdap.choices import PARSED
 from jdap.faces.parsing import AT_ONCE, ParserError, sized
 from jdap.io.onnx import open_onnx
 
-EXTRA = "pip install 'jdap[parser]'"
-
 
 class OnnxParser:
     """A file of ONNX, run on the CPU by one thread. Raises :class:`jdap.faces.parsing.ParserError` naming the file for
@@ -109,7 +107,5 @@ def _told(path: Path) -> dict[str, Any]:
 def _session(path: Path) -> Any:
     try:
         return open_onnx(path)
-    except ImportError as error:
-        raise ImportError(f"{path}: parsers in ONNX need onnxruntime: {EXTRA}", name="onnxruntime") from error
     except ValueError as error:
         raise ParserError(str(error)) from error

@@ -9,9 +9,15 @@ from typing import Any
 def open_onnx(path: Path) -> Any:
     """The onnxruntime session of a file (``.onnx`` or ``.ort``): one thread, for sums depend on the number of threads.
 
-    Raises ImportError without onnxruntime, and ValueError naming the file for what is no network.
+    Raises ImportError, with the extra to install, without onnxruntime, and ValueError for what is no network; both name
+    the file.
     """
-    import onnxruntime
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            f"{path}: networks in ONNX need onnxruntime: pip install 'jdap[parser]'", name="onnxruntime"
+        ) from error
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
