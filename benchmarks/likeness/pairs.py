@@ -25,7 +25,6 @@ from jdap.geometry import axis_angle_to_matrix
 from jdap.io.files import make_folder
 from jdap.pipelines.moved import LOG_SNR_LED, MovedReferences, cells_of
 from jdap.pipelines.portrait import PortraitPipeline
-from jdap.pose.change import PoseError
 from jdap.pose.heads import FittedHead, Heads
 from jdap.pose.likeness import LIKENESS_GRID_PX, ReferenceFace, enlarged, face_in_picture, move_face, reference_mover
 from jdap.pose.motion import Mover
@@ -152,11 +151,8 @@ def _moved(
     for k, other in enumerate(others):
         if k % 2 == 0 and fitted is not None:
             drawn = rgb[other][None] if rng.random() < 0.5 else None
-            try:
-                moved = reference_mover(heads, [fitted])(drawn, depth[other][None])
-            except PoseError:
-                moved = None
-            if moved is not None and moved.found.all():
+            moved = reference_mover(heads, [fitted])(drawn, depth[other][None])
+            if moved.found.all():
                 pictures[k], seen[k] = moved.rgb[0], moved.seen[0]
                 continue
         there = true_head(heads, sample, other)

@@ -9,7 +9,8 @@ another true picture. Each answer's set is compared with the true set by the ker
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -101,25 +102,36 @@ def run(args: argparse.Namespace) -> int:
             parts.setdefault(measure.TRUE, []).append(trunk(batch.rgb))
             people += batch.person_id
             telling.advance(len(batch))
-    if len(people) < 3 or len(set(people)) < len(people):
-        raise BenchmarkError(
-            f"{args.shards}: one sample each of three people or more is needed, found {len(people)} of "
-            f"{len(set(people))}"
-        )
+    check_apart(people, args.shards, "sample")
     features = {answer: torch.cat(some) for answer, some in parts.items()}
     table = kid_rows(features, features.pop(measure.TRUE), args.seed)
     stamp = _stamp(args, device, trunk, len(people))
-    args.out.mkdir(parents=True, exist_ok=True)
-    report.write_json(args.out / "kid.json", {"rows": table, "stamp": stamp})
-    report.write_csv(args.out / "kid.csv", table)
-    report.show(shown_as(table, KID_MEASURES), console)
+    publish_sets(args.out / "kid", table, KID_MEASURES, stamp, "one picture", console)
+    return 0
+
+
+def check_apart(people: Sequence[str], shards: str, what: str) -> None:
+    """Raises :class:`BenchmarkError` unless there is one sample, or whatever it is, of each of three people or more."""
+    if len(people) < 3 or len(set(people)) < len(people):
+        raise BenchmarkError(
+            f"{shards}: one {what} each of three people or more is needed, found {len(people)} of {len(set(people))}"
+        )
+
+
+def publish_sets(
+    stem: Path, table: list[dict[str, Any]], measures: Measures, stamp: dict[str, Any], what: str, console: Console
+) -> None:
+    """Write ``stem.json`` and ``stem.csv``, and print the table of sets with ``what`` of each person."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    report.write_json(stem.with_suffix(".json"), {"rows": table, "stamp": stamp})
+    report.write_csv(stem.with_suffix(".csv"), table)
+    report.show(shown_as(table, measures), console)
     console.print(
-        f"{len(people)} people, one picture of each in every set; features: {trunk.name}; unbiased, so that two sets "
-        "of one kind have 0 in the mean; ±: half of the 95 % bootstrap interval over people",
+        f"{stamp['people']} people, {what} of each in every set; features: {stamp['trunk']}; unbiased, so that two "
+        "sets of one kind have 0 in the mean; ±: half of the 95 % bootstrap interval over people",
         style="dim",
         highlight=False,
     )
-    return 0
 
 
 def _load(args: argparse.Namespace, device: torch.device) -> dict[str, PortraitPipeline]:

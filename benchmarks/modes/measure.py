@@ -19,7 +19,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from benchmarks.depth.method import seeded
 from jdap import depth as depth_frames
 from jdap.batch import ImageBatch, other_people
-from jdap.choices import CLEAN, METHODS, REPAINT
+from jdap.choices import CLEAN, DEPTH_FIRST, METHODS, REPAINT
 from jdap.metrics.depth import DEPTH_MEASURES, FAR, NEAR, NORMALISED, align_scale_shift, ground_truth, rmse
 from jdap.models.image.separate import SeparateUNets
 from jdap.pipelines.masks import fill_unknown, paste_known
@@ -211,7 +211,8 @@ def joint(
     compared = []
     if faces is not None and reference_of(pipeline, batch) is not None:
         shown = made
-        if pipeline.likeness_net is not None:
+        apart = pipeline.steps_of_depth(settings.steps, DEPTH_FIRST) < settings.steps
+        if pipeline.likeness_net is not None and apart:
             shown = portraits(pipeline, batch, settings, faces.move)
             compared.append((BY_MOVED, *shown, estimated(estimator, shown.rgb, settings, batch.key)))
         rgb = faces.on(shown.rgb, shown.depth)

@@ -23,11 +23,10 @@ from torch import Tensor
 
 from benchmarks import BenchmarkError, report
 from benchmarks.answers import Measures
-from benchmarks.answers import table as shown_as
 from benchmarks.clips import talking_clips
 from benchmarks.counts import count_clips
 from benchmarks.loading import load_named
-from benchmarks.modes.kid import BLUR_SHARE, KID, KID_MEASURES, TRUE_BLURRED, kid_rows
+from benchmarks.modes.kid import BLUR_SHARE, KID, KID_MEASURES, TRUE_BLURRED, check_apart, kid_rows, publish_sets
 from benchmarks.modes.trunk import OnnxClipTrunk
 from benchmarks.mouth.mouth import CODEC, TRUE, landmarks
 from benchmarks.mouth.training import through_codec
@@ -90,25 +89,13 @@ def run(args: argparse.Namespace) -> int:
                 parts.setdefault(answer, []).append(trunk(rgb))
             people += clip.person_id
             telling.advance()
-    if len(people) < 3 or len(set(people)) < len(people):
-        raise BenchmarkError(
-            f"{args.shards}: one clip each of three people or more is needed, found {len(people)} of {len(set(people))}"
-        )
+    check_apart(people, args.shards, "clip")
     whole = {answer: torch.stack(some) for answer, some in parts.items() if len(some) == len(people)}
     true = whole.pop(TRUE)
     table = kid_rows(whole, true, args.seed, KVD)
     left_out = {LAST_FRAMES: f"needs clips of {2 * trunk.frames} frames"} if LAST_FRAMES not in whole else {}
     stamp = _stamp(args, device, trunk, len(people)) | {"left_out": left_out}
-    args.out.mkdir(parents=True, exist_ok=True)
-    report.write_json(args.out / "kvd.json", {"rows": table, "stamp": stamp})
-    report.write_csv(args.out / "kvd.csv", table)
-    report.show(shown_as(table, KVD_MEASURES), console)
-    console.print(
-        f"{len(people)} people, one clip of {trunk.frames} frames of each in every set; features: {trunk.name}; "
-        "unbiased, so that two sets of one kind have 0 in the mean; ±: half of the 95 % bootstrap interval over people",
-        style="dim",
-        highlight=False,
-    )
+    publish_sets(args.out / "kvd", table, KVD_MEASURES, stamp, f"one clip of {trunk.frames} frames", console)
     report.print_left_out(stamp, console)
     return 0
 

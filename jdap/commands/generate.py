@@ -79,7 +79,9 @@ def run(args: argparse.Namespace) -> int:
     from jdap.pose.likeness import face_in_photo, keep_likeness, reference_mover
 
     pipeline = command.load(args)
-    shows = pipeline.likeness_net is not None and (args.depth is not None or args.depth_first > 0)
+    shows = pipeline.likeness_net is not None and (
+        args.depth is not None or pipeline.steps_of_depth(args.steps, args.depth_first) < args.steps
+    )
     if args.face == SHOWN_FACE and not shows:
         raise CommandError(
             f"--face {SHOWN_FACE}: it takes weights with a likeness_net, and depth that is drawn first (--depth-first)"

@@ -77,6 +77,6 @@ def likened(network: Network, net: LikenessNet, denoiser: JointDenoiser, at: Mov
         better = net(z_rgb, clean, at.moved, at.seen, at.depth, log_snr.clamp_min(low))
         signal, noise = denoiser.schedule.signal_noise(t_rgb, z_rgb)
         led = here & (log_snr <= high)[:, None, None, None]
-        return torch.where(led, (signal * z_rgb - better) / noise.clamp_min(1e-3), v.rgb), v.depth
+        return torch.where(led, (signal * z_rgb - better) / noise, v.rgb), v.depth
 
     return bettered

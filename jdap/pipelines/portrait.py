@@ -116,8 +116,7 @@ class PortraitPipeline(PortraitNetworks):
             "callback_on_step_end": callback_on_step_end,
             "callback_on_step_end_tensor_inputs": callback_on_step_end_tensor_inputs,
         }
-        apart = self.joint and not self.shared_timestep and steps > 1
-        first = max(1, round(depth_first * steps)) if apart and depth_first else steps
+        first = self.steps_of_depth(steps, depth_first)
         if move is not None and first == steps:
             raise ValueError("with move, depth is drawn first: depth_first must be above 0, and there must be 2 steps")
         draws, off = [], []

@@ -120,6 +120,11 @@ class PortraitNetworks(JointPipeline):
         """The hub's name for what these weights do."""
         return "image-to-image" if self.one_step_start is None else "depth-estimation"
 
+    def steps_of_depth(self, steps: int, depth_first: float) -> int:
+        """How many steps of a new portrait sample both halves; fewer than ``steps`` where RGB is then drawn anew."""
+        apart = self.joint and not self.shared_timestep and steps > 1
+        return max(1, round(depth_first * steps)) if apart and depth_first else steps
+
     def _here(self, pictures: Tensor) -> Tensor:
         """On the networks' device, in their type."""
         return pictures.to(self._execution_device, self.unet.dtype)
@@ -214,8 +219,7 @@ class PortraitNetworks(JointPipeline):
         if self.likeness_net is None:
             raise ValueError("these weights have no likeness_net that looks at moved references: leave move out")
         check_moved(moved, len(depth_BChw), self.size_px)
-        here = moved.found.to(depth_BChw.device)[:, None, None, None]
-        latents = self.codec.encode(self._here(moved.rgb)) * here
+        latents = self.codec.encode(self._here(moved.rgb))
         at = MovedLatents(latents, cells_of(self._here(moved.seen), self.codec.factor), depth_BChw)
         return likened(network, self.likeness_net, self.denoiser, at)
 

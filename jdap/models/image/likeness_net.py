@@ -83,7 +83,7 @@ class LikenessNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
         Args:
             noisy_BChw, clean_BChw: RGB as the UNet saw it, and the clean RGB that follows from what it said.
-            moved_BChw: latents of the moved reference; zeros where there is none.
+            moved_BChw: latents of the moved reference.
             seen_B2hw: shares of each cell in [0, 1]: what is of the face, and what of that the reference shows.
             depth_BChw: the depth for which RGB is drawn.
             log_snr_B: how noisy the RGB is.

@@ -41,9 +41,15 @@ def test_what_cannot_be_shown_is_refused(
     assets: Path, small_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo = assets / "portraits" / "astronaut.png"
-    for asked in (("--weights", small_weights), (*WEIGHTS, "--depth-first", "0")):
+    for asked in (("--weights", small_weights), (*WEIGHTS, "--depth-first", "0"), (*WEIGHTS[:-1], "1")):
         assert jdap("generate", "--reference", photo, "--out", tmp_path, *asked, "--face", "shown") == 2
         assert "--face shown: it takes weights with a likeness_net" in " ".join(capsys.readouterr().err.split())
+
+
+def test_steps_that_are_too_few_to_draw_depth_first_are_drawn_as_before(assets: Path, tmp_path: Path) -> None:
+    photo = assets / "portraits" / "astronaut.png"
+    assert jdap("generate", "--reference", photo, "--out", tmp_path, *WEIGHTS[:-1], "1") == 0
+    assert json.loads((tmp_path / "astronaut.seed.json").read_text())["shown_where_it_belongs"] is False
 
 
 def test_a_reference_without_a_face_is_told(assets: Path, tmp_path: Path) -> None:
