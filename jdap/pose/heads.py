@@ -33,7 +33,7 @@ from data_prep.head.model import MorphableModel, load_ict
 from jdap.faces.landmarker import Face, Landmarker
 from jdap.geometry import HEAD_TO_VIEWER, PinholeCamera, axis_angle_to_matrix
 from jdap.pose.change import Change, PoseError
-from jdap.pose.gaps import gaps_of
+from jdap.pose.gaps import Gap, gaps_of
 
 #: The head turns about the middle between its ears, in head space, mm.
 PIVOT_MM = (0.0, -10.0, 15.0)
@@ -53,8 +53,8 @@ class FittedHead:
     * ``expression_E`` in [0, 1]; ``rotation_33`` head axes to the camera's; ``translation_mm_3``
     * ``camera_px_3``: focal length and principal point in the picture's pixels
     * ``error``: how far landmarks were off before they were corrected, rms, as a share of the face's width
-    * ``gaps_px``: polygons (N, 2) of what the picture shows between lips and lids (:mod:`jdap.pose.gaps`); none of a
-      head that is known exactly
+    * ``gaps_px``: between what lines the picture shows mouth and eyes (:mod:`jdap.pose.gaps`); none of a head that is
+      known exactly
     """
 
     shape_V3: Tensor
@@ -64,7 +64,7 @@ class FittedHead:
     camera_px_3: Tensor
     size: int
     error: float
-    gaps_px: tuple[np.ndarray, ...] = ()
+    gaps_px: tuple[Gap, ...] = ()
 
     @property
     def camera(self) -> PinholeCamera:

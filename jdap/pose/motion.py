@@ -19,7 +19,7 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor
 
 from jdap.geometry import project, vertex_normals
-from jdap.pose.gaps import way_out
+from jdap.pose.edges import Edges, MovedGap
 from jdap.pose.heads import FittedHead, Heads
 from jdap.shape.membrane import membrane, relaxed
 from jdap.shape.rasterise import Fragments, interpolate, per_face, rasterise
@@ -50,7 +50,7 @@ class Motion:
     * ``stretched_SS`` bool: skin that the photo does not show, stretched from beside it
     * ``mirrored_SS`` bool: of that, what the other half of the face shows; ``mirror_2SS``: where (x, y, pixels) it does
     * ``inner_SS`` bool: mouth and eyes; ``inside_SS`` bool: of these, what the photo does not show
-    * ``way_2SS``: of the picture before, :func:`jdap.pose.gaps.way_out`
+    * ``gaps``: mouth and eyes, how their edges go (:mod:`jdap.pose.edges`)
     * ``part_SS`` int64: triangle that is seen, -1 = none, ``old_part_SS`` before
     * ``facing_SS``: its cosine to the viewer
     * ``head_SS`` bool: the head, before or after
@@ -65,7 +65,7 @@ class Motion:
     mirror_2SS: Tensor
     inner_SS: Tensor
     inside_SS: Tensor
-    way_2SS: Tensor
+    gaps: tuple[MovedGap, ...]
     part_SS: Tensor
     old_part_SS: Tensor
     facing_SS: Tensor
@@ -99,7 +99,7 @@ class Mover:
         self._head_SS = self.before.mask[0].numpy()
         inside = binary_erosion(self._head_SS, iterations=max(1, round(RIM * size)))
         self._inside_2SS = distance_transform_edt(~inside, return_distances=False, return_indices=True)
-        self._way_2SS = way_out([gap * (size / head.size) for gap in head.gaps_px], size)
+        self._edges = Edges(heads, head, size)
 
     def to(self, new_V3: Tensor) -> Motion:
         """The motion to the changed head (V, 3) in camera space."""
@@ -135,8 +135,8 @@ class Mover:
         depths = after.depth_mm[0], self.before.depth_mm[0]
         lost = skin & ~(shown & well)
         mirrored, mirror = self._mirror(after, lost)
-        lips = inner, inner & ~shown, self._way_2SS
-        return Motion(moved[:2], moved[2], *depths, lost, mirrored, mirror, *lips, *parts)
+        skins = lost, mirrored, mirror
+        return Motion(moved[:2], moved[2], *depths, *skins, inner, inner & ~shown, self._edges.to(new_V3), *parts)
 
     def _mirror(self, after: Fragments, which_SS: Tensor) -> tuple[Tensor, Tensor]:
         """Which of some skin the other half of the face shows well, (S, S) bool, and where, (2, S, S) pixels."""

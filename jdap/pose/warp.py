@@ -6,6 +6,8 @@ Shapes: H x W pixels of the photo, S x S of the motion's grid.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,25 +15,12 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from jdap.faces.crop import crop_frame
-from jdap.pose.gaps import beside
 from jdap.pose.heads import Heads
+from jdap.pose.inside import beside, painted, reach
 from jdap.pose.motion import Motion, grown
 
-#: What the photo does not show of mouths and eyes: linear RGB beside skin of middle luminance.
-PAINTS = {
-    "teeth": (0.52, 0.47, 0.38),
-    "gums_tongue": (0.30, 0.10, 0.09),
-    "mouth_socket": (0.10, 0.03, 0.03),
-    "eye_socket": (0.20, 0.10, 0.08),
-    "sclera": (0.50, 0.47, 0.44),
-    "iris": (0.05, 0.04, 0.03),
-}
-SKIN_LUMINANCE = 0.32
-LUMINANCE_WEIGHTS = (0.2126, 0.7152, 0.0722)
-#: Light in a mouth falls to 1 / e over so many mm behind the lips.
-FALLS_MM = 14.0
-#: Edges of what is painted are as soft as this, in pixels of a grid of 512.
-SOFT_PX = 1.2
+#: Of the skin's sRGB: where lips and lids meet.
+MEETING_SRGB = torch.tensor([0.42, 0.26, 0.24])[:, None, None]
 #: Mirrored skin fades over this, and its colour is compared with that of skin so far beside it (a share of the side).
 SEAM_PX, SEAM = 4.0, 0.03
 
@@ -48,22 +37,53 @@ def drawn(rgb_HW3: np.ndarray, window_px: np.ndarray, heads: Heads, motion: Moti
     y, x = torch.meshgrid(torch.arange(y0, y1) + 0.5, torch.arange(x0, x1) + 0.5, indexing="ij")
     where = torch.stack([(x - left) / side * 2 - 1, (y - top) / side * 2 - 1], -1)[None]
     crop = torch.from_numpy(crop_frame(rgb_HW3, window_px, motion.size).copy()).permute(2, 0, 1).float() / 255
-    (inside, cover), (other, share) = _inside(crop, heads, motion), _other_half(crop, motion)
+    other, share = _other_half(crop, motion)
     scale = side / motion.size
-    layers = [motion.from_2SS * scale, cover[None], share[None], inside, other, motion.inner_SS[None]]
+    layers = [motion.from_2SS * scale, share[None], other, painted(crop, heads, motion)]
     at = F.grid_sample(torch.cat(layers)[None], where, mode="bilinear", padding_mode="border", align_corners=False)[0]
-    was = where + (at[:2] * 2 / side).permute(1, 2, 0)
-    way = F.grid_sample(motion.way_2SS[None] * scale, was, mode="nearest", padding_mode="border", align_corners=False)
-    dx, dy = beside(at[:2], way[0], at[10], side / 512)
-    source = torch.stack([(x + dx) / width * 2 - 1, (y + dy) / height * 2 - 1], -1)[None]
     picture = torch.from_numpy(rgb_HW3).permute(2, 0, 1)[None].float() / 255
-    moved = F.grid_sample(picture, source, mode="bicubic", padding_mode="border", align_corners=False)[0].clamp(0, 1)
-    mixed = torch.lerp(torch.lerp(moved, at[7:10], at[3]), at[4:7], at[2])
-    still = (at[:2].abs().amax(0) < 1e-3) & (at[2:4].amax(0) < 1e-3)
+    way, other, share, paint = at[:2], at[3:6], at[2], at[6:]
+    mixed = torch.lerp(_taken(picture, torch.stack([x, y]) + way), other, share)
+    still = (way.abs().amax(0) < 1e-3) & (share < 1e-3)
+    mixed = torch.where(still, picture[0, :, y0:y1, x0:x1], mixed)
+    dark = MEETING_SRGB * crop[:, motion.head_SS].median(1).values[:, None, None]
+    for gap in (moved.scaled(scale, np.array([left, top])) for moved in motion.gaps if not moved.still):
+        box = _part(reach(gap, side / 512), (x0, y0, x1, y1))
+        place = torch.stack([x[box], y[box]])
+        near = beside(gap, place[0].double().numpy(), place[1].double().numpy(), side / 512)
+        over, under = (
+            torch.lerp(_taken(picture, place + torch.lerp(way[:, *box], moves, sure)), other[:, *box], share[box])
+            for moves, sure in near.skins
+        )
+        painted_in, photo_in = (
+            torch.lerp(dark, seen, light)
+            for seen, light in (
+                (paint[:, *box], near.paint_open_HW),
+                (_taken(picture, place + near.inner_2HW), near.photo_open_HW),
+            )
+        )
+        skin = torch.lerp(under, over, near.over_HW)
+        mixed[:, *box] = torch.lerp(skin, torch.lerp(painted_in, photo_in, near.seen_HW), near.cover_HW)
     made = rgb_HW3.copy()
-    part = (mixed.permute(1, 2, 0) * 255).round().byte().numpy()
-    made[y0:y1, x0:x1] = np.where(still[..., None].numpy(), made[y0:y1, x0:x1], part)
+    made[y0:y1, x0:x1] = (mixed.permute(1, 2, 0) * 255).round().byte().numpy()
     return made
+
+
+def _taken(picture_13HW: Tensor, place_2hw: Tensor) -> Tensor:
+    """(3, h, w) in [0, 1]: a picture at places (x, y) in its pixels."""
+    sides = torch.tensor(picture_13HW.shape[-2:]).flip(0)
+    grid = (place_2hw.permute(1, 2, 0) / sides * 2 - 1)[None]
+    return F.grid_sample(picture_13HW, grid, mode="bicubic", padding_mode="border", align_corners=False)[0].clamp(0, 1)
+
+
+def _part(reach_px: tuple[float, float, float, float], frame: tuple[int, int, int, int]) -> tuple[slice, slice]:
+    """Rows and columns of a frame (x and y from and to, pixels) that something reaches over."""
+    x0, y0, x1, y1 = frame
+    (left, right), (top, bottom) = (
+        np.clip([math.floor(low), math.ceil(high)], least, most) - least
+        for low, high, least, most in ((reach_px[0], reach_px[2], x0, x1), (reach_px[1], reach_px[3], y0, y1))
+    )
+    return slice(int(top), int(bottom)), slice(int(left), int(right))
 
 
 def _other_half(crop_3SS: Tensor, motion: Motion) -> tuple[Tensor, Tensor]:
@@ -101,27 +121,6 @@ def _soft(colour_3SS: Tensor, mask_SS: Tensor, soft_px: float) -> tuple[Tensor, 
     spread = np.stack([gaussian_filter(channel, soft_px) for channel in (colour_3SS * mask_SS).numpy()])
     beyond = torch.from_numpy(spread / np.maximum(cover, 1e-4)).clamp(0, 1)
     return torch.where(mask_SS, colour_3SS, beyond), torch.from_numpy(cover)
-
-
-def _inside(crop_3SS: Tensor, heads: Heads, motion: Motion) -> tuple[Tensor, Tensor]:
-    """Mouths and eyes where the photo does not show them: sRGB (3, S, S) in [0, 1], and how far it covers (S, S)."""
-    if not bool(motion.inside_SS.any()):
-        return torch.zeros_like(crop_3SS), torch.zeros(motion.size, motion.size)
-    skin = (motion.old_depth_SS > 0) & motion.head_SS
-    luminance = (crop_3SS[:, skin].T ** 2.2 @ torch.tensor(LUMINANCE_WEIGHTS)).median()
-    colour_T3 = torch.zeros(len(heads.model.faces_T3), 3)
-    for name, paint in PAINTS.items():
-        colour_T3[heads.model.part(name)] = torch.tensor(paint)
-    soft_px = SOFT_PX * motion.size / 512
-    box = _box(motion.inside_SS, _fades(soft_px))
-    mask, part, depth_mm = motion.inside_SS[box], motion.part_SS[box].clamp_min(0), motion.depth_SS[box]
-    mouth = mask & heads.mouth_T[part]
-    shade = 0.5 + 0.5 * motion.facing_SS[box]
-    if bool(mouth.any()):
-        lips = depth_mm[mouth].quantile(0.05)
-        shade = torch.where(mouth, shade * torch.exp(-(depth_mm - lips).clamp_min(0) / FALLS_MM), shade)
-    linear = (colour_T3[part].permute(2, 0, 1) * shade * luminance / SKIN_LUMINANCE).clamp(0, 1)
-    return _placed(_soft(linear ** (1 / 2.2), mask, soft_px), box, motion.size)
 
 
 def _fades(soft_px: float) -> int:
