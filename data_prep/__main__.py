@@ -28,7 +28,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    return run_program("python -m data_prep", COMMANDS, argv)
+    return run_program("python -m data_prep", COMMANDS, argv, shares_cores=True)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import NamedTuple, NoReturn
 from jdap.commands.settings import PRINT_CONFIG, as_yaml
 from jdap.io.quiet import hush_libraries
 from jdap.io.terminal import print_anything
-from jdap.io.threads import wait_asleep
+from jdap.io.threads import wait_asleep, wait_by_load
 
 PACKAGES = ("jdap", "data_prep", "benchmarks")
 #: A list of numbers that begins with a negative one.
@@ -42,8 +42,13 @@ class Command(NamedTuple):
     options: str = ""
 
 
-def run_program(program: str, commands: Mapping[str, Command], argv: Sequence[str] | None = None) -> int:
-    """Run the command that the words ``argv`` name (None: those of the command line); returns the exit status."""
+def run_program(
+    program: str, commands: Mapping[str, Command], argv: Sequence[str] | None = None, *, shares_cores: bool = False
+) -> int:
+    """Run the command that the words ``argv`` name (None: those of the command line); returns the exit status.
+
+    A program that ``shares_cores`` has worker processes for them.
+    """
     print_anything()
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
@@ -54,7 +59,7 @@ def run_program(program: str, commands: Mapping[str, Command], argv: Sequence[st
     name, *words = argv
     if name not in commands:
         return _fail(f"unknown command {name!r}; there are: {', '.join(commands)}")
-    wait_asleep()
+    (wait_asleep if shares_cores else wait_by_load)()
     hush_libraries()
     try:
         return _run(program, name, commands[name], words)

@@ -1,8 +1,10 @@
 """How many threads compute, and how they wait for each other.
 
-OpenMP's threads, which torch computes with, spin while they wait. Where other programs want the same cores that makes
-two threads several times slower than one. Threads that sleep while they wait cost next to nothing where the cores are
-free.
+OpenMP's threads, which torch computes with, spin for some milliseconds while they wait. Where other programs want the
+same cores that makes two threads several times slower than one. Threads that sleep at once do not, but to wake them
+costs more than the work of a small layer: on a virtual machine of two free cores a training step of preset ``tiny``
+took 3.5 times as long (docs/training.md). So they sleep where others are at work (:func:`wait_by_load`,
+:func:`wait_asleep`), and spin where the machine is free.
 
 The threads of OpenBLAS, which NumPy and SciPy compute with, cannot be told to sleep. They are others than torch's, and
 ``torch.set_num_threads`` does not reach them: beside another busy process a fit takes up to thirty times as long with
@@ -17,10 +19,13 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+import psutil
 from threadpoolctl import ThreadpoolController
 
 #: Settings of OpenMP that say how threads wait: of the standard, of GNU's library and of Intel's and LLVM's.
 SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+#: Others are at work where more cores than this are busy, looked at for so long.
+BUSY_CORES, LOOK_S = 0.5, 0.1
 
 
 def wait_asleep() -> None:
@@ -30,6 +35,20 @@ def wait_asleep() -> None:
     """
     if not any(name in os.environ for name in SETTINGS):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def wait_by_load() -> None:
+    """The same where other programs are at work just now; on a free machine threads wait as OpenMP has it.
+
+    To be called before torch is imported, by a program that computes in one process.
+    """
+    if not any(name in os.environ for name in SETTINGS) and busy_cores() > BUSY_CORES:
+        wait_asleep()
+
+
+def busy_cores() -> float:
+    """How many cores are at work while this process does nothing; it takes a tenth of a second."""
+    return psutil.cpu_percent(LOOK_S) / 100 * (psutil.cpu_count() or 1)
 
 
 def use_threads(count: int) -> None:

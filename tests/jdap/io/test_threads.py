@@ -1,15 +1,17 @@
-"""Threads sleep while they wait: in the three programs and in their worker processes, unless the user set otherwise.
+"""Threads sleep while they wait where others are at work, in the three programs and in their worker processes, unless
+the user set otherwise.
 How many compute can be said, and is put back."""
 
 import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from jdap.io.threads import SETTINGS, one_blas_thread, threads_kept, use_threads
+from jdap.io.threads import SETTINGS, one_blas_thread, threads_kept, use_threads, wait_by_load
 
 #: A command that tells its own setting and that of a worker process, before and after which torch is or is not there.
 TOLD = """
@@ -43,9 +45,33 @@ def told(tmp_path, program: str, command: str, **env: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.fixture
+def others():
+    """Other programs keep all cores busy."""
+    many = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    yield
+    for one in many:
+        one.kill()
+        one.wait()
+
+
 @pytest.mark.parametrize(("program", "command"), PROGRAMS)
-def test_threads_sleep_in_every_program_and_its_workers(tmp_path, program, command):
+def test_beside_others_threads_sleep_in_every_program_and_its_workers(others, tmp_path, program, command):
     assert told(tmp_path, program, command) == "PASSIVE PASSIVE"
+
+
+def test_preparation_has_workers_of_its_own(tmp_path):
+    assert told(tmp_path, *PROGRAMS[1]) == "PASSIVE PASSIVE"
+
+
+@pytest.mark.parametrize(("percent", "waits"), [(0.0, None), (100.0, "PASSIVE")])
+def test_threads_wait_by_load(monkeypatch, percent, waits):
+    for name in SETTINGS:
+        monkeypatch.setenv(name, "")  # so that what is set meanwhile goes afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(psutil, "cpu_percent", lambda seconds: percent)
+    wait_by_load()
+    assert os.environ.get("OMP_WAIT_POLICY") == waits
 
 
 def test_the_users_own_setting_wins(tmp_path):
