@@ -52,11 +52,13 @@ docs: install  ## the API pages, into out/api
 train-image: OUT ?= out/image
 train-image: QUICK = $(if $(findstring --model.init,$(ARGS))$(findstring --config,$(ARGS)),,y)
 train-image: LATENTS = $(if $(QUICK),$(if $(filter file,$(origin SHARDS)),$(OUT)/latents))
-train-image: install  ## train the joint RGB-depth model, then print its depth table (SHARDS= OUT= ARGS=)
+train-image: install  ## train the joint RGB-depth model, print its depth table, draw people (SHARDS= OUT= ARGS=)
 	$(if $(LATENTS),$(RUN) jdap cache-latents --shards $(TRAIN) --codec shipped:image-tiny/codec --out $(LATENTS) --flip --variants 2 --jitter 0.2 --zoom 0.1)
 	$(RUN) jdap train-image $(if $(QUICK),--config jdap/configs/image-tiny.yaml --config jdap/configs/image-quick.yaml) \
 	  --out $(OUT) --data.train $(or $(LATENTS),$(TRAIN)) --data.val $(VAL) $(ARGS)
 	$(RUN) benchmarks depth --weights $(OUT)/weights --shards $(TEST) --out $(OUT) $(if $(DEVICE),--device $(DEVICE))
+	$(RUN) benchmarks modes --weights $(OUT)/weights --shards $(TEST) --questions joint,depth-to-image --limit 12 \
+	  --out $(OUT) $(if $(DEVICE),--device $(DEVICE))
 
 # Clips that talk: a folder of shards with sound, or one with train/ and val/ inside.
 CLIPS ?= jdap/assets/talking

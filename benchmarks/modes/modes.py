@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from benchmarks.modes.parts import part_holes
 from jdap.batch import ImageBatch
 from jdap.choices import CLEAN, MEAN_DEPTH_FILE, REPAINT
 from jdap.data.modules import ImageDataModule
+from jdap.faces.landmarker import Landmarker
 from jdap.io.assets import resolve
 from jdap.io.device import find_device
 from jdap.io.fetch import AssetError
@@ -152,8 +154,11 @@ def run(args: argparse.Namespace) -> int:
     mean = TrainingMean(MethodSettings(folder)) if (folder / MEAN_DEPTH_FILE).is_file() else None
     scores, columns, seconds = ModeScores(), [], dict[str, float]()
     columns_of: list[str] = []
-    with modes_identity.identity(args.embedder) as (identity, reason), part_holes(args.part) as parts:
-        heads, no_heads = fitting(identity)
+    with (
+        modes_identity.identity(args.embedder) as (identity, reason),
+        fitting() as (heads, no_heads),
+        part_holes(args.part) as parts,
+    ):
         total = count_pictures(args.shards, args.limit, args.targets)
         with Telling("picture", total, console=console) as telling:
             for batch in pictures(data.test_dataloader(), device, args.limit):
@@ -204,14 +209,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def fitting(identity: modes_identity.Identity | None) -> tuple[Heads | None, str]:
+@contextmanager
+def fitting() -> Iterator[tuple[Heads | None, str]]:
     """What fits heads and "", or None and why it cannot be had here."""
-    if identity is None:
-        return None, "it is judged by identity, which is left out"
-    try:
-        return Heads(identity.landmarker), ""
-    except AssetError as error:
-        return None, str(error)
+    with ExitStack() as stack:
+        try:
+            heads, reason = Heads(stack.enter_context(Landmarker())), ""
+        except AssetError as error:
+            heads, reason = None, str(error)
+        yield heads, reason
 
 
 def panels(batch: ImageBatch, outcomes: dict[str, measure.Answers]) -> dict[str, Tensor]:

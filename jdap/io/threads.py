@@ -25,7 +25,7 @@ from threadpoolctl import ThreadpoolController
 #: Settings of OpenMP that say how threads wait: of the standard, of GNU's library and of Intel's and LLVM's.
 SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 #: Others are at work where more cores than this are busy, looked at for so long.
-BUSY_CORES, LOOK_S = 0.5, 0.1
+BUSY_CORES, LOAD_LOOK_S = 0.5, 0.1
 
 
 def wait_asleep() -> None:
@@ -48,7 +48,7 @@ def wait_by_load() -> None:
 
 def busy_cores() -> float:
     """How many cores are at work while this process does nothing; it takes a tenth of a second."""
-    return psutil.cpu_percent(LOOK_S) / 100 * (psutil.cpu_count() or 1)
+    return psutil.cpu_percent(LOAD_LOOK_S) / 100 * (psutil.cpu_count() or 1)
 
 
 def use_threads(count: int) -> None:

@@ -123,7 +123,7 @@ class ImageStage(DiffusionStage):
         self.given = given
         self.joint, self.shared_timestep = networks.joint, networks.shared_timestep
         made = image_networks(preset, codec, init=init, sd=sd, settings=networks, checkpointing=gradient_checkpointing)
-        self.codec, self.unet, self.reference, self.image_tokens = made
+        self.codec, self.unet, self.reference, self.image_tokens, self.likeness_net = made
         for network in self.modules():
             if compile is not None and isinstance(network, UNet2DConditionModel):
                 network.compile(backend=compile)
@@ -174,6 +174,7 @@ class ImageStage(DiffusionStage):
             size_px=self.size_px,
             shared_timestep=self.shared_timestep,
             image_tokens=self._whole.get("image_tokens", self.image_tokens),
+            likeness_net=self.likeness_net,
         ).quiet()
 
     @torch.no_grad()

@@ -13,23 +13,26 @@ from jdap.models.codec import Codec, load_codec
 from jdap.models.image.build import build
 from jdap.models.image.image_tokens import ImageTokens, new_image_tokens
 from jdap.models.image.joint_unet import JointUNet
+from jdap.models.image.likeness_net import LikenessNet
 from jdap.models.image.lora import add_lora
 from jdap.models.image.reference import ReferenceNet
 from jdap.models.image.separate import SeparateUNets, separated
 from jdap.models.image.stable_diffusion import load_unet, load_vae
 from jdap.models.image.unasked import begin_anew, unasked
 from jdap.models.image.widen import from_unet, narrow
+from jdap.models.loading import load_strict
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.settings.image import ImageNetworkSettings
 
 
 class Networks(NamedTuple):
-    """What the image stage consists of: a frozen ``codec``, and what trains."""
+    """What the image stage consists of: a frozen ``codec``, what trains, and a ``likeness_net`` that goes along."""
 
     codec: Codec
     unet: JointUNet | SeparateUNets
     reference: ReferenceNet | None
     image_tokens: ImageTokens | None = None
+    likeness_net: LikenessNet | None = None
 
 
 def image_networks(
@@ -73,6 +76,10 @@ def image_networks(
         raise ValueError("model.codec is null, and there is no model.sd or model.init to take one from: name a folder")
     made.codec.requires_grad_(False)
     made = _ablated(made, settings, init, sd)
+    if settings.likeness_net:
+        made = _with_likeness_net(made, settings.likeness_net)
+    if made.likeness_net is not None:
+        made.likeness_net.requires_grad_(False)
     if settings.image_encoder:
         made = _with_image_tokens(made, settings.image_encoder, init)
     if made.image_tokens is not None:
@@ -122,8 +129,20 @@ def _ablated(made: Networks, settings: ImageNetworkSettings, init: str | None, s
             raise ValueError("model.networks.joint false starts from weights of such networks, or from none")
         unet = separated(unet)
     if not settings.reference:
-        return made._replace(unet=unet, reference=None, image_tokens=None)
+        return made._replace(unet=unet, reference=None, image_tokens=None, likeness_net=None)
     return made._replace(unet=unet, reference=net)
+
+
+def _with_likeness_net(made: Networks, folder: str) -> Networks:
+    if made.reference is None or not isinstance(made.unet, JointUNet):
+        raise ValueError("model.networks.likeness_net is for a joint UNet with a ReferenceNet: leave it out")
+    net = load_strict(LikenessNet, resolve(folder))
+    if net.config["latent_channels"] != made.codec.latent_channels:
+        raise ValueError(
+            f"model.networks.likeness_net {folder}: {net.config['latent_channels']} latent channels, "
+            f"but model.codec has {made.codec.latent_channels}"
+        )
+    return made._replace(likeness_net=net.float())
 
 
 def _with_image_tokens(made: Networks, encoder: str, init: str | None) -> Networks:
@@ -145,7 +164,7 @@ def _of_weights_folder(folder: str, preset: str, codec: str | None) -> Networks:
             f"model.init {folder}: preset {start.preset} with {start.codec.latent_channels} latent channels, "
             f"but model.preset is {preset} and model.codec has {frozen.latent_channels}"
         )
-    return Networks(frozen, start.unet, start.reference, start.image_tokens)
+    return Networks(frozen, start.unet, start.reference, start.image_tokens, start.likeness_net)
 
 
 def _of_stable_diffusion(source: str, preset: str, codec: str | None) -> Networks:

@@ -22,6 +22,8 @@ class ImageNetworkSettings:
             whose UNet has learnt to make pictures before its ReferenceNet was of use.
         image_encoder: folder of a CLIP vision encoder (transformers' ``CLIPVisionModelWithProjection``) that stays
             frozen; tokens of the reference picture then go to the cross-attention. null: none, or those of ``init``.
+        likeness_net: folder of a network that betters drawn RGB by a moved reference, of the same codec's latents; it
+            goes along as it is into the weights that are written. null: none, or that of ``init``.
         lora_rank: above 0 only LoRA of this rank trains, beside the attention of both UNets; export merges it.
         shared_timestep: an ablation: both halves always have the same timestep, so ``conditioning.image_to_depth`` and
             ``conditioning.depth_to_image`` must be 0, and what is given can only be given by channel-wise inpainting.
@@ -32,6 +34,7 @@ class ImageNetworkSettings:
     reference: bool = True
     copy_reference: bool = False
     image_encoder: str | None = None
+    likeness_net: str | None = None
     lora_rank: int = 0
     shared_timestep: bool = False
 

@@ -18,6 +18,7 @@ from jdap.callbacks.samples import SampleGrid
 from jdap.callbacks.sources import SourceLog
 from jdap.data.curriculum import Source
 from jdap.data.modules import ImageDataModule
+from jdap.models.image.likeness_net import LikenessNet
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.stages.image import ImageStage
 
@@ -235,3 +236,27 @@ def test_weights_of_other_latents_are_no_start(codec, tmp_path):
     small_codec(latent_channels=4).save_pretrained(tmp_path / "wide")
     with pytest.raises(ValueError, match=r"model\.init .*weights: .*3 latent channels"):
         ImageStage(codec=str(tmp_path / "wide"), size_px=32, init=str(tmp_path / "weights"))
+
+
+def test_a_likeness_net_goes_along_into_the_weights_untrained(codec, tmp_path):
+    torch.manual_seed(3)
+    net = LikenessNet(3, 8, 8, 1)
+    net.save_pretrained(tmp_path / "net")
+    first = stage(codec, likeness_net=str(tmp_path / "net"))
+    assert not any(p.requires_grad for p in first.likeness_net.parameters())
+    first.pipeline().save_pretrained(tmp_path / "weights")
+    # fine-tuning takes it over
+    again = ImageStage(codec=codec, size_px=32, init=str(tmp_path / "weights"))
+    again.pipeline().save_pretrained(tmp_path / "more")
+    kept = PortraitPipeline.from_pretrained(tmp_path / "more").likeness_net
+    for stored, ours in zip(kept.parameters(), net.parameters(), strict=True):
+        assert torch.equal(stored, ours)
+    assert stage(codec).pipeline().likeness_net is None
+
+
+def test_a_likeness_net_that_does_not_go_with_the_networks(codec, tmp_path):
+    LikenessNet(4, 8, 8, 1).save_pretrained(tmp_path / "wide")
+    with pytest.raises(ValueError, match=r"likeness_net .*wide: 4 latent channels, but model\.codec has 3"):
+        stage(codec, likeness_net=str(tmp_path / "wide"))
+    with pytest.raises(ValueError, match="leave it out"):
+        stage(codec, likeness_net=str(tmp_path / "wide"), reference=False)
