@@ -156,7 +156,7 @@ def run(args: argparse.Namespace) -> int:
     columns_of: list[str] = []
     with (
         modes_identity.identity(args.embedder) as (identity, reason),
-        fitting() as (heads, no_heads),
+        fitting(identity) as (heads, no_heads),
         part_holes(args.part) as parts,
     ):
         total = count_pictures(args.shards, args.limit, args.targets)
@@ -210,11 +210,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def fitting() -> Iterator[tuple[Heads | None, str]]:
+def fitting(identity: modes_identity.Identity | None) -> Iterator[tuple[Heads | None, str]]:
     """What fits heads and "", or None and why it cannot be had here."""
     with ExitStack() as stack:
         try:
-            heads, reason = Heads(stack.enter_context(Landmarker())), ""
+            found = stack.enter_context(Landmarker()) if identity is None else identity.landmarker
+            heads, reason = Heads(found), ""
         except AssetError as error:
             heads, reason = None, str(error)
         yield heads, reason

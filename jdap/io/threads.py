@@ -3,7 +3,7 @@
 OpenMP's threads, which torch computes with, spin for some milliseconds while they wait. Where other programs want the
 same cores that makes two threads several times slower than one. Threads that sleep at once do not, but to wake them
 costs more than the work of a small layer: on a virtual machine of two free cores a training step of preset ``tiny``
-took 3.5 times as long (docs/training.md). So they sleep where others are at work (:func:`wait_by_load`,
+took three times as long (docs/training.md). So they sleep where others are at work (:func:`wait_by_load`,
 :func:`wait_asleep`), and spin where the machine is free.
 
 The threads of OpenBLAS, which NumPy and SciPy compute with, cannot be told to sleep. They are others than torch's, and
@@ -33,7 +33,7 @@ def wait_asleep() -> None:
 
     Where the user set one of :data:`SETTINGS`, that is how they wait.
     """
-    if not any(name in os.environ for name in SETTINGS):
+    if not _users_own():
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
@@ -42,13 +42,17 @@ def wait_by_load() -> None:
 
     To be called before torch is imported, by a program that computes in one process.
     """
-    if not any(name in os.environ for name in SETTINGS) and busy_cores() > BUSY_CORES:
+    if not _users_own() and busy_cores() > BUSY_CORES:
         wait_asleep()
 
 
 def busy_cores() -> float:
     """How many cores are at work while this process does nothing; it takes a tenth of a second."""
     return psutil.cpu_percent(LOAD_LOOK_S) / 100 * (psutil.cpu_count() or 1)
+
+
+def _users_own() -> bool:
+    return any(name in os.environ for name in SETTINGS)
 
 
 def use_threads(count: int) -> None:
