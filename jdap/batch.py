@@ -120,6 +120,8 @@ class ImageBatch(TypedBatch):
     * ``source``: B strings: the named set that a sample was drawn of; its ``depth_source`` where sets have no names
     * ``mean_head_mm`` (B, 1, H, W) float32 or None: z-depth of the posed mean head, 0 = no value, for the baseline
     * ``yaw_deg`` (B,) float32 or None: how far the head is turned, positive to the picture's left
+    * ``pose`` (B, 6), ``reference_pose`` (R, 6) float32 or None: head to camera, see :mod:`jdap.data.pose`
+    * ``reference_camera_px`` (R, 3) float32 or None: as ``camera_px``, of the references
     """
 
     reference_rgb: Tensor
@@ -136,6 +138,9 @@ class ImageBatch(TypedBatch):
     source: tuple[str, ...]
     mean_head_mm: Tensor | None = None
     yaw_deg: Tensor | None = None
+    pose: Tensor | None = None
+    reference_pose: Tensor | None = None
+    reference_camera_px: Tensor | None = None
 
     def __post_init__(self) -> None:
         b, _, h, w = self.rgb.shape
@@ -144,8 +149,15 @@ class ImageBatch(TypedBatch):
         self._check("camera_px", (b, 3), torch.float32)
         if self.mean_head_mm is not None:
             self._check("mean_head_mm", (b, 1, h, w), torch.float32)
-        if self.yaw_deg is not None:
-            self._check("yaw_deg", (b,), torch.float32)
+        references = len(self.reference_rgb)
+        for name, shape in (
+            ("yaw_deg", (b,)),
+            ("pose", (b, 6)),
+            ("reference_pose", (references, 6)),
+            ("reference_camera_px", (references, 3)),
+        ):
+            if getattr(self, name) is not None:
+                self._check(name, shape, torch.float32)
         self._check_names(b, "key", "person_id", "depth_source", "source")
 
     @property

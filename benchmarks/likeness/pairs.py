@@ -1,6 +1,7 @@
 """Pictures of the studio, another of the same sitting moved to them, and what the UNet makes of them at some noise.
 
-Every second one is moved as in use, by heads fitted to both; the others by the true heads, a little wrong.
+Of eight ways, two are as in use, by heads fitted to both; two by the true heads, a little wrong; and four carry the
+whole head by the depth and the poses (:mod:`jdap.pipelines.carried`), half of these by poses that are a little wrong.
 
 Shapes: T pictures of a sitting, S x S pixels, C latent channels, h x w latent cells, E expressions.
 """
@@ -21,8 +22,9 @@ from torch import Generator, Tensor
 from benchmarks.pose.pairs import seen_by, true_head
 from jdap import depth as depth_frames
 from jdap.diffusion.denoiser import Pair
-from jdap.geometry import axis_angle_to_matrix
+from jdap.geometry import axis_angle_to_matrix, matrix_to_axis_angle
 from jdap.io.files import make_folder
+from jdap.pipelines.carried import carry, placed
 from jdap.pipelines.moved import LOG_SNR_LED, MovedReferences, cells_of
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pose.heads import FittedHead, Heads
@@ -143,13 +145,13 @@ def _moved(
     rng: np.random.Generator,
 ) -> MovedReferences:
     """Picture ``at`` of a sitting, moved to each of the others."""
+    pictures, seen = _carried(sample, at, others, rgb, rng)
     fitted = face_in_picture(heads, rgb[at])
     head = true_head(heads, sample, at)
     mover = Mover(heads, _jittered(head, rng) if rng.random() < 0.5 else head, LIKENESS_GRID_PX)
     true = ReferenceFace(enlarged(rgb[at]), mover)
-    pictures, seen = torch.zeros(len(others), *rgb.shape[1:]), torch.zeros(len(others), 2, *rgb.shape[2:])
-    for k, other in enumerate(others):
-        if k % 2 == 0 and fitted is not None:
+    for k, other in list(enumerate(others))[::2]:
+        if k % 4 == 0 and fitted is not None:
             drawn = rgb[other][None] if rng.random() < 0.5 else None
             moved = reference_mover(heads, [fitted])(drawn, depth[other][None])
             if moved.found.all():
@@ -162,18 +164,34 @@ def _moved(
     return MovedReferences(pictures, seen)
 
 
+def _carried(sample: Sample, at: int, others: list[int], rgb: Tensor, rng: np.random.Generator) -> MovedReferences:
+    """Picture ``at`` carried to each of the others by their depth, every fourth by poses that are a little wrong."""
+    rotation, translation, camera_px = (
+        torch.from_numpy(sample.arrays[name]) for name in ("rotation", "translation_mm", "camera_px")
+    )
+    pose = torch.cat([rotation, translation], 1)[others]
+    for k in range(3, len(others), 4):
+        turn = axis_angle_to_matrix(_normal(3, rng) * float(np.deg2rad(_TURN_DEGREES)) / 3**0.5)
+        pose[k, :3] = matrix_to_axis_angle(turn @ axis_angle_to_matrix(pose[k, :3]))
+        pose[k, 3:] += _normal(3, rng) * _PLACE_MM
+    count = len(others)
+    reference = placed(torch.cat([rotation[at], translation[at]]).expand(count, 6), camera_px[at].expand(count, 3))
+    depth_mm = torch.from_numpy(sample.depth_mm_FHW)[others, None]
+    return carry(rgb[at].expand(count, -1, -1, -1), reference, depth_mm, placed(pose, camera_px[others]))
+
+
+def _normal(count: int, rng: np.random.Generator) -> Tensor:
+    return torch.from_numpy(rng.standard_normal(count).astype(np.float32))
+
+
 def _jittered(head: FittedHead, rng: np.random.Generator) -> FittedHead:
     """A true head, as wrong as a fitted one."""
-
-    def noise(count: int) -> Tensor:
-        return torch.from_numpy(rng.standard_normal(count).astype(np.float32))
-
     some = torch.from_numpy(rng.random(len(head.expression_E)) < 0.25)
-    turn = noise(3) * float(np.deg2rad(_TURN_DEGREES)) / 3**0.5
-    place = noise(3) * torch.tensor([_PLACE_MM, _PLACE_MM, _FAR * float(head.translation_mm_3[2])])
+    turn = _normal(3, rng) * float(np.deg2rad(_TURN_DEGREES)) / 3**0.5
+    place = _normal(3, rng) * torch.tensor([_PLACE_MM, _PLACE_MM, _FAR * float(head.translation_mm_3[2])])
     return replace(
         head,
-        expression_E=(head.expression_E + _EXPRESSION * noise(len(head.expression_E)) * some).clamp(0, 1),
+        expression_E=(head.expression_E + _EXPRESSION * _normal(len(head.expression_E), rng) * some).clamp(0, 1),
         rotation_33=axis_angle_to_matrix(turn) @ head.rotation_33,
         translation_mm_3=head.translation_mm_3 + place,
     )

@@ -22,6 +22,7 @@ from jdap.batch import ImageBatch, other_people
 from jdap.choices import CLEAN, DEPTH_FIRST, METHODS, REPAINT
 from jdap.metrics.depth import DEPTH_MEASURES, FAR, NEAR, NORMALISED, align_scale_shift, ground_truth, rmse
 from jdap.models.image.separate import SeparateUNets
+from jdap.pipelines.carried import known_mover
 from jdap.pipelines.masks import fill_unknown, paste_known
 from jdap.pipelines.moved import MoveReference
 from jdap.pipelines.pictures import PT, Portrait
@@ -37,6 +38,8 @@ ONE_STEP, EITHER, RESAMPLED = "clean, 1 step", "either", "resampled"
 #: A portrait that is drawn by the reference where its head is, and the same, or the model's own of weights that cannot
 #: do that, with the reference's texture on its face (:mod:`jdap.pose.likeness`).
 BY_MOVED, KEPT_FACE = "moved reference", "reference's face"
+#: The same by a reference that is carried by the poses and the depth that the shards hold.
+CARRIED = "carried reference"
 #: What the hole is cut out of.
 INPAINT_BOTH, INPAINT_RGB, INPAINT_DEPTH = "inpaint both", "inpaint rgb", "inpaint depth"
 
@@ -129,9 +132,9 @@ def depth_to_image(
 ) -> Answers:
     """Pictures of the true depth and the reference, against the true ones; ``depth_rmse``: is the depth still theirs?
 
-    It is estimated by ``estimator`` (None: the pipeline itself). Separate networks have no answer of their own. With
-    ``faces`` it is also asked by clean depth with the references moved, by weights that look at these, and measured
-    with the reference's face.
+    It is estimated by ``estimator`` (None: the pipeline itself). Separate networks have no answer of their own.
+    Weights that look at moved references are also asked by clean depth with those that the batch's own poses carry
+    there, and with ``faces`` with those that fitted heads move; then it is measured with the reference's face, too.
 
     Beside: the codec's reconstruction of the true picture; the reference picture; the true picture of another person.
     """
@@ -150,6 +153,8 @@ def depth_to_image(
 
     for method in () if isinstance(pipeline.unet, SeparateUNets) else methods_of(pipeline):
         out.rgb[method] = asked(method)
+    if pipeline.likeness_net is not None and CLEAN in out.rgb and (carried := known_mover(batch)) is not None:
+        out.rgb[CARRIED] = asked(CLEAN, carried)
     if faces is not None and CLEAN in out.rgb:
         if pipeline.likeness_net is not None:
             out.rgb[BY_MOVED] = asked(CLEAN, faces.move)

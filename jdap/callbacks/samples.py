@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from jdap.batch import ImageBatch
+from jdap.pipelines.carried import known_mover
 from jdap.pipelines.fitted import FittedDepth
 from jdap.pipelines.grid import depth_picture, error_picture, labelled_grid
 from jdap.pipelines.pictures import PT
@@ -30,8 +31,9 @@ PortraitStage = ImageStage | OneStepStage
 class SampleGrid(L.Callback):
     """Samples held-out people: what the model generates from a reference, and the depth it sees in a picture.
 
-    A row a person: reference; generated RGB and depth (joint generation); the picture sampled for the true depth; the
-    target picture, its depth from the picture, the true depth, the error on the skin. Depth in one step is
+    A row a person: reference; generated RGB and depth (joint generation); the picture sampled for the true depth, of
+    weights with a ``likeness_net`` by the reference that the batch's poses carry there (:mod:`jdap.pipelines.carried`);
+    the target picture, its depth from the picture, the true depth, the error on the skin. Depth in one step is
     all that a one-step stage trains: its rows begin with the target picture. TensorBoard gets a grid at every
     validation, ``samples.png`` in the run's folder holds the last.
 
@@ -88,6 +90,8 @@ class SampleGrid(L.Callback):
             }
             if pipeline.joint:
                 how: dict[str, Any] = {"reference": led_by, "steps": self.steps, "generator": generator}
+                if led_by is not None and pipeline.likeness_net is not None:
+                    how["move"] = known_mover(batch, n)
                 columns["sampled for depth"] = pipeline.depth_to_image(batch.depth[:n], **how)
         head = stage.validation_head(batch, 0) if isinstance(stage, OneStepStage) else None
         how_known: dict[str, Any] = {"steps": stage.validation_steps, "generator": generator}

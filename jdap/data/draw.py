@@ -180,7 +180,8 @@ def decode(
     rgb_F3HW = torch.from_numpy(np.stack(rgb)).permute(0, 3, 1, 2).contiguous().float().div_(255)
     arrays = schema.decode_arrays(members["arrays.safetensors"], record.frames)
     shown = list(targets)
-    pose = np.concatenate([arrays["rotation"], arrays["translation_mm"]], 1)
+    pose = torch.from_numpy(np.concatenate([arrays["rotation"], arrays["translation_mm"]], 1))
+    camera_px = torch.from_numpy(arrays["camera_px"])
     has_mean_head = frame_member("meanhead", targets[0]) in members
     if frame_member("confidence", targets[0]) in members:
         confidence_F1HW = stack("confidence", schema.decode_confidence)
@@ -197,8 +198,10 @@ def decode(
         depth_mm_F1HW=stack("depth", _decode_mm),
         skin_F1HW=stack("skin", schema.decode_skin),
         confidence_F1HW=confidence_F1HW,
-        camera_px_F3=torch.from_numpy(arrays["camera_px"])[shown],
-        pose_F6=torch.from_numpy(pose)[shown],
+        camera_px_F3=camera_px[shown],
+        pose_F6=pose[shown],
+        reference_camera_px_3=camera_px[drawn.reference],
+        reference_pose_6=pose[drawn.reference],
         mean_head_mm_F1HW=stack("meanhead", _decode_mm) if has_mean_head else None,
         lip_opening_mm_F=lip_opening_mm(record)[shown],
         audio=None if audio_margin is None else decode_audio(drawn, audio_margin),
@@ -217,6 +220,7 @@ def image_batch(examples: list[Example], range_mm: Tensor | None = None) -> Imag
     skin = torch.cat([e.skin_F1HW for e in examples])
     if range_mm is None:
         range_mm = depth.skin_range_mm(depth_mm, skin)
+    pose = torch.cat([e.pose_F6 for e in examples])
     mean_heads = [e.mean_head_mm_F1HW for e in examples if e.mean_head_mm_F1HW is not None]
     return ImageBatch(
         reference_rgb=signed(torch.stack([e.reference_3HW for e in examples])),
@@ -229,7 +233,10 @@ def image_batch(examples: list[Example], range_mm: Tensor | None = None) -> Imag
         camera_px=torch.cat([e.camera_px_F3 for e in examples]),
         # All or none: a baseline on a part of the pictures would be compared with a score over all of them.
         mean_head_mm=torch.cat(mean_heads) if len(mean_heads) == len(examples) else None,
-        yaw_deg=head_angles_deg(torch.cat([e.pose_F6 for e in examples])[:, :3])[:, 0].float(),
+        yaw_deg=head_angles_deg(pose[:, :3])[:, 0].float(),
+        pose=pose,
+        reference_pose=torch.stack([e.reference_pose_6 for e in examples]),
+        reference_camera_px=torch.stack([e.reference_camera_px_3 for e in examples]),
         **names_of(examples, len(examples[0].rgb_F3HW)),
     )
 

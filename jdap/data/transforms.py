@@ -35,6 +35,7 @@ class Example:
     * ``confidence_F1HW`` float32 in [0, 1]: how far the depth is trusted
     * ``camera_px_F3`` float32 (f, cx, cy) in pixels of these frames
     * ``pose_F6`` float32: head to camera, axis-angle (rad) and translation (mm), :mod:`jdap.data.pose`
+    * ``reference_camera_px_3``, ``reference_pose_6`` float32: the same of the reference
     * ``lip_opening_mm_F`` float32, NaN where it is not known
     * ``mean_head_mm_F1HW`` float32 millimetres, 0 = no value, or None
     * ``source``: name of the set that it was drawn of
@@ -53,6 +54,8 @@ class Example:
     confidence_F1HW: Tensor
     camera_px_F3: Tensor
     pose_F6: Tensor
+    reference_camera_px_3: Tensor
+    reference_pose_6: Tensor
     lip_opening_mm_F: Tensor
     mean_head_mm_F1HW: Tensor | None = None
     audio: Tensor | None = None
@@ -71,12 +74,16 @@ def resize(example: Example, size_px: int) -> Example:
     RGB is filtered (bilinear with antialiasing); depth, its confidence and skin take the nearest pixel, for an average
     of a depth and a neighbour's "no value" would be a depth that nothing has.
     """
-    reference = _resize_rgb(example.reference_3HW[None], size_px)[0]
+    scale = size_px / example.reference_3HW.shape[-1]
+    example = replace(
+        example,
+        reference_3HW=_resize_rgb(example.reference_3HW[None], size_px)[0],
+        reference_camera_px_3=example.reference_camera_px_3 * scale,
+    )
     if example.size_px == size_px:
-        return replace(example, reference_3HW=reference)
+        return example
     return replace(
         example,
-        reference_3HW=reference,
         rgb_F3HW=_resize_rgb(example.rgb_F3HW, size_px),
         camera_px_F3=example.camera_px_F3 * (size_px / example.size_px),
         **_each_map(example, lambda m: F.interpolate(m.float(), size=size_px, mode="nearest-exact").to(m.dtype)),
@@ -102,13 +109,14 @@ def crop(example: Example, left: int, top: int, side: int) -> Example:
 
 def flip(example: Example) -> Example:
     """Left and right exchanged in reference and target, camera and pose with them: cx' = W − cx."""
-    f_px, cx, cy = example.camera_px_F3.unbind(-1)
     return replace(
         example,
         reference_3HW=example.reference_3HW.flip(-1),
         rgb_F3HW=example.rgb_F3HW.flip(-1),
-        camera_px_F3=torch.stack([f_px, example.size_px - cx, cy], -1),
+        camera_px_F3=_flip_camera(example.camera_px_F3, example.size_px),
         pose_F6=mirror(example.pose_F6),
+        reference_camera_px_3=_flip_camera(example.reference_camera_px_3, example.reference_3HW.shape[-1]),
+        reference_pose_6=mirror(example.reference_pose_6),
         **_each_map(example, lambda m: m.flip(-1)),
     )
 
@@ -196,6 +204,11 @@ def _resize_rgb(rgb: Tensor, size_px: int) -> Tensor:
     if rgb.shape[-1] == size_px:
         return rgb
     return F.interpolate(rgb, size=(size_px, size_px), mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def _flip_camera(camera_px: Tensor, size_px: int) -> Tensor:
+    f_px, cx, cy = camera_px.unbind(-1)
+    return torch.stack([f_px, size_px - cx, cy], -1)
 
 
 def _each_map(example: Example, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:

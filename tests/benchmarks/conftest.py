@@ -8,6 +8,7 @@ import torch
 
 from jdap.batch import ImageBatch
 from jdap.depth import normalise, skin_range_mm
+from jdap.shards.sample import Sample
 
 
 def _image_batch(mean_head: bool = True, people: int = 3, first: int = 0, size_px: int = 32) -> ImageBatch:
@@ -30,8 +31,17 @@ def _image_batch(mean_head: bool = True, people: int = 3, first: int = 0, size_p
         person_id=tuple(s.record.person_id for s in samples),
         depth_source=tuple(s.record.depth_source for s in samples),
         source=tuple(s.record.depth_source for s in samples),
+        **_poses(samples),
         mean_head_mm=torch.stack([torch.from_numpy(s.mean_head_mm_FHW) for s in samples]) if mean_head else None,
     )
+
+
+def _poses(samples: list[Sample]) -> dict[str, torch.Tensor]:
+    """Of each picture, which is its own reference."""
+    arrays = [{name: torch.tensor(values[0]) for name, values in s.arrays.items()} for s in samples]
+    pose = torch.stack([torch.cat([a["rotation"], a["translation_mm"]]) for a in arrays])
+    camera_px = torch.stack([a["camera_px"] for a in arrays])
+    return {"pose": pose, "reference_pose": pose, "reference_camera_px": camera_px}
 
 
 @pytest.fixture

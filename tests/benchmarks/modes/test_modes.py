@@ -2,6 +2,7 @@ import csv
 import json
 import math
 import sys
+from dataclasses import replace
 
 import fakes
 import numpy as np
@@ -248,6 +249,22 @@ def test_from_the_command_line(pipeline, shards, tmp_path, capsys, monkeypatch):
     assert "left out: identity" in printed
     assert main([*asked, "--steps", "9999"]) == 2
     assert "--steps: steps must be within" in capsys.readouterr().err
+
+
+def test_weights_that_look_at_moved_references_get_those_that_known_poses_carry(fake_batch):
+    pipeline, batch = small_pipeline(32, 32), fake_batch()
+    assert measure.CARRIED not in measure.depth_to_image(pipeline, batch, SETTINGS).rgb
+    net = LikenessNet(pipeline.codec.latent_channels, 8, 8, 1)
+    torch.nn.init.constant_(net.last.bias[-1:], 9.0)  # takes over all that a reference shows
+    pipeline.register_modules(likeness_net=net)
+    found = measure.depth_to_image(pipeline, batch, SETTINGS)
+    # Each of these pictures is its own reference: where that is carried it already was.
+    off = {answer: (found.rgb[answer] - found.rgb["codec"]).square().mean() for answer in (measure.CARRIED, "clean")}
+    assert off[measure.CARRIED] < 0.8 * off["clean"]
+    assert found.values[measure.CARRIED].keys() == found.values["clean"].keys()
+    poseless = measure.depth_to_image(pipeline, replace(batch, pose=None), SETTINGS)
+    assert measure.CARRIED not in poseless.rgb
+    assert torch.equal(poseless.rgb["clean"], found.rgb["clean"])
 
 
 def test_weights_that_look_at_moved_references_are_asked_that_way_too(assets, fake_batch):

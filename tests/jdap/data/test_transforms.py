@@ -35,6 +35,8 @@ def test_resize_scales_the_camera_so_that_points_stay_where_they_were(example):
     assert half.reference_3HW.shape == (3, 32, 32)
     assert half.rgb_F3HW.shape == (2, 3, 32, 32)
     torch.testing.assert_close(half.camera_px_F3, example.camera_px_F3 / 2)
+    torch.testing.assert_close(half.reference_camera_px_3, example.reference_camera_px_3 / 2)
+    assert torch.equal(half.reference_pose_6, example.reference_pose_6)
     # Depth is that of a pixel up to half a pixel away, so the points lie on the surface to within that.
     here, there = points(example), points(half)
     step_mm = 700 / example.camera_px_F3[0, 0]
@@ -72,6 +74,7 @@ def test_crop_keeps_every_point(example):
     torch.testing.assert_close(points(part), points(example)[..., 6:46, 10:50], rtol=0, atol=1e-3)
     assert torch.equal(part.skin_F1HW, example.skin_F1HW[..., 6:46, 10:50])
     assert torch.equal(part.reference_3HW, example.reference_3HW)
+    assert torch.equal(part.reference_camera_px_3, example.reference_camera_px_3)
 
 
 @pytest.mark.parametrize("window", [(-1, 0, 10), (60, 0, 10), (0, 60, 10), (0, 0, 65), (0, 0, 0)])
@@ -100,7 +103,8 @@ def test_the_default_colour_changes_nothing(example):
 def one_colour(rgb, colour: Colour) -> np.ndarray:
     pixel = torch.tensor(rgb, dtype=torch.float32).reshape(1, 3, 1, 1)
     depth_mm = pixel[:, :1]
-    nothing = (depth_mm, depth_mm > 0, depth_mm, torch.zeros(1, 3), torch.zeros(1, 6), torch.zeros(1))
+    maps, places = (depth_mm, depth_mm > 0, depth_mm), (torch.zeros(1, 3), torch.zeros(1, 6))
+    nothing = (*maps, *places, torch.zeros(3), torch.zeros(6), torch.zeros(1))
     example = Example("k", "p", "studio", "s", pixel[0], pixel, *nothing)
     return recolour(example, colour).rgb_F3HW.flatten().numpy()
 
