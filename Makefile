@@ -57,7 +57,7 @@ train-image: install  ## train the joint RGB-depth model, print its depth table,
 	$(RUN) jdap train-image $(if $(QUICK),--config jdap/configs/image-tiny.yaml --config jdap/configs/image-quick.yaml) \
 	  --out $(OUT) --data.train $(or $(LATENTS),$(TRAIN)) --data.val $(VAL) $(ARGS)
 	$(RUN) benchmarks depth --weights $(OUT)/weights --shards $(TEST) --out $(OUT) $(if $(DEVICE),--device $(DEVICE))
-	$(RUN) benchmarks modes --weights $(OUT)/weights --shards $(TEST) --questions joint,depth-to-image --limit 12 \
+	$(RUN) benchmarks modes --weights $(OUT)/weights --shards $(VAL) --questions depth-to-image,joint --limit 12 \
 	  --out $(OUT) $(if $(DEVICE),--device $(DEVICE))
 
 # Clips that talk: a folder of shards with sound, or one with train/ and val/ inside.

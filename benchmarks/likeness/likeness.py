@@ -1,8 +1,9 @@
 """``python -m benchmarks likeness``: trains the network by which weights draw portraits of a moved reference.
 
 Sittings of the studio are made into pairs (:mod:`benchmarks.likeness.pairs`), and of these a small network learns to
-better what the weights' own UNet says. Both go on where they were interrupted. Writes the folder ``likeness_net/``,
-and ``weights/``, those that were given with it. ``python -m benchmarks modes`` measures what it is worth.
+better what the weights' own UNet says; one that they have is trained on. Both go on where they were interrupted. Writes
+the folder ``likeness_net/``, and ``weights/``, those that were given with it. ``python -m benchmarks modes`` measures
+what it is worth.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
             read_tried(args.out / "pairs"),
             args.steps,
             args.out / "last.pt",
+            start=pipeline.likeness_net,
             seconds=left,
             seed=args.seed,
             on_step=lambda step, loss: telling.tell(step, f"error {loss:.3f} of the UNet's"),

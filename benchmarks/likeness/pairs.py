@@ -1,7 +1,8 @@
 """Pictures of the studio, another of the same sitting moved to them, and what the UNet makes of them at some noise.
 
-Of eight ways, two are as in use, by heads fitted to both; two by the true heads, a little wrong; and four carry the
-whole head by the depth and the poses (:mod:`jdap.pipelines.carried`), half of these by poses that are a little wrong.
+One picture of a sitting is moved to the others by turns: as in use, by heads fitted to both; by the true heads, a
+little wrong; and every second time the whole head is carried by depth and poses (:mod:`jdap.pipelines.carried`). A
+second picture is carried to all others.
 
 Shapes: T pictures of a sitting, S x S pixels, C latent channels, h x w latent cells, E expressions.
 """
@@ -22,7 +23,7 @@ from torch import Generator, Tensor
 from benchmarks.pose.pairs import seen_by, true_head
 from jdap import depth as depth_frames
 from jdap.diffusion.denoiser import Pair
-from jdap.geometry import axis_angle_to_matrix, matrix_to_axis_angle
+from jdap.geometry import axis_angle_to_matrix
 from jdap.io.files import make_folder
 from jdap.pipelines.carried import carry, placed
 from jdap.pipelines.moved import LOG_SNR_LED, MovedReferences, cells_of
@@ -83,21 +84,23 @@ def read_tried(folder: Path) -> Tried:
 
 @torch.inference_mode()
 def _tried(sample: Sample, pipeline: PortraitPipeline, heads: Heads, seed: list[int]) -> Tried:
-    """All pictures of a sitting but one, by that one."""
+    """The pictures of a sitting by one of them, and by another one."""
     rng = np.random.default_rng(seed)
     rgb = torch.from_numpy(sample.rgb_FHW3).permute(0, 3, 1, 2).float() / 127.5 - 1
     depth_mm, skin = torch.from_numpy(sample.depth_mm_FHW)[:, None], torch.from_numpy(sample.skin_FHW)[:, None]
     depth = depth_frames.normalise(depth_mm, depth_frames.skin_range_mm(depth_mm, skin))
-    at = int(rng.integers(len(rgb)))
-    others = [k for k in range(len(rgb)) if k != at]
-    moved = _moved(sample, at, others, rgb, depth, heads, rng)
     turns = []
-    for turn in range(MET):
-        shown = [rgb[at][None], rgb[others], depth[others], skin[others], *moved]
-        if (seed[-1] + turn) % 2:
-            shown = [x.flip(-1) for x in shown]
-        generator = Generator().manual_seed(int(rng.integers(2**31)))
-        turns.append(_answered(pipeline, generator, *shown))
+    for by_heads, at in zip((True, False), rng.permutation(len(rgb)).tolist(), strict=False):
+        others = [k for k in range(len(rgb)) if k != at]
+        moved = _carried(sample, at, others, rgb)
+        if by_heads:
+            moved = _moved(moved, sample, at, others, rgb, depth, heads, rng)
+        for turn in range(MET):
+            shown = [rgb[at][None], rgb[others], depth[others], skin[others], *moved]
+            if (seed[-1] + turn) % 2:
+                shown = [x.flip(-1) for x in shown]
+            generator = Generator().manual_seed(int(rng.integers(2**31)))
+            turns.append(_answered(pipeline, generator, *shown))
     return Tried(*(torch.cat(parts) for parts in zip(*turns, strict=True)))
 
 
@@ -136,6 +139,7 @@ def _answered(
 
 
 def _moved(
+    carried: MovedReferences,
     sample: Sample,
     at: int,
     others: list[int],
@@ -144,8 +148,8 @@ def _moved(
     heads: Heads,
     rng: np.random.Generator,
 ) -> MovedReferences:
-    """Picture ``at`` of a sitting, moved to each of the others."""
-    pictures, seen = _carried(sample, at, others, rgb, rng)
+    """Picture ``at`` of a sitting, moved to every second one of the others by heads, and ``carried`` to the rest."""
+    pictures, seen = carried
     fitted = face_in_picture(heads, rgb[at])
     head = true_head(heads, sample, at)
     mover = Mover(heads, _jittered(head, rng) if rng.random() < 0.5 else head, LIKENESS_GRID_PX)
@@ -164,20 +168,13 @@ def _moved(
     return MovedReferences(pictures, seen)
 
 
-def _carried(sample: Sample, at: int, others: list[int], rgb: Tensor, rng: np.random.Generator) -> MovedReferences:
-    """Picture ``at`` carried to each of the others by their depth, every fourth by poses that are a little wrong."""
-    rotation, translation, camera_px = (
-        torch.from_numpy(sample.arrays[name]) for name in ("rotation", "translation_mm", "camera_px")
-    )
-    pose = torch.cat([rotation, translation], 1)[others]
-    for k in range(3, len(others), 4):
-        turn = axis_angle_to_matrix(_normal(3, rng) * float(np.deg2rad(_TURN_DEGREES)) / 3**0.5)
-        pose[k, :3] = matrix_to_axis_angle(turn @ axis_angle_to_matrix(pose[k, :3]))
-        pose[k, 3:] += _normal(3, rng) * _PLACE_MM
-    count = len(others)
-    reference = placed(torch.cat([rotation[at], translation[at]]).expand(count, 6), camera_px[at].expand(count, 3))
+def _carried(sample: Sample, at: int, others: list[int], rgb: Tensor) -> MovedReferences:
+    """Picture ``at`` carried to each of the others by their depth."""
+    camera_px, count = torch.from_numpy(sample.arrays["camera_px"]), len(others)
+    pose = torch.cat([torch.from_numpy(sample.arrays[name]) for name in ("rotation", "translation_mm")], 1)
+    reference = placed(pose[at].expand(count, 6), camera_px[at].expand(count, 3))
     depth_mm = torch.from_numpy(sample.depth_mm_FHW)[others, None]
-    return carry(rgb[at].expand(count, -1, -1, -1), reference, depth_mm, placed(pose, camera_px[others]))
+    return carry(rgb[at].expand(count, -1, -1, -1), reference, depth_mm, placed(pose[others], camera_px[others]))
 
 
 def _normal(count: int, rng: np.random.Generator) -> Tensor:

@@ -5,6 +5,7 @@ Shapes: N pictures, B of a step, C latent channels, h x w latent cells.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,14 @@ def train(
     steps: int,
     checkpoint: Path,
     *,
+    start: LikenessNet | None = None,
     seconds: float = float("inf"),
     seed: int = 0,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> tuple[LikenessNet, int, float]:
     """Train until ``steps`` are done or ``seconds`` have passed, from ``checkpoint`` on where it is there.
+
+    A ``start`` that is not None is trained on, else a network is begun.
 
     The loss is in shares of the UNet's own error at that noise: 1 is what it has without the network. Returns the
     averaged network, the steps that are done and the processor seconds of all runs together. What a step sees follows
@@ -48,7 +52,8 @@ def train(
     """
     torch.manual_seed(seed)
     channels = tried.target.shape[1]
-    net, mean = LikenessNet(channels).train(), LikenessNet(channels)
+    net, mean = (LikenessNet(channels) if start is None else copy.deepcopy(start).float() for _ in range(2))
+    net.train().requires_grad_(True)
     mean.load_state_dict(net.state_dict())
     usual_N = usual_error(tried)
     optimizer = Muon(net.parameters(), lr=_RATE, betas=(0.9, 0.99), weight_decay=0.01)

@@ -51,6 +51,16 @@ def test_training_learns_and_goes_on_where_it_was_interrupted(tried: Tried, tmp_
         train(tried, 31, tmp_path / "parts.pt")
 
 
+def test_a_network_that_is_there_is_trained_on(tried: Tried, tmp_path: Path) -> None:
+    first, _, _ = train(tried, 30, tmp_path / "first.pt")
+    before = [value.clone() for value in first.requires_grad_(False).state_dict().values()]
+    losses: list[float] = []
+    second, _, _ = train(tried, 3, tmp_path / "second.pt", start=first, on_step=lambda step, loss: losses.append(loss))
+    assert losses[0] < 0.6
+    assert all(torch.equal(a, b) for a, b in zip(before, first.state_dict().values(), strict=True))
+    assert not torch.equal(second.last.weight, first.last.weight)
+
+
 def test_what_is_usual_is_the_error_at_such_noise(tried: Tried) -> None:
     noise = tried.log_snr[:, None, None, None].exp()
     order = torch.randperm(40, generator=torch.Generator().manual_seed(1))
@@ -73,7 +83,7 @@ def test_weights_come_out_of_sittings(assets: Path, tmp_path: Path, capsys: pyte
     assert "the same command goes on" in capsys.readouterr().out
     assert main(asked) == 0
     tried = read_tried(tmp_path / "out" / "pairs")
-    assert len(tried.log_snr) == 2 * 2 * MET
+    assert len(tried.log_snr) == 2 * 2 * 2 * MET  # people, references, others
     assert (tried.seen[:, 1] <= tried.seen[:, 0]).all()
     assert tried.seen.flatten(1).amax(1).min() > 0.9
     # the reference, moved, is nearer to the picture than noise is
