@@ -5,7 +5,6 @@ Shapes: N pictures, B of a step, C latent channels, h x w latent cells.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,10 +50,12 @@ def train(
     :class:`benchmarks.BenchmarkError` for a checkpoint that was begun with other steps, pictures or another seed.
     """
     torch.manual_seed(seed)
-    channels = tried.target.shape[1]
-    net, mean = (LikenessNet(channels) if start is None else copy.deepcopy(start).float() for _ in range(2))
-    net.train().requires_grad_(True)
-    mean.load_state_dict(net.state_dict())
+    # Without the folder that a start was read from, which would be written beside the weights.
+    sizes = {} if start is None else {name: x for name, x in start.config.items() if not name.startswith("_")}
+    net, mean = (LikenessNet(**{"latent_channels": tried.target.shape[1]} | sizes) for _ in range(2))
+    if start is not None:
+        net.load_state_dict(start.state_dict())
+    mean.load_state_dict(net.train().state_dict())
     usual_N = usual_error(tried)
     optimizer = Muon(net.parameters(), lr=_RATE, betas=(0.9, 0.99), weight_decay=0.01)
 

@@ -11,6 +11,8 @@ from benchmarks.__main__ import main
 from benchmarks.likeness.pairs import MET, Tried, read_tried
 from benchmarks.likeness.training import train, usual_error
 from jdap.io.assets import SHIPPED_FOLDER
+from jdap.models.image.likeness_net import LikenessNet
+from jdap.models.loading import load_strict
 from jdap.pipelines.portrait import PortraitPipeline
 
 
@@ -52,13 +54,17 @@ def test_training_learns_and_goes_on_where_it_was_interrupted(tried: Tried, tmp_
 
 
 def test_a_network_that_is_there_is_trained_on(tried: Tried, tmp_path: Path) -> None:
-    first, _, _ = train(tried, 30, tmp_path / "first.pt")
-    before = [value.clone() for value in first.requires_grad_(False).state_dict().values()]
+    made, _, _ = train(tried, 30, tmp_path / "first.pt")
+    made.save_pretrained(tmp_path / "made")
+    first = load_strict(LikenessNet, tmp_path / "made").requires_grad_(False)
+    before = [value.clone() for value in first.state_dict().values()]
     losses: list[float] = []
     second, _, _ = train(tried, 3, tmp_path / "second.pt", start=first, on_step=lambda step, loss: losses.append(loss))
     assert losses[0] < 0.6
     assert all(torch.equal(a, b) for a, b in zip(before, first.state_dict().values(), strict=True))
     assert not torch.equal(second.last.weight, first.last.weight)
+    second.save_pretrained(tmp_path / "second")
+    assert str(tmp_path) not in (tmp_path / "second" / "config.json").read_text()
 
 
 def test_what_is_usual_is_the_error_at_such_noise(tried: Tried) -> None:
