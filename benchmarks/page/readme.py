@@ -36,6 +36,13 @@ _LINES: tuple[tuple[str, tuple[str, str, str, int], str, tuple[str, str], tuple[
         (modes.REFERENCE, "the reference unchanged"),
     ),
     (
+        "… and a given pose of the head, PSNR ↑",
+        (modes.DEPTH_TO_IMAGE_QUESTION, "psnr", " dB", 1),
+        modes.CARRIED,
+        (modes.CODEC, "the image codec alone"),
+        (modes.REFERENCE, "the reference unchanged"),
+    ),
+    (
         "a face is found in a new portrait ↑",
         (modes.JOINT_QUESTION, "face_found", " %", 100),
         modes.KEPT_FACE,
