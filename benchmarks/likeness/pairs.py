@@ -25,7 +25,7 @@ from jdap import depth as depth_frames
 from jdap.diffusion.denoiser import Pair
 from jdap.geometry import axis_angle_to_matrix
 from jdap.io.files import make_folder
-from jdap.pipelines.carried import carry, placed
+from jdap.pipelines.carried import carry, posed_heads
 from jdap.pipelines.moved import LOG_SNR_LED, MovedReferences, cells_of
 from jdap.pipelines.portrait import PortraitPipeline
 from jdap.pose.heads import FittedHead, Heads
@@ -172,9 +172,9 @@ def _carried(sample: Sample, at: int, others: list[int], rgb: Tensor) -> MovedRe
     """Picture ``at`` carried to each of the others by their depth."""
     camera_px, count = torch.from_numpy(sample.arrays["camera_px"]), len(others)
     pose = torch.cat([torch.from_numpy(sample.arrays[name]) for name in ("rotation", "translation_mm")], 1)
-    reference = placed(pose[at].expand(count, 6), camera_px[at].expand(count, 3))
+    reference = posed_heads(pose[at].expand(count, 6), camera_px[at].expand(count, 3))
     depth_mm = torch.from_numpy(sample.depth_mm_FHW)[others, None]
-    return carry(rgb[at].expand(count, -1, -1, -1), reference, depth_mm, placed(pose[others], camera_px[others]))
+    return carry(rgb[at].expand(count, -1, -1, -1), reference, depth_mm, posed_heads(pose[others], camera_px[others]))
 
 
 def _normal(count: int, rng: np.random.Generator) -> Tensor:

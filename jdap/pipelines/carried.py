@@ -25,7 +25,7 @@ _FACING = 0.15
 _NEARER_MM, _CELL_PX = 12.0, 2
 
 
-class Placed(NamedTuple):
+class PosedHeads(NamedTuple):
     """Heads before cameras: ``rotation_B33`` head axes to the camera's, ``translation_mm_B3``, and ``camera_px_B3``,
     focal length and principal point in pixels."""
 
@@ -34,13 +34,15 @@ class Placed(NamedTuple):
     camera_px_B3: Tensor
 
 
-def placed(pose_B6: Tensor, camera_px_B3: Tensor) -> Placed:
+def posed_heads(pose_B6: Tensor, camera_px_B3: Tensor) -> PosedHeads:
     """Heads of poses as shards hold them: axis-angle in radians and translation in mm (:mod:`jdap.data.pose`)."""
     rotation = axis_angle_to_matrix(pose_B6[:, :3]) * pose_B6.new_tensor(HEAD_TO_VIEWER)
-    return Placed(rotation, pose_B6[:, 3:], camera_px_B3)
+    return PosedHeads(rotation, pose_B6[:, 3:], camera_px_B3)
 
 
-def carry(reference_rgb_B3SS: Tensor, reference: Placed, depth_mm_B1SS: Tensor, portrait: Placed) -> MovedReferences:
+def carry(
+    reference_rgb_B3SS: Tensor, reference: PosedHeads, depth_mm_B1SS: Tensor, portrait: PosedHeads
+) -> MovedReferences:
     """References (B, 3, S, S) in [-1, 1], brought to the heads of depth maps (B, 1, S, S), mm, 0 = no value.
 
     Where the reference hides a point, the picture shows the same point of the head's other half, if it shows that, and
@@ -72,8 +74,8 @@ def known_mover(batch: ImageBatch, count: int | None = None) -> MoveReference | 
         return None
     references = (batch.reference_rgb, batch.reference_pose, batch.reference_camera_px)
     rgb, pose, camera_px = (x.repeat_interleave(batch.targets, 0)[:count] for x in references)
-    portrait = placed(batch.pose[:count], batch.camera_px[:count])
-    moved = carry(rgb, placed(pose, camera_px), batch.depth_mm[:count], portrait)
+    portrait = posed_heads(batch.pose[:count], batch.camera_px[:count])
+    moved = carry(rgb, posed_heads(pose, camera_px), batch.depth_mm[:count], portrait)
     return lambda drawn, depth: moved
 
 
@@ -82,7 +84,7 @@ def _turned(maps_B3SS: Tensor, rotation_B33: Tensor) -> Tensor:
 
 
 def _looked_up(
-    rgb_B3SS: Tensor, reference: Placed, points_B3SS: Tensor, normals_B3SS: Tensor, has_B1SS: Tensor
+    rgb_B3SS: Tensor, reference: PosedHeads, points_B3SS: Tensor, normals_B3SS: Tensor, has_B1SS: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The colours (B, 3, S, S) of points in head axes, mm, and whether the reference shows them (B, 1, S, S) bool."""
     count, _, side, _ = points_B3SS.shape

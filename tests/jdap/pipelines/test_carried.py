@@ -11,13 +11,13 @@ from torch import Tensor
 from jdap.batch import ImageBatch
 from jdap.data.modules import ImageDataModule
 from jdap.data.transforms import Example, flip
-from jdap.pipelines.carried import Placed, carry, known_mover, placed
+from jdap.pipelines.carried import PosedHeads, carry, known_mover, posed_heads
 
 SIDE, F_PX, AWAY_MM, RADIUS_MM = 64, 160.0, 600.0, 100.0
 CAMERA = torch.tensor([[F_PX, SIDE / 2, SIDE / 2]])
 
 
-def ball(yaw: float) -> tuple[Tensor, Tensor, Placed]:
+def ball(yaw: float) -> tuple[Tensor, Tensor, PosedHeads]:
     """A ball whose colour is its place on it in the axes of its head, (1, 3, S, S), its depth in mm, and its pose."""
     centres = (np.arange(SIDE) + 0.5 - SIDE / 2) / F_PX
     rays = np.stack([*np.meshgrid(centres, centres), np.ones((SIDE, SIDE))], -1)
@@ -29,7 +29,7 @@ def ball(yaw: float) -> tuple[Tensor, Tensor, Placed]:
     on_head = (rays * z[..., None] - [0, 0, AWAY_MM]) @ turn / RADIUS_MM
     rgb = np.where(z[..., None] > 0, on_head, -1.0)
     maps = (torch.from_numpy(x).float()[None] for x in (rgb.transpose(2, 0, 1), z[None]))
-    return (*maps, placed(pose, CAMERA))  # type: ignore[return-value]
+    return (*maps, posed_heads(pose, CAMERA))  # type: ignore[return-value]
 
 
 def test_a_point_keeps_its_colour_wherever_its_head_is() -> None:
@@ -103,9 +103,9 @@ def test_the_mirrored_batch_is_carried_alike(batch: ImageBatch) -> None:
     )
     mirrored = carry(
         flipped.reference_3HW[None],
-        placed(flipped.reference_pose_6[None], flipped.reference_camera_px_3[None]),
+        posed_heads(flipped.reference_pose_6[None], flipped.reference_camera_px_3[None]),
         flipped.depth_mm_F1HW,
-        placed(flipped.pose_F6, flipped.camera_px_F3),
+        posed_heads(flipped.pose_F6, flipped.camera_px_F3),
     )
     mover = known_mover(batch, 1)
     assert mover is not None
