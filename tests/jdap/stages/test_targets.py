@@ -62,7 +62,8 @@ def test_a_shared_reference_is_a_reference_given_to_each(folder, monkeypatch):
         return t, kind, chance[:, ::4].repeat_interleave(4, dim=1)  # a group's reference is dropped as a whole
 
     monkeypatch.setattr("jdap.stages.image.draw_timesteps", as_in_groups)
-    apart = dataclasses.replace(batch, reference_rgb=batch.reference_rgb.repeat_interleave(4, dim=0))
+    names = ("reference_rgb", "reference_pose", "reference_camera_px")
+    apart = dataclasses.replace(batch, **{name: getattr(batch, name).repeat_interleave(4, dim=0) for name in names})
     assert apart.targets == 1
     each = model.training_step(apart, 0)
     torch.testing.assert_close(shared["loss"], each["loss"], atol=1e-5, rtol=1e-4)
