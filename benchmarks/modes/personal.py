@@ -88,7 +88,8 @@ def led_by(batches: Iterator[ImageBatch], known: dict[str, Tensor], where: str) 
         if missing := [person for person in batch.person_id if person not in known]:
             raise BenchmarkError(f"{where}: holds no picture of {missing[0]}, who is to be drawn")
         rgb = torch.stack([known[person] for person in batch.person_id]).to(batch.rgb)
-        yield replace(batch, reference_rgb=rgb)
+        # The pose is that of the reference that was there.
+        yield replace(batch, reference_rgb=rgb, reference_pose=None, reference_camera_px=None)
 
 
 def ask(
