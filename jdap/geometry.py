@@ -93,6 +93,12 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     return torch.linalg.matrix_exp(skew)
 
 
+def head_rotation(rotation: Tensor) -> Tensor:
+    """Head axes to camera axes (..., 3, 3), by rotations (..., 3) as shards and fits hold them: axis-angle in radians,
+    0 is an upright face that looks into the camera. R diag(1, −1, −1), with :data:`HEAD_TO_VIEWER`."""
+    return axis_angle_to_matrix(rotation) * rotation.new_tensor(HEAD_TO_VIEWER)
+
+
 def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
     """Rotation matrices (..., 3, 3) → rotation vectors (..., 3) in radians, angles under pi."""
     skew = torch.stack(

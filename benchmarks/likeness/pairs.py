@@ -22,6 +22,7 @@ from torch import Generator, Tensor
 
 from benchmarks.pose.pairs import seen_by, true_head
 from jdap import depth as depth_frames
+from jdap.data.pose import pose_of
 from jdap.diffusion.denoiser import Pair
 from jdap.geometry import axis_angle_to_matrix
 from jdap.io.files import make_folder
@@ -92,9 +93,10 @@ def _tried(sample: Sample, pipeline: PortraitPipeline, heads: Heads, seed: list[
     turns = []
     for by_heads, at in zip((True, False), rng.permutation(len(rgb)).tolist(), strict=False):
         others = [k for k in range(len(rgb)) if k != at]
-        moved = _carried(sample, at, others, rgb)
         if by_heads:
-            moved = _moved(moved, sample, at, others, rgb, depth, heads, rng)
+            moved = _moved(sample, at, others, rgb, depth, heads, rng)
+        else:
+            moved = _carried(sample, at, others, rgb)
         for turn in range(MET):
             shown = [rgb[at][None], rgb[others], depth[others], skin[others], *moved]
             if (seed[-1] + turn) % 2:
@@ -139,7 +141,6 @@ def _answered(
 
 
 def _moved(
-    carried: MovedReferences,
     sample: Sample,
     at: int,
     others: list[int],
@@ -148,13 +149,15 @@ def _moved(
     heads: Heads,
     rng: np.random.Generator,
 ) -> MovedReferences:
-    """Picture ``at`` of a sitting, moved to every second one of the others by heads, and ``carried`` to the rest."""
-    pictures, seen = carried
+    """Picture ``at`` of a sitting, moved to every second one of the others by heads, and carried to the rest."""
+    pictures, seen = torch.zeros(len(others), *rgb.shape[1:]), torch.zeros(len(others), 2, *rgb.shape[2:])
+    pictures[1::2], seen[1::2] = _carried(sample, at, others[1::2], rgb)
     fitted = face_in_picture(heads, rgb[at])
     head = true_head(heads, sample, at)
     mover = Mover(heads, _jittered(head, rng) if rng.random() < 0.5 else head, LIKENESS_GRID_PX)
     true = ReferenceFace(enlarged(rgb[at]), mover)
-    for k, other in list(enumerate(others))[::2]:
+    for k in range(0, len(others), 2):
+        other = others[k]
         if k % 4 == 0 and fitted is not None:
             drawn = rgb[other][None] if rng.random() < 0.5 else None
             moved = reference_mover(heads, [fitted])(drawn, depth[other][None])
@@ -171,7 +174,7 @@ def _moved(
 def _carried(sample: Sample, at: int, others: list[int], rgb: Tensor) -> MovedReferences:
     """Picture ``at`` carried to each of the others by their depth."""
     camera_px, count = torch.from_numpy(sample.arrays["camera_px"]), len(others)
-    pose = torch.cat([torch.from_numpy(sample.arrays[name]) for name in ("rotation", "translation_mm")], 1)
+    pose = pose_of(sample.arrays)
     reference = posed_heads(pose[at].expand(count, 6), camera_px[at].expand(count, 3))
     depth_mm = torch.from_numpy(sample.depth_mm_FHW)[others, None]
     return carry(rgb[at].expand(count, -1, -1, -1), reference, depth_mm, posed_heads(pose[others], camera_px[others]))

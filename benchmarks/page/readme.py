@@ -36,7 +36,7 @@ _LINES: tuple[tuple[str, tuple[str, str, str, int], str, tuple[str, str], tuple[
         (modes.REFERENCE, "the reference unchanged"),
     ),
     (
-        "… and a given pose of the head, PSNR ↑",
+        "… and its pose ↑",
         (modes.DEPTH_TO_IMAGE_QUESTION, "psnr", " dB", 1),
         modes.CARRIED,
         (modes.CODEC, "the image codec alone"),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks import BenchmarkError
 from jdap.depth import normalise, skin_range_mm
-from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix
+from jdap.geometry import head_rotation
 from jdap.pose.change import PoseError
 from jdap.pose.heads import FittedHead, Heads
 from jdap.pose.motion import Motion, Mover
@@ -79,7 +79,7 @@ def true_head(heads: Heads, sample: Sample, frame: int) -> FittedHead:
     return FittedHead(
         model.vertices(arrays["identity"][None], still)[0],
         arrays["expression"],
-        axis_angle_to_matrix(arrays["rotation"]) * torch.tensor(HEAD_TO_VIEWER),
+        head_rotation(arrays["rotation"]),
         arrays["translation_mm"],
         arrays["camera_px"],
         sample.record.size_px,

@@ -44,7 +44,7 @@ class FitState:
     """Where the fit stands: ``identity_BK``, ``log_f_B``, ``expression_ME`` in [0, 1], ``rotation_M33`` and
     ``translation_mm_M3``.
 
-    ``rotation_M33`` takes head axes to camera axes, the flip of :data:`data_prep.head.model.HEAD_TO_VIEWER` included.
+    ``rotation_M33`` takes head axes to camera axes, the flip of :data:`jdap.geometry.HEAD_TO_VIEWER` included.
     """
 
     identity_BK: Tensor

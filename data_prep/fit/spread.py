@@ -28,7 +28,7 @@ from torch import Tensor
 
 from data_prep.head.model import MorphableModel
 from data_prep.head.normals import VertexNormals
-from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix
+from jdap.geometry import head_rotation
 
 #: Pose errors of landmark fits against true poses are 1 to 3 degrees.
 TILT_DEG = 2.0
@@ -80,7 +80,7 @@ class SpreadOf:
         by_normal_FR = ray_FR3[..., 2] / facing_FR.clamp_min(LEAST_COSINE)
         seen_FR, depth_FR = facing_FR > VISIBLE, points_FR3[..., 2]
         # Normals in head axes: the modes are.
-        turn_F33 = axis_angle_to_matrix(rotation_F3) * rotation_F3.new_tensor(HEAD_TO_VIEWER)
+        turn_F33 = head_rotation(rotation_F3)
         variance_FR = self._identity((normal_FR3 @ turn_F33) * by_normal_FR[..., None], depth_FR, seen_FR)
         arm_FR3 = points_FR3 - points_FR3.mean(1, keepdim=True)
         by_tilt = torch.linalg.cross(arm_FR3, normal_FR3)[..., :2] * math.radians(TILT_DEG)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from data_prep.head import assets, ict
-from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix
+from jdap.geometry import head_rotation
 
 MM_PER_CM = 10.0
 PART_NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for name, _ in ict.PART_LAST_VERTEX))
@@ -122,8 +122,7 @@ def head_to_camera(vertices_BV3: Tensor, rotation_B3: Tensor, translation_mm_B3:
     looks into the camera. ``rotation_B3`` is axis-angle in radians about the camera's axes; ``translation_mm_B3`` is
     where the head's origin lands. Any of the three may have B = 1.
     """
-    rotation = axis_angle_to_matrix(rotation_B3) * vertices_BV3.new_tensor(HEAD_TO_VIEWER)
-    return vertices_BV3 @ rotation.transpose(1, 2) + translation_mm_B3[:, None]
+    return vertices_BV3 @ head_rotation(rotation_B3).transpose(1, 2) + translation_mm_B3[:, None]
 
 
 def load_ict(path: Path | str | None = None, device: torch.device | str = "cpu") -> MorphableModel:

@@ -28,7 +28,7 @@ from data_prep.studio.looks.bust import Bust, make_bust
 from data_prep.studio.motion import performance
 from data_prep.studio.scene import ScenePictures, Shoot
 from data_prep.studio.truth import MAX_LAMPS, Truth
-from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix
+from jdap.geometry import head_rotation
 from jdap.shape.rasterise import Fragments, Samples, rasterise
 
 #: Automatic exposure brings a head of this mean luminance there, and others part of the way.
@@ -105,7 +105,7 @@ class Studio:
         )
         heads = [bust.pose(s.neutral_V3, s.expression_FE[which], s.gaze_F23[which]) for s, which in runs]
         # In double precision: the matrix exponential rounds by the number of matrices.
-        turn = (axis_angle_to_matrix(rotation.double()) * rotation.new_tensor(HEAD_TO_VIEWER)).float()
+        turn = head_rotation(rotation.double()).float()
         vertices = torch.cat(heads) @ turn.mT + translation[:, None]
         worn = torch.stack([sitter.worn_T for sitter, _ in frames])
         camera = picture.grid_camera(camera)

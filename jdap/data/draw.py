@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 
 from jdap import depth
 from jdap.batch import ImageBatch
+from jdap.data.pose import pose_of
 from jdap.data.position import StreamPosition
 from jdap.data.transforms import Example
 from jdap.geometry import head_angles_deg
@@ -180,7 +181,7 @@ def decode(
     rgb_F3HW = torch.from_numpy(np.stack(rgb)).permute(0, 3, 1, 2).contiguous().float().div_(255)
     arrays = schema.decode_arrays(members["arrays.safetensors"], record.frames)
     shown = list(targets)
-    pose = torch.from_numpy(np.concatenate([arrays["rotation"], arrays["translation_mm"]], 1))
+    pose = pose_of(arrays)
     camera_px = torch.from_numpy(arrays["camera_px"])
     has_mean_head = frame_member("meanhead", targets[0]) in members
     if frame_member("confidence", targets[0]) in members:

@@ -7,6 +7,9 @@ camera axes: x right, y down, z forward; both in millimetres.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +21,11 @@ from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix
 MOUTH_MM = (0.0, -36.0, 110.0)
 #: Of a circle that holds the mouth: the lips of the mean head are 51 mm wide.
 MOUTH_RADIUS_MM = 25.0
+
+
+def pose_of(arrays: Mapping[str, np.ndarray]) -> Tensor:
+    """Poses (F, 6) float32 of a sample's F frames, by its ``arrays`` (:data:`jdap.shards.schema.ARRAYS`)."""
+    return torch.from_numpy(np.concatenate([arrays["rotation"], arrays["translation_mm"]], 1))
 
 
 def mouth_px(pose: Tensor, camera_px: Tensor) -> Tensor:

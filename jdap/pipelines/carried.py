@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jdap.batch import ImageBatch
-from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix, normals_from_depth, project, unproject
+from jdap.geometry import head_rotation, normals_from_depth, project, unproject
 from jdap.pipelines.moved import MovedReferences, MoveReference
 
 #: Skin counts as seen from this cosine on between its normal and the direction to the reference's camera.
@@ -36,8 +36,7 @@ class PosedHeads(NamedTuple):
 
 def posed_heads(pose_B6: Tensor, camera_px_B3: Tensor) -> PosedHeads:
     """Heads of poses as shards hold them: axis-angle in radians and translation in mm (:mod:`jdap.data.pose`)."""
-    rotation = axis_angle_to_matrix(pose_B6[:, :3]) * pose_B6.new_tensor(HEAD_TO_VIEWER)
-    return PosedHeads(rotation, pose_B6[:, 3:], camera_px_B3)
+    return PosedHeads(head_rotation(pose_B6[:, :3]), pose_B6[:, 3:], camera_px_B3)
 
 
 def carry(

@@ -31,7 +31,7 @@ from data_prep.fit.lens import believable
 from data_prep.head.landmarks import LANDMARK_COUNT, Correspondence, load_correspondence, oval_region
 from data_prep.head.model import MorphableModel, load_ict
 from jdap.faces.landmarker import Face, Landmarker
-from jdap.geometry import HEAD_TO_VIEWER, PinholeCamera, axis_angle_to_matrix
+from jdap.geometry import PinholeCamera, axis_angle_to_matrix, head_rotation
 from jdap.pose.change import Change, PoseError
 from jdap.pose.gaps import Gap, gaps_of
 
@@ -151,7 +151,7 @@ class Heads:
         """The head of a face that was found in a picture of ``size`` pixels a side, as :meth:`fit` has it."""
         seen = self._observed([face], size, size, camera)
         (found,) = fit_tracks([seen], self.model, self.correspondence, FitSettings().unordered())
-        rotation = axis_angle_to_matrix(found.rotation_F3[0]) * torch.tensor(HEAD_TO_VIEWER)
+        rotation = head_rotation(found.rotation_F3[0])
         shape = self.model.vertices(found.identity_K[None], torch.zeros(1, len(self.names)))[0]
         head = FittedHead(
             shape,
@@ -185,7 +185,7 @@ class Heads:
         observed = self._observed([face for face in faces if face is not None], width, height, None)
         (found_track,) = fit_tracks([observed], self.model, self.correspondence, FitSettings())
         at = np.abs(np.arange(len(faces))[:, None] - np.array(seen)[None]).argmin(1)
-        turn = axis_angle_to_matrix(found_track.rotation_F3) * torch.tensor(HEAD_TO_VIEWER)
+        turn = head_rotation(found_track.rotation_F3)
         return Acting(found_track.expression_FE[at], turn[at], len(faces) - len(seen))
 
     def vertices(self, head: FittedHead, change: Change | None = None) -> Tensor:
