@@ -117,6 +117,11 @@ def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
     return skew * factor[..., None]
 
 
+def head_axis_angle(rotation_33: Tensor) -> Tensor:
+    """The inverse of :func:`head_rotation`: rotation vectors (..., 3) in radians, angles under pi, of (..., 3, 3)."""
+    return matrix_to_axis_angle(rotation_33 * rotation_33.new_tensor(HEAD_TO_VIEWER))
+
+
 def head_angles_deg(rotation: Tensor) -> Tensor:
     """Yaw, pitch, roll (..., 3) float64 in degrees of head-to-camera rotations (..., 3), axis-angle in radians, for
     R = Rz(roll) Ry(yaw) Rx(pitch).

@@ -40,7 +40,7 @@ from data_prep.fit.seen import Observed, SeenTracks
 from data_prep.fit.start import whiten
 from data_prep.head.landmarks import Correspondence
 from data_prep.head.model import MorphableModel
-from jdap.geometry import HEAD_TO_VIEWER, PinholeCamera, matrix_to_axis_angle
+from jdap.geometry import PinholeCamera, head_axis_angle
 
 #: Default lens: this field of view across the longer side of the picture, degrees (a phone's or camera's portrait) …
 FIELD_OF_VIEW_DEG = 40.0
@@ -214,7 +214,7 @@ def fit_tracks(
         state, costs_B = _descend(problem, state, settings)
     points = torch.cat([problem.camera_points(state, part)[1] for part in problem.chunks()])
     across = (points[:, CHEEKS[0]] - points[:, CHEEKS[1]]).norm(dim=-1)
-    turn = matrix_to_axis_angle(state.rotation_M33 * state.rotation_M33.new_tensor(HEAD_TO_VIEWER))
+    turn = head_axis_angle(state.rotation_M33)
     width_px = across * problem.focal_px(state) / points[:, CHEEKS].mean(1)[:, 2]
     relief_MN = points[..., 2] - points[..., 2].mean(1, keepdim=True)
     residual_px = problem.residuals_px(state)

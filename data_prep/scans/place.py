@@ -32,7 +32,7 @@ from data_prep.studio.looks.backdrop import draw_background
 from jdap import srgb
 from jdap.faces import crop
 from jdap.faces.landmarker import Landmarker
-from jdap.geometry import HEAD_TO_VIEWER, PinholeCamera, axis_angle_to_matrix, matrix_to_axis_angle, project
+from jdap.geometry import HEAD_TO_VIEWER, PinholeCamera, axis_angle_to_matrix, head_axis_angle, project
 from jdap.shape.rasterise import Fragments, interpolate, per_face, rasterise
 from jdap.units import FPS
 
@@ -247,7 +247,7 @@ def pose_before(head: Head, shot: Shot) -> tuple[Tensor, Tensor]:
     turn, shift = head.turn_33.cpu().double(), head.shift_mm_3.cpu().double()
     matrix = axis_angle_to_matrix(torch.tensor([shot.rotation], dtype=torch.float64))[0] @ turn
     translation = torch.tensor(shot.translation_mm, dtype=torch.float64) - matrix @ shift
-    rotation = matrix_to_axis_angle((matrix * matrix.new_tensor(HEAD_TO_VIEWER))[None]).float()
+    rotation = head_axis_angle(matrix[None]).float()
     posed = head_to_camera(head.scan.vertices_mm_V3.cpu()[None], rotation, translation.float()[None])
     if posed[..., 2].min() < NEAREST_MM:
         raise ScanError(f"{head.scan.name}: a camera of its scan.json does not have the whole mesh in front of it")

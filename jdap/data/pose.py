@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jdap.geometry import HEAD_TO_VIEWER, axis_angle_to_matrix
+from jdap.geometry import head_rotation
 
 #: The mouth's centre in head space. The lips' outer outline of ICT-FaceKit's mean head has its centre at
 #: (0, −34.2, 111.9), with the jaw open by 0.3 at (0, −39.1, 108.6): this is a mouth that speaks. People differ from it
@@ -33,8 +33,7 @@ def mouth_px(pose: Tensor, camera_px: Tensor) -> Tensor:
 
     The pinhole projection of :data:`MOUTH_MM`; the radius is ``MOUTH_RADIUS_MM f / z``.
     """
-    point = pose.new_tensor(MOUTH_MM) * pose.new_tensor(HEAD_TO_VIEWER)
-    x, y, z = ((axis_angle_to_matrix(pose[..., :3]) @ point) + pose[..., 3:]).unbind(-1)
+    x, y, z = (head_rotation(pose[..., :3]) @ pose.new_tensor(MOUTH_MM) + pose[..., 3:]).unbind(-1)
     f_px, cx, cy = camera_px.unbind(-1)
     return torch.stack([cx + f_px * x / z, cy + f_px * y / z, MOUTH_RADIUS_MM * f_px / z], -1)
 

@@ -9,6 +9,8 @@ from scipy.spatial.transform import Rotation
 from jdap.geometry import (
     PinholeCamera,
     axis_angle_to_matrix,
+    head_axis_angle,
+    head_rotation,
     matrix_to_axis_angle,
     normals_from_depth,
     project,
@@ -143,3 +145,11 @@ class TestRotations:
         vectors = torch.randn(2, 5, 3) * 0.5
         assert axis_angle_to_matrix(vectors).shape == (2, 5, 3, 3)
         assert matrix_to_axis_angle(axis_angle_to_matrix(vectors)).shape == (2, 5, 3)
+
+    def test_heads_look_into_the_camera(self):
+        upright = head_rotation(torch.zeros(3)) @ torch.tensor([1.0, 2, 3])
+        torch.testing.assert_close(upright, torch.tensor([1.0, -2, -3]))
+        vectors = torch.randn(2, 5, 3, dtype=torch.float64) * 0.5
+        turns = Rotation.from_rotvec(vectors.flatten(0, 1).numpy()) * Rotation.from_euler("x", 180, degrees=True)
+        np.testing.assert_allclose(head_rotation(vectors).flatten(0, 1).numpy(), turns.as_matrix(), atol=1e-9)
+        torch.testing.assert_close(head_axis_angle(head_rotation(vectors)), vectors, rtol=1e-5, atol=1e-9)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from jdap.geometry import axis_angle_to_matrix, matrix_to_axis_angle
+from jdap.geometry import axis_angle_to_matrix, head_rotation, matrix_to_axis_angle
 from jdap.units import FPS
 
 YAW_DEG, PITCH_DEG, ROLL_DEG = 40.0, 20.0, 12.0
@@ -67,7 +67,7 @@ def compose(
     across = (target + drift - camera[1:]) / camera[0] * depth
     middle = np.column_stack([across, np.full(tracks.count, depth)])
     # The head's middle goes where the framing wants it; the translation is where its origin then lies.
-    turn = axis_angle_to_matrix(torch.from_numpy(rotation_F3)).numpy() * np.array([1.0, -1.0, -1.0])
+    turn = head_rotation(torch.from_numpy(rotation_F3)).numpy()
     translation = middle - turn @ np.array(HEAD_MIDDLE_MM)
     cameras = np.repeat(camera[None], tracks.count, 0)
     return Take(*(a.astype(np.float32) for a in (expression, rotation_F3, translation, cameras)))
