@@ -1,6 +1,6 @@
 """The parser of heads that ships: a small U-Net, trained on the studio's people (``python -m benchmarks parser``).
 
-It works at half of the picture's resolution. It has seen squares cut about a head as :mod:`jdap.faces.crop` cuts them.
+It has seen squares cut about a head as :mod:`jdap.faces.crop` cuts them.
 
 Shapes: F pictures, S x S pixels of any size, C = 6 classes (:data:`jdap.choices.PARSED`), N x N pixels in the network.
 """
@@ -8,85 +8,27 @@ Shapes: F pictures, S x S pixels of any size, C = 6 classes (:data:`jdap.choices
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from jdap.choices import PARSED
 from jdap.faces.parsing import AT_ONCE, ParserError, sized
 from jdap.io.files import write_whole
+from jdap.small_unet import SmallUNet, fused, load_numbers, save_numbers
 
 WEIGHTS_FILE, CONFIG_FILE = "parser.safetensors", "config.json"
 #: Side of the pictures that the shipped network sees, and the channels of its levels.
 SIDE_PX, WIDTHS = 128, (16, 32, 64, 128)
 
 
-class ParserNet(nn.Module):
+class ParserNet(SmallUNet):
     """Pictures (F, 3, N, N) in [-1, 1] → logits (F, C, N, N); N a multiple of 16."""
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS, classes: int = len(PARSED)) -> None:
-        super().__init__()
-        self.widths = tuple(widths)
-        self.enter = nn.Sequential(nn.PixelUnshuffle(2), _Layer(12, widths[0]))
-        steps = list(pairwise(widths))
-        self.down = nn.ModuleList(nn.Sequential(_Layer(a, b, 2), _Residual(b)) for a, b in steps)
-        self.deep = nn.Sequential(_Residual(widths[-1]), _Residual(widths[-1]))
-        self.narrow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in reversed(steps))
-        self.up = nn.ModuleList(_Residual(a) for a, _ in reversed(steps))
-        self.leave = nn.Sequential(nn.Conv2d(widths[0], 4 * classes, 3, 1, 1), nn.PixelShuffle(2))
-
-    def forward(self, rgb_F3NN: Tensor) -> Tensor:
-        """Logits (F, C, N, N)."""
-        x = self.enter(rgb_F3NN)
-        seen = []
-        for step in self.down:
-            seen.append(x)
-            x = step(x)
-        x = self.deep(x)
-        for narrow, up in zip(self.narrow, self.up, strict=True):
-            skip = seen.pop()
-            x = up(skip + F.interpolate(narrow(x), scale_factor=2.0, mode="nearest"))
-        return self.leave(x)
-
-
-class _Layer(nn.Module):
-    """Convolution, batch normalisation, ReLU."""
-
-    def __init__(self, inside: int, outside: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(outside)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x)), inplace=True)
-
-
-class _Residual(nn.Module):
-    """What a layer makes of its input is added to it."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layer = _Layer(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layer(x)
-
-
-def fused(net: ParserNet) -> ParserNet:
-    """The network in evaluation mode with its normalisations inside of its convolutions: the same, and faster."""
-    net.eval()
-    for part in net.modules():
-        if isinstance(part, _Layer) and isinstance(part.norm, nn.BatchNorm2d):
-            part.conv = fuse_conv_bn_eval(part.conv, part.norm)
-            part.norm = nn.Identity()
-    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(3, classes, widths)
 
 
 class StudioParser:
@@ -113,8 +55,7 @@ def save_parser(net: ParserNet, folder: Path, told: dict[str, object]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config = {"side_px": SIDE_PX, "widths": list(net.widths), "classes": list(PARSED)} | told
     write_whole(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
-    state = {name: x.half() for name, x in net.state_dict().items() if x.is_floating_point()}
-    write_whole(folder / WEIGHTS_FILE, save(state))
+    save_numbers(net, folder / WEIGHTS_FILE)
 
 
 def load_studio_parser(folder: Path, device: torch.device | str = "cpu") -> StudioParser:
@@ -122,12 +63,10 @@ def load_studio_parser(folder: Path, device: torch.device | str = "cpu") -> Stud
     remedy = "make it with `python -m benchmarks parser`"
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS_FILE)
-        net = ParserNet(tuple(config["widths"]), len(config["classes"]))
-        missing = set(net.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False).missing_keys)
-        unmade = {name for name in missing if not name.endswith("num_batches_tracked")}
-        if tuple(config["classes"]) != PARSED or unmade:
-            raise ParserError(f"{folder}: holds a parser of another version; {remedy}")
+        if tuple(config["classes"]) != PARSED:
+            raise ParserError(f"{folder}: holds a parser of other classes; {remedy}")
+        net = ParserNet(tuple(config["widths"]))
+        load_numbers(net, folder / WEIGHTS_FILE)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
         if isinstance(error, ParserError):
             raise

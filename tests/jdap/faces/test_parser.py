@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from jdap.choices import BACKGROUND, PARSED, SHIPPED_PARSER, SKIN
 from jdap.faces.parser import load_parser, parser_files
-from jdap.faces.parser_net import ParserNet, StudioParser, fused, load_studio_parser, save_parser
+from jdap.faces.parser_net import ParserNet, StudioParser, load_studio_parser, save_parser
 from jdap.faces.parsing import ParserError
 from jdap.io.assets import resolve
 from jdap.shards.reader import read_samples
@@ -51,16 +50,6 @@ def test_shares_are_shares_of_each_picture_by_itself_at_any_size(shipped: Studio
 
 def test_it_is_small() -> None:
     assert sum(path.stat().st_size for path in parser_files(SHIPPED_PARSER)) <= 2_000_000
-
-
-def test_fused_it_says_the_same() -> None:
-    net = ParserNet((4, 8)).train()
-    for _ in range(3):  # running statistics of their own
-        net(torch.randn(4, 3, 32, 32))
-    rgb = torch.randn(2, 3, 32, 32)
-    with torch.inference_mode():
-        before = net.eval()(rgb)
-        torch.testing.assert_close(fused(net)(rgb), before, atol=1e-4, rtol=1e-4)
 
 
 def test_a_saved_parser_is_read_again(tmp_path: Path) -> None:
