@@ -92,12 +92,12 @@ def save_numbers(net: SmallUNet, path: Path) -> None:
 def load_numbers(net: SmallUNet, path: Path) -> None:
     """Give a network the numbers of a file that :func:`save_numbers` wrote.
 
-    Raises RuntimeError for a file of another network, and OSError or safetensors.SafetensorError for what is no file
-    of the kind.
+    Raises RuntimeError for a file of another network or version, and OSError or safetensors.SafetensorError for what is
+    no file of the kind.
     """
     numbers = {name: x.float() for name, x in load_file(path).items()}
     missing, _ = net.load_state_dict(numbers, strict=False)
     # How many batches there were is a whole number, and of training alone.
     unmade = [name for name in missing if not name.endswith("num_batches_tracked")]
     if unmade:
-        raise RuntimeError(f"lacks {unmade[0]}")
+        raise RuntimeError(f"of another version: lacks {unmade[0]}")

@@ -64,7 +64,7 @@ def load_studio_parser(folder: Path, device: torch.device | str = "cpu") -> Stud
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         if tuple(config["classes"]) != PARSED:
-            raise ParserError(f"{folder}: holds a parser of other classes; {remedy}")
+            raise ParserError(f"{folder}: holds a parser of another version; {remedy}")
         net = ParserNet(tuple(config["widths"]))
         load_numbers(net, folder / WEIGHTS_FILE)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:

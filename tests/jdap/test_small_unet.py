@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from jdap.small_unet import SmallUNet, fused, load_numbers, save_numbers
 
@@ -42,6 +43,9 @@ def test_a_file_of_another_network_is_refused(net: SmallUNet, tmp_path: Path) ->
     for other in (SmallUNet(3, 5, (4, 8, 16)), SmallUNet(3, 6, (4, 8))):
         with pytest.raises(RuntimeError):
             load_numbers(other, path)
+    save_file({name: x for name, x in load_file(path).items() if name != "leave.0.bias"}, path)
+    with pytest.raises(RuntimeError, match=r"another version: lacks leave\.0\.bias"):
+        load_numbers(net, path)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(SafetensorError):
         load_numbers(net, path)

@@ -73,3 +73,7 @@ def test_what_is_no_parser_is_told(tmp_path: Path) -> None:
     save_parser(ParserNet((4, 8), classes=5), tmp_path / "other", {})
     with pytest.raises(ParserError, match="other: holds"):
         load_studio_parser(tmp_path / "other")
+    config = tmp_path / "other" / "config.json"
+    config.write_text(config.read_text(encoding="utf-8").replace(SKIN, "fur"), encoding="utf-8")
+    with pytest.raises(ParserError, match="other: holds a parser of another version"):
+        load_studio_parser(tmp_path / "other")
